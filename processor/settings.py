@@ -1,0 +1,87 @@
+"""Settings: environment variables with prefix SENDLOG_, nested by two underscores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class SettingsError(ValueError):
+    """A setting has a wrong value; the text names the variable and what it takes."""
+
+
+class Kafka(BaseModel):
+    """The broker, and how the worker reads from it."""
+
+    bootstrap: str = Field("127.0.0.1:9092", description="host:port, several with commas")
+    group: str = Field("sendlog", description="consumer group, and Faust's application id")
+    partitions: int = Field(4, ge=1, le=1000, description="of each topic that is created")
+    replication: int = Field(3, ge=1, le=10, description="of each topic; 1 in the local stack")
+    max_record_bytes: int = Field(
+        1_048_576, ge=1024, le=8_388_608, description="a larger record is a dead letter"
+    )
+    fetch_bytes: int = Field(8_388_608, ge=65_536, description="largest fetch of a partition")
+    fetch_records: int = Field(20_000, ge=1, description="largest chunk of a partition")
+
+
+class ClickHouse(BaseModel):
+    """The database."""
+
+    url: str = Field("http://127.0.0.1:8123", pattern=r"^https?://", description="HTTP interface")
+    database: Name = "sendlog"
+    user: str = "default"
+    password: SecretStr = SecretStr("")
+    cluster: str = Field(
+        "", pattern=r"^[A-Za-z0-9_.-]*$", description="name of a cluster: replicated, sharded tables"
+    )
+    timeout: float = Field(120, gt=0, le=280, description="seconds for one insert or query")
+
+
+class Intake(BaseModel):
+    """How the worker batches, and when it stops rather than dead-letter the world."""
+
+    batch_rows: int = Field(60_000, ge=1, description="rows waiting for a write, at most about")
+    default_tenant: str = Field("default", min_length=1, description="of feeds that name none")
+    feeds: dict[str, str] = Field(
+        default_factory=dict, description="tenant by provider, for events that name none"
+    )
+    stop_after_bad: int = Field(
+        5_000, ge=1, description="bad records in a row, on one topic, that stop the worker"
+    )
+
+
+class Settings(BaseSettings):
+    """All settings, with defaults for the local stack on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="SENDLOG_", env_nested_delimiter="__")
+
+    kafka: Kafka = Kafka()
+    clickhouse: ClickHouse = ClickHouse()
+    intake: Intake = Intake()
+    data_dir: Path = Field(Path(".data"), description="of the local stack")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else json"
+    )
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises `SettingsError` naming each wrong variable and what it takes.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"SENDLOG_{'__'.join(str(step).upper() for step in problem['loc'])}: {problem['msg']}"
+            f" (it is {problem['input']!r})" if "PASSWORD" not in str(problem["loc"]).upper() else ""
+            for problem in error.errors(include_url=False)
+        ]
+        raise SettingsError("\n".join(lines)) from None

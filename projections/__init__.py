@@ -1,0 +1,1 @@
+"""What is kept: the event store, the logs folded from it, and the questions asked of them."""

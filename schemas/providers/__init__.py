@@ -1,0 +1,178 @@
+"""Provider adapters: what a provider pushed, turned into message events.
+
+An adapter is one module here with `PROVIDER`, `CHANNEL` and `events` (see `Adapter`); it is found
+by walking the package. `decode` completes what adapters give and never raises; `normalise` is the
+same for people and tools, as `MessageEvent`s.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Protocol, cast
+
+from pydantic import ValidationError
+
+from schemas.events import (
+    EARLIEST,
+    KINDS,
+    LATEST,
+    Channel,
+    Fields,
+    MessageEvent,
+    fingerprint,
+)
+
+
+class UnreadableError(ValueError):
+    """A payload, or one element of it, that cannot become events; its text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A part of a payload that gave no event: what becomes a dead letter.
+
+    `element` is its place in a batch payload, from 0, or None for the whole payload; `raw` is
+    what can be decoded again, on its own, once the cause is mended.
+    """
+
+    reason: str
+    raw: bytes
+    element: int | None = None
+
+
+class Adapter(Protocol):
+    """What a module of this package offers."""
+
+    PROVIDER: str
+    CHANNEL: Channel
+
+    def events(
+        self, payload: bytes, headers: Mapping[str, str]
+    ) -> Iterator[Fields | Rejected]:
+        """Yield the events of one payload, in its order; nothing for what is not about a message.
+
+        An event holds `kind`, `recipient` ('' if the payload names none) and what else is known,
+        without the fields that `decode` fills in: channel, provider, event_id, recorded_at, and
+        `tenant_id`, `message_id`, `occurred_at` where the payload does not say. A broken element
+        of a batch is yielded as `Rejected`, and its neighbours go on. Header names are lower-case.
+
+        Raises `UnreadableError` if nothing can be read, or a pydantic `ValidationError`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The outcome for one payload."""
+
+    events: list[Fields] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+@cache
+def adapters() -> Mapping[str, Adapter]:
+    """Return all adapters by provider name.
+
+    Raises `RuntimeError` if two modules claim one name.
+    """
+    found: dict[str, Adapter] = {}
+    for info in pkgutil.iter_modules(__path__, __name__ + "."):
+        module = importlib.import_module(info.name)
+        if not hasattr(module, "PROVIDER"):
+            continue
+        adapter = cast("Adapter", module)
+        if adapter.PROVIDER in found:
+            raise RuntimeError(f"two adapters are named {adapter.PROVIDER!r}; see {info.name}")
+        found[adapter.PROVIDER] = adapter
+    return found
+
+
+def explain_validation(error: ValidationError) -> str:
+    """Return one line that names each wrong field and what it takes, without its value."""
+    return "; ".join(
+        f"{'.'.join(str(step) for step in problem['loc']) or 'payload'}: {problem['msg']}"
+        for problem in error.errors(include_input=False, include_url=False)[:5]
+    )
+
+
+def decode(
+    adapter: Adapter,
+    payload: bytes,
+    headers: Mapping[str, str],
+    recorded_at: datetime,
+    tenant: str,
+) -> Decoded:
+    """Turn one payload into complete event fields; whatever cannot be read is in `rejected`.
+
+    `recorded_at` is the Kafka record's timestamp and stands in for the time of events that carry
+    none; `tenant` stands in where the sender's metadata names none. Never raises.
+    """
+    result = Decoded()
+    try:
+        for event in adapter.events(payload, headers):
+            if isinstance(event, Rejected):
+                result.rejected.append(event)
+                continue
+            problem = _complete(event, adapter, recorded_at, tenant)
+            if problem:
+                result.rejected.append(Rejected(reason=problem, raw=payload))
+            else:
+                result.events.append(event)
+    except ValidationError as error:
+        result.rejected.append(Rejected(reason=explain_validation(error), raw=payload))
+    except UnreadableError as error:
+        result.rejected.append(Rejected(reason=str(error), raw=payload))
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # A shape that the adapter did not foresee: kept and named, like any other bad payload.
+        reason = f"unexpected shape ({type(error).__name__}: {error})"[:500]
+        result.rejected.append(Rejected(reason=reason, raw=payload))
+    return result
+
+
+def _complete(event: Fields, adapter: Adapter, recorded_at: datetime, tenant: str) -> str:
+    """Fill in what is common to all providers; return what is wrong with the event, or ''."""
+    kind = event["kind"]
+    if kind not in KINDS[adapter.CHANNEL]:
+        return f"kind {kind!r} is not a kind of {adapter.CHANNEL}"
+    event["channel"] = adapter.CHANNEL
+    event["provider"] = adapter.PROVIDER
+    event["tenant_id"] = event.get("tenant_id") or tenant
+    event["message_id"] = event.get("message_id") or event.get("provider_message_id") or ""
+    event["recipient"] = cast("str", event["recipient"]).strip().lower()
+    occurred_at = event.get("occurred_at")
+    own_time = occurred_at is not None
+    if occurred_at is None:
+        event["occurred_at"] = recorded_at
+    elif not EARLIEST <= cast("datetime", occurred_at) < LATEST:
+        return f"occurred_at {occurred_at} is outside 1990 to 2099: unit or clock wrong"
+    event["recorded_at"] = recorded_at
+    event["event_id"] = fingerprint(event, own_time=own_time)
+    return ""
+
+
+def normalise(
+    provider: str,
+    payload: bytes,
+    headers: Mapping[str, str],
+    recorded_at: datetime,
+    tenant: str = "default",
+) -> list[MessageEvent]:
+    """Return the events of one payload, in its order.
+
+    Raises `UnreadableError` for an unknown provider, or if the payload, or an element of it,
+    cannot be read.
+    """
+    adapter = adapters().get(provider)
+    if adapter is None:
+        raise UnreadableError(
+            f"no adapter for provider {provider!r}; there are: {', '.join(sorted(adapters()))}"
+        )
+    decoded = decode(adapter, payload, headers, recorded_at, tenant)
+    if decoded.rejected:
+        raise UnreadableError("; ".join(part.reason for part in decoded.rejected))
+    return [MessageEvent.model_validate(event) for event in decoded.events]
