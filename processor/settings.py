@@ -38,7 +38,9 @@ class ClickHouse(BaseModel):
     user: str = "default"
     password: SecretStr = SecretStr("")
     cluster: str = Field(
-        "", pattern=r"^[A-Za-z0-9_.-]*$", description="name of a cluster: replicated, sharded tables"
+        "",
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        description="name of a cluster: replicated, sharded tables",
     )
     timeout: float = Field(120, gt=0, le=280, description="seconds for one insert or query")
 
@@ -47,6 +49,7 @@ class Intake(BaseModel):
     """How the worker batches, and when it stops rather than dead-letter the world."""
 
     batch_rows: int = Field(60_000, ge=1, description="rows waiting for a write, at most about")
+    write_interval: float = Field(0.2, ge=0, le=60, description="seconds between small writes")
     default_tenant: str = Field("default", min_length=1, description="of feeds that name none")
     feeds: dict[str, str] = Field(
         default_factory=dict, description="tenant by provider, for events that name none"
@@ -65,6 +68,7 @@ class Settings(BaseSettings):
     clickhouse: ClickHouse = ClickHouse()
     intake: Intake = Intake()
     data_dir: Path = Field(Path(".data"), description="of the local stack")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="of a worker; 0: none")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else json"
@@ -81,7 +85,9 @@ def load() -> Settings:
     except ValidationError as error:
         lines = [
             f"SENDLOG_{'__'.join(str(step).upper() for step in problem['loc'])}: {problem['msg']}"
-            f" (it is {problem['input']!r})" if "PASSWORD" not in str(problem["loc"]).upper() else ""
+            f" (it is {problem['input']!r})"
+            if "PASSWORD" not in str(problem["loc"]).upper()
+            else ""
             for problem in error.errors(include_url=False)
         ]
         raise SettingsError("\n".join(lines)) from None

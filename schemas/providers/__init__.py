@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from pydantic import ValidationError
 
@@ -26,6 +24,27 @@ from schemas.events import (
     MessageEvent,
     fingerprint,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+#: The longest text each field of a message event takes.
+LIMITS: Final[Mapping[str, int]] = {
+    name: constraint.max_length
+    for name, field_info in MessageEvent.model_fields.items()
+    if field_info.annotation is str
+    for constraint in field_info.metadata
+    if getattr(constraint, "max_length", None)
+}
+#: Texts for people to read: one too long is cut. Anything else too long is no such thing.
+CUT: Final = frozenset(
+    {"subject", "text", "diagnostic", "user_agent", "url", "reason_code", "label", "campaign"}
+)
+_SHORTEST: Final = min(LIMITS.values())
+_BROKEN: Final = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 
 
 class UnreadableError(ValueError):
@@ -51,9 +70,7 @@ class Adapter(Protocol):
     PROVIDER: str
     CHANNEL: Channel
 
-    def events(
-        self, payload: bytes, headers: Mapping[str, str]
-    ) -> Iterator[Fields | Rejected]:
+    def events(self, payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
         """Yield the events of one payload, in its order; nothing for what is not about a message.
 
         An event holds `kind`, `recipient` ('' if the payload names none) and what else is known,
@@ -127,7 +144,7 @@ def decode(
         result.rejected.append(Rejected(reason=explain_validation(error), raw=payload))
     except UnreadableError as error:
         result.rejected.append(Rejected(reason=str(error), raw=payload))
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except _BROKEN as error:
         # A shape that the adapter did not foresee: kept and named, like any other bad payload.
         reason = f"unexpected shape ({type(error).__name__}: {error})"[:500]
         result.rejected.append(Rejected(reason=reason, raw=payload))
@@ -151,7 +168,23 @@ def _complete(event: Fields, adapter: Adapter, recorded_at: datetime, tenant: st
     elif not EARLIEST <= cast("datetime", occurred_at) < LATEST:
         return f"occurred_at {occurred_at} is outside 1990 to 2099: unit or clock wrong"
     event["recorded_at"] = recorded_at
+    for value in event.values():
+        if value.__class__ is str and len(value) > _SHORTEST:
+            if problem := _fit(event):
+                return problem
+            break
     event["event_id"] = fingerprint(event, own_time=own_time)
+    return ""
+
+
+def _fit(event: Fields) -> str:
+    """Cut texts that are too long for their field; return what cannot be cut, or ''."""
+    for name, limit in LIMITS.items():
+        value = event.get(name)
+        if isinstance(value, str) and len(value) > limit:
+            if name not in CUT:
+                return f"{name} is {len(value)} characters long; it takes {limit}"
+            event[name] = value[:limit]
     return ""
 
 
@@ -175,4 +208,7 @@ def normalise(
     decoded = decode(adapter, payload, headers, recorded_at, tenant)
     if decoded.rejected:
         raise UnreadableError("; ".join(part.reason for part in decoded.rejected))
-    return [MessageEvent.model_validate(event) for event in decoded.events]
+    try:
+        return [MessageEvent.model_validate(event) for event in decoded.events]
+    except ValidationError as error:
+        raise UnreadableError(explain_validation(error)) from error

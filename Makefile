@@ -1,0 +1,63 @@
+# Sendlog: `make run` starts everything with a demo, `make test` proves it. Both set themselves up.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## Show what there is to make
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Redone only when what it is made of has changed.
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing what requirements.lock names (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+.PHONY: setup
+setup: $(READY)  ## Make .venv from requirements.lock
+
+.PHONY: run
+run: setup  ## Start Kafka, ClickHouse, a worker and the demo; Ctrl-C stops
+	@exec $(BIN)/sendlog up --demo
+
+.PHONY: test
+test: setup check  ## Run everything: checks, then all tests on real Kafka and the real engine
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+.PHONY: test-faults
+test-faults: setup  ## The full fault runs: long, with many crashes
+	@$(BIN)/python -m pytest tests/faults $(ARGS)
+
+.PHONY: check
+check: setup  ## Lint, format, types, import rules, exported contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/sendlog schemas export --check
+
+.PHONY: format
+format: setup  ## Format, and mend what lint can mend
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+.PHONY: bench
+bench: setup  ## Measure intake against stock Faust, on this machine, in one run
+	@$(BIN)/python -m tests.benchmarks.intake $(ARGS)
+
+.PHONY: lock
+lock: setup  ## Renew requirements.lock from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group test --group lint --group build \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
+
+.PHONY: clean
+clean:  ## Remove what was made, but not the data of the local stack
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* bench-results
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

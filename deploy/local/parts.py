@@ -1,0 +1,96 @@
+"""What the local stack consists of, in the order in which it starts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from pydantic import BaseModel, SecretStr
+
+from deploy.local import broker, database
+from deploy.local.process import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from processor.settings import Settings
+
+PROCESSOR: Final = (sys.executable, "-m", "processor")
+
+
+def parts(
+    settings: Settings,
+    *,
+    workers: int,
+    demo: Sequence[str] | None,
+    processor: Sequence[str] = PROCESSOR,
+) -> list[Program]:
+    """List the parts: the servers, the steps that set them up, the workers and the demo.
+
+    `demo` has the options of the demo feed, or is None for none; `processor` is the command that
+    stands for `python -m processor`. Gets the broker's files ready on the way. Raises `LocalError`.
+    """
+    kafka, clickhouse, data = settings.kafka, settings.clickhouse, settings.data_dir
+    password = clickhouse.password.get_secret_value()
+    own = environment(settings) | {"SENDLOG_KAFKA__REPLICATION": "1"}
+    step = partial(Program, environment=own)
+    names = [f"worker-{number + 1}" for number in range(workers)] if workers > 1 else ["worker"]
+    return [
+        broker.program(kafka.bootstrap, data),
+        database.program(clickhouse.url, data, user=clickhouse.user, password=password),
+        step(name="topics", command=[*processor, "topics", "apply"]),
+        step(name="migrate", command=[*processor, "migrate"]),
+        *(
+            step(
+                name=name,
+                command=[*processor, "worker"],
+                environment=own | _metrics(settings, number),
+                ready=partial(_has_members, kafka.bootstrap, kafka.group, number),
+            )
+            for number, name in enumerate(names[:workers], start=1)
+        ),
+        *(
+            [step(name="demo", command=[*processor, "demo", *demo], ready=_at_once, endless=False)]
+            if demo is not None
+            else []
+        ),
+    ]
+
+
+def _metrics(settings: Settings, number: int) -> dict[str, str]:
+    # Every worker needs a port of its own: they count up from the one that is set.
+    port = settings.metrics_port
+    return {"SENDLOG_METRICS_PORT": str(port + number - 1)} if port else {}
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Write settings as the environment variables that they can be read from."""
+    return dict(_variables("SENDLOG", settings))
+
+
+def _variables(prefix: str, model: BaseModel, separator: str = "_") -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name in type(model).model_fields:
+        key, value = f"{prefix}{separator}{name.upper()}", getattr(model, name)
+        match value:
+            case BaseModel():
+                found |= _variables(key, value, "__")
+            case SecretStr():
+                found[key] = value.get_secret_value()
+            case dict():
+                found[key] = json.dumps(value)
+            case None:
+                pass
+            case _:
+                found[key] = str(value)
+    return found
+
+
+def _has_members(bootstrap: str, group: str, number: int) -> bool:
+    return broker.group_members(bootstrap, group) >= number
+
+
+def _at_once() -> bool:
+    return True

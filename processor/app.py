@@ -1,0 +1,132 @@
+"""The composition root: everything of a worker is put together here, and nothing at import."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Sequence
+from functools import partial
+from typing import Any
+
+import faust
+import uvloop
+from faust.worker import Worker
+from prometheus_client import start_http_server
+
+from processor import dead_letters, topics
+from processor.decoding import DeadLetter, Decoder
+from processor.intake import Event, Intake
+from processor.logging import get
+from processor.settings import Settings
+from projections import store
+
+log = get(__name__)
+
+
+class StartError(RuntimeError):
+    """A worker cannot start; the text says what to do."""
+
+
+class Chunks(faust.Schema):
+    """Leaves keys and values as the transport delivered them: we decode."""
+
+    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
+        """Return the key unchanged."""
+        return message.key
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
+        """Return the chunk unchanged."""
+        return message.value
+
+
+def client_of(settings: Settings, *, database: str | None = None) -> Any:
+    """Return a ClickHouse client. Raises as `store.connect` does."""
+    clickhouse = settings.clickhouse
+    return store.connect(
+        clickhouse.url,
+        user=clickhouse.user,
+        password=clickhouse.password.get_secret_value(),
+        database=clickhouse.database if database is None else database,
+        timeout=clickhouse.timeout,
+    )
+
+
+def build(settings: Settings, reads: Sequence[str]) -> faust.App:
+    """Return the Faust application of a worker that reads the topics `reads`."""
+    kafka = settings.kafka
+    hosts = kafka.bootstrap.split(",")
+    app = faust.App(
+        kafka.group,
+        broker_consumer=[f"chunks://{host}" for host in hosts],
+        broker_producer=[f"kafka://{host}" for host in hosts],
+        # What in Faust would lose data, and the setting that does not.
+        processing_guarantee="at_least_once",
+        agent_supervisor="mode.supervisors.CrashingSupervisor",
+        stream_wait_empty=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_replication_factor=kafka.replication,
+        consumer_auto_offset_reset="earliest",
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        broker_commit_interval=1.0,
+        # A bigger fetch is a bigger insert.
+        broker_max_poll_records=kafka.fetch_records,
+        consumer_max_fetch_size=kafka.fetch_bytes,
+        stream_buffer_maxsize=16,
+        producer_linger=0.02,
+        producer_max_batch_size=262_144,
+        producer_max_request_size=16 * 1024 * 1024,
+        producer_compression_type="lz4",
+    )
+    intake = Intake(
+        decode=Decoder(settings.intake, max_record_bytes=kafka.max_record_bytes),
+        insert=store.Store(partial(client_of, settings), settings.clickhouse.database).insert,
+        publish=partial(_publish, app),
+        batch_rows=settings.intake.batch_rows,
+        write_interval=settings.intake.write_interval,
+        stop_after_bad=settings.intake.stop_after_bad,
+    )
+    inputs = app.topic(*reads, schema=Chunks(), internal=False)
+
+    @app.agent(inputs, name="sendlog.intake")
+    async def take(stream: Any) -> None:
+        chunks: AsyncIterable[Event] = stream.noack().events()
+        async for chunk in chunks:
+            await intake.take(chunk)
+
+    @app.task
+    async def write() -> None:
+        await intake.run()
+
+    return app
+
+
+async def _publish(app: faust.App, letters: Sequence[DeadLetter]) -> None:
+    """Publish dead letters; return when the broker has them."""
+    producer = await app.maybe_start_producer()
+    sent = [
+        await producer.send(topics.DEAD_LETTERS, key, value, None, None, headers)
+        for key, value, headers in map(dead_letters.to_record, letters)
+    ]
+    await producer.flush()
+    await asyncio.gather(*sent)
+
+
+def run_worker(settings: Settings) -> None:
+    """Run a worker until it is told to stop. Raises `StartError`, or what stopped it."""
+    try:
+        reads, problems = topics.check(settings.kafka)
+    except topics.BrokerError as error:
+        raise StartError(str(error)) from error
+    if problems:
+        raise StartError("\n".join(problems))
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr="127.0.0.1")
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.set_event_loop(loop)
+    app = build(settings, reads)
+    worker = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None
+    log.info("worker_starting", topics=list(reads), group=settings.kafka.group)
+    worker.execute_from_commandline()

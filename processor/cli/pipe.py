@@ -1,0 +1,107 @@
+"""`sendlog publish` and `sendlog normalise`: putting records in, and trying adapters out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from processor.producing import producer
+from processor.settings import load
+from processor.topics import FACTS, feed_topic
+from schemas.providers import UnreadableError, adapters
+from schemas.providers import normalise as normalised
+
+
+def publish(
+    files: Annotated[
+        list[Path], typer.Argument(help="NDJSON files, a record per line; - for standard input.")
+    ],
+    topic: Annotated[
+        str | None, typer.Option(help="Where to; by default by each fact's channel.")
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="The lines are raw bodies of this provider.")
+    ] = None,
+) -> None:
+    """Publish message events (a JSON object per line) to the mailers' topics, or raw provider bodies.
+
+    Lines go out as they are: what is wrong with one is said in the dead letters.
+    """
+    if provider is not None:
+        topic = feed_topic(_adapter(provider).CHANNEL, provider)
+    count = 0
+    with producer(load().kafka) as send:
+        for file in files:
+            source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
+            with source:
+                for line in source:
+                    if line.strip():
+                        send(topic or _topic_of(line), line.rstrip(b"\r\n"))
+                        count += 1
+    Console(stderr=True).print("published; the worker takes it from here")
+    print(f"published {count:,} records")
+
+
+def _topic_of(line: bytes) -> str:
+    """Return the mailers' topic of a fact; one that names no channel dies on that of email."""
+    try:
+        channel = json.loads(line).get("channel")
+    except (ValueError, AttributeError):
+        channel = None
+    return next((name for name, its in FACTS.items() if its == channel), next(iter(FACTS)))
+
+
+def _adapter(provider: str) -> Any:
+    if provider not in adapters():
+        raise UnreadableError(
+            f"no adapter for provider {provider!r}; there are: {', '.join(sorted(adapters()))}"
+        )
+    return adapters()[provider]
+
+
+def normalise(
+    provider: Annotated[str | None, typer.Option(help="Whose payload it is.")] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(help="An HTTP header of the push, as name=value.")
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Many: NDJSON in, NDJSON out, a line for a line.")
+    ] = False,
+    tenant: Annotated[str, typer.Option(help="Whose, where the payload does not say.")] = "default",
+) -> None:
+    """Show what a provider's payload becomes: reads standard input, prints an event per line.
+
+    With --batch each line in is {"provider": …, "headers": {…}, "payload": "…"} and each line out is
+    {"events": […]} or {"error": "…"}.
+    """
+    now = datetime.now(UTC)
+    if batch:
+        for line in sys.stdin:
+            if line.strip():
+                print(json.dumps(_one_of_batch(line, now, tenant), ensure_ascii=False), flush=True)
+        return
+    if provider is None:
+        raise UnreadableError("say --provider, or --batch")
+    pairs = [text.partition("=") for text in header or []]
+    headers = {name.strip().lower(): value for name, _, value in pairs}
+    for event in normalised(provider, sys.stdin.buffer.read(), headers, now, tenant):
+        print(event.model_dump_json())
+
+
+def _one_of_batch(line: str, now: datetime, tenant: str) -> dict[str, Any]:
+    try:
+        case = json.loads(line)
+        headers = {str(k).lower(): str(v) for k, v in (case.get("headers") or {}).items()}
+        payload = str(case["payload"]).encode("utf-8", "surrogatepass")
+        events = normalised(str(case["provider"]), payload, headers, now, tenant)
+    except UnreadableError as error:
+        return {"error": str(error)}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return {"error": f"not a line of a batch ({type(error).__name__}: {error})"}
+    return {"events": [event.model_dump(mode="json") for event in events]}

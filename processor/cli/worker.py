@@ -1,0 +1,16 @@
+"""`sendlog worker`."""
+
+from __future__ import annotations
+
+from processor.app import run_worker
+from processor.settings import load
+
+
+def worker() -> None:
+    """Run one worker: read the topics, fold, write to ClickHouse.
+
+    Start as many as there are cores to spare, up to the number of partitions; they share the work.
+    A worker stops on TERM or Ctrl-C after the write under way. It waits while ClickHouse or Kafka
+    is away, and stops with an error if a table is missing or everything it reads is broken.
+    """
+    run_worker(load())

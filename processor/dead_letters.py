@@ -1,0 +1,92 @@
+"""Dead letters: published with their raw bytes unchanged, listed, and brought back after a fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from processor.decoding import RECORDED_AT_HEADER, DeadLetter
+from projections import store
+from projections.queries import Bound, stream
+from projections.tables.dead_letters import TABLE
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+#: Headers that say of a dead letter where it died and why; the record's own follow unchanged.
+PREFIX: Final = "sendlog-dead-"
+
+
+class Outgoing(NamedTuple):
+    """A record to publish."""
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+def to_record(letter: DeadLetter) -> Outgoing:
+    """Return the record of a dead letter: the raw bytes as value, all else in headers."""
+    place = f"{letter.topic}/{letter.partition}/{letter.offset}"
+    about = {
+        "topic": letter.topic,
+        "partition": str(letter.partition),
+        "offset": str(letter.offset),
+        "element": "" if letter.element is None else str(letter.element),
+        "timestamp": str(letter.timestamp),
+        "reason": letter.reason,
+    }
+    headers = [(PREFIX + name, text.encode()) for name, text in about.items()]
+    headers += [(name, text.encode()) for name, text in letter.headers.items()]
+    return Outgoing(place.encode(), letter.raw, headers)
+
+
+def listed(
+    client: Client,
+    database: str,
+    *,
+    topic: str = "",
+    reason: str = "",
+    replayed: bool = False,
+    limit: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Yield dead letters, the newest first: those not replayed, or also the replayed.
+
+    `topic` is exact, `reason` a part of it, `limit` 0 means all.
+    """
+    bound = Bound()
+    if topic:
+        bound.conditions.append(f"source_topic = {bound.bind(topic, 'String')}")
+    if reason:
+        bound.conditions.append(
+            f"positionCaseInsensitiveUTF8(reason, {bound.bind(reason, 'String')}) > 0"
+        )
+    if not replayed:
+        bound.conditions.append("replayed_at IS NULL")
+    where = f" WHERE {' AND '.join(bound.conditions)}" if bound.conditions else ""
+    sql = (
+        # Raw bytes need not be text: they travel as base64.
+        f"SELECT * REPLACE (base64Encode(raw) AS raw) FROM {database}.{TABLE.name} FINAL{where} "
+        "ORDER BY died_at DESC, source_topic, source_partition, source_offset, element"
+        f"{f' LIMIT {int(limit)}' if limit else ''}"
+    )
+    yield from stream(client, sql, bound.values)
+
+
+def replay_headers(letter: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+    """Return the headers of a replayed record: its own, and when it first arrived."""
+    own = [(name, value.encode()) for name, value in letter["headers"].items()]
+    milliseconds = int(letter["recorded_at"].timestamp() * 1000)
+    return [*own, (RECORDED_AT_HEADER, str(milliseconds).encode())]
+
+
+def mark_replayed(client: Client, database: str, letters: Sequence[Mapping[str, Any]]) -> None:
+    """Record that dead letters have been published again. Raises as `store.insert` does."""
+    now = datetime.now(UTC)
+    rows = [
+        {**letter, "replayed_at": now, "headers": list(letter["headers"].items())}
+        for letter in letters
+    ]
+    schema = store.arrow_schema(TABLE)
+    store.insert(client, database, TABLE, store.rows_of(rows, schema))

@@ -1,0 +1,247 @@
+"""A chunk of Kafka records becomes columns of events and a list of dead letters.
+
+The hot path: validation stays in pydantic's compiled code, one call per record (measured faster
+than one call over the records joined to an array: 1.9 against 2.3 µs, and a bad record is found
+where it stands), and events go as columns to Arrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Protocol
+
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import NotRequired, TypedDict
+
+from processor.settings import Intake
+from processor.topics import DECISIONS, FACTS, feed_provider
+from projections.store import arrow_schema
+from projections.tables.dead_letters import TABLE as DEAD_LETTERS
+from projections.tables.events import TABLE as EVENTS
+from schemas.events import EPOCH, KINDS, Channel, Fields, MessageEvent, fingerprint
+from schemas.providers import adapters, decode, explain_validation
+
+
+class Record(Protocol):
+    """What is used of a Kafka client's record; `timestamp` is in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A record, or an element of its batch, that gave no event."""
+
+    topic: str
+    partition: int
+    offset: int
+    element: int | None
+    timestamp: int
+    reason: str
+    raw: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a chunk of one partition gave: events as an Arrow table, and dead letters."""
+
+    records: Sequence[Record]
+    events: pa.Table
+    dead: list[DeadLetter] = field(default_factory=list)
+
+    def records_of_events(self) -> list[Record]:
+        """Return the record of each event, in order."""
+        by_offset = {record.offset: record for record in self.records}
+        return [by_offset[offset] for offset in self.events["source_offset"].to_pylist()]
+
+
+#: Replay keeps the time at which a record first arrived, for events that carry none of their own.
+RECORDED_AT_HEADER: Final = "sendlog-recorded-at"
+TENANT_HEADER: Final = "sendlog-tenant"
+
+EVENTS_SCHEMA: Final = arrow_schema(EVENTS)
+DEAD_SCHEMA: Final = arrow_schema(DEAD_LETTERS)
+_COMPUTED: Final = frozenset({"event_id", "recorded_at", "source"})
+_SOURCE: Final = frozenset({"source_topic", "source_partition", "source_offset"})
+
+
+def _fact_validator() -> TypeAdapter[Fields]:
+    """Return the validator of mailers' facts: `MessageEvent`, as a dict of what is given.
+
+    A typed dict made of the model's fields validates in less than half of the model's time.
+    """
+    fields: dict[str, Any] = {}
+    for name, about in MessageEvent.model_fields.items():
+        if name not in _COMPUTED:
+            kind: Any = about.annotation
+            if about.metadata:
+                kind = Annotated[(kind, *about.metadata)]
+            if not about.is_required():
+                kind = NotRequired[kind | None]
+            fields[name] = kind
+    return TypeAdapter(TypedDict("Fact", fields))  # type: ignore[operator]
+
+
+class Decoder:
+    """Turns chunks into batches; holds the validator and where feeds belong."""
+
+    def __init__(self, intake: Intake, *, max_record_bytes: int) -> None:
+        self._validate = _fact_validator().validator.validate_json
+        self._max_bytes = max_record_bytes
+        self._tenants = intake.feeds
+        self._default_tenant = intake.default_tenant
+
+    def __call__(self, chunk: Sequence[Record]) -> Batch:
+        """Decode the records of one fetch of one partition. Never raises for what is in them."""
+        topic = chunk[0].topic
+        channel = FACTS.get(topic)
+        if channel is not None or topic == DECISIONS:
+            return self._facts(chunk, channel)
+        return self._feed(chunk, topic)
+
+    def _facts(self, chunk: Sequence[Record], channel: Channel | None) -> Batch:
+        events: list[Fields] = []
+        offsets: list[int] = []
+        dead: list[DeadLetter] = []
+        validate, max_bytes = self._validate, self._max_bytes
+        for record in chunk:
+            value = record.value
+            if value is None or len(value) > max_bytes:
+                dead.append(dead_letter(record, _size_problem(value, max_bytes)))
+                continue
+            try:
+                event = validate(value)
+            except ValidationError as error:
+                dead.append(dead_letter(record, explain_validation(error)))
+                continue
+            problem = _fact_problem(event, channel)
+            if problem:
+                dead.append(dead_letter(record, problem))
+                continue
+            event["recorded_at"] = _recorded_at(record)
+            event["event_id"] = fingerprint(event)
+            events.append(event)
+            offsets.append(record.offset)
+        return _batch(chunk, events, offsets, dead)
+
+    def _feed(self, chunk: Sequence[Record], topic: str) -> Batch:
+        channel, provider = feed_provider(topic) or ("", topic)
+        adapter = adapters().get(provider)
+        if adapter is None or channel != adapter.CHANNEL:
+            reason = f"no adapter for provider {provider!r} of channel {channel!r}"
+            return _batch(chunk, [], [], [dead_letter(record, reason) for record in chunk])
+        events: list[Fields] = []
+        offsets: list[int] = []
+        dead: list[DeadLetter] = []
+        tenant = self._tenants.get(provider, self._default_tenant)
+        for record in chunk:
+            value = record.value
+            if value is None or len(value) > self._max_bytes:
+                dead.append(dead_letter(record, _size_problem(value, self._max_bytes)))
+                continue
+            headers = _headers(record)
+            recorded_at = EPOCH + timedelta(milliseconds=_recorded_at(record))
+            decoded = decode(
+                adapter, value, headers, recorded_at, headers.get(TENANT_HEADER, tenant)
+            )
+            events.extend(decoded.events)
+            offsets.extend([record.offset] * len(decoded.events))
+            for part in decoded.rejected:
+                dead.append(dead_letter(record, part.reason, raw=part.raw, element=part.element))
+        return _batch(chunk, events, offsets, dead)
+
+
+def _fact_problem(event: Fields, channel: Channel | None) -> str:
+    """Return what the validator cannot see to be wrong with a mailer's fact, or ''."""
+    if channel is not None and event["channel"] != channel:
+        return f"channel: {event['channel']!r} on the topic of {channel}"
+    if event["kind"] not in KINDS[event["channel"]]:  # type: ignore[index]
+        return f"kind: {event['kind']!r} is not a kind of {event['channel']}"
+    if not event["message_id"]:
+        return "message_id: empty"
+    if not event["recipient"]:
+        return "recipient: empty"
+    return ""
+
+
+def _size_problem(value: bytes | None, limit: int) -> str:
+    if value is None:
+        return "the record has no value"
+    return f"value of {len(value):,} bytes is over the limit of {limit:,}"
+
+
+def _recorded_at(record: Record) -> int:
+    """Return when a record first arrived, in milliseconds since 1970."""
+    for name, value in record.headers or ():
+        if name == RECORDED_AT_HEADER and value.isdigit():
+            return int(value)
+    return record.timestamp
+
+
+def _headers(record: Record) -> dict[str, str]:
+    return {name.lower(): value.decode("utf-8", "replace") for name, value in record.headers or ()}
+
+
+def dead_letter(
+    record: Record, reason: str, *, raw: bytes | None = None, element: int | None = None
+) -> DeadLetter:
+    """Return a record, or the `raw` bytes of an element of it, as a dead letter."""
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        element=element,
+        timestamp=_recorded_at(record),
+        reason=reason,
+        raw=record.value or b"" if raw is None else raw,
+        headers=_headers(record),
+    )
+
+
+def _batch(
+    chunk: Sequence[Record], events: list[Fields], offsets: list[int], dead: list[DeadLetter]
+) -> Batch:
+    first, rows = chunk[0], len(events)
+    source = {
+        "source_topic": pa.array([first.topic] * rows, pa.binary()),
+        "source_partition": pa.array([first.partition] * rows, pa.int32()),
+        "source_offset": pa.array(offsets, pa.int64()),
+    }
+    columns = [
+        source[column.name]
+        if column.name in source
+        else pa.array([event.get(column.name) for event in events], column.type)
+        for column in EVENTS_SCHEMA
+    ]
+    return Batch(chunk, pa.Table.from_arrays(columns, schema=EVENTS_SCHEMA), dead)
+
+
+def dead_letter_rows(letters: Sequence[DeadLetter], now: datetime) -> pa.Table:
+    """Return dead letters as rows of their table."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "source_topic": letter.topic,
+                "source_partition": letter.partition,
+                "source_offset": letter.offset,
+                "element": -1 if letter.element is None else letter.element,
+                "recorded_at": letter.timestamp,
+                "died_at": now.astimezone(UTC),
+                "reason": letter.reason,
+                "raw": letter.raw,
+                "headers": list(letter.headers.items()),
+                "replayed_at": None,
+            }
+            for letter in letters
+        ],
+        schema=DEAD_SCHEMA,
+    )

@@ -1,0 +1,179 @@
+"""Intake: chunks of records in, rows in ClickHouse, then the ack. Nothing is acked before.
+
+The steps, for one write: (1) decode each chunk as it arrives; (2) take all that is waiting; (3) publish
+its dead letters and wait for the broker to have them; (4) insert dead letters and events, the
+folds being made by the engine in the same insert; (5) ack the chunks, in order. A crash between any
+two of them repeats the write, which the fold absorbs. While a write is under way the next chunks are
+decoded, up to a limit; then the agent stops pulling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Protocol
+
+import pyarrow as pa
+import stamina
+
+from processor import metrics
+from processor.decoding import Batch, DeadLetter, Decoder, dead_letter, dead_letter_rows
+from processor.logging import get
+from projections import store
+from projections.store import BadRowsError, TransientError
+from projections.tables import Table
+from projections.tables.dead_letters import TABLE as DEAD_LETTERS
+from projections.tables.events import TABLE as EVENTS
+
+log = get(__name__)
+
+Insert = Callable[[Table, pa.Table], None]
+Publish = Callable[[Sequence[DeadLetter]], Awaitable[None]]
+
+
+class Event(Protocol):
+    """What is used of a Faust event: its chunk, and the ack."""
+
+    value: Any
+
+    def ack(self) -> bool:
+        """Mark the chunk as done."""
+        ...
+
+
+class TooManyBadRecordsError(RuntimeError):
+    """Nearly everything is bad: the cause is not in the records, and they must not be used up."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    event: Event
+    batch: Batch
+
+
+class Intake:
+    """Takes chunks and writes them; `insert` runs on a thread and may block."""
+
+    def __init__(
+        self,
+        *,
+        decode: Decoder,
+        insert: Insert,
+        publish: Publish,
+        batch_rows: int,
+        write_interval: float,
+        stop_after_bad: int,
+    ) -> None:
+        self._decode = decode
+        self._insert = insert
+        self._publish = publish
+        self._batch_rows = batch_rows
+        self._write_interval = write_interval
+        self._stop_after_bad = stop_after_bad
+        self._bad_in_a_row: Counter[str] = Counter()
+        self._waiting: list[_Waiting] = []
+        self._changed = asyncio.Condition()
+
+    async def take(self, event: Event) -> None:
+        """Decode a chunk and leave it to the writer; return when there is room for the next.
+
+        Raises `TooManyBadRecordsError`: the worker has to stop, with nothing of it committed.
+        """
+        chunk = event.value
+        batch = await asyncio.to_thread(self._decode, chunk)
+        self._watch(chunk[0].topic, batch)
+        metrics.RECORDS.labels(topic=chunk[0].topic).inc(len(batch.records))
+        async with self._changed:
+            self._waiting.append(_Waiting(event, batch))
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._rows() < self._batch_rows)
+
+    def _rows(self) -> int:
+        return sum(each.batch.events.num_rows for each in self._waiting)
+
+    def _watch(self, topic: str, batch: Batch) -> None:
+        if batch.events.num_rows or not batch.dead:
+            self._bad_in_a_row[topic] = 0
+            return
+        self._bad_in_a_row[topic] += len(batch.dead)
+        if self._bad_in_a_row[topic] >= self._stop_after_bad:
+            raise TooManyBadRecordsError(
+                f"the last {self._bad_in_a_row[topic]:,} records of {topic} were all bad, at last: "
+                f"{batch.dead[-1].reason}; nothing of them is committed. Mend the feed, or raise "
+                "SENDLOG_INTAKE__STOP_AFTER_BAD to let them become dead letters"
+            )
+
+    async def run(self) -> None:
+        """Write what is waiting, over and over. Raises `FatalError` if nothing can be written."""
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: bool(self._waiting))
+                taken, self._waiting = self._waiting, []
+                self._changed.notify_all()
+            started = monotonic()
+            await self._write([each.batch for each in taken])
+            for each in taken:
+                each.event.ack()
+            # Small writes are spaced, or the engine would drown in small parts.
+            pause = started + self._write_interval - monotonic()
+            if pause > 0 and self._rows() < self._batch_rows // 2:
+                await asyncio.sleep(pause)
+
+    async def _write(self, batches: Sequence[Batch]) -> None:
+        events = pa.concat_tables([batch.events for batch in batches])
+        dead = [letter for batch in batches for letter in batch.dead]
+        if dead:
+            await self._bury(dead)
+        if not events.num_rows:
+            return
+        started = monotonic()
+        try:
+            await self._patiently(EVENTS, events)
+        except BadRowsError:
+            await self._isolate(events, batches)
+        metrics.EVENTS.inc(events.num_rows)
+        metrics.WRITE_SECONDS.observe(monotonic() - started)
+        metrics.WRITE_ROWS.observe(events.num_rows)
+
+    async def _bury(self, dead: Sequence[DeadLetter]) -> None:
+        await self._publish(dead)
+        await self._patiently(DEAD_LETTERS, dead_letter_rows(dead, datetime.now(UTC)))
+        for letter in dead:
+            metrics.DEAD_LETTERS.labels(topic=letter.topic).inc()
+        log.warning("dead_letters", count=len(dead), topic=dead[-1].topic, reason=dead[-1].reason)
+
+    async def _isolate(self, events: pa.Table, batches: Sequence[Batch]) -> None:
+        """Write a refused batch in halves; the rows refused on their own become dead letters."""
+        loop = asyncio.get_running_loop()
+
+        def write(rows: pa.Table) -> None:
+            asyncio.run_coroutine_threadsafe(self._patiently(EVENTS, rows), loop).result()
+
+        refused = await asyncio.to_thread(store.isolate, events, write)
+        records = [record for batch in batches for record in batch.records_of_events()]
+        await self._bury(
+            [dead_letter(records[at], f"ClickHouse refuses the row: {why}") for at, why in refused]
+        )
+
+    async def _patiently(self, table: Table, rows: pa.Table) -> None:
+        """Insert; while the database is away, wait and say so once. Raises the other errors."""
+        waiting_since = None
+        async for attempt in stamina.retry_context(
+            on=TransientError, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
+        ):
+            with attempt:
+                try:
+                    await asyncio.to_thread(self._insert, table, rows)
+                except TransientError as error:
+                    if waiting_since is None:
+                        waiting_since = monotonic()
+                        log.warning("clickhouse_away", error=str(error), table=table.name)
+                        metrics.WAITING.set(1)
+                    raise
+        if waiting_since is not None:
+            metrics.WAITING.set(0)
+            log.info("clickhouse_back", seconds=round(monotonic() - waiting_since, 1))

@@ -1,0 +1,16 @@
+"""Every metric of the worker: its name, type and meaning."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS: Final = Counter("sendlog_records_total", "Kafka records decoded", ["topic"])
+EVENTS: Final = Counter("sendlog_events_total", "events written to ClickHouse")
+DEAD_LETTERS: Final = Counter("sendlog_dead_letters_total", "dead letters", ["topic"])
+WRITE_SECONDS: Final = Histogram("sendlog_write_seconds", "time of one write of events")
+WRITE_ROWS: Final = Histogram(
+    "sendlog_write_rows", "events in one write", buckets=[1, 10, 100, 1e3, 1e4, 3e4, 1e5]
+)
+WAITING: Final = Gauge("sendlog_waiting_for_clickhouse", "1 while the database is away")

@@ -1,0 +1,135 @@
+"""The database's definition, generated from the declarations.
+
+A log is three things: a table of partial states, which the engine merges in the background; a
+materialised view that folds each insert into `events` as it lands; and a view that reads the
+states, merged, as people see them. The same fold expression makes the states in a rebuild.
+
+With a cluster named in the settings every table is a replicated local one (`…_local`) under a
+distributed one; the shard key keeps all of a recipient together, so that folds stay on their shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from projections.expressions import BOOL, plain, quote
+from projections.status import steps
+from projections.tables import KEY, Projection, Table, projections, tables
+
+SHARD_KEY: Final = "cityHash64(tenant_id, recipient)"
+_KEY_DDL: Final = "tenant_id LowCardinality(String), recipient String, message_id String"
+#: Facts of one message lie scattered over `events`; small granules keep the read of a few rows small.
+_STATE_SETTINGS: Final = "index_granularity = 1024"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the definitions go: a database, on one server or on a cluster."""
+
+    database: str
+    cluster: str = ""
+
+    @property
+    def on_cluster(self) -> str:
+        """The clause that runs a statement on every server of the cluster."""
+        return f" ON CLUSTER {quote(self.cluster)}" if self.cluster else ""
+
+    def stored(self, table: str) -> str:
+        """Return the qualified name of the table that holds the rows of `table` on a server."""
+        return f"{self.database}.{table}_local" if self.cluster else f"{self.database}.{table}"
+
+    def engine(self, name: str, arguments: str = "") -> str:
+        """Return a MergeTree engine, replicated on a cluster."""
+        return f"{'Replicated' if self.cluster else ''}{name}({arguments})"
+
+
+def fold_select(projection: Projection, source: str, where: str = "") -> str:
+    """Return the SELECT that folds the events of `source` into states, one row per key.
+
+    `where` narrows the events further; it may hold bound parameters.
+    """
+    kinds = ", ".join(map(quote, sorted(projection.kinds)))
+    conditions = [
+        f"channel = {quote(projection.channel)}", f"kind IN ({kinds})",
+        "message_id != ''", "recipient != ''", *([where] if where else []),
+    ]  # fmt: skip
+    columns = ", ".join([*KEY, *(each.sql for each in projection.folds)])
+    return (
+        f"SELECT {columns} FROM {source} WHERE {' AND '.join(conditions)} GROUP BY {', '.join(KEY)}"
+        # A fold is often named like the column it folds; inside, the column is meant.
+        " SETTINGS prefer_column_name_to_alias = 1"
+    )
+
+
+def reading_select(projection: Projection, source: str) -> str:
+    """Return the SELECT that reads the states of `source` (a table with FINAL, or a subquery)."""
+    outer = ", ".join(
+        f"CAST({reading.sql}, '{reading.kind}') AS {name}" if plain(reading.kind) == BOOL
+        else name if reading.sql == name
+        else f"{reading.sql} AS {name}"
+        for name, reading in projection.readings.items()
+    )  # fmt: skip
+    inner = ", ".join(f"{step.sql} AS {name}" for name, step in steps(projection).items())
+    return f"SELECT {outer} FROM (SELECT *, {inner} FROM {source})"
+
+
+def state_table(projection: Projection, target: Target, name: str) -> str:
+    """Return the statement that creates a table of partial states."""
+    columns = ", ".join([_KEY_DDL, *(each.ddl for each in projection.folds)])
+    return (
+        f"CREATE TABLE IF NOT EXISTS {name}{target.on_cluster} ({columns}) "
+        f"ENGINE = {target.engine('AggregatingMergeTree')} ORDER BY ({', '.join(KEY)}) "
+        f"SETTINGS {_STATE_SETTINGS} "
+        f"COMMENT {quote('partial states of ' + projection.name + '; read the view instead')}"
+    )
+
+
+def folding_view(projection: Projection, target: Target, name: str, into: str) -> str:
+    """Return the statement that folds every insert into `events` into the state table `into`."""
+    select = fold_select(projection, target.stored("events"))
+    return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {name}{target.on_cluster} TO {into} AS {select}"
+
+
+def plain_table(table: Table, target: Target) -> str:
+    """Return the statement that creates a table that rows are inserted into."""
+    columns = ", ".join(
+        f"{name} {kind}" for name, kind in {**table.columns, **table.computed}.items()
+    )
+    return (
+        f"CREATE TABLE IF NOT EXISTS {target.stored(table.name)}{target.on_cluster} ({columns}) "
+        f"ENGINE = {target.engine('ReplacingMergeTree', table.version)} "
+        f"ORDER BY ({', '.join(table.order_by)}) COMMENT {quote(table.comment)}"
+    )
+
+
+def _distributed(name: str, target: Target, shard_key: str) -> Iterator[str]:
+    if target.cluster:
+        local = f"{name}_local"
+        yield (
+            f"CREATE TABLE IF NOT EXISTS {target.database}.{name}{target.on_cluster} "
+            f"AS {target.database}.{local} ENGINE = Distributed({quote(target.cluster)}, "
+            f"{quote(target.database)}, {quote(local)}, {shard_key})"
+        )
+
+
+def statements(target: Target) -> Iterator[str]:
+    """Yield every statement that makes an empty database complete, in order; all can be repeated."""
+    yield f"CREATE DATABASE IF NOT EXISTS {target.database}{target.on_cluster} ENGINE = Atomic"
+    for table in tables().values():
+        yield plain_table(table, target)
+        by_place = f"cityHash64({', '.join(table.order_by)})"
+        shard_key = SHARD_KEY if "recipient" in table.columns else by_place
+        yield from _distributed(table.name, target, shard_key)
+    for projection in projections().values():
+        states = projection.state_table
+        stored = target.stored(states)
+        yield state_table(projection, target, stored)
+        yield from _distributed(states, target, SHARD_KEY)
+        yield folding_view(projection, target, f"{target.database}.{projection.name}_fold", stored)
+        view = f"{target.database}.{projection.name}"
+        yield (
+            f"CREATE OR REPLACE VIEW {view}{target.on_cluster} AS "
+            f"{reading_select(projection, f'{target.database}.{states} FINAL')}"
+        )

@@ -1,0 +1,67 @@
+"""Bringing a database up to the declarations: what is missing is added, nothing is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from projections.ddl import Target, fold_select, statements
+from projections.tables import Projection, projections, tables
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+
+def migrate(client: Client, target: Target) -> Iterator[str]:
+    """Create and complete every table and view; yield a line for each thing that was changed.
+
+    `client` must not need the database to exist. A log that got new columns holds them only for
+    facts that come from now on, until it is rebuilt: its line says so. Raises ClickHouse's errors.
+    """
+    before = _objects(client, target)
+    for statement in statements(target):
+        client.command(statement)
+    for name in sorted(_objects(client, target) - before):
+        yield f"created {target.database}.{name}"
+    for table in tables().values():
+        declared = {name: f"{name} {kind}" for name, kind in table.columns.items()}
+        for column in _add_missing(client, target, table.name, declared):
+            yield f"added column {column} to {table.name}"
+    for projection in projections().values():
+        yield from _complete_log(client, target, projection)
+
+
+def _objects(client: Client, target: Target) -> set[str]:
+    rows = client.query(
+        "SELECT name FROM system.tables WHERE database = {database:String}",
+        parameters={"database": target.database},
+    )
+    return {row[0] for row in rows.result_rows}
+
+
+def _add_missing(client: Client, target: Target, table: str, declared: dict[str, str]) -> list[str]:
+    stored = target.stored(table)
+    found = client.query(
+        "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String}",
+        parameters={"database": target.database, "table": stored.partition(".")[2]},
+    )
+    missing = [name for name in declared if name not in {row[0] for row in found.result_rows}]
+    for name in missing:
+        for each in {stored, f"{target.database}.{table}"}:
+            client.command(
+                f"ALTER TABLE {each}{target.on_cluster} ADD COLUMN IF NOT EXISTS {declared[name]}"
+            )
+    return missing
+
+
+def _complete_log(client: Client, target: Target, log: Projection) -> Iterator[str]:
+    declared = {fold.name: fold.ddl for fold in log.folds}
+    added = _add_missing(client, target, log.state_table, declared)
+    # The same statement changes nothing; a changed fold takes effect from the next insert on.
+    client.command(
+        f"ALTER TABLE {target.database}.{log.name}_fold{target.on_cluster} "
+        f"MODIFY QUERY {fold_select(log, target.stored('events'))}"
+    )
+    if added:
+        columns = ", ".join(added)
+        yield f"added {columns} to {log.name}: run sendlog rebuild {log.name} to fill history"

@@ -1,0 +1,194 @@
+"""Questions asked of the logs: listings with filters on every column, and a message's timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from projections.ddl import fold_select, reading_select
+from projections.expressions import plain
+from projections.tables import Projection, projections
+from projections.tables.events import TABLE as EVENTS
+from schemas.events import Channel
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+Clock = Literal["occurred", "recorded"]
+#: How a listing may be sorted, by the words of the page: each by itself, then newest first.
+SORTS: Final = ("date", "recipient", "status")
+OPERATORS: Final = ("!=", ">=", "<=", "=", "~", "<", ">")
+
+
+class QueryError(ValueError):
+    """A question that cannot be asked; the text names what is wrong and what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition on one column: `=`, `!=`, `<`, `<=`, `>`, `>=`, or `~` for "contains"."""
+
+    column: str
+    operator: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Filter:
+        """Read "status=Bounce", "subject~invoice" or "date>=2026-11-01".
+
+        Raises `QueryError` if there is no operator in it.
+        """
+        places = [(text.find(op), -len(op), op) for op in OPERATORS if op in text]
+        if not places:
+            raise QueryError(
+                f"filter {text!r} has no operator; write COLUMN=VALUE with one of {' '.join(OPERATORS)}"
+            )
+        operator = min(places)[2]
+        column, _, value = text.partition(operator)
+        return cls(column.strip(), operator, value.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A page of a log of one tenant.
+
+    `as_of` shows the log as it was: of what had happened by then (`clock` occurred), or of what had
+    been recorded by then.
+    """
+
+    channel: Channel
+    tenant: str
+    filters: Sequence[Filter] = ()
+    sort: str = "date"
+    descending: bool = True
+    limit: int = 50
+    as_of: datetime | None = None
+    clock: Clock = "occurred"
+
+
+@dataclass(slots=True)
+class Bound:
+    """SQL under way: its conditions and the values bound to them."""
+
+    conditions: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def bind(self, value: Any, kind: str) -> str:
+        """Return the placeholder of a value."""
+        name = f"p{len(self.values)}"
+        self.values[name] = value
+        return f"{{{name}:{kind}}}"
+
+
+def log_of(channel: Channel) -> Projection:
+    """Return the log of a channel."""
+    return next(p for p in projections().values() if p.channel == channel)
+
+
+def listing_sql(listing: Listing, database: str) -> tuple[str, dict[str, Any]]:
+    """Return the query of a listing and its bound values.
+
+    Raises `QueryError` for an unknown column, sort or a value that its column cannot have.
+    """
+    log = log_of(listing.channel)
+    if listing.sort not in SORTS:
+        raise QueryError(f"cannot sort by {listing.sort!r}; sort by {', '.join(SORTS)}")
+    bound = Bound()
+    tenant = bound.bind(listing.tenant, "String")
+    bound.conditions.append(f"tenant_id = {tenant}")
+    for each in listing.filters:
+        bound.conditions.append(_condition(log, each, bound))
+    if listing.as_of is None:
+        source = f"{database}.{log.name}"
+    else:
+        until = bound.bind(_utc(listing.as_of), "DateTime64(3, 'UTC')")
+        where = f"tenant_id = {tenant} AND {listing.clock}_at <= {until}"
+        folded = f"({fold_select(log, f'{database}.{EVENTS.name}', where)})"
+        source = f"({reading_select(log, folded)})"
+    order = {"date": [], "recipient": ["recipient"], "status": ["status"]}[listing.sort]
+    direction = "DESC" if listing.descending else "ASC"
+    ordering = [f"{name} {direction}" for name in order]
+    ordering += [f"date {direction if not order else 'DESC'}", "message_id", "recipient"]
+    return (
+        f"SELECT * FROM {source} WHERE {' AND '.join(bound.conditions)} "
+        f"ORDER BY {', '.join(ordering)} LIMIT {int(listing.limit)}",
+        bound.values,
+    )
+
+
+def _condition(log: Projection, wanted: Filter, bound: Bound) -> str:
+    reading = log.readings.get(wanted.column)
+    if reading is None:
+        raise QueryError(
+            f"no column {wanted.column!r} in {log.name}; there are: {', '.join(log.readings)}"
+        )
+    name, kind = wanted.column, plain(reading.kind)
+    if wanted.operator == "~":
+        text = name if kind == "String" else f"toString({name})"
+        value = bound.bind(wanted.value, "String")
+        return f"positionCaseInsensitiveUTF8({text}, {value}) > 0"
+    if kind.startswith("Array("):
+        has = f"has({name}, {bound.bind(wanted.value, 'String')})"
+        return {"=": has, "!=": f"NOT {has}"}.get(wanted.operator) or _refuse(wanted)
+    value = bound.bind(_value(wanted, kind), kind)
+    return f"{name} {wanted.operator} {value}"
+
+
+def _refuse(wanted: Filter) -> str:
+    raise QueryError(f"column {wanted.column!r} is a list; it takes =, != and ~")
+
+
+def _value(wanted: Filter, kind: str) -> Any:
+    try:
+        if kind.startswith("DateTime"):
+            return _utc(datetime.fromisoformat(wanted.value))
+        if kind.startswith("UInt"):
+            return int(wanted.value)
+        if kind == "Bool":
+            return {"true": True, "false": False}[wanted.value.lower()]
+    except (KeyError, ValueError):
+        takes = {"D": "a date or time, as 2026-11-24T10:00", "U": "a whole number"}
+        raise QueryError(
+            f"column {wanted.column!r} takes {takes.get(kind[0], 'true or false')}; "
+            f"not {wanted.value!r}"
+        ) from None
+    return wanted.value
+
+
+def _utc(time: datetime) -> datetime:
+    """Return a time in UTC; one without a zone is UTC already."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def stream(client: Client, sql: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a query as they come, in constant memory."""
+    with client.query_rows_stream(sql, parameters=dict(values)) as rows:
+        names = rows.source.column_names
+        for row in rows:
+            yield dict(zip(names, row, strict=True))
+
+
+def listing(client: Client, database: str, wanted: Listing) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a listing, by column name. Raises as `listing_sql` does."""
+    yield from stream(client, *listing_sql(wanted, database))
+
+
+def timeline(
+    client: Client, database: str, *, message_id: str, recipient: str, tenant: str | None = None
+) -> list[dict[str, Any]]:
+    """Return every distinct fact about one message and recipient, in order of time.
+
+    Without a `tenant` the facts of all tenants are returned: for operators only.
+    """
+    bound = Bound()
+    found = f"message_id = {bound.bind(message_id, 'String')}"
+    found += f" AND recipient = {bound.bind(recipient, 'String')}"
+    if tenant is not None:
+        found += f" AND tenant_id = {bound.bind(tenant, 'String')}"
+    sql = (
+        f"SELECT {', '.join(EVENTS.columns)} FROM {database}.{EVENTS.name} FINAL WHERE {found} "
+        "ORDER BY occurred_at, recorded_at, event_id"
+    )
+    return list(stream(client, sql, bound.values))

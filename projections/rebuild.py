@@ -1,0 +1,115 @@
+"""A log refolded from the event store, in SQL, into a fresh table that is swapped in atomically.
+
+While it runs, a second folding view writes every new event into the fresh table too, so nothing
+that arrives meanwhile is missed; what is folded twice does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from projections.ddl import Target, fold_select, folding_view, reading_select, state_table
+from projections.store import scalar
+from projections.tables import KEY, Projection
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+#: Facts folded in one statement: bounds the memory of the engine, and gives progress to show.
+SLICE = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a rebuild is: `done` of `total` slices, and the facts there are."""
+
+    done: int
+    total: int
+    facts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How many rows differ, by their status before and after ('' where there was no row)."""
+
+    before: str
+    after: str
+    rows: int
+    columns: tuple[str, ...]  # columns that differ in at least one of them
+
+
+def rebuild(client: Client, target: Target, log: Projection) -> Iterator[Progress]:
+    """Fold all events into a fresh table beside the log's; then call `swap` or `discard`.
+
+    An earlier rebuild that was broken off is discarded first. Raises ClickHouse's errors.
+    """
+    discard(client, target, log)
+    fresh = _fresh(log, target)
+    client.command(state_table(log, target, fresh))
+    client.command(folding_view(log, target, f"{fresh}_fold", fresh))
+    events = target.stored("events")
+    facts = int(
+        scalar(
+            client,
+            f"SELECT count() FROM {events} WHERE channel = {{channel:String}}",
+            {"channel": log.channel},
+        )
+    )
+    slices = max(1, -(-facts // SLICE))
+    for done in range(slices):
+        yield Progress(done, slices, facts)
+        where = f"cityHash64(tenant_id, recipient) % {slices} = {done}" if slices > 1 else ""
+        columns = ", ".join([*KEY, *(fold.name for fold in log.folds)])
+        client.command(f"INSERT INTO {fresh} ({columns}) {fold_select(log, events, where)}")
+    yield Progress(slices, slices, facts)
+
+
+def differences(client: Client, target: Target, log: Projection) -> list[Change]:
+    """Return what swapping would change in the log, the most rows first."""
+    names = [name for name in log.readings if name not in KEY]
+    before = f"({reading_select(log, f'{target.stored(log.state_table)} FINAL')})"
+    after = f"({reading_select(log, f'{_fresh(log, target)} FINAL')})"
+    differing = ", ".join(
+        f"if(toString(old.{name}) != toString(new.{name}), '{name}', '')" for name in names
+    )
+    sql = (
+        "SELECT old.status, new.status, count(), "
+        f"groupUniqArrayArray(arrayFilter(x -> x != '', [{differing}])) "
+        f"FROM {before} AS old FULL JOIN {after} AS new USING ({', '.join(KEY)}) "
+        f"WHERE {' OR '.join(f'toString(old.{n}) != toString(new.{n})' for n in names)} "
+        "GROUP BY 1, 2 ORDER BY 3 DESC "
+        "SETTINGS join_algorithm = 'full_sorting_merge', join_use_nulls = 0"
+    )
+    return [
+        Change(old, new, int(rows), tuple(sorted(columns)))
+        for old, new, rows, columns in client.query(sql).result_rows
+    ]
+
+
+def swap(client: Client, target: Target, log: Projection) -> None:
+    """Put the fresh table in the log's place, atomically, and drop the old one."""
+    stored, fresh = target.stored(log.state_table), _fresh(log, target)
+    client.command(f"EXCHANGE TABLES {stored} AND {fresh}{target.on_cluster}")
+    discard(client, target, log)
+
+
+def discard(client: Client, target: Target, log: Projection) -> None:
+    """Drop what a rebuild left beside the log: its view first, that it may not write into nothing."""
+    fresh = _fresh(log, target)
+    client.command(f"DROP VIEW IF EXISTS {fresh}_fold{target.on_cluster} SYNC")
+    client.command(f"DROP TABLE IF EXISTS {fresh}{target.on_cluster} SYNC")
+
+
+def _fresh(log: Projection, target: Target) -> str:
+    return f"{target.stored(log.state_table)}_fresh"
+
+
+def totals(changes: list[Change]) -> dict[str, Any]:
+    """Return counts for a summary line: rows added, removed and changed."""
+    return {
+        "added": sum(c.rows for c in changes if not c.before),
+        "removed": sum(c.rows for c in changes if not c.after),
+        "changed": sum(c.rows for c in changes if c.before and c.after),
+    }

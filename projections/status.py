@@ -1,0 +1,92 @@
+"""Status is a reading: an ordered table of rules over a state; the first that holds decides.
+
+The rules stand with their log, in `projections/tables/`. Here they become a Python function, a SQL
+expression, and an explanation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from projections.expressions import Expression, Row, column, first_that_holds, literal, words
+from projections.merge import State, fold
+from projections.tables import Projection, Rule, projections
+from projections.tables.events import ZEROS
+from projections.tables.shared import described
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a message has its status: the rule that decided, and those that would have, below it."""
+
+    status: str
+    reason: str
+    rule: str
+    place: int  # of the rule in its table, from 1
+    overruled: tuple[tuple[str, str], ...]  # (status, rule) that hold too, but come later
+
+
+def decide(projection: Projection, state: State) -> tuple[int, Rule]:
+    """Return the first rule that holds and its place, from 0. The last rule always holds."""
+    return next((place, rule) for place, rule in enumerate(projection.rules) if rule.when.of(state))
+
+
+def steps(projection: Projection) -> Mapping[str, Expression]:
+    """Return what is computed of a state on the way to its reason, each from those before it."""
+    cases = [(rule.when, rule) for rule in projection.rules]
+    why = first_that_holds([(when, rule.why) for when, rule in cases])
+    return {
+        "status": first_that_holds([(when, literal(rule.status)) for when, rule in cases]),
+        "why": why,
+        "status_reason": words(
+            first_that_holds([(when, rule.reason) for when, rule in cases]),
+            described(column("why", why.kind)),
+            between=": ",
+        ),
+    }
+
+
+def read(projection: Projection, key: Mapping[str, str], state: State) -> dict[str, Any]:
+    """Return a log row as people see it, of the `key` columns and the state of its facts."""
+    row: dict[str, Any] = {**key, **state}
+    for name, step in steps(projection).items():
+        row[name] = step.of(row)
+    return {name: reading.of(row) for name, reading in projection.readings.items()}
+
+
+def explain(state: Row) -> Explanation:
+    """Say which rule decided a message's status.
+
+    `state` is the folded state of its facts (`fold_facts`), with its `channel`.
+    Raises `KeyError` if it is not the state of a log of that channel.
+    """
+    projection = next(p for p in projections().values() if p.channel == state["channel"])
+    columns = dict(state)
+    place, rule = decide(projection, columns)
+    for name, step in steps(projection).items():
+        columns[name] = step.of(columns)
+    return Explanation(
+        status=rule.status,
+        reason=columns["status_reason"],
+        rule=rule.name,
+        place=place + 1,
+        overruled=tuple(
+            (other.status, other.name)
+            for other in projection.rules[place + 1 : -1]
+            if other.when.of(columns) and other.status != rule.status
+        ),
+    )
+
+
+def complete(event: Mapping[str, Any]) -> Row:
+    """Return an event with a value in every column, as the event store would hold it."""
+    given = {name: value for name, value in event.items() if value is not None}
+    return {**ZEROS, **given}
+
+
+def fold_facts(projection: Projection, events: Iterable[Mapping[str, Any]]) -> State:
+    """Return the state of the events of one message and recipient, with its `channel`."""
+    facts = (complete(e) for e in events if e["kind"] in projection.kinds)
+    return {**fold(projection.folds, facts), "channel": projection.channel}

@@ -1,0 +1,172 @@
+"""Writing to ClickHouse, and what its errors mean for the one who writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from projections.tables import Table, type_of
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+
+class TransientError(Exception):
+    """The database is away, overloaded or read-only: the same write will do later."""
+
+
+class FatalError(Exception):
+    """A table, column, user or right is missing: nothing can be written until somebody acts."""
+
+
+class BadRowsError(Exception):
+    """The database refuses something in these rows."""
+
+
+#: Codes of ClickHouse's ErrorCodes.cpp. Any other is about the rows.
+TRANSIENT_CODES: Final = frozenset({
+    3, 159, 160, 164, 173, 198, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286,
+    290, 305, 319, 335, 364, 394, 415, 425, 439, 473, 499, 568, 590, 594, 600, 606, 627, 630, 641,
+    643, 668, 700, 733, 999,
+})  # fmt: skip
+FATAL_CODES: Final = frozenset({16, 36, 47, 48, 60, 81, 192, 193, 194, 195, 497, 516})
+_CODE: Final = re.compile(r"(?:code: |Code: )(\d+)")
+
+_ARROW_TYPES: Final[dict[str, pa.DataType]] = {
+    "String": pa.binary(),  # ClickHouse's String is bytes: a dead letter need not be UTF-8
+    "FixedString(32)": pa.binary(),
+    "Bool": pa.bool_(),
+    "UInt16": pa.uint16(),
+    "Int32": pa.int32(),
+    "Int64": pa.int64(),
+    "DateTime64(3, 'UTC')": pa.timestamp("ms", tz="UTC"),
+    "Array(String)": pa.list_(pa.binary()),
+    "Map(String, String)": pa.map_(pa.binary(), pa.binary()),
+}
+#: A retried insert is a whole one: a server that dropped it as a copy would skip the folds too.
+_INSERT_SETTINGS: Final = {"insert_deduplicate": 0}
+
+
+def connect(
+    url: str, *, user: str, password: str, database: str = "", timeout: float = 120
+) -> Client:
+    """Return a client of the HTTP interface at `url`; safe to share between threads.
+
+    Raises `TransientError` if nothing answers, `FatalError` if the user or database is refused.
+    """
+    try:
+        return clickhouse_connect.get_client(
+            dsn=url,
+            username=user,
+            password=password,
+            database=database or "default",
+            autogenerate_session_id=False,
+            connect_timeout=10,
+            send_receive_timeout=timeout,
+            query_retries=0,
+            tz_mode="aware",
+            client_name="sendlog",
+        )
+    except (ClickHouseError, OSError) as error:
+        raise classify(error) from error
+
+
+def classify(error: Exception) -> TransientError | FatalError | BadRowsError:
+    """Return what an error of a write means for the one who writes."""
+    text = str(error)
+    code = _CODE.search(text)
+    summary = text.strip().splitlines()[0][:500] if text.strip() else type(error).__name__
+    if code is None or int(code[1]) in TRANSIENT_CODES:
+        return TransientError(summary)
+    if int(code[1]) in FATAL_CODES:
+        return FatalError(summary)
+    return BadRowsError(summary)
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """Return the Arrow schema of a table's inserted columns, in their order."""
+    return pa.schema(
+        [
+            (name, _ARROW_TYPES[_bare(type_of(declaration))])
+            for name, declaration in table.columns.items()
+        ]
+    )
+
+
+def _bare(kind: str) -> str:
+    for wrapper in ("LowCardinality(", "Nullable("):
+        kind = kind.removeprefix(wrapper).removesuffix(")") if kind.startswith(wrapper) else kind
+    return kind
+
+
+def rows_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return dicts as an Arrow table of `schema`; what a dict does not name is null."""
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+class Store:
+    """A database to write to, connected at the first write."""
+
+    def __init__(self, connect: Callable[[], Client], database: str) -> None:
+        self._connect = connect
+        self._client: Client | None = None
+        self._database = database
+
+    def insert(self, table: Table, rows: pa.Table) -> None:
+        """Insert rows; raises as `insert` and `connect` do."""
+        if self._client is None:
+            self._client = self._connect()
+        insert(self._client, self._database, table, rows)
+
+
+def insert(client: Client, database: str, table: Table, rows: pa.Table) -> None:
+    """Insert rows that have the table's `arrow_schema`; returns when they are queryable.
+
+    Raises `TransientError`, `FatalError` or `BadRowsError`; then some of the rows may have landed,
+    and writing all of them again does no harm.
+    """
+    try:
+        client.insert_arrow(table.name, rows, database=database, settings=_INSERT_SETTINGS)
+    except (ClickHouseError, OSError) as error:
+        raise classify(error) from error
+    except Exception as error:
+        # The HTTP library's own errors of a broken connection.
+        if type(error).__module__.startswith(("urllib3", "http")):
+            raise TransientError(f"{type(error).__name__}: {error}"[:500]) from error
+        raise
+
+
+def isolate(rows: pa.Table, write: Callable[[pa.Table], None]) -> list[tuple[int, str]]:
+    """Write the rows of a refused batch in halves, down to the single rows that are refused.
+
+    Returns the place and reason of each row that `write` refuses on its own with `BadRowsError`.
+    Raises `FatalError` if every row is refused: then the cause is not in the rows.
+    """
+    refused = list(_bisect(rows, 0, write))
+    if len(refused) == rows.num_rows and rows.num_rows > 1:
+        raise FatalError(f"every one of {rows.num_rows} rows is refused: {refused[0][1]}")
+    return refused
+
+
+def _bisect(rows: pa.Table, start: int, write: Callable[[pa.Table], None]) -> list[tuple[int, str]]:
+    try:
+        write(rows)
+    except BadRowsError as error:
+        if rows.num_rows == 1:
+            return [(start, str(error))]
+        half = rows.num_rows // 2
+        return [
+            *_bisect(rows.slice(0, half), start, write),
+            *_bisect(rows.slice(half), start + half, write),
+        ]
+    return []
+
+
+def scalar(client: Client, sql: str, parameters: dict[str, Any] | None = None) -> Any:
+    """Return the one value of a query."""
+    return client.query(sql, parameters=parameters).result_rows[0][0]

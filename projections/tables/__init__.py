@@ -1,0 +1,129 @@
+"""The tables, one module each: plain tables (`TABLE`) and logs folded from events (`PROJECTION`).
+
+Found by walking this package; two with one name are an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, TypeVar
+
+from projections.expressions import Expression, column, literal
+from projections.merge import Fold
+from schemas.events import Channel
+
+#: What tells one row of a log from another, within its channel; the order in which a log is kept,
+#: so that everything of a tenant's recipient is read in one go.
+KEY: Final = ("tenant_id", "recipient", "message_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table that rows are inserted into.
+
+    `columns` maps names to ClickHouse types (with codec or default); `computed` are columns that
+    the engine fills in, never inserted. Of rows alike in `order_by` the one of the highest
+    `version` stays.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+    order_by: tuple[str, ...]
+    version: str
+    computed: Mapping[str, str]
+    comment: str
+
+    def __getattr__(self, name: str) -> Expression:
+        """Return the expression of a column."""
+        if name not in self.columns:
+            raise AttributeError(f"table {self.name} has no column {name!r}")
+        return column(name, type_of(self.columns[name]))
+
+
+#: A rule without words or without codes of its own.
+NOTHING: Final = literal("")
+NO_CODES: Final = Expression(
+    "tuple(toUInt16(0), '', '', '')",
+    "Tuple(smtp_code UInt16, enhanced_status String, reason_code String, diagnostic String)",
+    lambda _: (0, "", "", ""),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One line of a status table: the status if `when` holds.
+
+    The reason people read is `reason`, then the codes and texts of `why` in plain words.
+    """
+
+    status: str
+    name: str
+    when: Expression
+    reason: Expression = NOTHING
+    why: Expression = NO_CODES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """A log: one row per message and recipient, folded from the events of a channel.
+
+    `kinds` are the kinds of fact that make or change a row; `folds` what its state keeps; `rules`
+    its status, the first that holds; `readings` its columns as people see them, in order, computed
+    of the state (`status` and `status_reason` stand among them by name).
+    """
+
+    name: str
+    channel: Channel
+    kinds: frozenset[str]
+    folds: tuple[Fold, ...]
+    rules: tuple[Rule, ...]
+    readings: Mapping[str, Expression]
+    comment: str
+
+    @property
+    def state_table(self) -> str:
+        """The name of the table of partial states."""
+        return f"{self.name}_state"
+
+
+def type_of(declaration: str) -> str:
+    """Return the type of a column's declaration, without default and codec."""
+    for word in (" CODEC", " DEFAULT", " COMMENT"):
+        declaration = declaration.partition(word)[0]
+    return declaration.strip()
+
+
+_T = TypeVar("_T", Table, Projection)
+
+
+def _modules(attribute: str) -> Iterator[tuple[str, object]]:
+    for info in pkgutil.iter_modules(__path__, __name__ + "."):
+        found = getattr(importlib.import_module(info.name), attribute, None)
+        if found is not None:
+            yield info.name, found
+
+
+@cache
+def tables() -> Mapping[str, Table]:
+    """Return the plain tables by name. Raises `RuntimeError` if two have one name."""
+    return _by_name(Table, "TABLE")
+
+
+@cache
+def projections() -> Mapping[str, Projection]:
+    """Return the logs by name. Raises `RuntimeError` if two have one name."""
+    return _by_name(Projection, "PROJECTION")
+
+
+def _by_name(kind: type[_T], attribute: str) -> Mapping[str, _T]:
+    found: dict[str, _T] = {}
+    for module, table in _modules(attribute):
+        assert isinstance(table, kind)
+        if table.name in found:
+            raise RuntimeError(f"two tables are named {table.name!r}; see {module}")
+        found[table.name] = table
+    return found

@@ -1,0 +1,169 @@
+"""The SMS Log: one row per SMS and number, with its status and why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from projections.expressions import (
+    column,
+    either,
+    first_given,
+    first_set,
+    literal,
+    together,
+)
+from projections.merge import Fold, earliest, largest, latest
+from projections.tables import Projection, Rule
+from projections.tables.events import TABLE as FACT
+from projections.tables.shared import (
+    CODES,
+    campaign,
+    codes_of,
+    first_at,
+    first_recorded_at,
+    happened,
+    last_at,
+    record,
+    sender,
+)
+from projections.tables.shared import FOLDS as SHARED_FOLDS
+from schemas.events import KINDS
+
+_at, _kind = FACT.occurred_at, FACT.kind
+_delivered = _kind.is_in("delivery")
+
+
+def _failure(name: str, *kinds: str) -> Fold:
+    """Keep why it failed; codes first, for a failure without one never erases an earlier code."""
+    return largest(
+        name, together(coded=FACT.reason_code.given, at=_at, **CODES), where=_kind.is_in(*kinds)
+    )
+
+
+# ---- What the state of an SMS keeps of its facts ----------------------------------------------
+
+accepted_at = earliest("accepted_at", _at, where=_kind.is_in("queued", "sent", "opt_out"))
+sent_at = earliest("sent_at", _at, where=_kind.is_in("sent"))
+delivery_at = earliest("delivery_at", _at, where=_delivered & ~FACT.handset.is_false)
+handset_at = earliest("handset_at", _at, where=_delivered & FACT.handset.is_true)
+operator_at = earliest("operator_at", _at, where=_delivered & FACT.handset.is_false)
+read_at = earliest("read_at", _at, where=_kind.is_in("read"))
+expired_at = earliest("expired_at", _at, where=_kind.is_in("expired"))
+rejected = _failure("rejected", "rejected")
+undelivered = _failure("undelivered", "undelivered")
+expired = _failure("expired", "expired")
+failed = _failure("failed", "failed")
+opt_out = _failure("opt_out", "opt_out")
+parts = largest("parts", FACT.parts)
+part = largest("part", FACT.part)
+text = latest("text", _at, where=FACT.text.given, value=FACT.text)
+
+FOLDS: Final = (
+    *SHARED_FOLDS, accepted_at, sent_at, delivery_at, handset_at, operator_at, read_at, expired_at,
+    rejected, undelivered, expired, failed, opt_out, parts, part, text,
+)  # fmt: skip
+
+# ---- What follows from it ---------------------------------------------------------------------
+
+_segments = (parts.state > literal(1)) | (part.state > literal(1))
+#: Of a single segment, `expired` at or after `delivery` is noise.
+_expired = expired_at.state.is_set & (
+    _segments | ~delivery_at.state.is_set | (expired_at.state < delivery_at.state)
+)
+
+
+RULES: Final = (
+    Rule(
+        status="Rejected", name="stopped at carrier level", when=happened(rejected),
+        reason=literal("stopped by the carrier"), why=codes_of(rejected),
+    ),
+    Rule(
+        status="Undelivered", name="the number is wrong, unsuitable or out of reach",
+        when=happened(undelivered), reason=literal("number wrong, unsuitable or out of reach"),
+        why=codes_of(undelivered),
+    ),
+    Rule(
+        status="Undelivered", name="it expired before it was delivered", when=_expired,
+        reason=literal("expired before it was delivered"), why=codes_of(expired),
+    ),
+    Rule(
+        status="Failed", name="the provider could not send it", when=happened(failed),
+        reason=literal("the provider could not send it"), why=codes_of(failed),
+    ),
+    Rule(
+        status="Failed", name="refused because the recipient opted out", when=happened(opt_out),
+        reason=literal("opted out"), why=codes_of(opt_out),
+    ),
+    Rule(
+        status="Received", name="received and read", when=read_at.state.is_set,
+        reason=literal("received and read"),
+    ),
+    Rule(
+        status="Delivered", name="the handset confirmed it", when=handset_at.state.is_set,
+        reason=literal("the handset confirmed it"),
+    ),
+    Rule(
+        status="Delivered", name="delivered; nobody says whether to the handset",
+        when=delivery_at.state.is_set, reason=literal("delivered, not read"),
+    ),
+    Rule(
+        status="Sent", name="the operator confirmed it, the handset has not",
+        when=operator_at.state.is_set,
+        reason=literal("the operator has it; the handset has not confirmed it"),
+    ),
+    Rule(
+        status="Sent", name="handed to the carrier", when=sent_at.state.is_set,
+        reason=literal("handed to the carrier"),
+    ),
+    Rule(
+        status="Queued", name="anything else", when=literal(value=True),
+        reason=literal("queued for delivery"),
+    ),
+)  # fmt: skip
+
+_text = "String"
+_any_failure = (
+    happened(rejected) | happened(undelivered) | _expired | happened(failed)
+    | happened(opt_out)
+)  # fmt: skip
+_codes = ("reason_code", "diagnostic")
+READINGS: Final = {
+    "tenant_id": column("tenant_id", _text),
+    "date": first_set(accepted_at.state, first_at.state),
+    "recipient": column("recipient", _text),
+    "text": text["value"],
+    "status": column("status", _text),
+    "status_reason": column("status_reason", _text),
+    "message_id": column("message_id", _text),
+    "record_type": record["type"],
+    "record_id": record["id"],
+    "campaign": campaign["value"],
+    "provider": sender["provider"],
+    "provider_message_id": sender["id"],
+    "sent_at": sent_at.state,
+    "delivered_at": first_set(delivery_at.state, read_at.state),
+    "delivered_inferred": read_at.state.is_set & ~delivery_at.state.is_set,
+    "read_at": read_at.state,
+    "handset": either(
+        handset_at.state.is_set | (operator_at.state.is_set & ~delivery_at.state.is_set),
+        handset_at.state.is_set, literal(None),
+    ),
+    **{
+        name: first_given(*(f[name] for f in (rejected, undelivered, expired, failed, opt_out)))
+        for name in _codes
+    },
+    "parts": either(part.state > parts.state, part.state, parts.state),
+    "conflict": _any_failure & (delivery_at.state.is_set | read_at.state.is_set) & ~_segments,
+    "last_event_at": last_at.state,
+    "first_recorded_at": first_recorded_at.state,
+}  # fmt: skip
+
+PROJECTION: Final = Projection(
+    name="sms_log",
+    comment="one row per SMS and number, with its status and why",
+    channel="sms",
+    kinds=KINDS["sms"] - {"note", "skipped", "suppressed", "reinstated"},
+    folds=FOLDS,
+    rules=RULES,
+    readings=READINGS,
+)

@@ -1,0 +1,16 @@
+from types import SimpleNamespace
+
+import pytest
+
+from projections.ddl import Target
+from projections.migrate import migrate
+from projections.store import connect
+
+
+@pytest.fixture
+def migrated(fresh_database):
+    """A database with all tables, views and folds, and a client as the project makes it."""
+    client = connect(fresh_database.url, user="default", password="")
+    for _ in migrate(client, Target(fresh_database.name)):
+        pass
+    return SimpleNamespace(client=client, name=fresh_database.name)

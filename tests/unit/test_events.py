@@ -1,0 +1,127 @@
+"""The identity of a fact: the same for each copy of it, another one for every other fact."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas.events import KINDS, MessageEvent, fingerprint, milliseconds
+
+FACT = {
+    "channel": "email",
+    "kind": "click",
+    "tenant_id": "harbour",
+    "provider": "ses",
+    "message_id": "msg-1",
+    "recipient": "iris@example.org",
+    "occurred_at": datetime(2025, 5, 6, 7, 8, 9, 120_000, tzinfo=UTC),
+}
+#: What tells two facts apart, with another value for each.
+TELLING = {
+    "channel": "sms",
+    "kind": "open",
+    "tenant_id": "hill",
+    "provider": "postal",
+    "message_id": "msg-2",
+    "recipient": "ben@example.org",
+    "occurred_at": datetime(2025, 5, 6, 7, 8, 9, 121_000, tzinfo=UTC),
+    "attempt": 2,
+    "url": "https://school.example/",
+    "smtp_code": 550,
+    "enhanced_status": "5.1.1",
+    "reason_code": "30003",
+    "part": 2,
+}
+
+
+def test_a_fingerprint_is_32_hex_digits() -> None:
+    assert re.fullmatch(r"[0-9a-f]{32}", fingerprint(FACT))
+
+
+def test_a_fingerprint_never_changes_between_releases() -> None:
+    # Were it to change, a replay would count every fact of the log a second time.
+    assert fingerprint(FACT) == "30f659cb84609df2a070467e3841c698"
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_facts_that_differ_in_one_telling_field_are_two(name: str) -> None:
+    assert fingerprint({**FACT, name: TELLING[name]}) != fingerprint(FACT)
+
+
+def test_all_facts_that_differ_are_kept_apart() -> None:
+    seen = {fingerprint({**FACT, name: value}) for name, value in TELLING.items()}
+    assert len(seen) == len(TELLING)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"recorded_at": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"provider_event_id": "another id for the same push"},
+        {"source": {"topic": "t", "partition": 3, "offset": 9}},
+        {"subject": "Hello", "user_agent": "Mail/16.0", "ip": "198.51.100.1"},
+        {"attempt": 1, "url": "", "smtp_code": None, "enhanced_status": "", "part": None},
+    ],
+    ids="+".join,
+)
+def test_what_does_not_belong_to_a_fact_does_not_count(extra: dict[str, object]) -> None:
+    assert fingerprint({**FACT, **extra}) == fingerprint(FACT)
+
+
+def test_the_arrival_time_of_a_fact_without_an_own_time_does_not_count() -> None:
+    later = {**FACT, "occurred_at": FACT["occurred_at"] + timedelta(seconds=30)}
+    assert fingerprint(FACT, own_time=False) == fingerprint(later, own_time=False)
+    assert fingerprint(FACT, own_time=True) != fingerprint(later, own_time=True)
+    assert fingerprint(FACT, own_time=False) != fingerprint(FACT, own_time=True)
+
+
+def test_one_instant_in_two_zones_is_one_fact() -> None:
+    there = FACT["occurred_at"].astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert fingerprint({**FACT, "occurred_at": there}) == fingerprint(FACT)
+
+
+def test_values_do_not_run_into_their_neighbours() -> None:
+    one = {**FACT, "message_id": "ab", "recipient": "c"}
+    two = {**FACT, "message_id": "a", "recipient": "bc"}
+    assert fingerprint(one) != fingerprint(two)
+
+
+@given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2099, 12, 31)))  # noqa: DTZ001
+def test_milliseconds_round_down(naive: datetime) -> None:
+    time = naive.replace(tzinfo=UTC)
+    whole = milliseconds(time)
+    assert datetime.fromtimestamp(whole // 1000, UTC).replace(tzinfo=UTC) <= time
+    assert whole % 1000 == time.microsecond // 1000
+
+
+def test_a_message_event_knows_every_kind_of_its_channels() -> None:
+    for channel, kinds in KINDS.items():
+        for kind in kinds:
+            event = MessageEvent.model_validate({**FACT, "channel": channel, "kind": kind})
+            assert (event.channel, event.kind) == (channel, kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kind", "vanished"),
+        ("channel", "fax"),
+        ("tenant_id", ""),
+        ("occurred_at", "2025-05-06T07:08:09"),
+        ("occurred_at", "1970-01-01T00:00:01Z"),
+        ("occurred_at", "2100-01-01T00:00:00Z"),
+        ("attempt", -1),
+    ],
+)
+def test_a_message_event_refuses_what_would_spoil_the_log(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=name):
+        MessageEvent.model_validate({**FACT, name: value})
+
+
+def test_a_message_event_ignores_what_it_does_not_know() -> None:
+    assert MessageEvent.model_validate({**FACT, "later_field": 1}).kind == "click"
