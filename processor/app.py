@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 
 import faust
+import stamina
 import uvloop
 from faust.worker import Worker
 from prometheus_client import start_http_server
 
 from processor import dead_letters, topics
 from processor.decoding import DeadLetter, Decoder
+from processor.health import watch_broker
 from processor.intake import Event, Intake
 from processor.logging import get
 from processor.settings import Settings
@@ -69,6 +71,9 @@ def build(settings: Settings, reads: Sequence[str]) -> faust.App:
         web_enabled=False,
         worker_redirect_stdouts=False,
         broker_commit_interval=1.0,
+        # A crashed worker's partitions go to the others after this; it beats thrice meanwhile.
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=3.0,
         # A bigger fetch is a bigger insert.
         broker_max_poll_records=kafka.fetch_records,
         consumer_max_fetch_size=kafka.fetch_bytes,
@@ -98,6 +103,10 @@ def build(settings: Settings, reads: Sequence[str]) -> faust.App:
     async def write() -> None:
         await intake.run()
 
+    @app.task
+    async def watch() -> None:
+        await watch_broker(kafka.bootstrap)
+
     return app
 
 
@@ -122,6 +131,7 @@ def run_worker(settings: Settings) -> None:
         raise StartError("\n".join(problems))
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr="127.0.0.1")
+    stamina.instrumentation.set_on_retry_hooks([])  # intake says once what there is to say
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(loop)

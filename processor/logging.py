@@ -12,7 +12,8 @@ import structlog
 _QUIET = {
     "faust": logging.WARNING,
     "mode": logging.WARNING,
-    "aiokafka": logging.ERROR,
+    "aiokafka": logging.CRITICAL,  # processor.health says once that the broker is away
+    "processor.transport": logging.WARNING,
     "kafka": logging.CRITICAL,
     "clickhouse_connect": logging.ERROR,
     "urllib3": logging.ERROR,
@@ -51,6 +52,7 @@ def configure(level: str = "info", form: Literal["auto", "console", "json"] = "a
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                _event_first,
                 renderer,
             ],
         )
@@ -60,6 +62,14 @@ def configure(level: str = "info", form: Literal["auto", "console", "json"] = "a
     root.setLevel(level.upper())
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else quiet)
+
+
+def _event_first(
+    _logger: object, _method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Put what a reader looks for first in front."""
+    front = {name: fields.pop(name) for name in ("timestamp", "level", "event") if name in fields}
+    return {**front, **fields}
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

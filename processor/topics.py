@@ -23,7 +23,6 @@ FACTS: Final[Mapping[str, Channel]] = {"email.sends": "email", "sms.sends": "sms
 _FEED: Final = re.compile(r"^(email|sms)\.events\.([a-z0-9_-]+)$")
 
 _DAY: Final = 86_400_000
-_INPUT: Final = {"retention.ms": str(7 * _DAY)}
 _KEPT: Final = {"retention.ms": str(30 * _DAY)}
 _COMPACTED: Final = {"cleanup.policy": "compact"}
 #: A record larger than the worker accepts must still arrive, to become a dead letter.
@@ -58,10 +57,10 @@ def wanted() -> list[Topic]:
     feeds = [feed_topic(a.CHANNEL, a.PROVIDER) for a in adapters().values()]
     return [
         *(
-            Topic(name, _INPUT | _LARGE)
+            Topic(name, _KEPT | _LARGE)
             for name in [*FACTS, *feeds, "delivery.commands", DECISIONS]
         ),
-        Topic("delivery.policy", _INPUT),
+        Topic("delivery.policy", _KEPT),
         Topic("delivery.retries", _KEPT),
         Topic("delivery.suppressions", _COMPACTED),
         Topic(DEAD_LETTERS, _KEPT | _LARGE),

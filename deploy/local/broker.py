@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from base64 import urlsafe_b64encode
@@ -141,6 +142,7 @@ def find_jars() -> Path:
     maven = shutil.which("mvn")
     if maven is None:
         raise LocalError("mvn was not found: install Apache Maven, which fetches Kafka's jars")
+    sys.stderr.write("Maven fetches Kafka's jars; this happens only once\n")
     cache.mkdir(parents=True, exist_ok=True)
     # Into a folder beside it and then moved, so that what is there is always complete.
     with tempfile.TemporaryDirectory(dir=cache) as part:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -76,6 +77,8 @@ class Interface:
             await _respond(send, _STATUS.get(error.code, 500), headers, f"{error}\n".encode())
         except ClientDisconnect:
             return  # while it sent its request: nothing was begun
+        except asyncio.CancelledError:
+            return  # the server stops, and this took longer than it waits
 
     def _authenticate(self, request: Request) -> None:
         given = (text.encode() for text in credentials(request))
@@ -157,7 +160,10 @@ class Interface:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
             self._engine.cancel(label)
-            await asyncio.wait({waiting})
+            while not waiting.done():  # at the end it is cancelled more than once
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({waiting})
+            waiting.exception()  # that it was cancelled is no news
             raise
 
 

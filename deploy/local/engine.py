@@ -4,6 +4,9 @@ Measured on two cores with chDB 26.9: sessions are safe to use side by side and 
 read of 3 s beside 5,000 small reads: the slowest took 4 ms), opening and closing one costs 0.07 ms
 and setting it up 0.08 ms. So every request gets a session of its own, and with that its own
 settings, parameters and current database; nothing can leak, and no lock is needed.
+
+Inserts are handed over in pieces: 20,000 rows of 30 columns in Arrow's file format go in at 480,000
+rows/s like this, at 290,000 rows/s by way of a file and `FROM INFILE`.
 """
 
 from __future__ import annotations

@@ -35,6 +35,8 @@ def parts(
     kafka, clickhouse, data = settings.kafka, settings.clickhouse, settings.data_dir
     password = clickhouse.password.get_secret_value()
     own = environment(settings) | {"SENDLOG_KAFKA__REPLICATION": "1"}
+    if settings.log_format == "auto" and sys.stderr.isatty():
+        own["SENDLOG_LOG_FORMAT"] = "console"  # the part itself writes to a pipe
     step = partial(Program, environment=own)
     names = [f"worker-{number + 1}" for number in range(workers)] if workers > 1 else ["worker"]
     return [

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,8 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `LocalError` with the end of its output."""
+        # The kernel ties a child to the thread that started it, and the main one lasts.
+        assert threading.current_thread() is threading.main_thread(), "start it in the main thread"
         assert not self.running, f"{self.program.name} runs already"
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the stack's own commands

@@ -50,6 +50,8 @@ class Ask:
         """Read it off the URL, the headers and the fields of a form, in rising precedence."""
         given = {**request.query_params, **form}
         headers = request.headers
+        # As in ClickHouse a GET, which any page in a browser can cause, only reads.
+        limits = {"readonly": "2"} if request.method == "GET" else {}
         return cls(
             query=given.get("query", "").encode(),
             database=given.get("database", headers.get("x-clickhouse-database", "")),
@@ -58,7 +60,8 @@ class Ask:
                 name: value
                 for name, value in given.items()
                 if name not in _TRANSPORT and not name.startswith("param_")
-            },
+            }
+            | limits,
             params={
                 name.removeprefix("param_"): value
                 for name, value in given.items()

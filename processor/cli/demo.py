@@ -67,7 +67,7 @@ def demo(
     """Publish the traffic of an invented dance school.
 
     First comes a backlog of the last 30 days, then live traffic, in which the
-    days of a story pass in minutes. Ctrl-C begins no more messages and publishes
+    days of a story pass in a minute. Ctrl-C begins no more messages and publishes
     the rest of those begun, so that --expected stays true; a second one stops.
 
     To look at: sendlog demo

@@ -27,8 +27,8 @@ LARGEST: Final = 120
 #: Records a second that `rate` 0 lays live traffic out for; it is published as fast as possible.
 UNPACED: Final = 50_000
 #: Live stories run this many times faster than life: an open comes seconds after its delivery,
-#: a late bounce after minutes. Faster still at high rates, so that few stories are under way.
-LIVE_SQUEEZE: Final = 600
+#: a late bounce after a minute. Faster still at high rates, so that few stories are under way.
+LIVE_SQUEEZE: Final = 1800
 LIVE_RATE: Final = 200
 
 

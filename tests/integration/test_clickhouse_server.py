@@ -261,6 +261,18 @@ def test_an_unknown_setting_is_refused(fresh_database):
     assert status == 500
 
 
+def test_a_get_only_reads(fresh_database):
+    def get(query):
+        try:
+            with urllib.request.urlopen(f"{fresh_database.url}/?query={quote(query)}") as reply:
+                return reply.status, reply.read()
+        except urllib.error.HTTPError as error:
+            return error.headers["X-ClickHouse-Exception-Code"], b""
+
+    assert get("SELECT 1") == (200, b"1\n")
+    assert get(f"CREATE TABLE {fresh_database.name}.t (a Int8) ENGINE = Log") == ("164", b"")
+
+
 def test_a_long_read_keeps_neither_small_reads_nor_inserts_waiting(fresh_database):
     client = fresh_database.client
     client.command("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")

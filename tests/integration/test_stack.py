@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from typer.testing import CliRunner
 
 from deploy.local.addresses import free_port
 from deploy.local.console import Console
 from deploy.local.parts import environment
 from deploy.local.process import Program
 from deploy.local.supervisor import PartError, Supervisor
+from processor.cli import app
 from processor.settings import ClickHouse, Intake, Kafka, Settings
 from tests.conftest import connected
 
@@ -210,6 +212,19 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_goes_on_with_the_data
     assert stack.processes() == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_start_stops_what_is_there(stack, number):
+    log = stack.data.parent / "log"
+    with log.open("wb") as output:
+        stack.process = subprocess.Popen(
+            stack.command(workers=1), env=stack.environment, stdout=output, stderr=output
+        )
+    wait_for(lambda: "clickhouse | starting" in stack.output())
+    assert stack.end(number) == 0
+    assert "Traceback" not in stack.output()
+    assert stack.processes() == []
+
+
 def second_on(stack):
     """A stack on other ports with the same data folder."""
     second = Stack(stack.data.parent)
@@ -291,6 +306,13 @@ def refused(stack, says, **options):
     assert text.count("\n") == 1, text
     assert says in text
     return text
+
+
+def test_a_missing_extra_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr("processor.cli.up.find_spec", lambda name: None if name == "chdb" else name)
+    result = CliRunner().invoke(app, ["up"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("sendlog up: chdb is not installed")
 
 
 def supervise(*programs):

@@ -1,0 +1,37 @@
+"""Says once that the broker is away, and once that it is back; its client would say it endlessly."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from processor.logging import get
+
+log = get(__name__)
+
+
+async def watch_broker(bootstrap: str, interval: float = 2.0) -> None:
+    """Look every `interval` seconds whether any of the brokers takes a connection; never returns."""
+    away_since: float | None = None
+    while True:
+        reachable = await _reachable(bootstrap)
+        if not reachable and away_since is None:
+            away_since = monotonic()
+            log.warning("kafka_away", bootstrap=bootstrap)
+        elif reachable and away_since is not None:
+            log.info("kafka_back", seconds=round(monotonic() - away_since, 1))
+            away_since = None
+        await asyncio.sleep(interval)
+
+
+async def _reachable(bootstrap: str) -> bool:
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            async with asyncio.timeout(5):
+                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        except (OSError, TimeoutError):
+            continue
+        writer.close()
+        return True
+    return False

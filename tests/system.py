@@ -1,0 +1,172 @@
+"""A whole Sendlog for a test: a broker, a database engine, and workers to start and to kill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from kafka import KafkaConsumer, TopicPartition
+
+from deploy.local.addresses import free_port
+from deploy.local.broker import Broker
+from deploy.local.broker import group_members as members_of
+from deploy.local.database import Database
+from deploy.local.process import Program, Server
+from processor import topics
+from processor.demo.feed import publish
+from processor.settings import Kafka
+from projections.ddl import Target
+from projections.migrate import migrate
+from projections.queries import stream
+from projections.store import connect
+
+DATABASE = "sendlog"
+
+
+def wait_for(condition, what, patience=180):
+    """Wait until `condition` holds and return what it returned; fail with `what` if it never does."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"waited {patience} s in vain for {what}")
+
+
+class System:
+    """Broker, engine, topics and tables; `worker` starts a worker on them."""
+
+    def __init__(self, broker, engine, folder, group="sendlog"):
+        self.broker, self.engine, self.folder, self.group = broker, engine, folder, group
+        self.kafka = Kafka(bootstrap=broker.bootstrap, replication=1, group=group)
+        self.workers = []
+        topics.apply(self.kafka)
+        self.client = connect(engine.url, user="default", password="")
+        for _ in migrate(self.client, Target(DATABASE)):
+            pass
+
+    @property
+    def environment(self):
+        return {
+            "SENDLOG_KAFKA__BOOTSTRAP": self.broker.bootstrap,
+            "SENDLOG_KAFKA__GROUP": self.group,
+            "SENDLOG_KAFKA__REPLICATION": "1",
+            "SENDLOG_CLICKHOUSE__URL": self.engine.url,
+            "SENDLOG_CLICKHOUSE__DATABASE": DATABASE,
+            "SENDLOG_LOG_FORMAT": "json",
+        }
+
+    def worker(self, **environment):
+        """Start a worker and return once it is a member of the group."""
+        before = self.members()
+        worker = self.start_worker(**environment)
+        wait_for(lambda: self.members() > before or not worker.running, "the worker to join")
+        assert worker.running, self.output(worker)
+        return worker
+
+    def start_worker(self, **environment):
+        program = Program(
+            name="worker",
+            command=[sys.executable, "-m", "processor", "worker"],
+            environment={**self.environment, **environment},
+            grace=60,
+        )
+        worker = Server(program, self.folder / f"worker-{len(self.workers)}.log")
+        worker.start()
+        self.workers.append(worker)
+        return worker
+
+    def members(self):
+        return members_of(self.broker.bootstrap, self.group)
+
+    def output(self, worker):
+        return worker.log.read_text(errors="replace")[-4000:]
+
+    def publish(self, records):
+        return publish(records, self.broker.bootstrap, topics=())
+
+    def command(self, *arguments, check=True, input=None):
+        """Run a `sendlog` command and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "processor", *arguments],
+            env={**os.environ, **self.environment, "COLUMNS": "200"},
+            capture_output=True, text=True, input=input, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout if check else done
+
+    def rows(self, sql, **values):
+        return list(stream(self.client, sql, values))
+
+    def value(self, sql, **values):
+        return next(iter(self.rows(sql, **values)[0].values()))
+
+    def lag(self):
+        """Return how many records the group has yet to commit, over all topics it reads."""
+        reads, _ = topics.check(self.kafka)
+        consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap, group_id=self.group)
+        try:
+            partitions = [
+                TopicPartition(name, n) for name in reads
+                for n in consumer.partitions_for_topic(name) or ()
+            ]  # fmt: skip
+            ends = consumer.end_offsets(partitions)
+            return sum(ends[each] - (consumer.committed(each) or 0) for each in partitions)
+        finally:
+            consumer.close()
+
+    def settled(self, patience=240):
+        """Wait until every record is committed."""
+        wait_for(lambda: self.lag() == 0, "the group to commit everything", patience)
+
+    def stop(self):
+        for worker in self.workers:
+            worker.kill()
+
+
+@contextmanager
+def running(folder: Path):
+    """Give a whole system of its own, without a worker yet."""
+    with ExitStack() as stack:
+        broker = stack.enter_context(Broker(f"127.0.0.1:{free_port()}", folder))
+        engine = stack.enter_context(Database(f"http://127.0.0.1:{free_port()}", folder))
+        system = System(broker, engine, folder)
+        stack.callback(system.stop)
+        yield system
+
+
+def mismatches(system, expected):
+    """Return how the logs differ from what the generator says they must be, a line each."""
+    rows = {}
+    for log in ("email_log", "sms_log"):
+        for row in system.rows(f"SELECT * FROM {DATABASE}.{log}"):
+            rows[row["tenant_id"], row["message_id"], row["recipient"]] = row
+    wrong = []
+    for want in expected:
+        row = rows.pop((want.tenant_id, want.message_id, want.recipient), None)
+        if row is None:
+            wrong.append(f"missing: {want}")
+            continue
+        got = {"status": row["status"]}
+        if want.channel == "email":
+            got |= {
+                "open_count": row["open_count"], "click_count": row["click_count"],
+                "soft_bounce_count": row["soft_bounce_count"], "attempts": row["attempts"],
+                "complained": row["complained_at"] is not None,
+                "unsubscribed": row["unsubscribed_at"] is not None,
+                "machine_opened": row["machine_opened_at"] is not None,
+            }  # fmt: skip
+        if want.conflict is not None:
+            got["conflict"] = row["conflict"]
+        wrong += [
+            f"{want.scenario} {want.message_id}: {name} {value!r}, not {getattr(want, name)!r}"
+            for name, value in got.items() if value != getattr(want, name)
+        ]  # fmt: skip
+        if want.reason not in row["status_reason"]:
+            wrong.append(f"{want.scenario}: reason {row['status_reason']!r}, not {want.reason!r}")
+    return wrong + [f"too much: {key}" for key in rows]
