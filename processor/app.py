@@ -31,11 +31,11 @@ class StartError(RuntimeError):
 class Chunks(faust.Schema):
     """Leaves keys and values as the transport delivered them: we decode."""
 
-    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
+    def loads_key(self, _app: Any, message: Any, **_: Any) -> Any:
         """Return the key unchanged."""
         return message.key
 
-    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
+    def loads_value(self, _app: Any, message: Any, **_: Any) -> Any:
         """Return the chunk unchanged."""
         return message.value
 

@@ -1,4 +1,4 @@
-"""Says once that the broker is away, and once that it is back; its client would say it endlessly."""
+"""Says once that the broker is away, and once that it is back; its client would never stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = get(__name__)
 
 
 async def watch_broker(bootstrap: str, interval: float = 2.0) -> None:
-    """Look every `interval` seconds whether any of the brokers takes a connection; never returns."""
+    """Look every `interval` seconds whether a broker takes a connection; never returns."""
     away_since: float | None = None
     while True:
         reachable = await _reachable(bootstrap)

@@ -1,10 +1,10 @@
 """Intake: chunks of records in, rows in ClickHouse, then the ack. Nothing is acked before.
 
-The steps, for one write: (1) decode each chunk as it arrives; (2) take all that is waiting; (3) publish
-its dead letters and wait for the broker to have them; (4) insert dead letters and events, the
-folds being made by the engine in the same insert; (5) ack the chunks, in order. A crash between any
-two of them repeats the write, which the fold absorbs. While a write is under way the next chunks are
-decoded, up to a limit; then the agent stops pulling.
+The steps of one write: (1) decode each chunk as it arrives; (2) take all that is waiting;
+(3) publish its dead letters and wait for the broker to have them; (4) insert dead letters and
+events, the folds being made by the engine in the same insert; (5) ack the chunks, in order. A crash
+between any two of them repeats the write, which the fold absorbs. While a write is under way the
+next chunks are decoded, up to a limit; then the agent stops pulling.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Logs as events with fields: readable on a terminal, JSON for machines, never an address above debug."""
+"""Logs as events with fields: readable on a terminal, JSON for machines."""
 
 from __future__ import annotations
 

@@ -56,10 +56,7 @@ def wanted() -> list[Topic]:
     """Return every topic that Sendlog reads or writes."""
     feeds = [feed_topic(a.CHANNEL, a.PROVIDER) for a in adapters().values()]
     return [
-        *(
-            Topic(name, _KEPT | _LARGE)
-            for name in [*FACTS, *feeds, "delivery.commands", DECISIONS]
-        ),
+        *(Topic(name, _KEPT | _LARGE) for name in [*FACTS, *feeds, "delivery.commands", DECISIONS]),
         Topic("delivery.policy", _KEPT),
         Topic("delivery.retries", _KEPT),
         Topic("delivery.suppressions", _COMPACTED),

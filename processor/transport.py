@@ -28,7 +28,10 @@ class Consumer(driver.Consumer):
         #: Per partition, the last offset of each delivered chunk that is not yet committable.
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+    async def getmany(  # the signature is Faust's
+        self,
+        timeout: float,  # noqa: ASYNC109
+    ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield one message per partition and fetch."""
         records, active = await self._wait_next_records(timeout)
         if not records or self.should_stop:

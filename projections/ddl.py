@@ -20,7 +20,7 @@ from projections.tables import KEY, Projection, Table, projections, tables
 
 SHARD_KEY: Final = "cityHash64(tenant_id, recipient)"
 _KEY_DDL: Final = "tenant_id LowCardinality(String), recipient String, message_id String"
-#: Facts of one message lie scattered over `events`; small granules keep the read of a few rows small.
+#: Small granules keep the read of a few rows small.
 _STATE_SETTINGS: Final = "index_granularity = 1024"
 
 
@@ -115,7 +115,7 @@ def _distributed(name: str, target: Target, shard_key: str) -> Iterator[str]:
 
 
 def statements(target: Target) -> Iterator[str]:
-    """Yield every statement that makes an empty database complete, in order; all can be repeated."""
+    """Yield the statements that make an empty database complete, in order; all can be repeated."""
     yield f"CREATE DATABASE IF NOT EXISTS {target.database}{target.on_cluster} ENGINE = Atomic"
     for table in tables().values():
         yield plain_table(table, target)

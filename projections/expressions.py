@@ -1,6 +1,6 @@
 """Expressions written once: each evaluates in Python and renders as ClickHouse SQL.
 
-A fold says with them which facts count and what is taken of each; a status rule says what must hold.
+A fold says with them which facts count and what it takes of each; a rule says what must hold.
 An expression never yields SQL's third truth value: a comparison with something missing is false in
 both languages, so that Python and SQL cannot drift apart.
 """

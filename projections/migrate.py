@@ -42,7 +42,8 @@ def _objects(client: Client, target: Target) -> set[str]:
 def _add_missing(client: Client, target: Target, table: str, declared: dict[str, str]) -> list[str]:
     stored = target.stored(table)
     found = client.query(
-        "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String}",
+        "SELECT name FROM system.columns "
+        "WHERE database = {database:String} AND table = {table:String}",
         parameters={"database": target.database, "table": stored.partition(".")[2]},
     )
     missing = [name for name in declared if name not in {row[0] for row in found.result_rows}]

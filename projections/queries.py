@@ -43,7 +43,8 @@ class Filter:
         places = [(text.find(op), -len(op), op) for op in OPERATORS if op in text]
         if not places:
             raise QueryError(
-                f"filter {text!r} has no operator; write COLUMN=VALUE with one of {' '.join(OPERATORS)}"
+                f"filter {text!r} has no operator; write COLUMN=VALUE, with one of "
+                f"{' '.join(OPERATORS)}"
             )
         operator = min(places)[2]
         column, _, value = text.partition(operator)
@@ -111,11 +112,11 @@ def listing_sql(listing: Listing, database: str) -> tuple[str, dict[str, Any]]:
     direction = "DESC" if listing.descending else "ASC"
     ordering = [f"{name} {direction}" for name in order]
     ordering += [f"date {direction if not order else 'DESC'}", "message_id", "recipient"]
-    return (
+    sql = (
         f"SELECT * FROM {source} WHERE {' AND '.join(bound.conditions)} "
-        f"ORDER BY {', '.join(ordering)} LIMIT {int(listing.limit)}",
-        bound.values,
+        f"ORDER BY {', '.join(ordering)} LIMIT {int(listing.limit)}"
     )
+    return sql, bound.values
 
 
 def _condition(log: Projection, wanted: Filter, bound: Bound) -> str:

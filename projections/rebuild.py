@@ -96,7 +96,7 @@ def swap(client: Client, target: Target, log: Projection) -> None:
 
 
 def discard(client: Client, target: Target, log: Projection) -> None:
-    """Drop what a rebuild left beside the log: its view first, that it may not write into nothing."""
+    """Drop what a rebuild left beside the log, its view first: it must not write into nothing."""
     fresh = _fresh(log, target)
     client.command(f"DROP VIEW IF EXISTS {fresh}_fold{target.on_cluster} SYNC")
     client.command(f"DROP TABLE IF EXISTS {fresh}{target.on_cluster} SYNC")

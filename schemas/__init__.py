@@ -1,1 +1,1 @@
-"""What travels: the message event, the provider formats it is read from, and its contracts. Pure."""
+"""What travels: the message event, the formats it is read from, and its contracts. Pure."""

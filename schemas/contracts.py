@@ -25,7 +25,7 @@ def _message_event() -> dict[str, Any]:
 
 def _asyncapi() -> dict[str, Any]:
     feeds = {
-        f"{adapter.CHANNEL}.events.{name}": f"Raw bodies as {name} pushes them, its headers as record headers"
+        f"{adapter.CHANNEL}.events.{name}": f"Raw bodies of {name}; its headers as record headers"
         for name, adapter in sorted(adapters().items())
     }
     channels = {

@@ -28,7 +28,7 @@ DATABASE = "sendlog"
 
 
 def wait_for(condition, what, patience=180):
-    """Wait until `condition` holds and return what it returned; fail with `what` if it never does."""
+    """Wait until `condition` holds and return it; fail with `what` if it never does."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         found = condition()

@@ -94,6 +94,11 @@ class Server:
             time.sleep(POLL)
 
     @property
+    def returncode(self) -> int | None:
+        """The exit code of a process that ended by itself, or None."""
+        return None if self._process is None else self._process.poll()
+
+    @property
     def running(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None

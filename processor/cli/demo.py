@@ -90,10 +90,9 @@ def demo(
             _print(as_line(record) for record in records)
             return
         console = Console(stderr=True)
-        topics = (*TOPICS, "email.events.sendgrid") if broken else TOPICS
         try:
             published = publish(
-                watched(records, console), settings.load().kafka.bootstrap, topics=topics
+                watched(records, console), settings.load().kafka.bootstrap, topics=TOPICS
             )
         except (FeedError, settings.SettingsError) as error:
             console.print(f"[red]{error}[/]", highlight=False)

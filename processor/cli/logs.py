@@ -48,7 +48,8 @@ class LogName(StrEnum):
 
 _STYLES = {
     "Bounce": "red", "Invalid": "red", "Rejected": "red", "Undelivered": "red", "Failed": "red",
-    "Skipped": "yellow", "Sent": "blue", "Queued": "blue", "Delivery": "green", "Delivered": "green",
+    "Skipped": "yellow", "Sent": "blue", "Queued": "blue",
+    "Delivery": "green", "Delivered": "green",
     "Open": "bold green", "Click": "bold green", "Received": "bold green",
 }  # fmt: skip
 _COLUMNS = {
@@ -194,7 +195,7 @@ def explain(
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.TABLE,
 ) -> None:
-    """Say why a message has its status: its timeline, the rule that decided, and the facts that lost."""
+    """Say why a message has its status: timeline, the rule that decided, the facts that lost."""
     settings = load()
     facts = timeline(
         client_of(settings),
@@ -280,4 +281,5 @@ def _details(fact: dict[str, Any]) -> Iterator[str]:
             yield str(fact[name])
     if fact.get("machine"):
         yield "by a machine"
-    yield f"({fact['source_topic']}/{fact.get('source_partition', 0)}/{fact.get('source_offset', 0)})"
+    place = (fact.get(f"source_{name}", 0) for name in ("topic", "partition", "offset"))
+    yield f"({'/'.join(map(str, place))})"

@@ -29,7 +29,7 @@ def publish(
         str | None, typer.Option(help="The lines are raw bodies of this provider.")
     ] = None,
 ) -> None:
-    """Publish message events (a JSON object per line) to the mailers' topics, or raw provider bodies.
+    """Publish message events, a JSON object per line, or raw bodies of a provider.
 
     Lines go out as they are: what is wrong with one is said in the dead letters.
     """
@@ -77,7 +77,7 @@ def normalise(
 ) -> None:
     """Show what a provider's payload becomes: reads standard input, prints an event per line.
 
-    With --batch each line in is {"provider": …, "headers": {…}, "payload": "…"} and each line out is
+    With --batch each line in is {"provider": …, "headers": {…}, "payload": "…"}, and each line out
     {"events": […]} or {"error": "…"}.
     """
     now = datetime.now(UTC)

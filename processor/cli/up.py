@@ -44,12 +44,9 @@ def up(
     feed = None
     if demo:
         given = {"--rate": rate, "--seed": seed}
-        feed = [
-            part
-            for name, value in given.items()
-            if value is not None
-            for part in (name, str(value))
-        ]
+        feed = ["--disturb", "--broken"]
+        for name, value in given.items():
+            feed += [] if value is None else [name, str(value)]
     raise typer.Exit(stack.up(loaded, workers=workers, demo=feed))
 
 

@@ -42,8 +42,8 @@ def rebuild(
 ) -> None:
     """Refold logs from the event store, report what changed, and swap the result in.
 
-    The worker may go on meanwhile: nothing that arrives is missed, and readers see the old log until
-    the new one takes its place in one step.
+    The worker may go on meanwhile: nothing that arrives is missed, and readers see the old log
+    until the new one takes its place in one step.
     """
     settings = load()
     target, client = _target(settings), client_of(settings)
@@ -54,8 +54,8 @@ def rebuild(
     for name in logs or known:
         log = known[name]
         with Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]:,} facts"),
-            TimeElapsedColumn(), console=_status,
+            TextColumn("{task.description}"), BarColumn(),
+            TextColumn("{task.fields[facts]:,} facts"), TimeElapsedColumn(), console=_status,
         ) as progress:  # fmt: skip
             task = progress.add_task(f"folding {name}", facts=0)
             for step in rebuilding.rebuild(client, target, log):

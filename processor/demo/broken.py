@@ -98,7 +98,7 @@ def _pushes(fact: Mapping[str, object], at: str) -> list[Case]:
         ("email.events.ses", "unknown eventType", True, ses("Teleport", at)),
         ("email.events.ses", "confirmation of a subscription: nothing to log", False,
          CONFIRMATION),
-        ("email.events.sendgrid", "empty batch: nothing to log", False, b"[]"),
+        ("sms.events.twilio", "empty batch: nothing to log", False, b"[]"),
         ("sms.events.twilio", "empty body", True, b""),
         ("sms.events.twilio", "unknown status", True,
          b"MessageStatus=teleported&To=%2B12015550100&MessageSid=SM00"),

@@ -23,6 +23,7 @@ from deploy.local.process import Program, Server
 from processor.demo.traffic import Pace, in_order, messages
 from tests.system import DATABASE, running, wait_for
 
+PARTS = ("worker_cpu", "broker_cpu", "database_cpu")
 console = Console(stderr=True)
 
 
@@ -108,11 +109,12 @@ def main():
         }  # fmt: skip
         results = {name: [] for name in systems if options.only in (None, name)}
         for number in range(options.rounds):
-            for name in results:
+            for name, rounds in results.items():
                 count = options.events if name == "sendlog" else options.stock_events
                 count = min(count, options.events)
-                results[name].append(measure(system, name, systems[name], count))
-                console.print(f"round {number + 1}: {name}: {results[name][-1]}")
+                result = measure(system, name, systems[name], count)
+                rounds.append(result)
+                console.print(f"round {number + 1}: {name}: {result}")
     show(results)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2))
@@ -120,17 +122,26 @@ def main():
 
 def show(results):
     table = Table(title="Kafka backlog to queryable rows")
-    for title in ("system", "events/s", "spread", "CPU s per 100,000: worker", "broker", "database"):
+    for title in (
+        "system",
+        "events/s",
+        "spread",
+        "CPU s per 100,000: worker",
+        "broker",
+        "database",
+    ):
         table.add_column(title, justify="left" if title == "system" else "right")
     for name, rounds in results.items():
         speeds = [r["events_per_second"] for r in rounds]
         table.add_row(
             name, f"{median(speeds):,.0f}", f"{min(speeds):,.0f} to {max(speeds):,.0f}",
-            *(f"{median(r[part] for r in rounds):.2f}" for part in ("worker_cpu", "broker_cpu", "database_cpu")),
+            *(f"{median(r[part] for r in rounds):.2f}" for part in PARTS),
         )  # fmt: skip
     Console().print(table)
     if len(results) == 2:
-        ours, stock = (median(r["events_per_second"] for r in rounds) for rounds in results.values())
+        ours, stock = (
+            median(r["events_per_second"] for r in rounds) for rounds in results.values()
+        )
         print(f"sendlog is {ours / stock:.1f} times as fast as stock Faust")
 
 

@@ -20,10 +20,10 @@ from projections.tables.events import TABLE as EVENTS
 
 
 class Raw(faust.Schema):
-    def loads_key(self, app, message, **_):
+    def loads_key(self, _app, message, **_):
         return message.key
 
-    def loads_value(self, app, message, **_):
+    def loads_value(self, _app, message, **_):
         return message.value
 
 

@@ -44,9 +44,7 @@ def key_of(row):
 
 def folded(log, events):
     """Return the rows of a log by Python's fold, in order of their keys."""
-    counting = [
-        e for e in events if e["kind"] in log.kinds and e["message_id"] and e["recipient"]
-    ]
+    counting = [e for e in events if e["kind"] in log.kinds and e["message_id"] and e["recipient"]]
     rows = []
     for key, group in groupby(sorted(counting, key=key_of), key=key_of):
         rows.append(read(log, dict(zip(KEY, key, strict=True)), fold_facts(log, group)))

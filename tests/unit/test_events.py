@@ -91,7 +91,7 @@ def test_values_do_not_run_into_their_neighbours() -> None:
     assert fingerprint(one) != fingerprint(two)
 
 
-@given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2099, 12, 31)))  # noqa: DTZ001
+@given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2099, 12, 31)))
 def test_milliseconds_round_down(naive: datetime) -> None:
     time = naive.replace(tzinfo=UTC)
     whole = milliseconds(time)
