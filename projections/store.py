@@ -39,7 +39,6 @@ _CODE: Final = re.compile(r"(?:code: |Code: )(\d+)")
 
 _ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "String": pa.binary(),  # ClickHouse's String is bytes: a dead letter need not be UTF-8
-    "FixedString(32)": pa.binary(),
     "Bool": pa.bool_(),
     "UInt16": pa.uint16(),
     "Int32": pa.int32(),

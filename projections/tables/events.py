@@ -19,7 +19,7 @@ TABLE: Final = Table(
         "channel": _NAME,
         "kind": _NAME,
         "occurred_at": _MILLISECONDS,
-        "event_id": "FixedString(32) CODEC(ZSTD)",
+        "event_id": "String CODEC(ZSTD)",
         "message_id": "String CODEC(ZSTD)",
         "recipient": "String CODEC(ZSTD)",
         "recorded_at": _MILLISECONDS,

@@ -15,6 +15,7 @@ from processor import topics
 from processor.demo.broken import broken
 from processor.demo.render import Record
 from processor.demo.traffic import every_scenario
+from processor.producing import producer
 from tests.system import mismatches, running, wait_for
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -45,8 +46,9 @@ def fact(**changes):
 
 
 def put(system, topic, *values, headers=()):
-    now = int(NOW.timestamp() * 1000)
-    system.publish(Record(topic, None, value, headers, now) for value in values)
+    with producer(system.kafka) as send:
+        for value in values:
+            send(topic, value, headers)
     system.settled()
 
 
