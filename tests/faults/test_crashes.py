@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
+from time import monotonic
 
 import pytest
 
@@ -94,8 +95,6 @@ def test_an_outage_loses_nothing_and_the_worker_goes_on_by_itself(system, part):
 
 def wait_outage(worker, seconds=20):
     """Let an outage last; the worker must not give up meanwhile."""
-    from time import monotonic
-
     end = monotonic() + seconds
     wait_for(lambda: monotonic() > end or not worker.running, "the outage to pass")
     assert worker.running

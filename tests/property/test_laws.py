@@ -20,7 +20,7 @@ from projections.status import complete, explain, fold_facts, read, steps
 from projections.store import arrow_schema, insert
 from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
-from schemas.events import milliseconds
+from schemas.events import MessageEvent, milliseconds
 from tests import strategies
 from tests.strategies import facts, states
 
@@ -193,7 +193,5 @@ def test_an_explanation_names_the_first_rule_that_holds(log, data):
 
 
 def test_every_column_of_a_message_event_is_stored():
-    from schemas.events import MessageEvent
-
     stored = set(EVENTS.columns)
     assert set(MessageEvent.model_fields) - {"source"} <= stored
