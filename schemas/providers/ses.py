@@ -192,7 +192,8 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
         raise UnreadableError(f"SES event type {word[:60]!r} is not known" if word else NAMELESS)
     name, read = READERS[word]
     mail = event.get("mail")
-    part = cast("Mapping[str, _Part]", event).get(name)
+    # All of a Send is in `mail`: its own member is always empty, and may as well be absent.
+    part = cast("Mapping[str, _Part]", event).get(name, {} if name == "send" else None)
     if mail is None or part is None:
         raise UnreadableError(f"an SES {word} event has to hold 'mail' and {name!r}")
 

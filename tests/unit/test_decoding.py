@@ -1,0 +1,135 @@
+"""Chunks become columns and dead letters: nothing raises, nothing is lost, each in its place."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.decoding import Decoder, dead_letter_rows
+from processor.settings import Intake
+
+DECODE = Decoder(Intake(feeds={"ses": "acme"}), max_record_bytes=10_000)
+FACT = {
+    "channel": "email", "kind": "sent", "tenant_id": "t", "message_id": "m",
+    "recipient": " Jo@Example.COM ", "occurred_at": "2026-11-01T10:00:00.123456+02:00",
+}  # fmt: skip
+
+
+def record(value, *, topic="email.sends", offset=0, headers=()):
+    return SimpleNamespace(
+        topic=topic, partition=3, offset=offset, timestamp=1_793_500_000_000, value=value,
+        headers=headers,
+    )  # fmt: skip
+
+
+def one(**changes):
+    return json.dumps({**FACT, **changes}).encode()
+
+
+def test_a_fact_becomes_a_row_with_its_provenance():
+    batch = DECODE([record(one(), offset=41)])
+    [row] = batch.events.to_pylist()
+    assert row["recipient"] == b"jo@example.com"
+    assert row["occurred_at"] == datetime(2026, 11, 1, 8, 0, 0, 123_000, tzinfo=UTC)
+    assert (row["source_topic"], row["source_partition"], row["source_offset"]) == (
+        b"email.sends", 3, 41,
+    )  # fmt: skip
+    assert len(row["event_id"]) == 32
+    assert row["recorded_at"].timestamp() == 1_793_500_000
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "the record has no value"),
+        (b"", "payload: Invalid JSON"),
+        (b"{", "payload: Invalid JSON"),
+        (b"[]", "payload: Input should be an object"),
+        (one(recipient=""), "recipient: empty"),
+        (one(message_id=""), "message_id: empty"),
+        (one(kind="teleported"), "kind: "),
+        (one(kind="read"), "kind: 'read' is not a kind of email"),
+        (one(channel="sms", kind="sent"), "channel: 'sms' on the topic of email"),
+        (one(occurred_at="2026-11-01T10:00:00"), "occurred_at: "),
+        (one(occurred_at="1970-01-01T00:00:00Z"), "occurred_at: "),
+        (one(occurred_at="2999-01-01T00:00:00Z"), "occurred_at: "),
+        (one(attempt="many"), "attempt: "),
+        (one(attempt=70_000), "attempt: "),
+        (b'{"subject": "' + b"x" * 10_000 + b'"}', "over the limit of 10,000"),
+    ],
+)
+def test_a_bad_fact_is_a_dead_letter_that_names_the_cause(value, reason):
+    batch = DECODE([record(one(), offset=7), record(value, offset=8), record(one(), offset=9)])
+    assert batch.events["source_offset"].to_pylist() == [7, 9]
+    [letter] = batch.dead
+    assert letter.offset == 8
+    assert reason in letter.reason
+    assert letter.raw == (value or b"")
+    assert dead_letter_rows(batch.dead, datetime.now(UTC)).num_rows == 1
+
+
+def test_an_event_id_from_outside_is_not_taken():
+    forged = DECODE([record(one(event_id="0" * 32, source={"topic": "x"}))])
+    honest = DECODE([record(one())])
+    assert forged.events["event_id"] == honest.events["event_id"]
+
+
+def test_null_is_as_good_as_absent():
+    batch = DECODE([record(one(subject=None, attempt=None, tags=None, machine=None))])
+    assert batch.dead == []
+    assert batch.events["event_id"] == DECODE([record(one())]).events["event_id"]
+
+
+def test_a_feed_takes_its_tenant_from_header_then_settings():
+    body = json.dumps({
+        "eventType": "Send",
+        "mail": {"timestamp": "2026-11-01T10:00:00Z", "messageId": "p", "destination": ["a@b.c"]},
+    }).encode()  # fmt: skip
+    plain = DECODE([record(body, topic="email.events.ses")])
+    named = DECODE([
+        record(body, topic="email.events.ses", headers=(("Sendlog-Tenant", b"other"),))
+    ])  # fmt: skip
+    assert plain.events["tenant_id"].to_pylist() == [b"acme"]
+    assert named.events["tenant_id"].to_pylist() == [b"other"]
+
+
+def test_a_replayed_record_keeps_the_time_of_its_first_arrival():
+    headers = (("sendlog-recorded-at", b"1700000000000"),)
+    body = b"MessageStatus=sent&To=%2B12015550123&MessageSid=SM1"
+    batch = DECODE([record(body, topic="sms.events.twilio", headers=headers)])
+    assert batch.events["occurred_at"][0].as_py().timestamp() == 1_700_000_000
+
+
+def test_a_feed_without_an_adapter_is_dead_not_silent():
+    batch = DECODE([record(b"x", topic="sms.events.acme")])
+    assert batch.dead[0].reason == "no adapter for provider 'acme' of channel 'sms'"
+    batch = DECODE([record(b"x", topic="sms.events.ses")])
+    assert "no adapter for provider 'ses' of channel 'sms'" in batch.dead[0].reason
+
+
+@given(
+    values=st.lists(
+        st.none() | st.binary(max_size=60) | st.just(one()) | st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from([*FACT, "attempt", "tags"]), inner, max_size=6),
+            max_leaves=8,
+        ).map(lambda value: json.dumps(value).encode()),
+        min_size=1, max_size=12,
+    ),
+    topic=st.sampled_from(
+        ["email.sends", "sms.sends", "delivery.decisions", "email.events.ses", "sms.events.twilio"]
+    ),
+)  # fmt: skip
+def test_every_record_is_an_event_a_dead_letter_or_nothing_to_log(values, topic):
+    chunk = [record(value, topic=topic, offset=n) for n, value in enumerate(values)]
+    batch = DECODE(chunk)
+    seen = set(batch.events["source_offset"].to_pylist()) | {letter.offset for letter in batch.dead}
+    if "events" not in topic:
+        assert seen == set(range(len(values)))
+    assert all(letter.reason for letter in batch.dead)

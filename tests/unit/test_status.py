@@ -1,0 +1,181 @@
+"""The status rules, by example: what the log says, whatever order the facts come in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+
+import pytest
+
+from projections.status import explain, fold_facts, read
+from projections.tables import projections
+from schemas.events import fingerprint
+
+START = datetime(2026, 11, 1, 9, 0, tzinfo=UTC)
+KEY = {"tenant_id": "t", "recipient": "r", "message_id": "m"}
+
+
+def fact(kind, minute, **fields):
+    event = {**KEY, "kind": kind, "occurred_at": START + timedelta(minutes=minute), **fields}
+    event["recorded_at"] = event["occurred_at"]
+    event["event_id"] = fingerprint({**event, "channel": "email"})
+    return event
+
+
+def row(log, *facts):
+    """Return the row of the facts, the same for every order of them."""
+    projection = projections()[log]
+    rows = [
+        read(projection, KEY, fold_facts(projection, order))
+        for order in permutations(facts, len(facts))
+    ]
+    assert all(one == rows[0] for one in rows)
+    return rows[0]
+
+
+HARD = {"bounce_class": "hard", "smtp_code": 550, "enhanced_status": "5.1.1"}
+SOFT = {"bounce_class": "soft", "smtp_code": 452, "enhanced_status": "4.2.2"}
+
+EMAILS = {
+    "queued": ([("queued", 0, {})], "Sent", "in the queue"),
+    "sent": ([("queued", 0, {}), ("sent", 1, {})], "Sent", "handed to the provider"),
+    "deferred": (
+        [("sent", 0, {}), ("deferral", 1, {"diagnostic": "451 try later"})],
+        "Sent", "deferred: 451 try later",
+    ),
+    "softly bounced": (
+        [("sent", 0, {}), ("bounce", 1, SOFT)],
+        "Sent", "soft bounce of attempt 1: 452 4.2.2 mailbox full",
+    ),
+    "undetermined is soft": ([("bounce", 1, {"bounce_class": "undetermined"})], "Sent", None),
+    "retries used up": (
+        [("sent", 0, {}), ("bounce", 1, SOFT), ("sent", 2, {"attempt": 2}),
+         ("bounce", 3, {**SOFT, "attempt": 2}), ("retry_exhausted", 4, {"attempt": 2})],
+        "Bounce", "soft bounces: 2 of 2 attempts used: 452 4.2.2 mailbox full",
+    ),
+    "retries used up but delivered": (
+        [("retry_exhausted", 1, {}), ("delivery", 2, {})], "Delivery", None,
+    ),
+    "delivered": ([("delivery", 1, {})], "Delivery", "in the mailbox, not opened"),
+    "opened by a machine": (
+        [("delivery", 1, {}), ("open", 2, {"machine": True})],
+        "Delivery", "in the mailbox; opened by a machine only",
+    ),
+    "clicked by a machine": ([("click", 2, {"machine": True})], "Delivery", None),
+    "opened": ([("delivery", 1, {}), ("open", 2, {})], "Open", "a person opened it"),
+    "clicked without an open": ([("click", 2, {})], "Click", "a person clicked"),
+    "complained implies delivered": ([("complaint", 2, {})], "Delivery", None),
+    "hard bounce": (
+        [("sent", 0, {}), ("bounce", 1, HARD)], "Bounce", "550 5.1.1 mailbox does not exist",
+    ),
+    "block": ([("bounce", 1, {"bounce_class": "block"})], "Bounce", None),
+    "late bounce after a click": (
+        [("delivery", 1, {}), ("click", 2, {}), ("bounce", 9, HARD)], "Bounce", None,
+    ),
+    "late delivery does not erase a bounce": (
+        [("sent", 0, {}), ("bounce", 1, HARD), ("delivery", 2, {})], "Bounce", None,
+    ),
+    "bounce superseded by a later delivered attempt": (
+        [("bounce", 1, HARD), ("sent", 2, {"attempt": 2}), ("delivery", 3, {})], "Delivery", None,
+    ),
+    "later attempt without a delivery supersedes nothing": (
+        [("delivery", 0, {}), ("bounce", 1, HARD), ("sent", 2, {"attempt": 2})], "Bounce", None,
+    ),
+    "blacklisted": (
+        [("invalid", 0, {"reason_code": "Permanent/Suppressed"})],
+        "Invalid", "refused, blacklisted: Permanent/Suppressed",
+    ),
+    "opted out": ([("skipped", 0, {})], "Skipped", "skipped, opted out"),
+    "refused for another cause": (
+        [("failure", 0, {"diagnostic": "Bad content"})], "Bounce", "not sent: Bad content",
+    ),
+    "a code is never erased by a failure without one": (
+        [("bounce", 1, HARD), ("bounce", 2, {"bounce_class": "hard"})],
+        "Bounce", "550 5.1.1 mailbox does not exist",
+    ),
+}  # fmt: skip
+
+TEXTS = {
+    "queued": ([("queued", 0, {})], "Queued", "queued for delivery"),
+    "unknown overrides nothing": ([("sent", 0, {}), ("unknown", 1, {})], "Sent", None),
+    "unknown alone": ([("unknown", 1, {})], "Queued", None),
+    "delivered": ([("sent", 0, {}), ("delivery", 1, {})], "Delivered", "delivered, not read"),
+    "delivered to the handset": (
+        [("delivery", 1, {"handset": True})], "Delivered", "the handset confirmed it",
+    ),
+    "confirmed by the operator only": ([("delivery", 1, {"handset": False})], "Sent", None),
+    "read": ([("delivery", 1, {}), ("read", 2, {})], "Received", "received and read"),
+    "read alone": ([("read", 2, {})], "Received", None),
+    "a late delivery does not go back": ([("read", 1, {}), ("delivery", 2, {})], "Received", None),
+    "rejected": (
+        [("rejected", 1, {"reason_code": "30007"})], "Rejected", "stopped by the carrier: 30007",
+    ),
+    "the strongest failure of any segment": (
+        [("failed", 1, {"part": 1}), ("undelivered", 2, {"part": 2}), ("rejected", 3, {"part": 3})],
+        "Rejected", None,
+    ),
+    "one segment failed": (
+        [("delivery", 1, {"part": 1, "parts": 2}), ("undelivered", 2, {"part": 2, "parts": 2})],
+        "Undelivered", None,
+    ),
+    "expired": ([("sent", 0, {}), ("expired", 1, {})], "Undelivered", None),
+    "expired after delivered is noise": (
+        [("delivery", 1, {}), ("expired", 2, {})], "Delivered", None,
+    ),
+    "expired after delivered of another segment": (
+        [("delivery", 1, {"parts": 2}), ("expired", 2, {"parts": 2})], "Undelivered", None,
+    ),
+    "opted out": ([("opt_out", 1, {"reason_code": "21610"})], "Failed", "opted out: 21610"),
+}  # fmt: skip
+
+
+def cases(log, table):
+    return [pytest.param(log, *case, id=f"{log}: {name}") for name, case in table.items()]
+
+
+@pytest.mark.parametrize(
+    ("log", "story", "status", "reason"), cases("email_log", EMAILS) + cases("sms_log", TEXTS)
+)
+def test_a_story_has_its_status_and_reason_in_any_order(log, story, status, reason):
+    got = row(log, *(fact(kind, minute, **fields) for kind, minute, fields in story))
+    assert got["status"] == status
+    if reason is not None:
+        assert got["status_reason"] == reason
+
+
+def test_missing_times_are_inferred_and_say_so():
+    got = row("email_log", fact("click", 5))
+    assert got["clicked_at"] == got["opened_at"] == got["delivered_at"]
+    assert got["opened_inferred"]
+    assert got["delivered_inferred"]
+
+
+def test_distinct_attempts_count_not_notifications():
+    got = row("email_log", *(fact("bounce", m, **SOFT) for m in (1, 2, 3)))
+    assert got["soft_bounce_count"] == 1
+
+
+def test_a_click_after_a_hard_bounce_is_a_conflict_and_a_late_bounce_is_none():
+    assert row("email_log", fact("bounce", 1, **HARD), fact("click", 2))["conflict"]
+    assert not row("email_log", fact("click", 1), fact("bounce", 2, **HARD))["conflict"]
+
+
+def test_a_scheduled_retry_is_shown_until_the_attempt_is_sent():
+    due = START + timedelta(hours=1)
+    bounce = fact("bounce", 1, **SOFT)
+    planned = fact("retry_scheduled", 2, attempt=2, due_at=due)
+    assert row("email_log", bounce, planned)["next_retry_at"] == due
+    assert row("email_log", bounce, planned, fact("sent", 61, attempt=2))["next_retry_at"] is None
+
+
+def test_a_note_and_a_resubscription_change_nothing():
+    log = projections()["email_log"]
+    assert not {"note", "resubscribe", "suppressed", "reinstated"} & log.kinds
+    assert "skipped" not in projections()["sms_log"].kinds
+
+
+def test_an_explanation_names_what_was_overruled():
+    facts = [fact("bounce", 1, **HARD), fact("click", 2)]
+    told = explain(fold_facts(projections()["email_log"], facts))
+    assert (told.status, told.place) == ("Bounce", 1)
+    assert ("Click", "a click by a person") in told.overruled

@@ -1,0 +1,76 @@
+"""The commit frontier: never past a chunk that is not acked, and never for a partition given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+
+import pytest
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.transport import Consumer
+
+TP0 = TP("email.sends", 0)
+
+
+def consumer(*delivered):
+    """A consumer with chunks delivered, that end at these offsets; not connected to anything."""
+    made = object.__new__(Consumer)
+    made._delivered = defaultdict(deque, {TP0: deque(delivered)})
+    made._acked_index, made._acked = defaultdict(set), defaultdict(list)
+    return made
+
+
+def ack(made, offset):
+    made._acked_index[TP0].add(offset)
+    made._acked[TP0].append(offset)
+
+
+def test_the_frontier_is_the_end_of_the_last_chunk_acked():
+    made = consumer(99, 149)
+    ack(made, 99)
+    assert made._new_offset(TP0) == 100
+    assert made._new_offset(TP0) is None
+    ack(made, 149)
+    assert made._new_offset(TP0) == 150
+
+
+def test_a_chunk_acked_early_waits_for_those_before_it():
+    made = consumer(0, 1, 2)
+    ack(made, 2)
+    assert made._new_offset(TP0) is None
+    ack(made, 0)
+    assert made._new_offset(TP0) == 1
+    ack(made, 1)
+    assert made._new_offset(TP0) == 3
+
+
+def test_an_ack_from_before_a_rebalance_moves_nothing():
+    made = consumer(99)
+    made._forget({TP0})
+    made._delivered[TP0].append(49)
+    ack(made, 99)
+    assert made._new_offset(TP0) is None
+
+
+def test_gaps_between_chunks_are_not_tracked():
+    assert asyncio.run(consumer()._add_gap(TP0, 1, 10**12)) is None
+
+
+@pytest.mark.parametrize("size", [1, 7])
+@given(order=st.permutations(range(12)), commits=st.sets(st.integers(0, 11)))
+def test_in_any_order_of_acks_the_frontier_never_passes_a_hole(size, order, commits):
+    ends = [size * (n + 1) - 1 for n in range(12)]
+    made, done, frontier = consumer(*ends), set(), 0
+    for step, chunk in enumerate(order):
+        ack(made, ends[chunk])
+        done.add(chunk)
+        if step in commits:
+            moved = made._new_offset(TP0)
+            frontier = frontier if moved is None else moved
+            whole = next((n for n in range(12) if n not in done), 12)
+            assert frontier == size * whole
+    last = made._new_offset(TP0)
+    assert (frontier if last is None else last) == size * 12
