@@ -193,7 +193,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
     name, read = READERS[word]
     mail = event.get("mail")
     # All of a Send is in `mail`: its own member is always empty, and may as well be absent.
-    part = cast("Mapping[str, _Part]", event).get(name, {} if name == "send" else None)
+    part = cast("Mapping[str, _Part]", event).get(name, _Part() if name == "send" else None)
     if mail is None or part is None:
         raise UnreadableError(f"an SES {word} event has to hold 'mail' and {name!r}")
 
