@@ -40,10 +40,15 @@ def list_(
         client_of(settings), settings.clickhouse.database,
         topic=topic, reason=reason, replayed=replayed, limit=limit,
     )  # fmt: skip
+    placed = ({**row, "place": _place(row)} for row in rows)
     columns = list(TABLE.columns)
-    print_rows(rows, form, columns=columns, shown=(
-        "died_at", "source_topic", "source_partition", "source_offset", "element", "reason",
-    ))  # fmt: skip
+    print_rows(placed, form, columns=columns, shown=("died_at", "place", "reason"))
+
+
+def _place(letter: dict[str, Any]) -> str:
+    """Return where a dead letter came from: topic, partition, offset, and element of a batch."""
+    parts = [letter[f"source_{name}"] for name in ("topic", "partition", "offset")]
+    return "/".join(map(str, parts if letter["element"] < 0 else [*parts, letter["element"]]))
 
 
 @app.command()

@@ -56,6 +56,11 @@ _COLUMNS = {
     "email": ("date", "recipient", "subject", "status", "status_reason", "message_id"),
     "sms": ("date", "recipient", "text", "status", "status_reason", "message_id"),
 }
+#: Characters that a line needs to have room for a message's id.
+_WIDE = 130
+#: Columns that share what is left of a line, and how wide a column that need not be whole may be.
+_TEXTS = ("subject", "text", "status_reason", "reason")
+_WIDTHS = {"recipient": 28}
 _SHORTCUTS = (
     "status",
     "recipient",
@@ -154,17 +159,26 @@ def print_rows(
         writer.writerow(columns)
         writer.writerows([_cell(row[name]) for name in columns] for row in rows)
         return
-    shown, found = list(shown), list(rows)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in shown:
-        narrow = name in ("date", "status")
+    console, found = Console(), list(rows)
+    # A row is a line; an id only where there is room for all of it, for half of one is of no use.
+    wanted = list(shown)
+    shown = [name for name in wanted if name != "message_id" or console.width >= _WIDE]
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
+    cells = [[_styled(name, row[name]) for name in shown] for row in found]
+    for place, name in enumerate(shown):
+        longest = max((len(row[place]) for row in cells), default=0)
         table.add_column(
-            name.replace("_", " "), no_wrap=narrow, overflow="ellipsis" if narrow else "fold"
+            name.removeprefix("status_").replace("_", " "),
+            no_wrap=name != "reason",
+            overflow="fold" if name == "reason" else "ellipsis",
+            width=None if name in _TEXTS else max(min(longest, _WIDTHS.get(name, 36)), len(name)),
+            ratio=1 if name in _TEXTS else None,
         )
-    for row in found:
-        table.add_row(*(_styled(name, row[name]) for name in shown))
-    Console().print(table)
-    Console(stderr=True).print(f"[dim]{len(found)} rows[/dim]")
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+    hint = "" if shown == wanted else "; the ids are in --format json, or in a wider window"
+    Console(stderr=True).print(f"[dim]{len(found)} rows{hint}[/dim]")
 
 
 def plain(value: Any) -> Any:
@@ -183,7 +197,7 @@ def _cell(value: Any) -> str:
 
 
 def _styled(name: str, value: Any) -> Text:
-    text = f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else _cell(value)
+    text = f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else _cell(value)
     return Text(text, style=_STYLES.get(text, "") if name == "status" else "")
 
 
