@@ -139,4 +139,10 @@ def run_worker(settings: Settings) -> None:
     worker = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     log.info("worker_starting", topics=list(reads), group=settings.kafka.group)
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    finally:  # Faust leaves by SystemExit, also after a crash
+        if worker.crash_reason is not None:
+            log.critical("worker_stopped", error=str(worker.crash_reason))
+        else:
+            log.info("worker_stopped")

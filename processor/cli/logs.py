@@ -174,8 +174,8 @@ def print_rows(
             width=None if name in _TEXTS else max(min(longest, _WIDTHS.get(name, 36)), len(name)),
             ratio=1 if name in _TEXTS else None,
         )
-    for row in cells:
-        table.add_row(*row)
+    for line in cells:
+        table.add_row(*line)
     console.print(table)
     hint = "" if shown == wanted else "; the ids are in --format json, or in a wider window"
     Console(stderr=True).print(f"[dim]{len(found)} rows{hint}[/dim]")

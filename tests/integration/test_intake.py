@@ -247,6 +247,17 @@ def test_a_worker_whose_records_are_all_bad_stops_and_commits_none_of_them(syste
     assert worker.returncode != 0
 
 
+def test_a_worker_without_its_tables_stops_with_the_cause(system):
+    worker = system.start_worker(
+        SENDLOG_KAFKA__GROUP="lost", SENDLOG_CLICKHOUSE__DATABASE="nowhere"
+    )
+    wait_for(lambda: not worker.running, "the worker to stop")
+    last = json.loads(system.output(worker).splitlines()[-1])
+    assert last["event"] == "worker_stopped"
+    assert "nowhere" in last["error"]
+    assert worker.returncode != 0
+
+
 def test_migrating_again_changes_nothing(system):
     assert system.command("migrate") == "nothing to do: the database is as declared\n"
     assert system.command("topics", "apply") == "nothing to do: all topics are there\n"

@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from typer.testing import CliRunner
 
+from deploy.local import broker
 from deploy.local.addresses import free_port
 from deploy.local.console import Console
 from deploy.local.parts import environment
@@ -201,7 +203,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_goes_on_with_the_data
     assert [record.value for record in records] == [b"kept"]
 
     code, text = Stack.run(second_on(stack))
-    assert code == 2
+    assert code == 2, text
     assert "a stack runs already on the data folder" in text
     assert str(stack.process.pid) in text
 
@@ -235,7 +237,7 @@ def second_on(stack):
 def test_a_step_that_fails_is_named_and_stops_everything(stack):
     stack.environment["TEST_MIGRATE"] = "3"
     code, text = stack.run(workers=0)
-    assert code == 1
+    assert code == 1, text
     assert "sendlog up: migrate failed with exit code 3" in text
     assert stack.processes() == []
 
@@ -283,6 +285,12 @@ def test_missing_maven_is_one_clear_line(stack, tmp_path):
     refused(stack, "mvn was not found: install Apache Maven", path=tmp_path / "bin")
 
 
+def test_a_cluster_id_that_begins_like_an_option_is_taken(monkeypatch, tmp_path):
+    monkeypatch.setattr("deploy.local.broker.uuid.uuid4", lambda: uuid.UUID(bytes=b"\xfb" * 16))
+    broker.program(f"127.0.0.1:{free_port()}", tmp_path)
+    assert (tmp_path / "kafka" / "formatted").read_text().startswith("-")
+
+
 def test_a_data_folder_that_is_none_is_refused(stack):
     stack.data.write_text("")
     refused(stack, f"the data folder {stack.data} cannot be used (file exists)")
@@ -293,7 +301,7 @@ def test_a_broken_database_is_named(stack):
     metadata.mkdir(parents=True)
     (metadata / "sendlog.sql").write_text("this is no statement")
     code, text = stack.run(workers=0)
-    assert code == 1
+    assert code == 1, text
     assert "clickhouse: the data folder" in text
     assert "sendlog up: clickhouse ended with exit code 1" in text
     assert stack.processes() == []
@@ -301,7 +309,7 @@ def test_a_broken_database_is_named(stack):
 
 def refused(stack, says, **options):
     code, text = stack.run(**options)
-    assert code == 2
+    assert code == 2, text
     assert text.startswith("sendlog up: ")
     assert text.count("\n") == 1, text
     assert says in text
