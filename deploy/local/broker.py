@@ -177,7 +177,8 @@ def _format(java: str, jars: Path, folder: Path, properties: Path) -> None:
         return
     shutil.rmtree(folder / "log", ignore_errors=True)
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+    # With "=", for one id in 64 begins with "-", which would be taken for an option.
+    tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
     result = _output([*_run(java, jars), *tool])
     if result.returncode:
         reason = (result.stdout + result.stderr).strip().replace("\n", " ")

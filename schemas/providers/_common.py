@@ -1,20 +1,28 @@
-"""What several adapters need: our ids out of a sender's metadata, times, addresses, forms."""
+"""What several adapters need: our ids out of a sender's metadata, batches, times, forms."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
 
-from schemas.providers import UnreadableError
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from schemas.bounces import classify, codes_in
+from schemas.events import EARLIEST, EPOCH, LATEST
+from schemas.providers import Rejected, UnreadableError, explain_validation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from schemas.events import Fields
+    from schemas.events import BounceClass, Fields
 
+_MILLISECONDS: Final = 100_000_000_000
 _ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,3}")
+_ZONE: Final = re.compile(r"(?:[Zz]|[+-]\d\d:?\d\d)$")
+_PARTS: Final = re.compile(r"[1-9][0-9]{0,3}")
 
 #: The names under which a mailer hands its ids to a provider, which hands them back.
 OURS: Final = frozenset(
@@ -29,6 +37,145 @@ def echo(metadata: Mapping[str, str]) -> Fields:
     if isinstance(attempt, str) and _ATTEMPT.fullmatch(attempt):
         fields["attempt"] = int(attempt)
     return fields
+
+
+def ours(metadata: Mapping[str, object] | None) -> Fields:
+    """Return what `echo` finds in metadata whose values may be of any JSON type."""
+    if not metadata:
+        return {}
+    return echo({name: in_words(metadata[name]) for name in OURS if name in metadata})
+
+
+def ours_in(text: str | None) -> Fields:
+    """Return our ids from the one text a sender may attach: a JSON object or a query string."""
+    if not text:
+        return {}
+    if text.lstrip()[:1] != "{":
+        return echo(form(text, OURS)) if "=" in text else {}
+    try:
+        return ours(from_json(text))
+    except ValueError:
+        return {}
+
+
+def in_words(value: object) -> str:
+    """Return a JSON value as a text: null as '', a list joined by commas, else compact JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ",".join(in_words(part) for part in value)
+    return to_json(value).decode()
+
+
+def tags(labels: Iterable[str | None]) -> list[str]:
+    """Return a sender's labels as far as an event can hold them."""
+    return [label[:256] for label in labels if label][:100]
+
+
+def called_back(headers: Mapping[str, str]) -> Fields:
+    """Return our ids out of the callback address, whose query the record's headers keep."""
+    query = headers.get("x-callback-query")
+    return echo(form(query.removeprefix("?"), OURS)) if query else {}
+
+
+def reference(text: str | None) -> Fields:
+    """Return what a sender's one free reference gives back.
+
+    Our ids where it is a JSON object or reads like a query string, else the reference as a tag.
+    """
+    if not text:
+        return {}
+    if text.startswith("{"):
+        try:
+            return ours(from_json(text))
+        except (AttributeError, TypeError, ValueError):
+            return {"tags": tags([text])}
+    found = echo(form(text, OURS)) if "=" in text else {}
+    return found or {"tags": tags([text])}
+
+
+def international(number: str) -> str:
+    """Return a number that is documented as international with its +, often left out or lost."""
+    number = number.strip()
+    return "+" + number if number.isdecimal() else number
+
+
+def parts(total: int | str | None) -> Fields:
+    """Return the number of segments of an SMS, where it is one."""
+    return {"parts": int(total)} if total and _PARTS.fullmatch(str(total)) else {}
+
+
+def elements(
+    payload: bytes, read: Callable[[object], Iterator[Fields]]
+) -> Iterator[Fields | Rejected]:
+    """Yield the events of a JSON array, or of one object alone, as `read` gives them.
+
+    An element that cannot be read is rejected on its own. Raises `UnreadableError` if the payload
+    is neither.
+    """
+    try:
+        body: object = from_json(payload)
+    except ValueError as error:
+        raise UnreadableError(f"the body is not JSON: {error}") from None
+    if isinstance(body, dict):
+        yield from read(body)
+        return
+    if not isinstance(body, list):
+        raise UnreadableError("the body is neither a JSON array nor an object")
+    for place, element in enumerate(body):
+        try:
+            yield from read(element)
+        except UnreadableError as error:
+            yield Rejected(reason=str(error), raw=to_json(element), element=place)
+        except ValidationError as error:
+            reason = explain_validation(error)
+            yield Rejected(reason=reason, raw=to_json(element), element=place)
+
+
+def reply(text: str | None) -> Fields:
+    """Return a server's reply as the diagnostic, with the codes it quotes."""
+    if not text:
+        return {}
+    smtp_code, enhanced = codes_in(text)
+    fields: Fields = {"diagnostic": text}
+    if smtp_code:
+        fields["smtp_code"] = smtp_code
+    if enhanced:
+        fields["enhanced_status"] = enhanced
+    return fields
+
+
+def classified(event: Fields, label_class: BounceClass | None) -> Fields:
+    """Return a bounce with its class, by its codes, its diagnostic, else the provider's label."""
+    verdict = classify(
+        str(event.get("enhanced_status") or ""),
+        smtp if isinstance(smtp := event.get("smtp_code"), int) else None,
+        str(event.get("diagnostic") or ""),
+        label_class,
+    )
+    event["bounce_class"] = verdict.bounce_class
+    event["classified_by"] = verdict.classified_by
+    return event
+
+
+def epoch(value: float | str) -> datetime:
+    """Return a time counted since 1970 as UTC in whole milliseconds, rounded down.
+
+    It is taken as seconds, or as milliseconds where seconds would lie beyond the year 5000.
+    Raises `UnreadableError` for what is no number, or no time from 1990 to 2099.
+    """
+    try:
+        count = float(value)
+        # A float's error must not push a whole millisecond below itself.
+        whole = int(count if count >= _MILLISECONDS else count * 1000 + 0.0005)
+        time = EPOCH + timedelta(milliseconds=whole)
+    except (OverflowError, ValueError):
+        raise UnreadableError(f"time {str(value)[:40]!r} is not a count since 1970") from None
+    if not EARLIEST <= time < LATEST:
+        raise UnreadableError(f"time {str(value)[:40]!r} is outside 1990 to 2099")
+    return time
 
 
 def instant(text: str) -> datetime:
@@ -47,6 +194,11 @@ def instant(text: str) -> datetime:
         raise UnreadableError(f"time {text[:40]!r} has no zone")
     below = time.microsecond % 1000
     return time.replace(microsecond=time.microsecond - below) if below else time
+
+
+def utc(text: str) -> datetime:
+    """Return a time of a provider that documents its times as UTC; a zone counts where written."""
+    return instant(text if _ZONE.search(text) else text.strip() + "Z")
 
 
 def bare(address: str) -> str:

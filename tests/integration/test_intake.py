@@ -248,6 +248,7 @@ def test_a_worker_whose_records_are_all_bad_stops_and_commits_none_of_them(syste
 
 
 def test_a_worker_without_its_tables_stops_with_the_cause(system):
+    put(system, "email.sends", fact())
     worker = system.start_worker(
         SENDLOG_KAFKA__GROUP="lost", SENDLOG_CLICKHOUSE__DATABASE="nowhere"
     )
