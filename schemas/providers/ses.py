@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, cast
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from schemas.bounces import classify, codes_in, status_in
+from schemas.bounces import classify, status_in
 from schemas.providers import UnreadableError
-from schemas.providers._common import OURS, bare, echo, instant
+from schemas.providers._common import OURS, bare, echo, instant, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -237,7 +237,7 @@ def _sent(_: _Part, mail: _Mail) -> Iterator[Fields]:
 
 
 def _delivery(part: _Part, mail: _Mail) -> Iterator[Fields]:
-    fields: Fields = {"kind": "delivery", **_time(part), **_reply(part.get("smtpResponse"))}
+    fields: Fields = {"kind": "delivery", **_time(part), **reply(part.get("smtpResponse"))}
     for recipient in part.get("recipients") or [_only_one(mail)]:
         yield {"recipient": bare(recipient), **fields}
 
@@ -362,22 +362,10 @@ def _nobody(mail: _Mail) -> _Recipient:
 
 def _recipient(recipient: _Recipient) -> Fields:
     """Return one address with its codes: those of its status field before those of its text."""
-    fields = _reply(recipient.get("diagnosticCode"))
+    fields = reply(recipient.get("diagnosticCode"))
     if status := status_in(recipient.get("status") or ""):
         fields["enhanced_status"] = status
     fields["recipient"] = bare(recipient.get("emailAddress") or "")
-    return fields
-
-
-def _reply(text: str | None) -> Fields:
-    if not text:
-        return {}
-    smtp_code, enhanced = codes_in(text)
-    fields: Fields = {"diagnostic": text}
-    if smtp_code:
-        fields["smtp_code"] = smtp_code
-    if enhanced:
-        fields["enhanced_status"] = enhanced
     return fields
 
 
