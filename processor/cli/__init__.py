@@ -9,9 +9,21 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processor import app as worker_app
 from processor import logging, settings, topics
-from processor.cli import dead_letters, demo, logs, pipe, schemas, up, upkeep, worker
+from processor.cli import classify as classifying
+from processor.cli import (
+    dead_letters,
+    demo,
+    logs,
+    pipe,
+    providers,
+    schemas,
+    up,
+    upkeep,
+    worker,
+)
 from projections.queries import QueryError
-from projections.store import BadRowsError, FatalError, TransientError, classify
+from projections.store import BadRowsError, FatalError, TransientError
+from projections.store import classify as cause_of
 from schemas.providers import UnreadableError
 
 app = typer.Typer(
@@ -31,6 +43,8 @@ app.command(rich_help_panel="Feed")(pipe.normalise)
 app.command(rich_help_panel="Read")(logs.log)
 app.command(rich_help_panel="Read")(logs.explain)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Read")
+app.command(rich_help_panel="Read")(classifying.classify)
+app.command(rich_help_panel="Read")(providers.providers)
 app.command(rich_help_panel="Upkeep")(upkeep.migrate)
 app.command(rich_help_panel="Upkeep")(upkeep.rebuild)
 app.add_typer(upkeep.topics_app, name="topics", rich_help_panel="Upkeep")
@@ -38,8 +52,8 @@ app.add_typer(schemas.app, name="schemas", rich_help_panel="Upkeep")
 
 #: Errors whose text says all there is to say: shown as a line, without a traceback.
 PLAIN = (
-    BadRowsError, FatalError, QueryError, TransientError, UnreadableError, settings.SettingsError,
-    topics.BrokerError, worker_app.StartError,
+    BadRowsError, FatalError, QueryError, TransientError, UnreadableError,
+    classifying.OptionError, settings.SettingsError, topics.BrokerError, worker_app.StartError,
 )  # fmt: skip
 
 
@@ -53,7 +67,7 @@ def main() -> None:
         print(f"sendlog: {error}", file=sys.stderr)
         sys.exit(1)
     except ClickHouseError as error:
-        print(f"sendlog: {classify(error)}", file=sys.stderr)
+        print(f"sendlog: {cause_of(error)}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)  # the reader of our output (head, less) has seen enough

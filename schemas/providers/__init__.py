@@ -129,7 +129,7 @@ def decode(
     `recorded_at` is the Kafka record's timestamp and stands in for the time of events that carry
     none; `tenant` stands in where the sender's metadata names none. Never raises.
     """
-    result = Decoded()
+    result, problems = Decoded(), list[str]()
     try:
         for event in adapter.events(payload, headers):
             if isinstance(event, Rejected):
@@ -137,7 +137,7 @@ def decode(
                 continue
             problem = _complete(event, adapter, recorded_at, tenant)
             if problem:
-                result.rejected.append(Rejected(reason=problem, raw=payload))
+                problems.append(problem)
             else:
                 result.events.append(event)
     except ValidationError as error:
@@ -146,8 +146,13 @@ def decode(
         result.rejected.append(Rejected(reason=str(error), raw=payload))
     except _BROKEN as error:
         # A shape that the adapter did not foresee: kept and named, like any other bad payload.
-        reason = f"unexpected shape ({type(error).__name__}: {error})"[:500]
+        # The error's own text is left out, for it may quote an address.
+        reason = f"unexpected shape ({type(error).__name__})"
         result.rejected.append(Rejected(reason=reason, raw=payload))
+    if problems:
+        # Once for the whole payload: a copy of it for each event would multiply a large batch.
+        more = f" (and {len(problems) - 1} more of its events)" if len(problems) > 1 else ""
+        result.rejected.append(Rejected(reason=problems[0] + more, raw=payload))
     return result
 
 

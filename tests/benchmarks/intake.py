@@ -94,6 +94,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--raw", action="store_true", help="raw SES payloads, not facts")
     parser.add_argument("--stock-events", type=int, default=100_000)
+    parser.add_argument("--stock-batch", type=int, default=1000, help="events per insert of stock")
     parser.add_argument("--only", help="one system")
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
@@ -104,7 +105,7 @@ def main():
             "sendlog": [sys.executable, "-m", "processor", "worker"],
             "stock Faust": [
                 sys.executable, "-m", "tests.benchmarks.stock_faust",
-                system.broker.bootstrap, system.engine.url, "{group}",
+                system.broker.bootstrap, system.engine.url, "{group}", str(options.stock_batch),
             ],
         }  # fmt: skip
         results = {name: [] for name in systems if options.only in (None, name)}

@@ -1,0 +1,105 @@
+"""`sendlog classify`: what a bounce is, and why, without sending one."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final, get_args
+
+import typer
+from pydantic import ValidationError
+
+from schemas.bounces import Rules, codes_in, default_rules, status_in
+from schemas.bounces import classify as classified
+from schemas.events import BounceClass
+from schemas.providers import explain_validation
+from schemas.replies import joined
+
+_REPLY_CODE: Final = re.compile(r"[245][0-5][0-9]", re.ASCII)
+_LABELS: Final[dict[str, BounceClass]] = {
+    name: name for name in get_args(BounceClass) if name != "undetermined"
+}
+
+
+class OptionError(ValueError):
+    """An option has a wrong value; the text names the option, the value and what it takes."""
+
+
+def classify(
+    text: Annotated[
+        str, typer.Argument(help="What the server said, as '550 5.1.1 user unknown'.")
+    ] = "",
+    enhanced: Annotated[
+        str | None, typer.Option(metavar="X.Y.Z", help="The provider's enhanced status code.")
+    ] = None,
+    smtp: Annotated[
+        str | None, typer.Option(metavar="CODE", help="The provider's SMTP reply code.")
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(_LABELS), help="The provider's own verdict, in our words."),
+    ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your own rules (TOML), asked before the built-in ones."),
+    ] = None,
+) -> None:
+    """Say whether a bounce is hard, soft or block, and what that rests on."""
+    if not text.strip() and enhanced is smtp is label is None:
+        raise OptionError("nothing to classify; give a text, --enhanced, --smtp or --label")
+    status, code, label_class = _enhanced(enhanced), _smtp(smtp), _label(label)
+    in_force = default_rules() if rules is None else _rules(rules)
+    verdict = classified(status, code, text, label_class, in_force)
+    read = {"given": joined(code, status), "in the text": joined(*codes_in(text))}
+    lines = {
+        "class": verdict.bounce_class,
+        "rests on": verdict.classified_by or "nothing",
+        "codes": ", ".join(f"{codes} ({where})" for where, codes in read.items() if codes)
+        or "none",
+        # A phrase is quoted as the text has it, which may be over two lines.
+        "reason": " ".join(verdict.reason.split()),
+        "rules": f"version {in_force.version}"
+        + (f" ({rules}, over version {default_rules().version})" if rules else ""),
+    }
+    for name, value in lines.items():
+        print(f"{name:<9} {value}")
+
+
+def _enhanced(value: str | None) -> str:
+    if value is None:
+        return ""
+    status = status_in(value)
+    if not status or status != value.strip():
+        raise OptionError(f"--enhanced {value!r} is no enhanced status code; write it as 5.1.1")
+    return status
+
+
+def _smtp(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not _REPLY_CODE.fullmatch(value.strip()):
+        raise OptionError(f"--smtp {value!r} is no SMTP reply code; write it as 550")
+    return int(value)
+
+
+def _label(value: str | None) -> BounceClass | None:
+    if value is None:
+        return None
+    if value.lower() not in _LABELS:
+        raise OptionError(f"--label {value!r} is no class; it takes {', '.join(_LABELS)}")
+    return _LABELS[value.lower()]
+
+
+def _rules(file: Path) -> Rules:
+    """Return the rules of a file, over the built-in ones."""
+    try:
+        return Rules.parse(file.read_text("utf-8"), default_rules())
+    except OSError as error:
+        raise OptionError(f"--rules {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise OptionError(f"--rules {file} is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise OptionError(f"--rules {file} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise OptionError(f"--rules {file}: {explain_validation(error)}") from None

@@ -1,0 +1,42 @@
+"""`sendlog providers`: whose feeds can be read, and the topic each goes to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from processor.cli.logs import Format, print_rows
+from processor.topics import feed_topic
+from schemas.providers import adapters
+
+_COLUMNS = ("provider", "channel", "topic", "about")
+
+
+def providers(
+    form: Annotated[
+        Format, typer.Option("--format", help="For people or programs.")
+    ] = Format.TABLE,
+) -> None:
+    """List the providers whose feeds can be read; json is a line per provider."""
+    rows = [
+        {
+            "provider": name,
+            "channel": adapter.CHANNEL,
+            "topic": feed_topic(adapter.CHANNEL, name),
+            "about": (adapter.__doc__ or "").strip().partition("\n")[0],
+        }
+        for name, adapter in sorted(adapters().items(), key=lambda item: (item[1].CHANNEL, item[0]))
+    ]
+    if form is not Format.TABLE:
+        print_rows(rows, form, columns=list(_COLUMNS), shown=_COLUMNS)
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in _COLUMNS:
+        table.add_column(name, no_wrap=name != "about")
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in _COLUMNS))
+    Console().print(table)
