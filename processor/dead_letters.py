@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 PREFIX: Final = "sendlog-dead-"
 
 
+#: Bytes of a raw value that are published; topic and producer take 16 MiB with the headers.
+LARGEST: Final = 15 * 1024 * 1024
+
+
 class Outgoing(NamedTuple):
     """A record to publish."""
 
@@ -39,7 +43,10 @@ def to_record(letter: DeadLetter) -> Outgoing:
     }
     headers = [(PREFIX + name, text.encode()) for name, text in about.items()]
     headers += [(name, text.encode()) for name, text in letter.headers.items()]
-    return Outgoing(place.encode(), letter.raw, headers)
+    if len(letter.raw) > LARGEST:
+        # With its headers it would be larger than the topic takes; the table has all of it.
+        headers.append((PREFIX + "truncated-from", str(len(letter.raw)).encode()))
+    return Outgoing(place.encode(), letter.raw[:LARGEST], headers)
 
 
 def listed(

@@ -32,9 +32,9 @@ class Record(Protocol):
     topic: str
     partition: int
     offset: int
-    timestamp: int
+    timestamp: int | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,16 @@ class Batch:
     events: pa.Table
     dead: list[DeadLetter] = field(default_factory=list)
 
+    @property
+    def weight(self) -> int:
+        """How much room it takes while it waits, in rows: also what gave no row has been read."""
+        return max(len(self.records), int(self.events.num_rows) + len(self.dead))
+
+    @property
+    def size(self) -> int:
+        """How many bytes its records hold."""
+        return sum(len(record.value or b"") for record in self.records)
+
     def records_of_events(self) -> list[Record]:
         """Return the record of each event, in order."""
         by_offset = {record.offset: record for record in self.records}
@@ -67,6 +77,9 @@ class Batch:
 
 #: Replay keeps the time at which a record first arrived, for events that carry none of their own.
 RECORDED_AT_HEADER: Final = "sendlog-recorded-at"
+_DIGITS: Final = 13  # of a time in milliseconds until the year 2286
+#: Dead letters that one record may give.
+_MOST_ELEMENTS: Final = 100
 TENANT_HEADER: Final = "sendlog-tenant"
 
 EVENTS_SCHEMA: Final = arrow_schema(EVENTS)
@@ -102,6 +115,17 @@ class Decoder:
 
     def __call__(self, chunk: Sequence[Record]) -> Batch:
         """Decode the records of one fetch of one partition. Never raises for what is in them."""
+        try:
+            return self._decode(chunk)
+        except Exception as error:  # noqa: BLE001 - nobody foresaw it, and the stream must go on
+            if len(chunk) == 1:
+                reason = f"cannot be read: unexpected {type(error).__name__}"
+                return _batch(chunk, [], [dead_letter(chunk[0], reason)])
+            parts = [self([record]) for record in chunk]
+            events = pa.concat_tables([part.events for part in parts])
+            return Batch(chunk, events, [letter for part in parts for letter in part.dead])
+
+    def _decode(self, chunk: Sequence[Record]) -> Batch:
         topic = chunk[0].topic
         channel = FACTS.get(topic)
         if channel is not None or topic == DECISIONS:
@@ -130,7 +154,7 @@ class Decoder:
             ):
                 dead.append(dead_letter(record, _fact_problem(event, channel)))
                 continue
-            event["recorded_at"] = _recorded_at(record) if record.headers else record.timestamp
+            event["recorded_at"] = _recorded_at(record)
             event["event_id"] = fingerprint(event)
             event["source_offset"] = record.offset
             events.append(event)
@@ -158,6 +182,11 @@ class Decoder:
             for event in decoded.events:
                 event["source_offset"] = record.offset
             events.extend(decoded.events)
+            if len(decoded.rejected) > _MOST_ELEMENTS:
+                # A letter for each would multiply the record: one for all of it.
+                many = f"{len(decoded.rejected):,} elements cannot be read, the first: "
+                dead.append(dead_letter(record, many + decoded.rejected[0].reason))
+                continue
             dead.extend(
                 dead_letter(record, part.reason, raw=part.raw, element=part.element)
                 for part in decoded.rejected
@@ -182,14 +211,19 @@ def _size_problem(value: bytes | None, limit: int) -> str:
 
 def _recorded_at(record: Record) -> int:
     """Return when a record first arrived, in milliseconds since 1970."""
+    if not record.headers:
+        return record.timestamp or 0
     for name, value in record.headers or ():
-        if name == RECORDED_AT_HEADER and value.isdigit():
+        if name == RECORDED_AT_HEADER and value and value.isdigit() and len(value) <= _DIGITS:
             return int(value)
-    return record.timestamp
+    return record.timestamp or 0
 
 
 def _headers(record: Record) -> dict[str, str]:
-    return {name.lower(): value.decode("utf-8", "replace") for name, value in record.headers or ()}
+    return {
+        name.lower(): (value or b"").decode("utf-8", "replace")
+        for name, value in record.headers or ()
+    }
 
 
 def dead_letter(

@@ -23,6 +23,7 @@ import stamina
 from processor import metrics
 from processor.decoding import Batch, DeadLetter, Decoder, dead_letter, dead_letter_rows
 from processor.logging import get
+from processor.topics import has_adapter
 from projections import store
 from projections.store import BadRowsError, TransientError
 from projections.tables import Table
@@ -30,6 +31,9 @@ from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
 
 log = get(__name__)
+
+#: Bytes of records that may wait for a write: during an outage they are all that grows.
+_MOST_BYTES = 256 * 1024 * 1024
 
 Insert = Callable[[Table, pa.Table], None]
 Publish = Callable[[Sequence[DeadLetter]], Awaitable[None]]
@@ -90,20 +94,26 @@ class Intake:
         async with self._changed:
             self._waiting.append(_Waiting(event, batch))
             self._changed.notify_all()
-            await self._changed.wait_for(lambda: self._rows() < self._batch_rows)
+            await self._changed.wait_for(self._has_room)
+
+    def _has_room(self) -> bool:
+        return self._rows() < self._batch_rows and (
+            sum(each.batch.size for each in self._waiting) < _MOST_BYTES
+        )
 
     def _rows(self) -> int:
-        return sum(each.batch.events.num_rows for each in self._waiting)
+        return sum(each.batch.weight for each in self._waiting)
 
     def _watch(self, topic: str, batch: Batch) -> None:
         if batch.events.num_rows or not batch.dead:
             self._bad_in_a_row[topic] = 0
             return
-        self._bad_in_a_row[topic] += len(batch.dead)
+        if has_adapter(topic):  # without one, every record is dead by definition
+            self._bad_in_a_row[topic] += len({letter.offset for letter in batch.dead})
         if self._bad_in_a_row[topic] >= self._stop_after_bad:
             raise TooManyBadRecordsError(
                 f"the last {self._bad_in_a_row[topic]:,} records of {topic} were all bad, at last: "
-                f"{batch.dead[-1].reason}; nothing of them is committed. Mend the feed, or raise "
+                f"{batch.dead[-1].reason}; the last of them are not committed. Mend it, or raise "
                 "SENDLOG_INTAKE__STOP_AFTER_BAD to let them become dead letters"
             )
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSettingsError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+PREFIX = "SENDLOG_"
 
 
 class SettingsError(ValueError):
@@ -62,7 +68,7 @@ class Intake(BaseModel):
 class Settings(BaseSettings):
     """All settings, with defaults for the local stack on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="SENDLOG_", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
 
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse = ClickHouse()
@@ -78,16 +84,31 @@ class Settings(BaseSettings):
 def load() -> Settings:
     """Read the settings from the environment.
 
-    Raises `SettingsError` naming each wrong variable and what it takes.
+    Raises `SettingsError` naming each wrong or unknown variable and what it takes.
     """
+    known = {name.upper(): field for name, field in Settings.model_fields.items()}
+    for variable in os.environ:
+        head, _, nested = variable.removeprefix(PREFIX).partition("__")
+        if not variable.startswith(PREFIX):
+            continue
+        inner = getattr(known[head].annotation, "model_fields", {}) if head in known else {}
+        if head not in known or (nested and nested.split("__")[0].lower() not in inner):
+            names = ", ".join(f"{head}__{name.upper()}" for name in inner) or ", ".join(known)
+            raise SettingsError(f"{variable}: there is no such setting; there are: {names}")
     try:
         return Settings()
     except ValidationError as error:
         lines = [
-            f"SENDLOG_{'__'.join(str(step).upper() for step in problem['loc'])}: {problem['msg']}"
-            f" (it is {problem['input']!r})"
-            if "PASSWORD" not in str(problem["loc"]).upper()
-            else ""
+            f"{PREFIX}{'__'.join(str(step).upper() for step in problem['loc'])}: {problem['msg']}"
+            + _value_of(problem)
             for problem in error.errors(include_url=False)
         ]
         raise SettingsError("\n".join(lines)) from None
+    except UnreadableSettingsError as error:
+        raise SettingsError(f"{error}; a group of settings is written as JSON") from None
+
+
+def _value_of(problem: ErrorDetails) -> str:
+    """Return the wrong value, unless it may hold a secret: the database's address and password."""
+    secret = problem["loc"][0] == "clickhouse" and problem["loc"][-1] not in {"timeout", "database"}
+    return "" if secret else f" (it is {problem['input']!r})"

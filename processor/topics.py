@@ -52,6 +52,12 @@ def feed_provider(topic: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+def has_adapter(topic: str) -> bool:
+    """Tell whether a topic's records can be read at all: facts, or the feed of a known provider."""
+    feed = feed_provider(topic)
+    return feed is None or feed[1] in adapters()
+
+
 def wanted() -> list[Topic]:
     """Return every topic that Sendlog reads or writes."""
     feeds = [feed_topic(a.CHANNEL, a.PROVIDER) for a in adapters().values()]

@@ -116,6 +116,12 @@ def _distributed(name: str, target: Target, shard_key: str) -> Iterator[str]:
 
 def statements(target: Target) -> Iterator[str]:
     """Yield the statements that make an empty database complete, in order; all can be repeated."""
+    yield from table_statements(target)
+    yield from view_statements(target)
+
+
+def table_statements(target: Target) -> Iterator[str]:
+    """Yield the statements that create the database and its tables."""
     yield f"CREATE DATABASE IF NOT EXISTS {target.database}{target.on_cluster} ENGINE = Atomic"
     for table in tables().values():
         yield plain_table(table, target)
@@ -123,12 +129,20 @@ def statements(target: Target) -> Iterator[str]:
         shard_key = SHARD_KEY if "recipient" in table.columns else by_place
         yield from _distributed(table.name, target, shard_key)
     for projection in projections().values():
-        states = projection.state_table
-        stored = target.stored(states)
-        yield state_table(projection, target, stored)
-        yield from _distributed(states, target, SHARD_KEY)
-        yield folding_view(projection, target, f"{target.database}.{projection.name}_fold", stored)
-        view = f"{target.database}.{projection.name}"
+        yield state_table(projection, target, target.stored(projection.state_table))
+        yield from _distributed(projection.state_table, target, SHARD_KEY)
+
+
+def view_statements(target: Target) -> Iterator[str]:
+    """Yield the statements that create or renew the views, whose tables have all their columns."""
+    for projection in projections().values():
+        states, view = projection.state_table, f"{target.database}.{projection.name}"
+        yield folding_view(projection, target, f"{view}_fold", target.stored(states))
+        # The same statement changes nothing; a changed fold takes effect from the next insert on.
+        yield (
+            f"ALTER TABLE {view}_fold{target.on_cluster} "
+            f"MODIFY QUERY {fold_select(projection, target.stored('events'))}"
+        )
         yield (
             f"CREATE OR REPLACE VIEW {view}{target.on_cluster} AS "
             f"{reading_select(projection, f'{target.database}.{states} FINAL')}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from projections.ddl import Target, fold_select, statements
-from projections.tables import Projection, projections, tables
+from projections.ddl import Target, table_statements, view_statements
+from projections.tables import projections, tables
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -19,16 +19,23 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
     facts that come from now on, until it is rebuilt: its line says so. Raises ClickHouse's errors.
     """
     before = _objects(client, target)
-    for statement in statements(target):
+    for statement in table_statements(target):
+        client.command(statement)
+    added = []
+    for table in tables().values():
+        declared = {name: f"{name} {kind}" for name, kind in table.columns.items()}
+        new = _add_missing(client, target, table.name, declared)
+        added += [f"added column {column} to {table.name}" for column in new]
+    for log in projections().values():
+        declared = {fold.name: fold.ddl for fold in log.folds}
+        if new := _add_missing(client, target, log.state_table, declared):
+            columns = ", ".join(new)
+            added.append(f"added {columns} to {log.name}: sendlog rebuild {log.name} fills history")
+    for statement in view_statements(target):
         client.command(statement)
     for name in sorted(_objects(client, target) - before):
         yield f"created {target.database}.{name}"
-    for table in tables().values():
-        declared = {name: f"{name} {kind}" for name, kind in table.columns.items()}
-        for column in _add_missing(client, target, table.name, declared):
-            yield f"added column {column} to {table.name}"
-    for projection in projections().values():
-        yield from _complete_log(client, target, projection)
+    yield from added
 
 
 def _objects(client: Client, target: Target) -> set[str]:
@@ -53,16 +60,3 @@ def _add_missing(client: Client, target: Target, table: str, declared: dict[str,
                 f"ALTER TABLE {each}{target.on_cluster} ADD COLUMN IF NOT EXISTS {declared[name]}"
             )
     return missing
-
-
-def _complete_log(client: Client, target: Target, log: Projection) -> Iterator[str]:
-    declared = {fold.name: fold.ddl for fold in log.folds}
-    added = _add_missing(client, target, log.state_table, declared)
-    # The same statement changes nothing; a changed fold takes effect from the next insert on.
-    client.command(
-        f"ALTER TABLE {target.database}.{log.name}_fold{target.on_cluster} "
-        f"MODIFY QUERY {fold_select(log, target.stored('events'))}"
-    )
-    if added:
-        columns = ", ".join(added)
-        yield f"added {columns} to {log.name}: run sendlog rebuild {log.name} to fill history"

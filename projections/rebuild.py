@@ -6,12 +6,13 @@ that arrives meanwhile is missed; what is folded twice does not matter.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from projections.ddl import Target, fold_select, folding_view, reading_select, state_table
-from projections.store import scalar
+from projections.store import FatalError, scalar
 from projections.tables import KEY, Projection
 
 if TYPE_CHECKING:
@@ -45,10 +46,16 @@ def rebuild(client: Client, target: Target, log: Projection) -> Iterator[Progres
 
     An earlier rebuild that was broken off is discarded first. Raises ClickHouse's errors.
     """
+    if target.cluster:
+        raise FatalError(
+            "a rebuild works on one server: on a cluster, run it on each shard with "
+            "SENDLOG_CLICKHOUSE__CLUSTER empty and the names of the local tables, or refold by hand"
+        )
     discard(client, target, log)
     fresh = _fresh(log, target)
     client.command(state_table(log, target, fresh))
     client.command(folding_view(log, target, f"{fresh}_fold", fresh))
+    _wait_for_older_inserts(client)
     events = target.stored("events")
     facts = int(
         scalar(
@@ -71,14 +78,17 @@ def differences(client: Client, target: Target, log: Projection) -> list[Change]
     names = [name for name in log.readings if name not in KEY]
     before = f"({reading_select(log, f'{target.stored(log.state_table)} FINAL')})"
     after = f"({reading_select(log, f'{_fresh(log, target)} FINAL')})"
-    differing = ", ".join(
-        f"if(toString(old.{name}) != toString(new.{name}), '{name}', '')" for name in names
-    )
+    # What is missing compares as the empty text, or a change to or from it would not be seen.
+    differs = {
+        name: f"ifNull(toString(old.{name}), '') != ifNull(toString(new.{name}), '')"
+        for name in names
+    }
+    differing = ", ".join(f"if({test}, '{name}', '')" for name, test in differs.items())
     sql = (
         "SELECT old.status, new.status, count(), "
         f"groupUniqArrayArray(arrayFilter(x -> x != '', [{differing}])) "
         f"FROM {before} AS old FULL JOIN {after} AS new USING ({', '.join(KEY)}) "
-        f"WHERE {' OR '.join(f'toString(old.{n}) != toString(new.{n})' for n in names)} "
+        f"WHERE {' OR '.join(differs.values())} "
         "GROUP BY 1, 2 ORDER BY 3 DESC "
         "SETTINGS join_algorithm = 'full_sorting_merge', join_use_nulls = 0"
     )
@@ -100,6 +110,14 @@ def discard(client: Client, target: Target, log: Projection) -> None:
     fresh = _fresh(log, target)
     client.command(f"DROP VIEW IF EXISTS {fresh}_fold{target.on_cluster} SYNC")
     client.command(f"DROP TABLE IF EXISTS {fresh}{target.on_cluster} SYNC")
+
+
+def _wait_for_older_inserts(client: Client) -> None:
+    """Wait for the inserts under way: they began before the fresh table's view, and miss it."""
+    running = "SELECT query_id FROM system.processes WHERE query_kind = 'Insert'"
+    older = {row[0] for row in client.query(running).result_rows}
+    while older & {row[0] for row in client.query(running).result_rows}:
+        time.sleep(0.1)
 
 
 def _fresh(log: Projection, target: Target) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Final
 
 import clickhouse_connect
 import pyarrow as pa
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
 from projections.tables import Table, type_of
 
@@ -28,13 +29,20 @@ class BadRowsError(Exception):
     """The database refuses something in these rows."""
 
 
-#: Codes of ClickHouse's ErrorCodes.cpp. Any other is about the rows.
+#: Codes of ClickHouse's ErrorCodes.cpp. Any other is fatal: about neither the time nor the rows.
 TRANSIENT_CODES: Final = frozenset({
     3, 159, 160, 164, 173, 198, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286,
     290, 305, 319, 335, 364, 394, 415, 425, 439, 473, 499, 568, 590, 594, 600, 606, 627, 630, 641,
     643, 668, 700, 733, 999,
 })  # fmt: skip
-FATAL_CODES: Final = frozenset({16, 36, 47, 48, 60, 81, 192, 193, 194, 195, 497, 516})
+#: What is wrong with a value: not parsed, out of range, missing, too large.
+ROW_CODES: Final = frozenset({6, 25, 26, 27, 33, 38, 41, 69, 70, 72, 117, 131, 190, 321, 349, 691})
+_HTTP_STATUS: Final = re.compile(
+    r"HTTP status (?:code )?(\d{3})|status code (\d{3})", re.IGNORECASE
+)
+TRANSIENT_STATUSES: Final = frozenset({"408", "429", "500", "502", "503", "504"})
+#: Refused rows in a row, none accepted, after which the cause is not taken to be in the rows.
+_MOST_REFUSED: Final = 50
 _CODE: Final = re.compile(r"(?:code: |Code: )(\d+)")
 
 _ARROW_TYPES: Final[dict[str, pa.DataType]] = {
@@ -50,6 +58,8 @@ _ARROW_TYPES: Final[dict[str, pa.DataType]] = {
 _INSERT_SETTINGS: Final = {
     # A retried insert is a whole one: a server that dropped it as a copy would skip the folds too.
     "insert_deduplicate": 0,
+    # On a cluster: on its shard, not only on the disk of the server that was asked.
+    "distributed_foreground_insert": 1,
     # Each block is folded once already; folding it again before it is written brings nothing
     # (without: 97,000 rows/s of 60,000 a batch, with: 154,000).
     "optimize_on_insert": 0,
@@ -87,11 +97,14 @@ def classify(error: Exception) -> TransientError | FatalError | BadRowsError:
     text = str(error)
     code = _CODE.search(text)
     summary = text.strip().splitlines()[0][:500] if text.strip() else type(error).__name__
-    if code is None or int(code[1]) in TRANSIENT_CODES:
+    if code is None:
+        status = _HTTP_STATUS.search(text)
+        answered = status is not None and (status[1] or status[2]) not in TRANSIENT_STATUSES
+        away = isinstance(error, (OperationalError, OSError)) and not isinstance(error, SSLError)
+        return FatalError(summary) if answered or not (away or status) else TransientError(summary)
+    if int(code[1]) in TRANSIENT_CODES:
         return TransientError(summary)
-    if int(code[1]) in FATAL_CODES:
-        return FatalError(summary)
-    return BadRowsError(summary)
+    return BadRowsError(summary) if int(code[1]) in ROW_CODES else FatalError(summary)
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -151,26 +164,28 @@ def isolate(rows: pa.Table, write: Callable[[pa.Table], None]) -> list[tuple[int
     """Write the rows of a refused batch in halves, down to the single rows that are refused.
 
     Returns the place and reason of each row that `write` refuses on its own with `BadRowsError`.
-    Raises `FatalError` if every row is refused: then the cause is not in the rows.
+    Raises `FatalError` if all, or very many before one is taken, are refused: then the cause is not
+    in the rows.
     """
-    refused = list(_bisect(rows, 0, write))
-    if len(refused) == rows.num_rows and rows.num_rows > 1:
-        raise FatalError(f"every one of {rows.num_rows} rows is refused: {refused[0][1]}")
+    refused: list[tuple[int, str]] = []
+    accepted = 0
+    waiting = [(0, rows)]
+    while waiting:
+        start, part = waiting.pop()
+        try:
+            write(part)
+            accepted += part.num_rows
+        except BadRowsError as error:
+            if part.num_rows > 1:
+                half = part.num_rows // 2
+                waiting += [(start + half, part.slice(half)), (start, part.slice(0, half))]
+                continue
+            refused.append((start, str(error)))
+            everything = len(refused) == rows.num_rows > 1
+            if not accepted and (everything or len(refused) >= _MOST_REFUSED):
+                count = f"{len(refused)} of {rows.num_rows}"
+                raise FatalError(f"{count} rows are refused, and none is taken: {error}") from error
     return refused
-
-
-def _bisect(rows: pa.Table, start: int, write: Callable[[pa.Table], None]) -> list[tuple[int, str]]:
-    try:
-        write(rows)
-    except BadRowsError as error:
-        if rows.num_rows == 1:
-            return [(start, str(error))]
-        half = rows.num_rows // 2
-        return [
-            *_bisect(rows.slice(0, half), start, write),
-            *_bisect(rows.slice(half), start + half, write),
-        ]
-    return []
 
 
 def scalar(client: Client, sql: str, parameters: dict[str, Any] | None = None) -> Any:

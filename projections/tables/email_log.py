@@ -16,7 +16,7 @@ from projections.expressions import (
     words,
 )
 from projections.merge import earliest, largest, last, latest, union, union_of_lists
-from projections.tables import Projection, Rule
+from projections.tables import NO_CODES, Projection, Rule
 from projections.tables.events import TABLE as FACT
 from projections.tables.shared import (
     CODES,
@@ -90,9 +90,9 @@ FOLDS: Final = (
 # ---- What follows from it ---------------------------------------------------------------------
 
 _superseded = resent_and_delivered(resends.state, bounce["attempt"], bounce["at"], arrived_at.state)
-_bounced = bounce["attempt"].given & ~_superseded
+_bounced = happened(bounce) & ~_superseded
 _arrived = arrived_at.state.is_set
-_exhausted = exhausted["attempt"].given & ~_arrived
+_exhausted = happened(exhausted) & ~_arrived
 
 
 ALWAYS = literal(value=True)
@@ -155,6 +155,13 @@ RULES: Final = (
 )  # fmt: skip
 
 _text = "String"
+#: Of the rule that decided; where that has none, of the last soft bounce.
+_why = column("why", NO_CODES.kind)
+_codes = either(
+    item(_why, "smtp_code").given | item(_why, "enhanced_status").given
+    | item(_why, "reason_code").given | item(_why, "diagnostic").given,
+    _why, codes_of(soft_bounce),
+)  # fmt: skip
 READINGS: Final = {
     "tenant_id": column("tenant_id", _text),
     "date": first_set(accepted_at.state, first_at.state),
@@ -185,9 +192,10 @@ READINGS: Final = {
         _bounced, bounce["bounce_class"],
         either(happened(soft_bounce), literal("soft"), literal("")),
     ),
-    "smtp_code": item(bounce_why.state, "smtp_code"),
-    "enhanced_status": item(bounce_why.state, "enhanced_status"),
-    "diagnostic": item(bounce_why.state, "diagnostic"),
+    "smtp_code": item(_codes, "smtp_code"),
+    "enhanced_status": item(_codes, "enhanced_status"),
+    "reason_code": item(_codes, "reason_code"),
+    "diagnostic": item(_codes, "diagnostic"),
     "open_count": opens.state.size,
     "click_count": clicks.state.size,
     "soft_bounce_count": soft_attempts.state.size,

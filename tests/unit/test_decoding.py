@@ -112,6 +112,45 @@ def test_a_feed_without_an_adapter_is_dead_not_silent():
     assert "no adapter for provider 'ses' of channel 'sms'" in batch.dead[0].reason
 
 
+@pytest.mark.parametrize("topic", ["email.sends", "sms.events.twilio"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("x", None),),
+        (("sendlog-recorded-at", None),),
+        (("sendlog-recorded-at", b"99999999999999999999"),),
+        (("sendlog-recorded-at", b"soon"),),
+    ],
+)
+def test_a_silly_header_does_no_harm(topic, headers):
+    values = (one(), b"MessageStatus=sent&To=%2B12015550123&MessageSid=SM1", b"\xff", None)
+    batch = DECODE(
+        [record(v, topic=topic, offset=n, headers=headers) for n, v in enumerate(values)]
+    )
+    assert batch.events.num_rows + len(batch.dead) == len(values)
+
+
+def test_what_nobody_foresaw_becomes_one_dead_letter_and_spares_its_neighbours(monkeypatch):
+    def explode(event, **_):
+        if event["message_id"] == "odd":
+            raise ZeroDivisionError
+        return "0" * 32
+
+    monkeypatch.setattr("processor.decoding.fingerprint", explode)
+    values = [one(), one(message_id="odd"), one()]
+    batch = DECODE([record(value, offset=n) for n, value in enumerate(values)])
+    assert batch.events["source_offset"].to_pylist() == [0, 2]
+    [letter] = batch.dead
+    assert (letter.offset, letter.reason) == (1, "cannot be read: unexpected ZeroDivisionError")
+
+
+def test_a_record_of_very_many_bad_elements_is_one_dead_letter():
+    value = json.dumps([1] * 3000).encode()
+    [letter] = DECODE([record(value, topic="sms.events.twilio")]).dead
+    assert letter.reason.startswith("3,000 elements cannot be read, the first: ")
+    assert letter.raw == value
+
+
 @given(
     values=st.lists(
         st.none() | st.binary(max_size=60) | st.just(one()) | st.recursive(

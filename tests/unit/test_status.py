@@ -143,6 +143,16 @@ def test_a_story_has_its_status_and_reason_in_any_order(log, story, status, reas
         assert got["status_reason"] == reason
 
 
+def test_an_attempt_numbered_zero_still_bounces():
+    assert row("email_log", fact("bounce", 1, **HARD, attempt=0))["status"] == "Bounce"
+
+
+def test_codes_are_those_of_the_rule_that_decided_or_of_the_last_soft_bounce():
+    failed = fact("failure", 1, reason_code="BadContent")
+    assert row("email_log", failed)["reason_code"] == "BadContent"
+    assert row("email_log", fact("bounce", 1, **SOFT), fact("delivery", 2))["smtp_code"] == 452
+
+
 def test_missing_times_are_inferred_and_say_so():
     got = row("email_log", fact("click", 5))
     assert got["clicked_at"] == got["opened_at"] == got["delivered_at"]

@@ -27,6 +27,9 @@ from projections.tables import tables
         ("Code: 242. DB::Exception: Table is in readonly mode", TransientError),
         ("Code: 60. DB::Exception: Table x does not exist", FatalError),
         ("Code: 516. DB::Exception: Authentication failed", FatalError),
+        ("Code: 10. DB::Exception: Not found column in block", FatalError),
+        ("HTTP driver received HTTP status 503", TransientError),
+        ("HTTP driver received HTTP status 403", FatalError),
         ("Code: 27. DB::Exception: Cannot parse input", BadRowsError),
     ],
 )
@@ -58,7 +61,9 @@ def test_if_every_row_is_refused_the_cause_is_not_in_the_rows():
     def write(rows):
         raise BadRowsError("no such thing")
 
-    with pytest.raises(FatalError, match="every one of 3 rows is refused: no such thing"):
+    with pytest.raises(
+        FatalError, match="3 of 3 rows are refused, and none is taken: no such thing"
+    ):
         isolate(pa.table({"n": [1, 2, 3]}), write)
 
 

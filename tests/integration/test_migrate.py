@@ -1,0 +1,85 @@
+"""Bringing an older database up to the declarations, and rebuilding while facts arrive."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from projections import ddl, migrate, rebuild
+from projections.ddl import Target
+from projections.store import FatalError, arrow_schema, connect, insert
+from projections.tables import projections
+from projections.tables.events import TABLE as EVENTS
+
+LOG = projections()["email_log"]
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def event(number, **fields):
+    return {
+        "tenant_id": "t", "channel": "email", "kind": "sent", "occurred_at": NOW,
+        "recorded_at": NOW, "event_id": f"{number:032x}", "message_id": f"m{number}",
+        "recipient": "a@example.com", **fields,
+    }  # fmt: skip
+
+
+def put(client, database, *events):
+    schema = arrow_schema(EVENTS)
+    insert(client, database, EVENTS, pa.Table.from_pylist(list(events), schema=schema))
+
+
+def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_database, monkeypatch):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    older = replace(
+        LOG,
+        folds=tuple(fold for fold in LOG.folds if fold.name != "tags"),
+        readings={name: how for name, how in LOG.readings.items() if name != "tags"},
+    )
+    with monkeypatch.context() as before:
+        for module in (ddl, migrate):
+            before.setattr(module, "projections", lambda: {**projections(), "email_log": older})
+        list(migrate.migrate(client, target))
+        put(client, target.database, event(1, tags=["spring"]))
+    assert list(migrate.migrate(client, target)) == [
+        "added tags to email_log: sendlog rebuild email_log fills history"
+    ]
+    put(client, target.database, event(2, tags=["autumn"]))
+
+    def tags():
+        sql = f"SELECT message_id, tags FROM {target.database}.email_log ORDER BY message_id"
+        return client.query(sql).result_rows
+
+    assert tags() == [("m1", []), ("m2", ["autumn"])]
+    list(rebuild.rebuild(client, target, LOG))
+    [change] = rebuild.differences(client, target, LOG)
+    assert (change.before, change.after, change.rows) == ("Sent", "Sent", 1)
+    assert change.columns == ("tags",)
+    rebuild.swap(client, target, LOG)
+    assert tags() == [("m1", ["spring"]), ("m2", ["autumn"])]
+    assert list(migrate.migrate(client, target)) == []
+
+
+def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+    put(client, target.database, *(event(n) for n in range(100)))
+    for step in rebuild.rebuild(client, target, LOG):
+        put(client, target.database, event(1000 + step.done))
+    put(client, target.database, event(2000))
+    rebuild.swap(client, target, LOG)
+    put(client, target.database, event(3000))
+    [[count]] = client.query(f"SELECT count() FROM {target.database}.email_log").result_rows
+    assert count == 104
+    names = client.query(f"SHOW TABLES FROM {target.database}").result_rows
+    assert not [name for (name,) in names if "fresh" in name]
+
+
+def test_a_rebuild_is_refused_on_a_cluster(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    with pytest.raises(FatalError, match="on one server"):
+        next(rebuild.rebuild(client, Target(fresh_database.name, "main"), LOG))

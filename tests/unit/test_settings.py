@@ -1,0 +1,45 @@
+"""Settings: a wrong or unknown one is named, with what it takes, and no secret is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from processor.settings import SettingsError, load
+
+
+def test_the_defaults_are_those_of_the_local_stack():
+    settings = load()
+    assert settings.clickhouse.database == "sendlog"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("SENDLOG_KAFKA__PARTITIONS", "many", "SENDLOG_KAFKA__PARTITIONS: .*integer.*'many'"),
+        ("SENDLOG_KAFKA__BOOTSTRP", "x:1", "SENDLOG_KAFKA__BOOTSTRP: there is no such setting"),
+        ("SENDLOG_COLOUR", "red", "SENDLOG_COLOUR: there is no such setting; there are: KAFKA"),
+        ("SENDLOG_INTAKE__FEEDS", "ses=acme", "feeds|intake"),
+        ("SENDLOG_LOG_LEVEL", "loud", "SENDLOG_LOG_LEVEL: .*'debug'"),
+        ("SENDLOG_CLICKHOUSE__TIMEOUT", "-1", "SENDLOG_CLICKHOUSE__TIMEOUT: .*greater than 0"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_it_takes(monkeypatch, variable, value, words):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=words):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SENDLOG_CLICKHOUSE__URL", "clickhouse://u:s3cret@h"),
+        ("SENDLOG_CLICKHOUSE", "s3cret"),
+        ("SENDLOG_CLICKHOUSE__PASSWORD__X", "s3cret"),
+    ],
+)
+def test_no_error_shows_a_secret(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert str(caught.value).startswith("SENDLOG_CLICKHOUSE") or "clickhouse" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
