@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -69,6 +71,7 @@ def build(settings: Settings, reads: Sequence[str]) -> faust.App:
         topic_replication_factor=kafka.replication,
         consumer_auto_offset_reset="earliest",
         web_enabled=False,
+        datadir=Path(tempfile.gettempdir()) / f"sendlog-{kafka.group}",  # Faust insists on one
         worker_redirect_stdouts=False,
         broker_commit_interval=1.0,
         # A crashed worker's partitions go to the others after this; it beats thrice meanwhile.

@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
 from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
-from deploy.local.broker import group_members as members_of
 from deploy.local.database import Database
 from deploy.local.process import Program, Server
 from processor import topics
@@ -65,7 +64,8 @@ class System:
         """Start a worker and return once it is a member of the group."""
         before = self.members()
         worker = self.start_worker(**environment)
-        wait_for(lambda: self.members() > before or not worker.running, "the worker to join")
+        # By name, not by number: killed ones stay members until their session ends.
+        wait_for(lambda: self.members() - before or not worker.running, "the worker to join")
         assert worker.running, self.output(worker)
         return worker
 
@@ -82,7 +82,11 @@ class System:
         return worker
 
     def members(self):
-        return members_of(self.broker.bootstrap, self.group)
+        """Return the ids of the members; none while the broker has no coordinator yet."""
+        with suppress(topics.BrokerError), topics.admin(self.kafka) as admin:
+            members = admin.describe_groups([self.group])[self.group]["members"]
+            return {member["member_id"] for member in members}
+        return set()
 
     def output(self, worker):
         return worker.log.read_text(errors="replace")[-4000:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 
 import faust
 import uvloop
@@ -33,7 +34,8 @@ def main(bootstrap, url, group, size):
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     app = faust.App(
-        group, broker=f"kafka://{bootstrap}", web_enabled=False, topic_disable_leader=True,
+        group, broker=f"kafka://{bootstrap}", web_enabled=False, datadir=tempfile.mkdtemp(),
+        topic_disable_leader=True,
         topic_allow_declare=False, worker_redirect_stdouts=False, stream_wait_empty=False,
         stream_buffer_maxsize=40_000, broker_max_poll_records=20_000,
         consumer_auto_offset_reset="earliest",
