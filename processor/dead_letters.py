@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from processor.decoding import RECORDED_AT_HEADER, DeadLetter
+import pyarrow as pa
+
+from processor.decoding import DEAD_SCHEMA, RECORDED_AT_HEADER, DeadLetter
 from projections import store
 from projections.queries import Bound, stream
 from projections.tables.dead_letters import TABLE
@@ -95,5 +97,4 @@ def mark_replayed(client: Client, database: str, letters: Sequence[Mapping[str, 
         {**letter, "replayed_at": now, "headers": list(letter["headers"].items())}
         for letter in letters
     ]
-    schema = store.arrow_schema(TABLE)
-    store.insert(client, database, TABLE, store.rows_of(rows, schema))
+    store.insert(client, database, TABLE, pa.Table.from_pylist(rows, schema=DEAD_SCHEMA))

@@ -213,7 +213,7 @@ def _recorded_at(record: Record) -> int:
     """Return when a record first arrived, in milliseconds since 1970."""
     if not record.headers:
         return record.timestamp or 0
-    for name, value in record.headers or ():
+    for name, value in record.headers:
         if name == RECORDED_AT_HEADER and value and value.isdigit() and len(value) <= _DIGITS:
             return int(value)
     return record.timestamp or 0

@@ -57,6 +57,7 @@ class TooManyBadRecordsError(RuntimeError):
 class _Waiting:
     event: Event
     batch: Batch
+    size: int  # in bytes, counted once
 
 
 class Intake:
@@ -92,13 +93,13 @@ class Intake:
         self._watch(chunk[0].topic, batch)
         metrics.RECORDS.labels(topic=chunk[0].topic).inc(len(batch.records))
         async with self._changed:
-            self._waiting.append(_Waiting(event, batch))
+            self._waiting.append(_Waiting(event, batch, batch.size))
             self._changed.notify_all()
             await self._changed.wait_for(self._has_room)
 
     def _has_room(self) -> bool:
         return self._rows() < self._batch_rows and (
-            sum(each.batch.size for each in self._waiting) < _MOST_BYTES
+            sum(each.size for each in self._waiting) < _MOST_BYTES
         )
 
     def _rows(self) -> int:

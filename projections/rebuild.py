@@ -48,8 +48,8 @@ def rebuild(client: Client, target: Target, log: Projection) -> Iterator[Progres
     """
     if target.cluster:
         raise FatalError(
-            "a rebuild works on one server: on a cluster, run it on each shard with "
-            "SENDLOG_CLICKHOUSE__CLUSTER empty and the names of the local tables, or refold by hand"
+            f"a rebuild works on one server, and this database is on cluster {target.cluster}: "
+            "nothing was changed"
         )
     discard(client, target, log)
     fresh = _fresh(log, target)

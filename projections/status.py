@@ -48,11 +48,17 @@ def steps(projection: Projection) -> Mapping[str, Expression]:
     }
 
 
+def _stepped(projection: Projection, state: Row) -> State:
+    """Return a state with what `steps` computes of it."""
+    columns = dict(state)
+    for name, step in steps(projection).items():
+        columns[name] = step.of(columns)
+    return columns
+
+
 def read(projection: Projection, key: Mapping[str, str], state: State) -> dict[str, Any]:
     """Return a log row as people see it, of the `key` columns and the state of its facts."""
-    row: dict[str, Any] = {**key, **state}
-    for name, step in steps(projection).items():
-        row[name] = step.of(row)
+    row = _stepped(projection, {**key, **state})
     return {name: reading.of(row) for name, reading in projection.readings.items()}
 
 
@@ -63,10 +69,8 @@ def explain(state: Row) -> Explanation:
     Raises `KeyError` if it is not the state of a log of that channel.
     """
     projection = next(p for p in projections().values() if p.channel == state["channel"])
-    columns = dict(state)
+    columns = _stepped(projection, state)
     place, rule = decide(projection, columns)
-    for name, step in steps(projection).items():
-        columns[name] = step.of(columns)
     return Explanation(
         status=rule.status,
         reason=columns["status_reason"],

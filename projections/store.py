@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +11,7 @@ import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
+from projections.expressions import plain
 from projections.tables import Table, type_of
 
 if TYPE_CHECKING:
@@ -111,21 +112,10 @@ def arrow_schema(table: Table) -> pa.Schema:
     """Return the Arrow schema of a table's inserted columns, in their order."""
     return pa.schema(
         [
-            (name, _ARROW_TYPES[_bare(type_of(declaration))])
+            (name, _ARROW_TYPES[plain(type_of(declaration))])
             for name, declaration in table.columns.items()
         ]
     )
-
-
-def _bare(kind: str) -> str:
-    for wrapper in ("LowCardinality(", "Nullable("):
-        kind = kind.removeprefix(wrapper).removesuffix(")") if kind.startswith(wrapper) else kind
-    return kind
-
-
-def rows_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Return dicts as an Arrow table of `schema`; what a dict does not name is null."""
-    return pa.Table.from_pylist(list(rows), schema=schema)
 
 
 class Store:
