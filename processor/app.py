@@ -15,13 +15,15 @@ import uvloop
 from faust.worker import Worker
 from prometheus_client import start_http_server
 
-from processor import dead_letters, topics
+from processor import dead_letters, rules, topics
 from processor.decoding import DeadLetter, Decoder
 from processor.health import watch_broker
 from processor.intake import Event, Intake
 from processor.logging import get
 from processor.settings import Settings
 from projections import store
+from projections.ddl import Target
+from schemas.bounces import Rules
 
 log = get(__name__)
 
@@ -54,7 +56,12 @@ def client_of(settings: Settings, *, database: str | None = None) -> Any:
     )
 
 
-def build(settings: Settings, reads: Sequence[str]) -> faust.App:
+def target_of(settings: Settings) -> Target:
+    """Return where in ClickHouse the tables are."""
+    return Target(settings.clickhouse.database, settings.clickhouse.cluster)
+
+
+def build(settings: Settings, reads: Sequence[str], bounces: Rules) -> faust.App:
     """Return the Faust application of a worker that reads the topics `reads`."""
     kafka = settings.kafka
     hosts = kafka.bootstrap.split(",")
@@ -87,7 +94,7 @@ def build(settings: Settings, reads: Sequence[str]) -> faust.App:
         producer_compression_type="lz4",
     )
     intake = Intake(
-        decode=Decoder(settings.intake, max_record_bytes=kafka.max_record_bytes),
+        decode=Decoder(settings.intake, max_record_bytes=kafka.max_record_bytes, rules=bounces),
         insert=store.Store(partial(client_of, settings), settings.clickhouse.database).insert,
         publish=partial(_publish, app),
         batch_rows=settings.intake.batch_rows,
@@ -125,7 +132,8 @@ async def _publish(app: faust.App, letters: Sequence[DeadLetter]) -> None:
 
 
 def run_worker(settings: Settings) -> None:
-    """Run a worker until it is told to stop. Raises `StartError`, or what stopped it."""
+    """Run a worker until it is told to stop. Raises `StartError`, `RulesError`, or its crash."""
+    bounces = rules.in_force(settings)
     try:
         reads, problems = topics.check(settings.kafka)
     except topics.BrokerError as error:
@@ -138,10 +146,13 @@ def run_worker(settings: Settings) -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(loop)
-    app = build(settings, reads)
+    app = build(settings, reads, bounces.rules)
     worker = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
-    log.info("worker_starting", topics=list(reads), group=settings.kafka.group)
+    log.info(
+        "worker_starting", topics=list(reads), group=settings.kafka.group,
+        rules_version=bounces.rules.version, rules_file=str(bounces.file or "built in"),
+    )  # fmt: skip
     try:
         worker.execute_from_commandline()
     finally:  # Faust leaves by SystemExit, also after a crash

@@ -22,6 +22,7 @@ from processor.topics import DECISIONS, FACTS, feed_provider
 from projections.store import arrow_schema
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
+from schemas.bounces import Rules
 from schemas.events import EPOCH, KINDS, Channel, Fields, MessageEvent, fingerprint
 from schemas.providers import adapters, decode, explain_validation
 
@@ -105,13 +106,16 @@ def _fact_validator() -> TypeAdapter[Fields]:
 
 
 class Decoder:
-    """Turns chunks into batches; holds the validator and where feeds belong."""
+    """Turns chunks into batches; holds the validator, where feeds belong, and a bounce's rules."""
 
-    def __init__(self, intake: Intake, *, max_record_bytes: int) -> None:
+    def __init__(
+        self, intake: Intake, *, max_record_bytes: int, rules: Rules | None = None
+    ) -> None:
         self._validate: Callable[[bytes], Any] = _fact_validator().validator.validate_json
         self._max_bytes = max_record_bytes
         self._tenants = intake.feeds
         self._default_tenant = intake.default_tenant
+        self._rules = rules
 
     def __call__(self, chunk: Sequence[Record]) -> Batch:
         """Decode the records of one fetch of one partition. Never raises for what is in them."""
@@ -176,9 +180,8 @@ class Decoder:
                 continue
             headers = _headers(record)
             recorded_at = EPOCH + timedelta(milliseconds=_recorded_at(record))
-            decoded = decode(
-                adapter, value, headers, recorded_at, headers.get(TENANT_HEADER, tenant)
-            )
+            its_tenant = headers.get(TENANT_HEADER, tenant)
+            decoded = decode(adapter, value, headers, recorded_at, its_tenant, self._rules)
             for event in decoded.events:
                 event["source_offset"] = record.offset
             events.extend(decoded.events)

@@ -14,7 +14,7 @@ async def watch_broker(bootstrap: str, interval: float = 2.0) -> None:
     """Look every `interval` seconds whether a broker takes a connection; never returns."""
     away_since: float | None = None
     while True:
-        reachable = await _reachable(bootstrap)
+        reachable = await answers(bootstrap)
         if not reachable and away_since is None:
             away_since = monotonic()
             log.warning("kafka_away", bootstrap=bootstrap)
@@ -24,7 +24,8 @@ async def watch_broker(bootstrap: str, interval: float = 2.0) -> None:
         await asyncio.sleep(interval)
 
 
-async def _reachable(bootstrap: str) -> bool:
+async def answers(bootstrap: str) -> bool:
+    """Tell whether one of the brokers takes a connection."""
     for address in bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")
         try:

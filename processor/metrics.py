@@ -1,4 +1,4 @@
-"""Every metric of the worker: its name, type and meaning."""
+"""Every metric of the worker and the gateway: its name, type and meaning."""
 
 from __future__ import annotations
 
@@ -14,3 +14,14 @@ WRITE_ROWS: Final = Histogram(
     "sendlog_write_rows", "events in one write", buckets=[1, 10, 100, 1e3, 1e4, 3e4, 1e5]
 )
 WAITING: Final = Gauge("sendlog_waiting_for_clickhouse", "1 while the database is away")
+HOOKS_ACCEPTED: Final = Counter(
+    "sendlog_hooks_accepted_total", "webhooks that Kafka has", ["provider"]
+)
+HANDSHAKES: Final = Counter(
+    "sendlog_hooks_handshakes_total",
+    "tests and subscriptions, with nothing for Kafka",
+    ["provider"],
+)
+HOOKS_REFUSED: Final = Counter(
+    "sendlog_hooks_refused_total", "webhooks not taken", ["provider", "reason"]
+)

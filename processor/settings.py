@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSettingsError
@@ -16,6 +23,12 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
 PREFIX = "SENDLOG_"
+#: Groups whose wrong values are not shown, for they may hold a secret, and the exceptions.
+SECRETIVE = frozenset({"clickhouse", "gateway"})
+PLAIN = frozenset({
+    ("clickhouse", "timeout"), ("clickhouse", "database"),
+    ("gateway", "host"), ("gateway", "port"), ("gateway", "timeout"),
+})  # fmt: skip
 
 
 class SettingsError(ValueError):
@@ -65,6 +78,35 @@ class Intake(BaseModel):
     )
 
 
+class Secret(BaseModel, extra="forbid"):
+    """What shows that one tenant's webhooks of one provider are genuine."""
+
+    secret: SecretStr = Field(description="as the provider shows it; '' needs unverified = true")
+    unverified: bool = Field(default=False, description="take webhooks from anyone")
+    tolerance: float | None = Field(
+        None, gt=0, description="seconds a signature's time may be off; None: as is usual"
+    )
+
+
+class Gateway(BaseModel):
+    """Where providers' webhooks come in, and how they are told to be genuine."""
+
+    host: str = Field("127.0.0.1", description="address to listen at")
+    port: Port = 8090
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^?#\s]+)?$",
+        description="what providers' addresses begin with; '': as the request says",
+    )
+    timeout: float = Field(
+        5, gt=0, le=60, description="seconds for Kafka to confirm, then the answer is 503"
+    )
+    secrets_file: Path | None = Field(None, description="TOML: [tenant.provider] secret = …")
+    secrets: dict[str, dict[str, Secret]] = Field(
+        default_factory=dict, description="the same as JSON, beside the file"
+    )
+
+
 class Settings(BaseSettings):
     """All settings, with defaults for the local stack on one machine."""
 
@@ -73,8 +115,15 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse = ClickHouse()
     intake: Intake = Intake()
+    gateway: Gateway = Gateway()
+    bounce_rules: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = Field(
+        None, description="TOML file of a deployment's own rules, asked before the shipped ones"
+    )
+    policy_file: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = Field(
+        None, description="TOML file of the rules for retries and the blacklist, per tenant"
+    )
     data_dir: Path = Field(Path(".data"), description="of the local stack")
-    metrics_port: int = Field(0, ge=0, le=65_535, description="of a worker; 0: none")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="of a worker or gateway; 0: none")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else json"
@@ -109,6 +158,7 @@ def load() -> Settings:
 
 
 def _value_of(problem: ErrorDetails) -> str:
-    """Return the wrong value, unless it may hold a secret: the database's address and password."""
-    secret = problem["loc"][0] == "clickhouse" and problem["loc"][-1] not in {"timeout", "database"}
+    """Return the wrong value, unless it may hold a secret."""
+    place = tuple(problem["loc"])
+    secret = place[0] in SECRETIVE and place not in PLAIN
     return "" if secret else f" (it is {problem['input']!r})"

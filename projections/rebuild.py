@@ -7,7 +7,7 @@ that arrives meanwhile is missed; what is folded twice does not matter.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,18 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Instead:
+    """Facts to fold in place of others: a table that holds them, and what they stand for.
+
+    `left_out` returns the condition, on `events`, for those of a part of all keys that they stand
+    for; the part is a condition on the key's columns, or ''.
+    """
+
+    facts: str
+    left_out: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """How many rows differ, by their status before and after ('' where there was no row)."""
 
@@ -41,16 +53,24 @@ class Change:
     columns: tuple[str, ...]  # columns that differ in at least one of them
 
 
-def rebuild(client: Client, target: Target, log: Projection) -> Iterator[Progress]:
-    """Fold all events into a fresh table beside the log's; then call `swap` or `discard`.
-
-    An earlier rebuild that was broken off is discarded first. Raises ClickHouse's errors.
-    """
+def refuse_cluster(target: Target) -> None:
+    """Raise `FatalError` if the database is on a cluster."""
     if target.cluster:
         raise FatalError(
             f"a rebuild works on one server, and this database is on cluster {target.cluster}: "
             "nothing was changed"
         )
+
+
+def rebuild(
+    client: Client, target: Target, log: Projection, instead: Instead | None = None
+) -> Iterator[Progress]:
+    """Fold all events into a fresh table beside the log's; then call `swap` or `discard`.
+
+    Some facts can be folded `instead` of those in the event store. An earlier rebuild that was
+    broken off is discarded first. Raises ClickHouse's errors.
+    """
+    refuse_cluster(target)
     discard(client, target, log)
     fresh = _fresh(log, target)
     client.command(state_table(log, target, fresh))
@@ -67,9 +87,14 @@ def rebuild(client: Client, target: Target, log: Projection) -> Iterator[Progres
     slices = max(1, -(-facts // SLICE))
     for done in range(slices):
         yield Progress(done, slices, facts)
-        where = f"cityHash64(tenant_id, recipient) % {slices} = {done}" if slices > 1 else ""
+        part = f"cityHash64(tenant_id, recipient) % {slices} = {done}" if slices > 1 else ""
+        sources = {events: part}
+        if instead is not None:
+            kept = f"NOT ({instead.left_out(part)})"
+            sources = {events: f"{part} AND {kept}" if part else kept, instead.facts: part}
         columns = ", ".join([*KEY, *(fold.name for fold in log.folds)])
-        client.command(f"INSERT INTO {fresh} ({columns}) {fold_select(log, events, where)}")
+        for source, where in sources.items():
+            client.command(f"INSERT INTO {fresh} ({columns}) {fold_select(log, source, where)}")
     yield Progress(slices, slices, facts)
 
 

@@ -8,14 +8,16 @@ import typer
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processor import app as worker_app
-from processor import logging, settings, topics
+from processor import logging, rules, settings, topics
 from processor.cli import classify as classifying
 from processor.cli import (
     dead_letters,
     demo,
+    gateway,
     logs,
     pipe,
     providers,
+    rebuild,
     schemas,
     up,
     upkeep,
@@ -37,6 +39,7 @@ app = typer.Typer(
 )
 app.command(rich_help_panel="Run")(up.up)
 app.command(rich_help_panel="Run")(worker.worker)
+app.command(rich_help_panel="Run")(gateway.gateway)
 app.command(rich_help_panel="Run")(demo.demo)
 app.command(rich_help_panel="Feed")(pipe.publish)
 app.command(rich_help_panel="Feed")(pipe.normalise)
@@ -46,14 +49,15 @@ app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Read")
 app.command(rich_help_panel="Read")(classifying.classify)
 app.command(rich_help_panel="Read")(providers.providers)
 app.command(rich_help_panel="Upkeep")(upkeep.migrate)
-app.command(rich_help_panel="Upkeep")(upkeep.rebuild)
+app.command(rich_help_panel="Upkeep")(rebuild.rebuild)
 app.add_typer(upkeep.topics_app, name="topics", rich_help_panel="Upkeep")
 app.add_typer(schemas.app, name="schemas", rich_help_panel="Upkeep")
 
 #: Errors whose text says all there is to say: shown as a line, without a traceback.
 PLAIN = (
     BadRowsError, FatalError, QueryError, TransientError, UnreadableError,
-    classifying.OptionError, settings.SettingsError, topics.BrokerError, worker_app.StartError,
+    classifying.OptionError, rules.RulesError, settings.SettingsError, topics.BrokerError,
+    worker_app.StartError,
 )  # fmt: skip
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Final, get_args
 
 import typer
-from pydantic import ValidationError
 
-from schemas.bounces import Rules, codes_in, default_rules, status_in
+from processor.rules import in_force, read
+from processor.settings import load
 from schemas.bounces import classify as classified
+from schemas.bounces import codes_in, status_in
 from schemas.events import BounceClass
-from schemas.providers import explain_validation
 from schemas.replies import joined
 
 _REPLY_CODE: Final = re.compile(r"[245][0-5][0-9]", re.ASCII)
@@ -42,25 +41,27 @@ def classify(
     ] = None,
     rules: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Your own rules (TOML), asked before the built-in ones."),
+        typer.Option(
+            metavar="FILE",
+            help="Your own rules (TOML), asked before those built in; else SENDLOG_BOUNCE_RULES.",
+        ),
     ] = None,
 ) -> None:
     """Say whether a bounce is hard, soft or block, and what that rests on."""
     if not text.strip() and enhanced is smtp is label is None:
         raise OptionError("nothing to classify; give a text, --enhanced, --smtp or --label")
     status, code, label_class = _enhanced(enhanced), _smtp(smtp), _label(label)
-    in_force = default_rules() if rules is None else _rules(rules)
-    verdict = classified(status, code, text, label_class, in_force)
-    read = {"given": joined(code, status), "in the text": joined(*codes_in(text))}
+    asked = in_force(load()) if rules is None else read(rules, "--rules")
+    verdict = classified(status, code, text, label_class, asked.rules)
+    codes = {"given": joined(code, status), "in the text": joined(*codes_in(text))}
     lines = {
         "class": verdict.bounce_class,
         "rests on": verdict.classified_by or "nothing",
-        "codes": ", ".join(f"{codes} ({where})" for where, codes in read.items() if codes)
+        "codes": ", ".join(f"{found} ({where})" for where, found in codes.items() if found)
         or "none",
         # A phrase is quoted as the text has it, which may be over two lines.
         "reason": " ".join(verdict.reason.split()),
-        "rules": f"version {in_force.version}"
-        + (f" ({rules}, over version {default_rules().version})" if rules else ""),
+        "rules": str(asked),
     }
     for name, value in lines.items():
         print(f"{name:<9} {value}")
@@ -89,17 +90,3 @@ def _label(value: str | None) -> BounceClass | None:
     if value.lower() not in _LABELS:
         raise OptionError(f"--label {value!r} is no class; it takes {', '.join(_LABELS)}")
     return _LABELS[value.lower()]
-
-
-def _rules(file: Path) -> Rules:
-    """Return the rules of a file, over the built-in ones."""
-    try:
-        return Rules.parse(file.read_text("utf-8"), default_rules())
-    except OSError as error:
-        raise OptionError(f"--rules {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise OptionError(f"--rules {file} is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise OptionError(f"--rules {file} is not TOML: {error}") from None
-    except ValidationError as error:
-        raise OptionError(f"--rules {file}: {explain_validation(error)}") from None

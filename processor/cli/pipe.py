@@ -12,8 +12,10 @@ import typer
 from rich.console import Console
 
 from processor.producing import producer
+from processor.rules import in_force
 from processor.settings import load
 from processor.topics import FACTS, feed_topic
+from schemas.bounces import Rules
 from schemas.providers import UnreadableError, adapters
 from schemas.providers import normalise as normalised
 
@@ -33,10 +35,12 @@ def publish(
 
     Lines go out as they are: what is wrong with one is said in the dead letters.
     """
+    settings = load()
+    in_force(settings)  # what is published would be read by them: better to hear of it now
     if provider is not None:
         topic = feed_topic(_adapter(provider).CHANNEL, provider)
     count = 0
-    with producer(load().kafka) as send:
+    with producer(settings.kafka) as send:
         for file in files:
             source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
             with source:
@@ -80,26 +84,28 @@ def normalise(
     With --batch each line in is {"provider": …, "headers": {…}, "payload": "…"}, and each line out
     {"events": […]} or {"error": "…"}.
     """
-    now = datetime.now(UTC)
+    now, rules = datetime.now(UTC), in_force(load()).rules
     if batch:
         for line in sys.stdin:
             if line.strip():
-                print(json.dumps(_one_of_batch(line, now, tenant), ensure_ascii=False), flush=True)
+                done = _one_of_batch(line, now, tenant, rules)
+                print(json.dumps(done, ensure_ascii=False), flush=True)
         return
     if provider is None:
         raise UnreadableError("say --provider, or --batch")
     pairs = [text.partition("=") for text in header or []]
     headers = {name.strip().lower(): value for name, _, value in pairs}
-    for event in normalised(provider, sys.stdin.buffer.read(), headers, now, tenant):
+    body = sys.stdin.buffer.read()
+    for event in normalised(provider, body, headers, now, tenant, rules=rules):
         print(event.model_dump_json())
 
 
-def _one_of_batch(line: str, now: datetime, tenant: str) -> dict[str, Any]:
+def _one_of_batch(line: str, now: datetime, tenant: str, rules: Rules) -> dict[str, Any]:
     try:
         case = json.loads(line)
         headers = {str(k).lower(): str(v) for k, v in (case.get("headers") or {}).items()}
         payload = str(case["payload"]).encode("utf-8", "surrogatepass")
-        events = normalised(str(case["provider"]), payload, headers, now, tenant)
+        events = normalised(str(case["provider"]), payload, headers, now, tenant, rules=rules)
     except UnreadableError as error:
         return {"error": str(error)}
     except (AttributeError, KeyError, TypeError, ValueError) as error:

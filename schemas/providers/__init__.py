@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from pydantic import ValidationError
 
+from schemas.bounces import Verdict, classify
 from schemas.events import (
     EARLIEST,
     KINDS,
     LATEST,
+    BounceClass,
     Channel,
     Fields,
     MessageEvent,
@@ -26,8 +28,10 @@ from schemas.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
+
+    from schemas.bounces import Rules
 
 #: The longest text each field of a message event takes.
 LIMITS: Final[Mapping[str, int]] = {
@@ -42,6 +46,9 @@ CUT: Final = frozenset(
     {"subject", "text", "diagnostic", "user_agent", "url", "reason_code", "label", "campaign"}
 )
 _SHORTEST: Final = min(LIMITS.values())
+#: What a diagnostic begins with that explains the provider's label, for people, and is no reply of
+#: a server: it names what may have been, so nothing in it counts for the class of a bounce.
+IN_GENERAL: Final = "in general: "
 _BROKEN: Final = (
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
@@ -79,6 +86,10 @@ class Adapter(Protocol):
         of a batch is yielded as `Rejected`, and its neighbours go on. Header names are lower-case.
 
         Raises `UnreadableError` if nothing can be read, or a pydantic `ValidationError`.
+
+        A module that yields bounces also offers `label_class(event) -> BounceClass | None`: what
+        the provider's own verdict, of which `label` and `reason_code` are all there is, means in
+        our words. The class itself is for `decode` to find.
         """
         ...
 
@@ -117,17 +128,37 @@ def explain_validation(error: ValidationError) -> str:
     )
 
 
+def verdict(adapter: Adapter, bounce: Mapping[str, object], rules: Rules | None = None) -> Verdict:
+    """Judge a bounce by its codes, its diagnostic, else the provider's label.
+
+    It rests on nothing but what the event store keeps of the `bounce`, so that history can be
+    judged again by other rules. Without `rules`, those that ship with the package.
+    """
+    of_label: Callable[[Mapping[str, object]], BounceClass | None] | None
+    of_label = getattr(adapter, "label_class", None)
+    text = str(bounce.get("diagnostic") or "")
+    return classify(
+        str(bounce.get("enhanced_status") or ""),
+        cast("int | None", bounce.get("smtp_code")) or None,
+        "" if text.startswith(IN_GENERAL) else text,
+        of_label(bounce) if of_label else None,
+        rules,
+    )
+
+
 def decode(
     adapter: Adapter,
     payload: bytes,
     headers: Mapping[str, str],
     recorded_at: datetime,
     tenant: str,
+    rules: Rules | None = None,
 ) -> Decoded:
     """Turn one payload into complete event fields; whatever cannot be read is in `rejected`.
 
     `recorded_at` is the Kafka record's timestamp and stands in for the time of events that carry
-    none; `tenant` stands in where the sender's metadata names none. Never raises.
+    none; `tenant` stands in where the sender's metadata names none; `rules` classify bounces.
+    Never raises.
     """
     result, problems = Decoded(), list[str]()
     try:
@@ -135,7 +166,7 @@ def decode(
             if isinstance(event, Rejected):
                 result.rejected.append(event)
                 continue
-            problem = _complete(event, adapter, recorded_at, tenant)
+            problem = _complete(event, adapter, recorded_at, tenant, rules)
             if problem:
                 problems.append(problem)
             else:
@@ -156,7 +187,9 @@ def decode(
     return result
 
 
-def _complete(event: Fields, adapter: Adapter, recorded_at: datetime, tenant: str) -> str:
+def _complete(
+    event: Fields, adapter: Adapter, recorded_at: datetime, tenant: str, rules: Rules | None
+) -> str:
     """Fill in what is common to all providers; return what is wrong with the event, or ''."""
     kind = event["kind"]
     if kind not in KINDS[adapter.CHANNEL]:
@@ -178,6 +211,10 @@ def _complete(event: Fields, adapter: Adapter, recorded_at: datetime, tenant: st
             if problem := _fit(event):
                 return problem
             break
+    if kind == "bounce":
+        judged = verdict(adapter, event, rules)
+        event["bounce_class"] = judged.bounce_class
+        event["classified_by"] = judged.classified_by
     event["event_id"] = fingerprint(event, own_time=own_time)
     return ""
 
@@ -199,8 +236,10 @@ def normalise(
     headers: Mapping[str, str],
     recorded_at: datetime,
     tenant: str = "default",
+    *,
+    rules: Rules | None = None,
 ) -> list[MessageEvent]:
-    """Return the events of one payload, in its order.
+    """Return the events of one payload, in its order; `rules` classify bounces.
 
     Raises `UnreadableError` for an unknown provider, or if the payload, or an element of it,
     cannot be read.
@@ -210,7 +249,7 @@ def normalise(
         raise UnreadableError(
             f"no adapter for provider {provider!r}; there are: {', '.join(sorted(adapters()))}"
         )
-    decoded = decode(adapter, payload, headers, recorded_at, tenant)
+    decoded = decode(adapter, payload, headers, recorded_at, tenant, rules)
     if decoded.rejected:
         raise UnreadableError("; ".join(part.reason for part in decoded.rejected))
     try:

@@ -10,14 +10,14 @@ from urllib.parse import unquote_plus
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from schemas.bounces import classify, codes_in
 from schemas.events import EARLIEST, EPOCH, LATEST
 from schemas.providers import Rejected, UnreadableError, explain_validation
+from schemas.replies import codes_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from schemas.events import BounceClass, Fields
+    from schemas.events import Fields
 
 _MILLISECONDS: Final = 100_000_000_000
 _ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,3}")
@@ -145,19 +145,6 @@ def reply(text: str | None) -> Fields:
     if enhanced:
         fields["enhanced_status"] = enhanced
     return fields
-
-
-def classified(event: Fields, label_class: BounceClass | None) -> Fields:
-    """Return a bounce with its class, by its codes, its diagnostic, else the provider's label."""
-    verdict = classify(
-        str(event.get("enhanced_status") or ""),
-        smtp if isinstance(smtp := event.get("smtp_code"), int) else None,
-        str(event.get("diagnostic") or ""),
-        label_class,
-    )
-    event["bounce_class"] = verdict.bounce_class
-    event["classified_by"] = verdict.classified_by
-    return event
 
 
 def epoch(value: float | str) -> datetime:

@@ -15,7 +15,6 @@ from typing_extensions import TypedDict
 from schemas.providers import UnreadableError
 from schemas.providers._common import (
     bare,
-    classified,
     echo,
     elements,
     epoch,
@@ -130,13 +129,16 @@ def _read(element: object) -> Iterator[Fields]:
     }
     if reason != NO_REASON:
         fields.update(reply(reason))
-    if kind == "bounce":
-        classified(fields, LABELS.get(word))
-    elif kind == "open":
+    if kind == "open":
         fields["machine"] = word in BY_MACHINE
     elif kind == "click" and (url := event.get("link") or event.get("URL")):
         fields["url"] = url
     yield fields
+
+
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    return LABELS.get(str(bounce.get("label", "")))
 
 
 def _shared(event: _Event) -> Fields:

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from schemas.bounces import status_in
 from schemas.providers import UnreadableError
-from schemas.providers._common import OURS, classified, echo, epoch, form, ours, reply, tags
+from schemas.providers._common import OURS, echo, epoch, form, ours, reply, tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,9 +64,8 @@ LABELS: Final[Mapping[str, BounceClass]] = {
     "espblock": "block",
     "blacklisted": "block",
     "generic": "undetermined",
+    "bounced": "hard",  # the legacy event, which may give no reason
 }
-#: What the legacy webhooks do not give a reason for.
-LEGACY_LABELS: Final = {"bounced": "bounce"}
 
 _REPLY_CODE: Final = re.compile(r"[245][0-5]\d")
 _VARIABLES: Final = "x-mailgun-variables"
@@ -139,7 +138,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
     if start.startswith(b"{"):
         yield from _structured(_push(payload))
     elif start == b"--":
-        yield from _legacy(_multipart(payload, headers))
+        yield from _legacy(multipart(payload, headers))
     else:
         yield from _legacy(form(payload.decode("utf-8", "replace")))
 
@@ -218,7 +217,11 @@ def _failed(event: _Event, fields: Fields) -> None:
             fields["label"] = reason
         if (event.get("flags") or _Flags()).get("is-delayed-bounce"):
             fields["late"] = True
-        classified(fields, LABELS.get(reason))
+
+
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    return LABELS.get(str(bounce.get("label", "")))
 
 
 def _engagement(event: _Event, fields: Fields) -> None:
@@ -307,7 +310,6 @@ def _given_up(word: str, body: Mapping[str, str], fields: Fields) -> None:
     fields["kind"] = ECHOES.get(code) or ECHOES.get(reason) or "bounce"
     if fields["kind"] == "bounce":
         fields["label"] = reason or word
-        classified(fields, LABELS.get(reason or LEGACY_LABELS.get(word, "")))
 
 
 def _message_headers(text: str) -> dict[str, str]:
@@ -332,7 +334,7 @@ def _variables(text: str) -> Fields:
     return ours(cast("dict[str, object]", variables)) if isinstance(variables, dict) else {}
 
 
-def _multipart(payload: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+def multipart(payload: bytes, headers: Mapping[str, str]) -> dict[str, str]:
     """Return the text fields of a form with attachments, as bounces and complaints have them."""
     boundary = payload.lstrip().partition(b"\n")[0].strip()[2:]
     stated = headers.get("content-type", "").encode() or (

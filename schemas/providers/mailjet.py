@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from schemas.providers import UnreadableError
-from schemas.providers._common import bare, classified, elements, epoch, ours_in, reply
+from schemas.providers._common import bare, elements, epoch, ours_in, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,7 +48,7 @@ BLOCKED: Final = {
 }
 BLOCKED_RELATED_TO: Final = {"recipient": "invalid", "mailbox": "invalid", "domain": "bounce"}
 GREYLISTED: Final = "greylisted"
-#: The error in our words; any other is hard or soft as `hard_bounce` says.
+#: The error in our words; any other is hard or soft as `PERMANENT` says.
 ERRORS: Final[Mapping[str, BounceClass]] = {
     "user unknown": "hard",
     "invalid domain": "hard",
@@ -64,6 +64,8 @@ ERRORS: Final[Mapping[str, BounceClass]] = {
     "bad or empty template": "block",
     "error in template language": "block",
 }
+#: Labels of what is for good: what `hard_bounce` says so of, and a domain that is blocked.
+PERMANENT: Final = frozenset({"hard_bounce", "blocked"})
 TRUE: Final = frozenset({"true", "1"})
 
 Maybe = str | None
@@ -111,11 +113,8 @@ def _read(element: object) -> Iterator[Fields]:
     }
     if reason := error or event.get("source"):
         fields["reason_code"] = reason
-    if kind == "bounce":
-        permanent = _is_true(event.get("hard_bounce"))
-        if permanent:
-            fields["label"] = "hard_bounce"
-        classified(fields, ERRORS.get(error) or _unnamed(word, permanent=permanent))
+    if kind == "bounce" and _is_true(event.get("hard_bounce")):
+        fields["label"] = "hard_bounce"
     yield fields
 
 
@@ -135,9 +134,10 @@ def _kind(word: str, error: str, related_to: str) -> str:
     return KINDS[word]
 
 
-def _unnamed(word: str, *, permanent: bool) -> BounceClass:
-    """Return the class of an error that has none of its own: a domain is blocked for good."""
-    return "hard" if permanent or word == "blocked" else "soft"
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    permanent = bounce.get("label") in PERMANENT
+    return ERRORS.get(str(bounce.get("reason_code", ""))) or ("hard" if permanent else "soft")
 
 
 def _shared(event: _Event) -> Fields:

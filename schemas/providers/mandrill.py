@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from schemas.providers import UnreadableError
-from schemas.providers._common import bare, classified, elements, epoch, ours, reply, tags
+from schemas.providers._common import bare, elements, epoch, ours, reply, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -161,10 +161,15 @@ def _read(element: object) -> Iterator[Fields]:
     }
     if reason:
         fields["reason_code"] = reason
-    if kind == "bounce":
-        blocked = message.get("bgtools_code") in BLOCKS
-        classified(fields, "block" if blocked else LABELS.get(word))
+    if kind == "bounce" and (code := message.get("bgtools_code")):
+        fields["label"] = f"{word}/{code}"
     yield fields
+
+
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    word, _, code = str(bounce.get("label", "")).partition("/")
+    return "block" if code in BLOCKS else LABELS.get(word)
 
 
 def _reject(event: _Event, message: _Message) -> _Reject:

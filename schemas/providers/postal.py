@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from schemas.providers import UnreadableError
-from schemas.providers._common import bare, classified, epoch, ours_in, reply
+from schemas.providers._common import bare, epoch, ours_in, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,8 +114,12 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:  # n
         fields["reason_code"] = status
     if kind == "bounce":
         fields["late"] = word == "MessageBounced"
-        classified(fields, LABELS.get(status))
     yield fields
+
+
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    return LABELS.get(str(bounce.get("reason_code", "")))
 
 
 def _refused(kind: str, details: str) -> str:

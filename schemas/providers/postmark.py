@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from schemas.providers import UnreadableError
-from schemas.providers._common import classified, instant, ours, reply, tags
+from schemas.providers import IN_GENERAL, UnreadableError
+from schemas.providers._common import instant, ours, reply, tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -152,10 +152,13 @@ def _bounce(record: _Record, fields: Fields) -> None:
         kind = "invalid"
     fields.update(_time(record.get("BouncedAt")), **reply(details))
     fields.update(kind=kind, reason_code=word, label=word)
-    if kind == "bounce":
-        classified(fields, LABELS.get(word))
     if not details and (description := record.get("Description")):
-        fields["diagnostic"] = description
+        fields["diagnostic"] = IN_GENERAL + description
+
+
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    return LABELS.get(str(bounce.get("label", "")))
 
 
 def _complaint(record: _Record, fields: Fields) -> None:
@@ -192,7 +195,6 @@ def _subscription(record: _Record, fields: Fields) -> None:
     fields.update(kind=kind, reason_code=reason)
     if kind == "bounce":
         fields["label"] = reason
-        classified(fields, LABELS[reason])
 
 
 def _time(text: Maybe) -> Fields:

@@ -14,13 +14,13 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from schemas.providers import UnreadableError
-from schemas.providers._common import bare, classified, instant, ours, reply
+from schemas.providers._common import bare, instant, ours, reply
 from schemas.providers.ses import ECHOES, LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import Channel, Fields
+    from schemas.events import BounceClass, Channel, Fields
 
 PROVIDER: Final = "resend"
 CHANNEL: Final[Channel] = "email"
@@ -167,10 +167,14 @@ def _told(kind: str, report: _Report) -> Fields:
         if label:
             fields["label"] = label
         kind = ECHOES.get(label, kind)
-        if kind == "bounce":
-            classified(fields, LABELS.get(label) or LABELS.get(report.get("type") or ""))
     fields["kind"] = kind
     return fields
+
+
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    label = str(bounce.get("label", ""))
+    return LABELS.get(label) or LABELS.get(label.partition("/")[0])
 
 
 def _recipients(kind: str, data: _Data, text: str) -> list[str]:

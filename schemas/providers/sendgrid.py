@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from schemas.bounces import status_in
 from schemas.providers import UnreadableError
-from schemas.providers._common import OURS, classified, elements, epoch, ours, reply, tags
+from schemas.providers._common import OURS, elements, epoch, ours, reply, tags
+from schemas.replies import status_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -173,8 +173,13 @@ def _bounce(event: _Event, fields: Fields) -> None:
     if "provider_message_id" not in fields:
         fields["late"] = True
     fields.update(_reply(event, event.get("reason")))
-    label_class = CLASSIFICATIONS.get(classification.lower()) or TYPES.get(kind_of_bounce.lower())
-    classified(fields, label_class)
+
+
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    classification = str(bounce.get("label", "")).lower()
+    kind_of_bounce = str(bounce.get("reason_code", "")).lower()
+    return CLASSIFICATIONS.get(classification) or TYPES.get(kind_of_bounce)
 
 
 def _dropped(event: _Event, fields: Fields) -> None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, cast
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from schemas.bounces import classify, status_in
 from schemas.providers import UnreadableError
 from schemas.providers._common import OURS, bare, echo, instant, reply
+from schemas.replies import status_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -246,20 +246,18 @@ def _bounce(part: _Part, mail: _Mail) -> Iterator[Fields]:
     bounce_type = part.get("bounceType") or ""
     subtype = part.get("bounceSubType")
     label = f"{bounce_type}/{subtype}" if subtype else bounce_type
-    label_class = LABELS.get(label) or LABELS.get(bounce_type)
     kind = ECHOES.get(label, "bounce")
     fields: Fields = {"kind": kind, "reason_code": label, "label": label, **_time(part)}
     if kind == "bounce" and _is_late(part):
         fields["late"] = True
     for recipient in part.get("bouncedRecipients") or [_nobody(mail)]:
-        own: Fields = {**fields, **_recipient(recipient)}
-        if kind == "bounce":
-            status = cast("str", own.get("enhanced_status", ""))
-            text = cast("str", own.get("diagnostic", ""))
-            verdict = classify(status, None, text, label_class)
-            own["bounce_class"] = verdict.bounce_class
-            own["classified_by"] = verdict.classified_by
-        yield own
+        yield {**fields, **_recipient(recipient)}
+
+
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    label = str(bounce.get("label", ""))
+    return LABELS.get(label) or LABELS.get(label.partition("/")[0])
 
 
 def _complaint(part: _Part, mail: _Mail) -> Iterator[Fields]:

@@ -8,13 +8,14 @@ reply. An address on the suppression list is told by the text alone. Sources: Sp
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from schemas.bounces import classify
 from schemas.providers import UnreadableError
-from schemas.providers._common import classified, elements, epoch, instant, ours, reply, tags
+from schemas.providers._common import elements, epoch, instant, ours, reply, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -186,15 +187,27 @@ def _refusal(event: _Event, fields: Fields) -> None:
 
 
 def _bounce(event: _Event, fields: Fields, number: str) -> None:
-    classified(fields, LABELS.get(number))
-    if number == ADMIN_FAILURE and fields["bounce_class"] != "hard":
+    if number == ADMIN_FAILURE and not _about_address(fields):
         # Not sent for another cause than the address, as a sending domain that is not set up.
-        del fields["bounce_class"], fields["classified_by"]
         fields["kind"] = "failure"
         return
     fields["label"] = number
     if event["type"] == "out_of_band":
         fields["late"] = True
+
+
+def _about_address(fields: Fields) -> bool:
+    """Return whether a reply means the address, by the rules that ship with the package.
+
+    A deployment's rules say how bad a bounce is, not what is one.
+    """
+    said = str(fields.get("enhanced_status", "")), cast("int | None", fields.get("smtp_code"))
+    return classify(*said, str(fields.get("diagnostic", ""))).bounce_class == "hard"
+
+
+def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
+    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
+    return LABELS.get(str(bounce.get("label", "")))
 
 
 def _complaint(event: _Event, fields: Fields) -> None:

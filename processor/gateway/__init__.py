@@ -1,0 +1,1 @@
+"""The gateway: providers' webhooks over HTTP, verified and handed to Kafka unchanged."""
