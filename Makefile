@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench-ready
+BENCH_LOCK := tests/benchmarks/peers/requirements.lock
 
 .DEFAULT_GOAL := help
 
@@ -47,15 +49,24 @@ format: setup  ## Format, and mend what lint can mend
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
+# What the benchmarks need beside: peers, their client, charts. Only `make bench` installs it.
+# --no-deps: the lock is complete, and pyproject.toml says where it overrides what a peer asks for.
+$(BENCH_READY): $(READY) $(BENCH_LOCK)
+	@echo "installing what $(BENCH_LOCK) names (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(BENCH_LOCK)
+	@touch $(BENCH_READY)
+
 .PHONY: bench
-bench: setup  ## Measure intake against stock Faust, on this machine, in one run
-	@$(BIN)/python -m tests.benchmarks.intake $(ARGS)
+bench: $(BENCH_READY)  ## Measure on this machine, beside stock Faust and peers; ARGS="--help" lists what
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: lock
-lock: setup  ## Renew requirements.lock from pyproject.toml
+lock: setup  ## Renew both locks from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group test --group lint --group build \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --group bench --constraints requirements.lock \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file $(BENCH_LOCK)
 
 .PHONY: clean
 clean:  ## Remove what was made, but not the data of the local stack

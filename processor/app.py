@@ -87,7 +87,7 @@ def build(settings: Settings, reads: Sequence[str], bounces: Rules) -> faust.App
         # A bigger fetch is a bigger insert.
         broker_max_poll_records=kafka.fetch_records,
         consumer_max_fetch_size=kafka.fetch_bytes,
-        stream_buffer_maxsize=16,
+        stream_buffer_maxsize=4,
         producer_linger=0.02,
         producer_max_batch_size=262_144,
         producer_max_request_size=16 * 1024 * 1024,

@@ -19,6 +19,18 @@ from typing import Any
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+#: The longest that a fetch waits for records, in milliseconds. One fetch asks for the partitions of
+#: which nothing is waiting, and there is one at a time: with Faust's 1500 a record just behind a
+#: fetch of idle partitions waits for all of that (p99 of the latency 1.8 s, with 50 ms: 0.6 s).
+_FETCH_WAIT = 50
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = _FETCH_WAIT  # noqa: SLF001 - Faust has no setting for it
+        return consumer
+
 
 class Consumer(driver.Consumer):
     """Faust's aiokafka consumer, delivering chunks."""
@@ -27,6 +39,9 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         #: Per partition, the last offset of each delivered chunk that is not yet committable.
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
+
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(  # the signature is Faust's
         self,

@@ -86,6 +86,11 @@ class Fold:
         made = self.operator.sql.format(value=self.value.sql, where=self.where.sql)
         return f"{made} AS {self.name}"
 
+    @property
+    def merged(self) -> str:
+        """The merged state of partial ones."""
+        return f"{self.operator.engine}({self.name}) AS {self.name}"
+
     def __getitem__(self, name: str) -> Expression:
         return item(self.state, name)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from projections.ddl import fold_select, reading_select
-from projections.expressions import plain
+from projections.expressions import TIME, plain
 from projections.tables import Projection, projections
 from projections.tables.events import TABLE as EVENTS
 from schemas.events import Channel
@@ -82,6 +82,11 @@ class Bound:
         self.values[name] = value
         return f"{{{name}:{kind}}}"
 
+    @property
+    def where(self) -> str:
+        """All conditions as one."""
+        return " AND ".join(self.conditions)
+
 
 def log_of(channel: Channel) -> Projection:
     """Return the log of a channel."""
@@ -94,13 +99,12 @@ def listing_sql(listing: Listing, database: str) -> tuple[str, dict[str, Any]]:
     Raises `QueryError` for an unknown column, sort or a value that its column cannot have.
     """
     log = log_of(listing.channel)
-    if listing.sort not in SORTS:
-        raise QueryError(f"cannot sort by {listing.sort!r}; sort by {', '.join(SORTS)}")
+    order = ordering(listing)
     bound = Bound()
     tenant = bound.bind(listing.tenant, "String")
     bound.conditions.append(f"tenant_id = {tenant}")
     for each in listing.filters:
-        bound.conditions.append(_condition(log, each, bound))
+        bound.conditions.append(condition(log, each, bound))
     if listing.as_of is None:
         source = f"{database}.{log.name}"
     else:
@@ -108,24 +112,30 @@ def listing_sql(listing: Listing, database: str) -> tuple[str, dict[str, Any]]:
         where = f"tenant_id = {tenant} AND {listing.clock}_at <= {until}"
         folded = f"({fold_select(log, f'{database}.{EVENTS.name}', where)})"
         source = f"({reading_select(log, folded)})"
-    order = {"date": [], "recipient": ["recipient"], "status": ["status"]}[listing.sort]
-    direction = "DESC" if listing.descending else "ASC"
-    ordering = [f"{name} {direction}" for name in order]
-    ordering += [f"date {direction if not order else 'DESC'}", "message_id", "recipient"]
-    sql = (
-        f"SELECT * FROM {source} WHERE {' AND '.join(bound.conditions)} "
-        f"ORDER BY {', '.join(ordering)} LIMIT {int(listing.limit)}"
-    )
+    sql = f"SELECT * FROM {source} WHERE {bound.where} ORDER BY {order} LIMIT {int(listing.limit)}"
     return sql, bound.values
 
 
-def _condition(log: Projection, wanted: Filter, bound: Bound) -> str:
+def ordering(listing: Listing) -> str:
+    """Return the order of a listing. Raises `QueryError` for an unknown one."""
+    if listing.sort not in SORTS:
+        raise QueryError(f"cannot sort by {listing.sort!r}; sort by {', '.join(SORTS)}")
+    direction = "DESC" if listing.descending else "ASC"
+    by_date = f"date {direction if listing.sort == 'date' else 'DESC'}, message_id, recipient"
+    return by_date if listing.sort == "date" else f"{listing.sort} {direction}, {by_date}"
+
+
+def condition(log: Projection, wanted: Filter, bound: Bound, *, of: str = "") -> str:
+    """Return the condition of a filter, on its column or on what stands for it (`of`).
+
+    Raises `QueryError` for an unknown column, or a value that the column cannot have.
+    """
     reading = log.readings.get(wanted.column)
     if reading is None:
         raise QueryError(
             f"no column {wanted.column!r} in {log.name}; there are: {', '.join(log.readings)}"
         )
-    name, kind = wanted.column, plain(reading.kind)
+    name, kind = of or wanted.column, plain(reading.kind)
     if wanted.operator == "~":
         text = name if kind == "String" else f"toString({name})"
         value = bound.bind(wanted.value, "String")
@@ -171,11 +181,6 @@ def stream(client: Client, sql: str, values: Mapping[str, Any]) -> Iterator[dict
             yield dict(zip(names, row, strict=True))
 
 
-def listing(client: Client, database: str, wanted: Listing) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a listing, by column name. Raises as `listing_sql` does."""
-    yield from stream(client, *listing_sql(wanted, database))
-
-
 def timeline(
     client: Client, database: str, *, message_id: str, recipient: str, tenant: str | None = None
 ) -> list[dict[str, Any]]:
@@ -184,12 +189,28 @@ def timeline(
     Without a `tenant` the facts of all tenants are returned: for operators only.
     """
     bound = Bound()
-    found = f"message_id = {bound.bind(message_id, 'String')}"
-    found += f" AND recipient = {bound.bind(recipient, 'String')}"
+    found = f"recipient = {bound.bind(recipient, 'String')}"
+    found += f" AND message_id = {bound.bind(message_id, 'String')}"
     if tenant is not None:
-        found += f" AND tenant_id = {bound.bind(tenant, 'String')}"
+        found = f"tenant_id = {bound.bind(tenant, 'String')} AND {found}"
+    when = " OR ".join(_when(client, database, log, found, bound) for log in projections().values())
     sql = (
-        f"SELECT {', '.join(EVENTS.columns)} FROM {database}.{EVENTS.name} FINAL WHERE {found} "
-        "ORDER BY occurred_at, recorded_at, event_id"
+        f"SELECT {', '.join(EVENTS.columns)} FROM {database}.{EVENTS.name} FINAL "
+        f"WHERE {found} AND ({when}) ORDER BY occurred_at, recorded_at, event_id"
     )
     return list(stream(client, sql, bound.values))
+
+
+def _when(client: Client, database: str, log: Projection, found: str, bound: Bound) -> str:
+    """Return where in the events, which are in order of time, a message's facts are.
+
+    Its state knows the first and the last that count in the log; of the others there are few.
+    """
+    sql = f"SELECT min(first_at), max(last_at) FROM {database}.{log.state_table} WHERE {found}"
+    first, last = client.query(sql, parameters=bound.values).result_rows[0]
+    kinds = f"kind IN {bound.bind(sorted(log.kinds), 'Array(String)')}"
+    within = "false"
+    if first is not None:
+        start, end = bound.bind(first, TIME), bound.bind(last, TIME)
+        within = f"{kinds} AND occurred_at >= {start} AND occurred_at <= {end}"
+    return f"(channel = {bound.bind(log.channel, 'String')} AND ({within} OR NOT {kinds}))"

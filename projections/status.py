@@ -6,12 +6,14 @@ expression, and an explanation.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from projections.expressions import Expression, Row, column, first_that_holds, literal, words
-from projections.merge import State, fold
+from projections.merge import ALWAYS, State, fold
 from projections.tables import Projection, Rule, projections
 from projections.tables.events import ZEROS
 from projections.tables.shared import described
@@ -31,6 +33,22 @@ class Explanation:
 def decide(projection: Projection, state: State) -> tuple[int, Rule]:
     """Return the first rule that holds and its place, from 0. The last rule always holds."""
     return next((place, rule) for place, rule in enumerate(projection.rules) if rule.when.of(state))
+
+
+def trace(projection: Projection, status: str) -> Expression:
+    """Return what at least one partial state of a message with this status must show.
+
+    So the candidates for a status can be found without folding. Of a lasting rule that is what the
+    rule asks; and no partial state may fulfil a lasting rule that comes before it.
+    """
+    found: list[Expression] = []
+    barred = ALWAYS
+    for rule in projection.rules:
+        if rule.status == status:
+            found.append((rule.trace or rule.when) & barred)
+        if rule.trace is None:
+            barred &= ~rule.when
+    return reduce(operator.or_, found, ~ALWAYS)
 
 
 def steps(projection: Projection) -> Mapping[str, Expression]:

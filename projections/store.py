@@ -140,7 +140,10 @@ def insert(client: Client, database: str, table: Table, rows: pa.Table) -> None:
     and writing all of them again does no harm.
     """
     try:
-        client.insert_arrow(table.name, rows, database=database, settings=_INSERT_SETTINGS)
+        # Of one piece: each piece would be a block of its own to the engine, column by column.
+        client.insert_arrow(
+            table.name, rows.combine_chunks(), database=database, settings=_INSERT_SETTINGS
+        )
     except (ClickHouseError, OSError) as error:
         raise classify(error) from error
     except Exception as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from pydantic import BaseModel
+
+from schemas.decisions import Command, DecisionFact, RetryRequested, Suppression
 from schemas.events import MessageEvent
 from schemas.providers import adapters
 
@@ -11,15 +14,33 @@ _MAILERS = {
     "email.sends": "Message events of mailers about emails",
     "sms.sends": "Message events of mailers about SMS",
 }
+_POLICY = {
+    "delivery.retries": ("RetryRequested", "Messages to send again, each when it falls due"),
+    "delivery.suppressions": (
+        "Suppression",
+        "Compacted: the current entry per tenant|channel|address; a tombstone where there is none",
+    ),
+    "delivery.decisions": ("DecisionFact", "What the rules decided, as facts for the log"),
+    "delivery.commands": ("Command", "What people ask for: an address reset, or listed by hand"),
+}
+#: The file of each contract's schema.
+_SCHEMAS: Final[dict[str, type[BaseModel]]] = {
+    "message_event": MessageEvent,
+    "retry_requested": RetryRequested,
+    "suppression": Suppression,
+    "decision_fact": DecisionFact,
+    "command": Command,
+}
 
 
 def documents() -> dict[str, dict[str, Any]]:
     """Return every contract by file name."""
-    return {"message_event.schema.json": _message_event(), "asyncapi.json": _asyncapi()}
+    schemas = {f"{name}.schema.json": _schema(model) for name, model in _SCHEMAS.items()}
+    return {**schemas, "asyncapi.json": _asyncapi()}
 
 
-def _message_event() -> dict[str, Any]:
-    schema = MessageEvent.model_json_schema()
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -28,19 +49,22 @@ def _asyncapi() -> dict[str, Any]:
         f"{adapter.CHANNEL}.events.{name}": f"Raw bodies of {name}; its headers as record headers"
         for name, adapter in sorted(adapters().items())
     }
+    topics = {
+        **{topic: ("MessageEvent", about) for topic, about in _MAILERS.items()},
+        **{topic: ("Raw", about) for topic, about in feeds.items()},
+        "delivery.dead-letters": (
+            "Raw",
+            "Records that could not be read: the raw bytes; place and reason in headers",
+        ),
+        **_POLICY,
+    }
     channels = {
         topic.replace(".", "_"): {
             "address": topic,
             "description": about,
             "messages": {"message": {"$ref": f"#/components/messages/{message}"}},
         }
-        for topics, message in ((_MAILERS, "MessageEvent"), (feeds, "Raw"))
-        for topic, about in topics.items()
-    }
-    channels["delivery_dead-letters"] = {
-        "address": "delivery.dead-letters",
-        "description": "Records that could not be read: the raw bytes; place and reason in headers",
-        "messages": {"message": {"$ref": "#/components/messages/Raw"}},
+        for topic, (message, about) in topics.items()
     }
     return {
         "asyncapi": "3.0.0",
@@ -48,9 +72,12 @@ def _asyncapi() -> dict[str, Any]:
         "channels": channels,
         "components": {
             "messages": {
-                "MessageEvent": {
-                    "contentType": "application/json",
-                    "payload": {"$ref": "message_event.schema.json"},
+                **{
+                    model.__name__: {
+                        "contentType": "application/json",
+                        "payload": {"$ref": f"{name}.schema.json"},
+                    }
+                    for name, model in _SCHEMAS.items()
                 },
                 "Raw": {"contentType": "application/octet-stream"},
             }

@@ -8,7 +8,7 @@ import typer
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processor import app as worker_app
-from processor import logging, rules, settings, topics
+from processor import logging, policies, rules, settings, topics
 from processor.cli import classify as classifying
 from processor.cli import (
     dead_letters,
@@ -16,6 +16,7 @@ from processor.cli import (
     gateway,
     logs,
     pipe,
+    policy,
     providers,
     rebuild,
     schemas,
@@ -51,13 +52,14 @@ app.command(rich_help_panel="Read")(providers.providers)
 app.command(rich_help_panel="Upkeep")(upkeep.migrate)
 app.command(rich_help_panel="Upkeep")(rebuild.rebuild)
 app.add_typer(upkeep.topics_app, name="topics", rich_help_panel="Upkeep")
+app.add_typer(policy.app, name="policy", rich_help_panel="Upkeep")
 app.add_typer(schemas.app, name="schemas", rich_help_panel="Upkeep")
 
 #: Errors whose text says all there is to say: shown as a line, without a traceback.
 PLAIN = (
     BadRowsError, FatalError, QueryError, TransientError, UnreadableError,
-    classifying.OptionError, rules.RulesError, settings.SettingsError, topics.BrokerError,
-    worker_app.StartError,
+    classifying.OptionError, policies.PolicyError, rules.RulesError, settings.SettingsError,
+    topics.BrokerError, worker_app.StartError,
 )  # fmt: skip
 
 

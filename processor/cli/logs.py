@@ -17,6 +17,7 @@ from rich.text import Text
 
 from processor.app import client_of
 from processor.settings import load
+from projections.pages import listing as listed
 from projections.queries import (
     SORTS,
     Filter,
@@ -25,7 +26,6 @@ from projections.queries import (
     log_of,
     timeline,
 )
-from projections.queries import listing as listed
 from projections.status import explain as explained
 from projections.status import fold_facts, read
 from schemas.events import Channel, milliseconds

@@ -58,6 +58,8 @@ class Rule:
     """One line of a status table: the status if `when` holds.
 
     The reason people read is `reason`, then the codes and texts of `why` in plain words.
+    `trace` is what at least one partial state of a message shows of which the rule holds. Without
+    one the rule is lasting: once a partial state fulfils `when`, the whole does.
     """
 
     status: str
@@ -65,6 +67,7 @@ class Rule:
     when: Expression
     reason: Expression = NOTHING
     why: Expression = NO_CODES
+    trace: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,9 +43,6 @@ _soft = _kind.is_in("bounce") & ~FACT.bounce_class.is_in("hard", "block")
 
 # ---- What the state of an email keeps of its facts --------------------------------------------
 
-accepted_at = earliest(
-    "accepted_at", _at, where=_kind.is_in("queued", "sent", "invalid", "skipped", "failure")
-)
 sent_at = earliest("sent_at", _at, where=_kind.is_in("sent"))
 delivery_at = earliest("delivery_at", _at, where=_kind.is_in("delivery"))
 open_at = earliest("open_at", _at, where=_opened)
@@ -82,7 +79,7 @@ subject = latest("subject", _at, where=FACT.subject.given, value=FACT.subject)
 tags = union_of_lists("tags", FACT.tags)
 
 FOLDS: Final = (
-    *SHARED_FOLDS, accepted_at, sent_at, delivery_at, open_at, click_at, machine_at, complaint_at,
+    *SHARED_FOLDS, sent_at, delivery_at, open_at, click_at, machine_at, complaint_at,
     unsubscribe_at, arrived_at, opens, clicks, attempt, resends, bounce, bounce_why, soft_bounce,
     soft_attempts, exhausted, retry, deferral, invalid, skipped, failure, subject, tags,
 )  # fmt: skip
@@ -99,10 +96,11 @@ ALWAYS = literal(value=True)
 RULES: Final = (
     Rule(
         status="Bounce", name="a hard or block bounce that no later delivered attempt superseded",
-        when=_bounced, why=codes_of(bounce_why),
+        when=_bounced, why=codes_of(bounce_why), trace=happened(bounce),
     ),
     Rule(
         status="Bounce", name="retries are used up and nothing was delivered", when=_exhausted,
+        trace=happened(exhausted),
         reason=words(
             "soft bounces:", soft_attempts.state.size.text, "of", attempt.state.text,
             "attempts used",
@@ -164,7 +162,7 @@ _codes = either(
 )  # fmt: skip
 READINGS: Final = {
     "tenant_id": column("tenant_id", _text),
-    "date": first_set(accepted_at.state, first_at.state),
+    "date": first_at.state,
     "recipient": column("recipient", _text),
     "subject": subject["value"],
     "status": column("status", _text),

@@ -42,7 +42,6 @@ def _failure(name: str, *kinds: str) -> Fold:
 
 # ---- What the state of an SMS keeps of its facts ----------------------------------------------
 
-accepted_at = earliest("accepted_at", _at, where=_kind.is_in("queued", "sent", "opt_out"))
 sent_at = earliest("sent_at", _at, where=_kind.is_in("sent"))
 delivery_at = earliest("delivery_at", _at, where=_delivered & ~FACT.handset.is_false)
 handset_at = earliest("handset_at", _at, where=_delivered & FACT.handset.is_true)
@@ -59,7 +58,7 @@ part = largest("part", FACT.part)
 text = latest("text", _at, where=FACT.text.given, value=FACT.text)
 
 FOLDS: Final = (
-    *SHARED_FOLDS, accepted_at, sent_at, delivery_at, handset_at, operator_at, read_at, expired_at,
+    *SHARED_FOLDS, sent_at, delivery_at, handset_at, operator_at, read_at, expired_at,
     rejected, undelivered, expired, failed, opt_out, parts, part, text,
 )  # fmt: skip
 
@@ -85,6 +84,7 @@ RULES: Final = (
     Rule(
         status="Undelivered", name="it expired before it was delivered", when=_expired,
         reason=literal("expired before it was delivered"), why=codes_of(expired),
+        trace=expired_at.state.is_set,
     ),
     Rule(
         status="Failed", name="the provider could not send it", when=happened(failed),
@@ -129,7 +129,7 @@ _any_failure = (
 _codes = ("reason_code", "diagnostic")
 READINGS: Final = {
     "tenant_id": column("tenant_id", _text),
-    "date": first_set(accepted_at.state, first_at.state),
+    "date": first_at.state,
     "recipient": column("recipient", _text),
     "text": text["value"],
     "status": column("status", _text),

@@ -1,150 +1,307 @@
-"""`make bench`: how fast a backlog in Kafka becomes queryable rows, against a stock Faust agent.
+"""How fast a backlog in Kafka becomes queryable rows, beside stock Faust and peers.
 
-Everything in one run, on this machine: a real broker and the real engine beside the worker. Each
-system reads the same records with a consumer group of its own into empty tables.
+A real broker and the real engine on this machine. All systems read the same records, in turn, each
+round with a consumer group of its own and into empty tables, and must give the same log.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from statistics import median
-
-from rich.console import Console
-from rich.table import Table
+from typing import NamedTuple
 
 from deploy.local.process import Program, Server
+from processor import topics
+from processor.decoding import Decoder
 from processor.demo.traffic import Pace, in_order, messages
+from processor.settings import Intake
+from projections.tables import projections
+from tests.benchmarks.measure import memory, processor_seconds
+from tests.benchmarks.peers.job import Record as Read
+from tests.benchmarks.report import BenchmarkError, summary
 from tests.system import DATABASE, running, wait_for
 
-PARTS = ("worker_cpu", "broker_cpu", "database_cpu")
-console = Console(stderr=True)
+NAME = "intake"
+LIMIT_DATABASE = "sendlog_limit"
+PEERS = "tests.benchmarks.peers"
+#: Of all events, how many are visible when the clock starts and when it stops.
+FROM, UNTIL = 0.1, 0.95
+#: Records looked through at a time while the backlog is made.
+CHUNK = 5_000
+
+
+class Contender(NamedTuple):
+    """How a system is started, and where its events go; `{…}` are filled in.
+
+    `enough`: of a system that would take many minutes, the events after which a later round stops.
+    The first reads all, and is checked.
+    """
+
+    arguments: tuple[str, ...]
+    database: str = DATABASE
+    enough: int | None = None
+
+
+def peer(module, *arguments, **more):
+    return Contender((f"{PEERS}.{module}", "{bootstrap}", "{url}", "{group}", *arguments), **more)
+
+
+SYSTEMS = {
+    "sendlog": Contender(("processor", "worker")),
+    "stock Faust": peer("faust_agent", enough=50_000),
+    "stock Faust, tuned": peer("faust_agent", "20000", "0.2"),
+    "sentry-arroyo": peer("arroyo"),
+    "quixstreams": peer("quix"),
+    "plain consumer": peer("plain"),
+    "limit": peer("limit", database=LIMIT_DATABASE),
+}
+MEASURED = (
+    "events_per_second", "worker_cpu", "broker_cpu", "database_cpu", "worker_peak_mb", "seconds",
+)  # fmt: skip
+COLUMNS = {
+    "system": ("system", ""),
+    "events_per_second": ("events/s", ",.0f"),
+    "events_per_second_low": ("least", ",.0f"),
+    "events_per_second_high": ("most", ",.0f"),
+    "worker_cpu": ("worker*", ".2f"),
+    "broker_cpu": ("broker*", ".2f"),
+    "database_cpu": ("database*", ".2f"),
+    "worker_peak_mb": ("peak MB", ",.0f"),
+}
+
+
+def run(options, console):
+    unknown = [name for name in options.only if name not in SYSTEMS]
+    if unknown:
+        raise BenchmarkError(f"no system {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
+    chosen = {name: system for name, system in SYSTEMS.items() if options.wants(name)}
+    count = options.sized(500_000, 60_000)
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
+        console.print(f"preloading {count:,} events")
+        published = system.publish(records(count, raw=options.raw))
+        system.client.command(f"CREATE DATABASE {LIMIT_DATABASE}")
+        system.client.command(f"CREATE TABLE {LIMIT_DATABASE}.events AS {DATABASE}.events")
+        rounds = {name: [] for name in chosen}
+        for number in range(options.repeated()):
+            for name, contender in chosen.items():
+                most = min(count, contender.enough or count) if number else count
+                one = measure(system, name, contender, most, whole=most == count)
+                if most == count:
+                    one |= fingerprint(system, contender.database)
+                rounds[name].append(one)
+                console.print(
+                    f"round {number + 1}: {name}: {one['events_per_second']:,.0f} events/s"
+                )
+        engine = system.value("SELECT version()")
+    same_rows(rounds)
+    return result(rounds, raw=options.raw) | {
+        "events": count, "records": published, "engine": engine, "rounds": rounds
+    }  # fmt: skip
+
+
+def result(rounds, *, raw):
+    """Return medians and spread of all rounds as rows, with the chart."""
+    rows = [
+        {"system": name} | {
+            key: value for what in MEASURED
+            if ones[0][what] is not None
+            for key, value in summary([one[what] for one in ones], what).items()
+        }
+        for name, ones in rounds.items()
+    ]  # fmt: skip
+    what = "raw SES payloads" if raw else "facts"
+    speed = ("events_per_second_low", "events_per_second_high")
+    return {
+        "title": f"Kafka backlog of {what} to queryable rows",
+        "columns": COLUMNS,
+        "rows": rows,
+        "notes": [*compared(rows), "* processor seconds per 100,000 events; peak MB: the worker's"],
+        "chart": {
+            "title": f"From a backlog of {what} in Kafka to queryable rows",
+            "panels": [
+                {"title": "throughput", "kind": "bars", "label": "system",
+                 "values": {"events_per_second": "events/s"}, "spread": speed,
+                 "unit": "events/s (median, least and most)"},
+                {"title": "what it costs", "kind": "bars", "label": "system",
+                 "values": {"worker_cpu": "worker", "broker_cpu": "broker",
+                            "database_cpu": "database"},
+                 "unit": "processor seconds per 100,000 events"},
+                {"title": "memory of the worker", "kind": "bars", "label": "system",
+                 "values": {"worker_peak_mb": "peak"}, "unit": "peak resident memory, MB"},
+            ],
+        },
+    }  # fmt: skip
+
+
+def compared(rows):
+    """Say how Sendlog stands to stock Faust, to the best peer and to the limit, where measured."""
+    speeds = {row["system"]: row["events_per_second"] for row in rows}
+    ours = speeds.pop("sendlog", None)
+    if ours is None or not speeds:
+        return []
+    said = [
+        f"{ours / speeds[name]:.2f} times {name}"
+        for name in ("stock Faust", "stock Faust, tuned", "limit") if name in speeds
+    ]  # fmt: skip
+    peers = {name: speed for name, speed in speeds.items() if name in SYSTEMS and name != "limit"}
+    if peers:
+        best = max(peers, key=peers.get)
+        said.append(f"{ours / peers[best]:.2f} times the best peer ({best})")
+    return [f"sendlog is {', '.join(said)}"]
 
 
 def records(count, *, raw):
+    """Yield records of the demo generator that hold `count` events, all different.
+
+    Copies are left out, since the engine drops them at some time while the others are counted.
+    """
     start = datetime.now(UTC) - timedelta(days=14)
     found = in_order(messages(1, start, raw=raw, pace=Pace(gap=1.0)))
     if raw:
         found = (record for record in found if record.topic == "email.events.ses")
-    return islice(found, count)
+    seen = set()
+    while len(seen) < count:
+        chunk = list(islice(found, CHUNK))
+        for record, events in zip(chunk, events_of(chunk), strict=True):
+            if events and not events & seen and len(seen) + len(events) <= count:
+                seen |= events
+                yield record
 
 
-def measure(system, name, command, count):
-    """Return seconds from the first row to the last, and what was used of the processors."""
-    for table in ("events", "email_log_state", "sms_log_state", "dead_letters"):
-        system.client.command(f"TRUNCATE TABLE {DATABASE}.{table}")
-    group = f"bench-{name.replace(' ', '-')}-{time.time_ns()}"
-    program = Program(
-        name=name, command=[arg.format(group=group) for arg in command],
-        environment={**system.environment, "SENDLOG_KAFKA__GROUP": group}, grace=60,
-    )  # fmt: skip
-    worker = Server(program, system.folder / f"{group}.log")
-    sofar = lambda: system.value(f"SELECT count() FROM {DATABASE}.events")  # noqa: E731
-    before = cpu(system)
-    with worker:
-        wait_for(lambda: sofar() > 0 or not worker.running, f"{name} to write")
-        assert worker.running, worker.log.read_text()[-3000:]
-        started, first = time.monotonic(), sofar()
-        wait_for(lambda: sofar() >= count, f"{name} to finish", patience=1800)
-        seconds = time.monotonic() - started
-        used = processor_seconds(worker._process.pid)
-    after = cpu(system)
-    rows = system.value(f"SELECT count() FROM {DATABASE}.events FINAL")
-    return {
-        "events_per_second": (count - first) / seconds,
-        "worker_cpu": used / count * 100_000,
-        "broker_cpu": (after["broker"] - before["broker"]) / count * 100_000,
-        "database_cpu": (after["engine"] - before["engine"]) / count * 100_000,
-        "rows": rows,
-    }
-
-
-def cpu(system):
-    return {
-        part: processor_seconds(getattr(system, part)._process.pid) for part in ("broker", "engine")
-    }
-
-
-def processor_seconds(pid):
-    """Return the processor time of a process and its children so far."""
-    total = 0.0
-    for child in children(pid):
-        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / 100
-    return total
-
-
-def children(pid):
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += children(int(child))
+def events_of(chunk):
+    """Return the ids of the events of each record."""
+    decode = Decoder(Intake(), max_record_bytes=1_048_576)
+    found = [set() for _ in chunk]
+    for topic in {record.topic for record in chunk}:
+        ours = [
+            Read(topic, 0, at, record.timestamp_ms, record.value, record.headers)
+            for at, record in enumerate(chunk) if record.topic == topic
+        ]  # fmt: skip
+        events = decode(ours).events.select(["source_offset", "event_id"]).to_pydict()
+        for at, event in zip(events["source_offset"], events["event_id"], strict=True):
+            found[at].add(event)
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=500_000, help="records preloaded")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--raw", action="store_true", help="raw SES payloads, not facts")
-    parser.add_argument("--stock-events", type=int, default=100_000)
-    parser.add_argument("--stock-batch", type=int, default=1000, help="events per insert of stock")
-    parser.add_argument("--only", help="one system")
-    parser.add_argument("--json", type=Path, help="write the results here")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
-        console.print(f"preloading {options.events:,} records")
-        system.publish(records(options.events, raw=options.raw))
-        systems = {
-            "sendlog": [sys.executable, "-m", "processor", "worker"],
-            "stock Faust": [
-                sys.executable, "-m", "tests.benchmarks.stock_faust",
-                system.broker.bootstrap, system.engine.url, "{group}", str(options.stock_batch),
-            ],
+def measure(system, name, contender, count, *, whole=True):
+    """Return what one system took for so many events of the backlog, read from its start.
+
+    `whole`: this is all of it, so wait until it is committed, for then the logs are complete.
+    """
+    tables = [f"{contender.database}.events", f"{DATABASE}.dead_letters"]
+    tables += [f"{DATABASE}.{each.state_table}" for each in projections().values()]
+    for table in tables:
+        system.client.command(f"TRUNCATE TABLE {table}")
+    visible = f"SELECT count() FROM {contender.database}.events"
+    with started(system, name, contender) as worker:
+        wait_for(lambda: assigned(system) or ended(worker, name), f"{name} to be assigned")
+        before, begun = spent(system, worker), time.monotonic()
+        steps = watch(lambda: system.value(visible), worker, count, name)
+        after, peak = spent(system, worker), memory(worker._process.pid, "VmHWM")
+        if whole:  # an insert shows in `events` a little before its folds do: wait for its end
+            system.settled()
+        merged(system)
+        after["database"] = spent(system, worker)["database"]
+    return {
+        "events_per_second": speed(steps, count),
+        "seconds": steps[-1][0] - begun,
+        **{f"{part}_cpu": (after[part] - before[part]) / steps[-1][1] * 100_000 for part in before},
+        # What the limit has made before it begins is no matter of the worker's.
+        "worker_peak_mb": peak if contender.database == DATABASE else None,
+    }
+
+
+@contextmanager
+def started(system, name, contender):
+    """Start a system in a new group, which becomes that of `system`; give its process."""
+    system.group = group = f"bench-{name.replace(' ', '-').replace(',', '')}-{time.time_ns()}"
+    module, *rest = contender.arguments
+    places = {"bootstrap": system.broker.bootstrap, "url": system.engine.url, "group": group}
+    command = [sys.executable, "-m", module, *(each.format(**places) for each in rest)]
+    program = Program(name=name, command=command, environment=system.environment, grace=60)
+    with Server(program, system.folder / f"{group}.log") as worker:
+        yield worker
+
+
+def assigned(system):
+    """Whether the group has its partitions."""
+    with suppress(topics.BrokerError), topics.admin(system.kafka) as admin:
+        return admin.describe_groups([system.group])[system.group]["group_state"] == "Stable"
+    return False  # the broker has no coordinator yet
+
+
+def ended(worker, name):
+    """Raise `BenchmarkError` with the end of its log if a worker has ended, else return False."""
+    if worker.running:
+        return False
+    raise BenchmarkError(f"{name} ended:\n{worker.log.read_text(errors='replace')[-1500:]}")
+
+
+def spent(system, worker):
+    """Return the processor seconds of each part so far."""
+    parts = {"worker": worker, "broker": system.broker, "database": system.engine}
+    return {part: processor_seconds(server._process.pid) for part, server in parts.items()}
+
+
+def watch(visible, worker, count, name, patience=3600):
+    """Return when how many events were seen, at each change, until `count` are.
+
+    Looking costs the database something, so a long run is looked at less often: every hundredth of
+    what has passed, between 50 and 200 ms.
+    """
+    begun = time.monotonic()
+    steps = [(begun, 0)]
+    while steps[-1][1] < count:
+        seen, now = visible(), time.monotonic()
+        if seen > steps[-1][1]:
+            steps.append((now, seen))
+        if now > begun + patience:
+            raise BenchmarkError(f"{name} came to {seen:,} of {count:,} events only")
+        ended(worker, name)
+        time.sleep(min(0.2, max(0.05, (now - begun) / 100)))
+    return steps
+
+
+def speed(steps, count):
+    """Return events per second of the steady part of a run; steps are times and numbers seen.
+
+    The clock starts and stops at the end of a write, so that each counted event has its whole time
+    counted. What comes first and last is left out: at the start a system that reads ahead has read
+    for nothing, at the end it has nothing more to read, and one that waits for a full batch waits.
+    """
+    steady = [step for step in steps if FROM * count <= step[1] <= UNTIL * count]
+    if len(steady) < 2:  # a few large writes: all of them, or all that there is
+        steady = steps[1:] if len(steps) > 2 else steps
+    (began, first), (ended, last) = steady[0], steady[-1]
+    return (last - first) / (ended - began)
+
+
+def merged(system):
+    """Wait for the merges under way: they are part of what the writes cost."""
+    merging = "SELECT count() FROM system.merges"
+    wait_for(lambda: system.value(merging) == 0, "the merges to end", patience=300)
+
+
+def fingerprint(system, database):
+    """Return the number of events, and a checksum of each log, which knows nothing of offsets."""
+    found = {"events": system.value(f"SELECT count() FROM {database}.events FINAL")}
+    if database == DATABASE:
+        for log in projections():
+            found[log] = system.value(f"SELECT sum(sipHash64(tuple(*))) FROM {DATABASE}.{log}")
+    return found
+
+
+def same_rows(rounds):
+    """Raise `BenchmarkError` unless all systems and rounds gave the same events and logs."""
+    for what in ("events", *projections()):
+        found = {
+            (name, number): one[what] for name, ones in rounds.items()
+            for number, one in enumerate(ones, 1) if what in one
         }  # fmt: skip
-        results = {name: [] for name in systems if options.only in (None, name)}
-        for number in range(options.rounds):
-            for name, rounds in results.items():
-                count = options.events if name == "sendlog" else options.stock_events
-                count = min(count, options.events)
-                result = measure(system, name, systems[name], count)
-                rounds.append(result)
-                console.print(f"round {number + 1}: {name}: {result}")
-    show(results)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2))
-
-
-def show(results):
-    table = Table(title="Kafka backlog to queryable rows")
-    for title in (
-        "system",
-        "events/s",
-        "spread",
-        "CPU s per 100,000: worker",
-        "broker",
-        "database",
-    ):
-        table.add_column(title, justify="left" if title == "system" else "right")
-    for name, rounds in results.items():
-        speeds = [r["events_per_second"] for r in rounds]
-        table.add_row(
-            name, f"{median(speeds):,.0f}", f"{min(speeds):,.0f} to {max(speeds):,.0f}",
-            *(f"{median(r[part] for r in rounds):.2f}" for part in PARTS),
-        )  # fmt: skip
-    Console().print(table)
-    if len(results) == 2:
-        ours, stock = (
-            median(r["events_per_second"] for r in rounds) for rounds in results.values()
-        )
-        print(f"sendlog is {ours / stock:.1f} times as fast as stock Faust")
-
-
-if __name__ == "__main__":
-    main()
+        if len(set(found.values())) > 1:
+            raise BenchmarkError(f"the systems differ in {what}: {found}")

@@ -1,0 +1,152 @@
+"""What of the decisions on an address is published: facts, retries, and its entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from processor.decided import (
+    Decision,
+    Refused,
+    Reinstated,
+    RetriesExhausted,
+    RetryAsked,
+    RetryScheduled,
+    Suppressed,
+)
+from processor.trouble import State
+from schemas.decisions import (
+    Address,
+    DecisionFact,
+    Effect,
+    Reason,
+    RetryRequested,
+    Rule,
+    Suppression,
+    retry_id,
+)
+from schemas.events import Channel, fingerprint
+
+#: What becomes of a later send, by the rule that stands.
+EFFECTS: Final[Mapping[Rule, Effect]] = {"unsubscribe": "skipped"}
+#: The kind of fact that refuses a send; in the log it is Invalid, Skipped, or for SMS Failed.
+_REFUSALS: Final[Mapping[tuple[Channel, Rule], str]] = {
+    ("email", "unsubscribe"): "skipped",
+    ("sms", "opt_out"): "opt_out",
+}
+_REFUSAL: Final[Mapping[Channel, str]] = {"email": "invalid", "sms": "failed"}
+#: The rules in the words of a status reason.
+_WORDS: Final[Mapping[Rule, str]] = {
+    "unsubscribe": "unsubscribed",
+    "complaint": "reported as spam",
+    "hard_bounce": "hard bounce",
+    "opt_out": "opted out",
+    "echo": "on the provider's own list",
+    "by_hand": "listed by hand",
+    "soft_bounces": "soft bounces",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """What to publish. With `entry_changed`, the entry; a tombstone if that is None."""
+
+    facts: tuple[DecisionFact, ...]
+    retries: tuple[RetryRequested, ...]
+    entry_changed: bool
+    entry: Suppression | None
+
+
+def announce(
+    whose: Address, before: State, decisions: tuple[Decision, ...], after: State
+) -> Announcement:
+    """Return what decisions that led from one state to another have to be published as."""
+    entry = entry_of(whose, after)
+    return Announcement(
+        facts=tuple(fact for each in decisions for fact in _facts(whose, each)),
+        retries=tuple(_retry(whose, each) for each in decisions if isinstance(each, RetryAsked)),
+        entry_changed=entry != entry_of(whose, before),
+        entry=entry,
+    )
+
+
+def entry_of(whose: Address, state: State) -> Suppression | None:
+    """Return the current entry of an address, None if it is not listed."""
+    if not state.standing:
+        return None
+    strongest, *also = state.standing
+    return Suppression(
+        **strongest.model_dump(),
+        tenant_id=whose.tenant_id, channel=whose.channel, address=whose.address,
+        effect=EFFECTS.get(strongest.rule, "invalid"), also=tuple(also),
+    )  # fmt: skip
+
+
+def _retry(whose: Address, asked: RetryAsked) -> RetryRequested:
+    return RetryRequested(
+        id=retry_id(whose, asked.message_id, asked.attempt),
+        tenant_id=whose.tenant_id, channel=whose.channel, message_id=asked.message_id,
+        recipient=whose.address, attempt=asked.attempt, reason=asked.reason, due_at=asked.due_at,
+    )  # fmt: skip
+
+
+def _facts(whose: Address, decision: Decision) -> Iterator[DecisionFact]:
+    match decision:
+        case RetryScheduled():
+            yield _fact(
+                whose, "retry_scheduled", decision.at, decision.message_id,
+                attempt=decision.attempt, due_at=decision.due_at, diagnostic=decision.reason,
+                cause_event_id=decision.event_id,
+            )  # fmt: skip
+        case RetriesExhausted():
+            yield _fact(
+                whose, "retry_exhausted", decision.at, decision.message_id,
+                attempt=decision.attempt, diagnostic=decision.reason,
+                cause_event_id=decision.event_id,
+            )  # fmt: skip
+        case Refused(reason=reason):
+            kind = _REFUSALS.get((whose.channel, reason.rule), _REFUSAL[whose.channel])
+            yield _fact(
+                whose, kind, decision.at, decision.message_id, **_why(reason),
+                attempt=decision.attempt, cause_event_id=reason.event_id,
+            )  # fmt: skip
+        case Suppressed(reason=reason):
+            yield _fact(
+                whose, "suppressed", decision.at, decision.message_id, **_why(reason),
+                change=decision.change, tags=[decision.change], until=reason.until,
+                actor=reason.actor, cause_event_id=decision.event_id,
+            )  # fmt: skip
+        case Reinstated(reasons=reasons):
+            # A line of history per rule that ended.
+            for reason in reasons:
+                told = {**_why(reason), "diagnostic": decision.why}
+                yield _fact(
+                    whose, "reinstated", decision.at, reason.message_id, **told,
+                    change=decision.change, tags=[decision.change], until=decision.at,
+                    actor=decision.actor, cause_event_id=decision.event_id,
+                )  # fmt: skip
+        case _:
+            return  # it changes what is remembered, and is nobody else's business
+
+
+def _why(reason: Reason) -> dict[str, Any]:
+    by = f" by {reason.actor}" if reason.rule == "by_hand" else ""
+    said = f": {reason.reason}" if reason.reason else ""
+    return {
+        "rule": reason.rule,
+        "reason_code": reason.rule,
+        "since": reason.since,
+        "diagnostic": f"{_WORDS[reason.rule]}{by} on {reason.since:%Y-%m-%d}{said}",
+        "rules_version": reason.rules_version,
+    }
+
+
+def _fact(whose: Address, kind: str, at: datetime, message_id: str, **fields: Any) -> DecisionFact:
+    """Return a fact with its fingerprint, the same that intake will compute."""
+    known = {
+        "channel": whose.channel, "kind": kind, "tenant_id": whose.tenant_id,
+        "message_id": message_id, "recipient": whose.address, "occurred_at": at, **fields,
+    }  # fmt: skip
+    return DecisionFact.model_validate({**known, "event_id": fingerprint(known)})

@@ -1,0 +1,176 @@
+"""How long after a mailer hands a fact to its producer the message is seen by a query of the log.
+
+A producer sends facts at an even pace, each of a message of its own. A poller asks `email_log` for
+the newest message of each partition, over and over; what is new since it asked last has become
+visible no later than when the answer is there. Rows appear in order of their partition, so the
+newest stands for all before it. Both clocks are one: producer and poller are threads of a process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from confluent_kafka import Producer
+
+from tests.benchmarks.report import BenchmarkError, percentile
+from tests.system import DATABASE, running
+
+NAME = "latency"
+RATES = (100, 2_000, 20_000)  # facts a second
+TOPIC = "email.sends"
+#: Seconds at the start of a rate that are not counted: connections and caches are made.
+WARM_UP = 3
+#: Seconds after which a fact that is not seen counts as lost.
+PATIENCE = 60
+#: Seconds between two looks: closer ones would be a load of their own.
+PAUSE = 0.02
+SHARES = (0.01, *(each / 40 for each in range(1, 40)), 0.99, 0.999)
+
+
+def run(options, console):
+    seconds = 20 if options.quick else 30
+    rows, curves = [], []
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
+        system.worker()
+        for rate in RATES:
+            console.print(f"{rate:,} facts a second for {seconds} s")
+            feed = Feed(system, f"latency-{rate}", rate, WARM_UP + seconds)
+            found, polls = poll(system, feed)
+            rows.append(
+                {
+                    "rate": f"{rate:,}/s", "events": len(found),
+                    "sent_per_second": feed.sent() / (WARM_UP + seconds),
+                    "p50_ms": percentile(found, 0.5), "p99_ms": percentile(found, 0.99),
+                    "max_ms": max(found), "poll_ms": median(polls),
+                }
+            )  # fmt: skip
+            curves += [
+                {"rate": f"{rate:,}/s", "share": 100 * share, "ms": percentile(found, share)}
+                for share in SHARES
+            ]
+    return {
+        "title": "From the producer to a query of the email log",
+        "columns": {
+            "rate": ("facts", ""), "sent_per_second": ("sent a second", ",.0f"),
+            "events": ("measured", ",.0f"), "p50_ms": ("p50 ms", ",.0f"),
+            "p99_ms": ("p99 ms", ",.0f"), "max_ms": ("max ms", ",.0f"),
+            "poll_ms": ("ms between looks", ",.1f"),
+        },
+        "rows": rows,
+        "curves": curves,
+        "notes": ["a fact counts as visible when a look at the log has shown it, not before"],
+        "chart": {
+            "title": "From a mailer's producer to a query of the email log",
+            "panels": [
+                {"title": "latency", "kind": "groups", "label": "rate", "unit": "milliseconds",
+                 "values": {"p50_ms": "median", "p99_ms": "99th percentile", "max_ms": "longest"}},
+                {"title": "how many are seen by when", "kind": "lines", "points": "curves",
+                 "label": "share", "axis": "percent of facts", "series": "rate",
+                 "values": {"ms": "ms"}, "unit": "milliseconds, at most"},
+            ],
+        },
+    }  # fmt: skip
+
+
+class Feed:
+    """Sends facts at an even pace, from a thread, and keeps when each was handed over."""
+
+    def __init__(self, system, tenant, rate, seconds):
+        self.tenant, self.rate = tenant, rate
+        self._producer = Producer(
+            {"bootstrap.servers": system.broker.bootstrap, "acks": "all", "linger.ms": 5,
+             "compression.type": "lz4"}
+        )  # fmt: skip
+        partitions = self._producer.list_topics(TOPIC).topics[TOPIC].partitions
+        #: Of each partition, the times at which its facts were handed over, in their order.
+        self.times = [[] for _ in partitions]
+        self.begun = time.monotonic()
+        self._total = rate * seconds
+        self._failed = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def sent(self):
+        return sum(map(len, self.times))
+
+    def done(self):
+        if self._failed:
+            raise BenchmarkError(f"the producer stopped: {self._failed}")
+        return not self._thread.is_alive()
+
+    def _run(self):
+        try:
+            for number in range(self._total):
+                due = self.begun + number / self.rate
+                while (now := time.monotonic()) < due:
+                    self._producer.poll(0)
+                    time.sleep(min(0.002, due - now))
+                self._send(number % len(self.times))
+            self._producer.flush()
+            del self._producer  # its connections end before the broker does
+        except Exception as error:  # noqa: BLE001 - told to the one who waits
+            self._failed = error
+
+    def _send(self, partition):
+        times = self.times[partition]
+        value = (
+            f'{{"channel":"email","kind":"sent","tenant_id":"{self.tenant}",'
+            f'"message_id":"m-{partition}-{len(times)}",'
+            f'"recipient":"{recipient(partition, len(times))}",'
+            f'"occurred_at":"{datetime.now(UTC).isoformat()}","record_type":"family",'
+            '"record_id":"F-1024","subject":"Reminder: the lesson on Thursday has moved",'
+            '"campaign":"reminders"}'
+        )
+        times.append(time.monotonic())
+        self._producer.produce(TOPIC, value.encode(), partition=partition)
+
+
+def recipient(partition, number):
+    """Return an address whose order is that of the partition."""
+    return f"{partition}-{number:09d}@example.com"
+
+
+def poll(system, feed):
+    """Return the latencies of the facts, and the times from look to look, in milliseconds."""
+    partitions = range(len(feed.times))
+    seen = [0] * len(partitions)
+    found, polls = [], []
+    looked, ended = time.monotonic(), None
+    while not (feed.done() and sum(seen) == feed.sent()):
+        newest = look(system, feed.tenant, seen)
+        now = time.monotonic()
+        polls.append((now - looked) * 1000)
+        looked = now
+        for partition in partitions:
+            new = feed.times[partition][seen[partition] : newest[partition]]
+            found += [(now - time) * 1000 for time in new if time > feed.begun + WARM_UP]
+            seen[partition] = newest[partition]
+        if feed.done():
+            ended = ended or now
+            if now > ended + PATIENCE:
+                raise BenchmarkError(f"{feed.sent() - sum(seen):,} facts never became visible")
+        time.sleep(PAUSE)
+    return found, polls
+
+
+def look(system, tenant, seen):
+    """Return how many messages of each partition the log shows, of which `seen` are known."""
+    ranges = " OR ".join(
+        f"recipient >= '{recipient(partition, number)}' AND recipient < '{partition}-x'"
+        for partition, number in enumerate(seen)
+    )
+    rows = system.rows(
+        f"SELECT max(recipient) AS newest FROM {DATABASE}.email_log "
+        f"WHERE tenant_id = {{tenant:String}} AND ({ranges}) GROUP BY left(recipient, 1)",
+        tenant=tenant,
+    )
+    newest = list(seen)
+    for row in rows:
+        partition, number = row["newest"].partition("@")[0].split("-")
+        newest[int(partition)] = int(number) + 1
+    return newest

@@ -1,0 +1,89 @@
+"""What processes cost: processor time and memory of a process and its children, from /proc."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+TICK = os.sysconf("SC_CLK_TCK")
+PACKAGES = (
+    "aiokafka", "chdb", "clickhouse-connect", "confluent-kafka", "faust-streaming", "pyarrow",
+    "pydantic", "quixstreams", "sentry-arroyo", "uvloop",
+)  # fmt: skip
+POM = Path(__file__).parents[2] / "deploy/local/kafka/pom.xml"
+
+
+def processor_seconds(pid):
+    """Return the processor time of a process, its children, and those of them that have ended."""
+    total = 0
+    for each in family(pid):
+        fields = _read(each, "stat").rpartition(")")[2].split()
+        total += sum(map(int, fields[11:15]))  # user, system, and both of ended children
+    return total / TICK
+
+
+def memory(pid, what="VmRSS"):
+    """Return the resident memory of a process and its children, in MB; `VmHWM` is its peak."""
+    total = 0
+    for each in family(pid):
+        for line in _read(each, "status").splitlines():
+            if line.startswith(f"{what}:"):
+                total += int(line.split()[1])
+    return total / 1024
+
+
+def family(pid):
+    """Return a process and all that descend from it."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += family(int(child))
+    return found
+
+
+def _read(pid, name):
+    return Path(f"/proc/{pid}/{name}").read_text()
+
+
+def machine():
+    """Return what the figures were measured on, and when."""
+    total = Path("/proc/meminfo").read_text().split()[1]
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_gb": round(int(total) / 1024**2, 1),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "kafka": _kafka(),
+            **{name: _version(name) for name in PACKAGES},
+        },
+    }
+
+
+def _processor():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _kafka():
+    """Return the version of the broker that the local stack starts."""
+    space = "{http://maven.apache.org/POM/4.0.0}"
+    for each in ET.parse(POM).iter(f"{space}dependency"):
+        if each.findtext(f"{space}artifactId", "").startswith("kafka"):
+            return each.findtext(f"{space}version")
+    return None
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,74 @@
+"""The job that all peers do: records in, with Sendlog's own decoder; rows out, by its own insert.
+
+What differs between peers is how they read and batch, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from processor.decoding import Decoder, dead_letter_rows
+from processor.settings import Intake, Kafka
+from projections.store import connect, insert
+from projections.tables.dead_letters import TABLE as DEAD_LETTERS
+from projections.tables.events import TABLE as EVENTS
+
+DATABASE = "sendlog"
+TOPICS = ("email.sends", "sms.sends", "email.events.ses")
+
+
+class Record(NamedTuple):
+    """What the decoder wants of a record."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int  # milliseconds since 1970
+    value: bytes
+    headers: tuple = ()
+
+
+class Job:
+    """Decodes records of any partitions and writes them in one insert; then they may be committed.
+
+    May be called from any thread, one at a time.
+    """
+
+    def __init__(self, url, database=DATABASE):
+        self._client = connect(url, user="default", password="")
+        self._database = database
+        self._decode = Decoder(Intake(), max_record_bytes=Kafka().max_record_bytes)
+
+    def __call__(self, records):
+        events, dead = self.decode(records)
+        if dead:
+            self._write(DEAD_LETTERS, dead_letter_rows(dead, datetime.now(UTC)))
+        self.write(events)
+
+    def decode(self, records):
+        """Return the events of records as an Arrow table, and the dead letters."""
+        chunks = defaultdict(list)
+        for record in records:
+            chunks[record.topic, record.partition].append(record)
+        batches = [self._decode(chunk) for chunk in chunks.values()]
+        events = pa.concat_tables([batch.events for batch in batches])
+        return events, [letter for batch in batches for letter in batch.dead]
+
+    def write(self, events):
+        if events.num_rows:
+            self._write(EVENTS, events)
+
+    def _write(self, table, rows):
+        insert(self._client, self._database, table, rows)
+
+
+def from_confluent(message):
+    """Return a record of confluent-kafka as the decoder wants it."""
+    return Record(
+        message.topic(), message.partition(), message.offset(), message.timestamp()[1],
+        message.value(), message.headers() or (),
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""What the benchmarks say about their figures: rates, percentiles, slopes, comparisons."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.benchmarks.intake import MEASURED, compared, result, same_rows, speed
+from tests.benchmarks.measure import machine
+from tests.benchmarks.report import BenchmarkError, Options, percentile, summary, table, write
+
+
+def rows_of_log(value):
+    return {"events": 10, "email_log": value, "sms_log": 2}
+
+
+def test_a_percentile_is_one_of_the_values():
+    values = [float(each) for each in range(100, 0, -1)]
+    assert percentile(values, 0.5) == 50
+    assert percentile(values, 0.99) == 99
+    assert percentile(values, 1.0) == 100
+    assert percentile([7.0], 0.01) == 7
+
+
+def test_rounds_become_their_median_and_their_spread():
+    assert summary([3.0, 1.0, 2.0], "x") == {"x": 2.0, "x_low": 1.0, "x_high": 3.0}
+
+
+def test_the_rate_of_a_steady_run_does_not_depend_on_the_size_of_its_writes():
+    # 100 events a second: a hundred writes, or eight with the last one waited for.
+    small = [(0.0, 0), *((5.0 + each / 10, each * 10) for each in range(1, 101))]
+    large = [(0.0, 0), *((5.0 + each * 1.2, each * 120) for each in range(1, 9)), (30.0, 1000)]
+    assert speed(small, 1000) == pytest.approx(100)
+    assert speed(large, 1000) == pytest.approx(100)
+
+
+def test_a_run_of_one_write_has_a_rate_too():
+    assert speed([(0.0, 0), (2.0, 1000)], 1000) == pytest.approx(500)
+
+
+def test_what_is_not_measured_of_a_system_is_left_out_of_its_row():
+    one = dict.fromkeys(MEASURED, 1.0)
+    rows = result({"sendlog": [one, one], "limit": [one | {"worker_peak_mb": None}]}, raw=False)
+    assert rows["rows"][0]["worker_peak_mb"] == 1
+    assert "worker_peak_mb" not in rows["rows"][1]
+    assert table(rows).row_count == 2
+
+
+def test_systems_that_give_other_rows_fail_the_run():
+    same_rows({"sendlog": [rows_of_log(1)], "peer": [rows_of_log(1)], "limit": [{"events": 10}]})
+    with pytest.raises(BenchmarkError, match="email_log"):
+        same_rows({"sendlog": [rows_of_log(1)], "peer": [rows_of_log(1), rows_of_log(3)]})
+    with pytest.raises(BenchmarkError, match="events"):
+        same_rows({"sendlog": [rows_of_log(1)], "limit": [{"events": 9}]})
+
+
+def test_the_limit_is_not_a_peer():
+    speeds = {"sendlog": 60.0, "stock Faust": 2.0, "plain consumer": 30.0, "limit": 100.0}
+    said = compared([{"system": name, "events_per_second": each} for name, each in speeds.items()])
+    assert "30.00 times stock Faust" in said[0]
+    assert "0.60 times limit" in said[0]
+    assert "2.00 times the best peer (plain consumer)" in said[0]
+
+
+def test_results_are_kept_as_json_with_the_machine_they_were_measured_on(tmp_path):
+    given = {"title": "t", "rows": [{"system": "a", "speed": 1.5}, {"system": "b"}], "more": 1}
+    assert table(given).row_count == 2
+    (file,) = write("small", given, machine(), tmp_path)
+    kept = json.loads(file.read_text())
+    assert kept["rows"] == given["rows"]
+    assert kept["more"] == 1
+    assert kept["machine"]["cores"] >= 1
+    assert kept["machine"]["kafka"]
+
+
+def test_a_size_that_is_asked_for_goes_before_the_quick_one():
+    assert Options(quick=True).sized(10, 2) == 2
+    assert Options(quick=True, events=5).sized(10, 2) == 5
+    assert Options(quick=True).repeated() == 1
+    assert Options(only=("limit",)).wants("limit")
+    assert not Options(only=("limit",)).wants("sendlog")
