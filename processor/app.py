@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 from collections.abc import AsyncIterable, Sequence
 from functools import partial
@@ -143,6 +144,9 @@ def run_worker(settings: Settings) -> None:
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr="127.0.0.1")
     stamina.instrumentation.set_on_retry_hooks([])  # intake says once what there is to say
+    # A chunk's events live until it is written; to look through them every 700 allocations finds
+    # nothing and costs a tenth of the decoding (5.3 instead of 4.8 µs per event).
+    gc.set_threshold(100_000, 20, 20)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(loop)

@@ -81,7 +81,6 @@ RECORDED_AT_HEADER: Final = "sendlog-recorded-at"
 _DIGITS: Final = 13  # of a time in milliseconds until the year 2286
 #: Dead letters that one record may give.
 _MOST_ELEMENTS: Final = 100
-TENANT_HEADER: Final = "sendlog-tenant"
 
 EVENTS_SCHEMA: Final = arrow_schema(EVENTS)
 DEAD_SCHEMA: Final = arrow_schema(DEAD_LETTERS)
@@ -180,8 +179,7 @@ class Decoder:
                 continue
             headers = _headers(record)
             recorded_at = EPOCH + timedelta(milliseconds=_recorded_at(record))
-            its_tenant = headers.get(TENANT_HEADER, tenant)
-            decoded = decode(adapter, value, headers, recorded_at, its_tenant, self._rules)
+            decoded = decode(adapter, value, headers, recorded_at, tenant, self._rules)
             for event in decoded.events:
                 event["source_offset"] = record.offset
             events.extend(decoded.events)

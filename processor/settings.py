@@ -86,6 +86,9 @@ class Secret(BaseModel, extra="forbid"):
     tolerance: float | None = Field(
         None, gt=0, description="seconds a signature's time may be off; None: as is usual"
     )
+    several_tenants: bool = Field(
+        default=False, description="the account is shared: the payload's own tenant counts"
+    )
 
 
 class Gateway(BaseModel):

@@ -35,7 +35,11 @@ _file: Final = TypeAdapter(dict[str, dict[str, Secret]])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """One tenant's webhooks of one provider: where they go, and how they are verified."""
+    """One tenant's webhooks of one provider: where they go, and how they are verified.
+
+    What is verified is that they come from the tenant's account, not what its payloads say of
+    tenants. So they are the tenant's own, unless several share the account (`several_tenants`).
+    """
 
     tenant: str
     provider: str
@@ -43,6 +47,7 @@ class Hook:
     secret: SecretStr
     verified: bool
     tolerance: timedelta
+    several_tenants: bool = False
 
 
 def configured(gateway: Gateway) -> Mapping[tuple[str, str], Hook]:
@@ -109,6 +114,7 @@ def _hooks(source: str, tenants: Mapping[str, Mapping[str, Secret]]) -> Iterator
                 secret=secret.secret,
                 verified=not secret.unverified,
                 tolerance=tolerance,
+                several_tenants=secret.several_tenants,
             )
 
 

@@ -12,14 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from processor import metrics
-from processor.decoding import TENANT_HEADER
 from processor.gateway import handshakes
 from processor.gateway.answers import RefusedError, later, problem
 from processor.gateway.certificates import CertificateError, Certificates
 from processor.gateway.hooks import TENANT, TENANT_RULE, Hook
 from processor.gateway.publisher import NotTakenError, Publisher
 from processor.logging import get
-from schemas.providers import adapters
+from schemas.providers import DEFAULT_TENANT_HEADER, TENANT_HEADER, adapters
 from schemas.providers import verify as signatures
 
 log = get(__name__)
@@ -101,7 +100,8 @@ class Webhooks:
             for name in PASSED
             if (given := request.headers.get(name)) is not None
         ]
-        headers.append((TENANT_HEADER, hook.tenant.encode()))
+        tenant_header = DEFAULT_TENANT_HEADER if hook.several_tenants else TENANT_HEADER
+        headers.append((tenant_header, hook.tenant.encode()))
         value = query if request.method == "GET" else body
         if query and request.method != "GET":
             headers.append((CALLBACK_QUERY, query))

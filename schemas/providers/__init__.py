@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
     from schemas.bounces import Rules
 
+#: The record header that says whose a payload is, whatever the payload itself says.
+TENANT_HEADER: Final = "sendlog-tenant"
+#: The one that says whose it is where the payload does not, of an account that several share.
+DEFAULT_TENANT_HEADER: Final = "sendlog-default-tenant"
 #: The longest text each field of a message event takes.
 LIMITS: Final[Mapping[str, int]] = {
     name: constraint.max_length
@@ -157,16 +161,22 @@ def decode(
     """Turn one payload into complete event fields; whatever cannot be read is in `rejected`.
 
     `recorded_at` is the Kafka record's timestamp and stands in for the time of events that carry
-    none; `tenant` stands in where the sender's metadata names none; `rules` classify bounces.
-    Never raises.
+    none; `rules` classify bounces. Never raises.
+
+    The tenant is that of the header `sendlog-tenant`, where there is one: who can have a payload
+    sent must not be able to write another tenant's rows. Else it is that of the sender's metadata,
+    in the payload; else that of the header `sendlog-default-tenant`; else `tenant`.
     """
     result, problems = Decoded(), list[str]()
+    whose = headers.get(TENANT_HEADER)
+    otherwise = headers.get(DEFAULT_TENANT_HEADER) or tenant
     try:
         for event in adapter.events(payload, headers):
             if isinstance(event, Rejected):
                 result.rejected.append(event)
                 continue
-            problem = _complete(event, adapter, recorded_at, tenant, rules)
+            event["tenant_id"] = whose or event.get("tenant_id") or otherwise
+            problem = _complete(event, adapter, recorded_at, rules)
             if problem:
                 problems.append(problem)
             else:
@@ -187,16 +197,13 @@ def decode(
     return result
 
 
-def _complete(
-    event: Fields, adapter: Adapter, recorded_at: datetime, tenant: str, rules: Rules | None
-) -> str:
+def _complete(event: Fields, adapter: Adapter, recorded_at: datetime, rules: Rules | None) -> str:
     """Fill in what is common to all providers; return what is wrong with the event, or ''."""
     kind = event["kind"]
     if kind not in KINDS[adapter.CHANNEL]:
         return f"kind {kind!r} is not a kind of {adapter.CHANNEL}"
     event["channel"] = adapter.CHANNEL
     event["provider"] = adapter.PROVIDER
-    event["tenant_id"] = event.get("tenant_id") or tenant
     event["message_id"] = event.get("message_id") or event.get("provider_message_id") or ""
     event["recipient"] = cast("str", event["recipient"]).strip().lower()
     occurred_at = event.get("occurred_at")
@@ -240,6 +247,8 @@ def normalise(
     rules: Rules | None = None,
 ) -> list[MessageEvent]:
     """Return the events of one payload, in its order; `rules` classify bounces.
+
+    `tenant` stands in where neither payload nor `headers` name one, as `decode` says.
 
     Raises `UnreadableError` for an unknown provider, or if the payload, or an element of it,
     cannot be read.

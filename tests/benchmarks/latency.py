@@ -92,11 +92,18 @@ class Feed:
         self.begun = time.monotonic()
         self._total = rate * seconds
         self._failed = None
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def sent(self):
         return sum(map(len, self.times))
+
+    def stop(self):
+        """Send no more, and wait until what was sent has arrived."""
+        self._stopped = True
+        self._thread.join()
+        self.done()
 
     def done(self):
         if self._failed:
@@ -106,6 +113,8 @@ class Feed:
     def _run(self):
         try:
             for number in range(self._total):
+                if self._stopped:
+                    break
                 due = self.begun + number / self.rate
                 while (now := time.monotonic()) < due:
                     self._producer.poll(0)

@@ -6,6 +6,7 @@ from datetime import datetime
 from string import Template
 
 from projections.ddl import Target
+from tests.system import wait_for
 
 #: Half of all messages belong to one tenant, the rest to a hundred small ones.
 BIG = "big"
@@ -22,8 +23,10 @@ _EMAIL = {
     7: "('skipped', 0, 1)",
     8: "('queued', 0, 1), ('sent', 2, 1)",
     35: "('queued', 0, 1), ('sent', 2, 1), ('delivery', 4, 1)",
-    80: "('queued', 0, 1), ('sent', 2, 1), ('delivery', 4, 1), ('open', 3600, 1), ('open', 90000, 1)",
-    100: "('queued', 0, 1), ('sent', 2, 1), ('delivery', 4, 1), ('open', 1800, 1), ('click', 1860, 1)",
+    80: "('queued', 0, 1), ('sent', 2, 1), ('delivery', 4, 1), ('open', 3600, 1), "
+        "('open', 90000, 1)",
+    100: "('queued', 0, 1), ('sent', 2, 1), ('delivery', 4, 1), ('open', 1800, 1), "
+         "('click', 1860, 1)",
 }  # fmt: skip
 _SMS = {
     5: "('queued', 0, 1), ('sent', 1, 1), ('undelivered', 60, 1)",
@@ -96,3 +99,9 @@ def load(client, target: Target, messages: int, *, end: datetime, start: int = 0
             },
         )  # fmt: skip
         yield min(done + SLICE, stop)
+
+
+def quiet(client, patience=600):
+    """Wait until the engine has no merge under way."""
+    merges = "SELECT count() FROM system.merges"
+    wait_for(lambda: client.query(merges).result_rows[0][0] == 0, "merges to end", patience)

@@ -22,7 +22,15 @@ from hypothesis import strategies as st
 
 import schemas.providers
 from schemas.events import KINDS, MessageEvent
-from schemas.providers import Decoded, UnreadableError, adapters, decode, normalise
+from schemas.providers import (
+    DEFAULT_TENANT_HEADER,
+    TENANT_HEADER,
+    Decoded,
+    UnreadableError,
+    adapters,
+    decode,
+    normalise,
+)
 
 PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, 0, 0, 5_000, tzinfo=UTC)
@@ -113,6 +121,28 @@ def test_an_event_belongs_to_its_adapter_and_says_its_kind(case) -> None:
         assert event.kind in KINDS[event.channel]
         assert (event.bounce_class is not None) == (event.kind == "bounce")
         assert event.tenant_id
+
+
+@each_case
+def test_the_tenant_of_the_record_is_that_of_every_event_whatever_the_payload_says(case) -> None:
+    adapter, payload = adapters()[case["provider"]], case["payload"].encode()
+    headers = {**(case.get("headers") or {}), TENANT_HEADER: "verified"}
+    decoded = decode(adapter, payload, headers, RECORDED_AT, "default")
+    assert {event["tenant_id"] for event in decoded.events} <= {"verified"}
+    free = events_of(case)
+    assert len(decoded.events) == len(free)
+    # Another tenant's event is another event.
+    assert not {event["event_id"] for event in decoded.events} & {each.event_id for each in free}
+
+
+@each_case
+def test_the_default_of_the_record_is_for_what_names_no_tenant(case) -> None:
+    headers = {**(case.get("headers") or {}), DEFAULT_TENANT_HEADER: "shared"}
+    got = normalise(case["provider"], case["payload"].encode(), headers, RECORDED_AT)
+    own = [event.tenant_id for event in events_of(case)]
+    assert [event.tenant_id for event in got] == [
+        "shared" if tenant == "default" else tenant for tenant in own
+    ]
 
 
 # ------------------------------------------------------------- whatever may come

@@ -85,17 +85,34 @@ def test_null_is_as_good_as_absent():
     assert batch.events["event_id"] == DECODE([record(one())]).events["event_id"]
 
 
-def test_a_feed_takes_its_tenant_from_header_then_settings():
+@pytest.mark.parametrize(
+    ("header", "metadata", "default", "decides"),
+    [
+        (b"header", "metadata", b"default", b"header"),
+        (b"header", "", b"", b"header"),
+        (b"", "metadata", b"default", b"metadata"),
+        (b"", "metadata", b"", b"metadata"),
+        (b"", "", b"default", b"default"),
+        (b"", "", b"", b"acme"),
+    ],
+)
+def test_a_feed_takes_its_tenant_from_header_then_metadata_then_default_then_settings(
+    header, metadata, default, decides
+):
+    tags = {"tags": {"tenant_id": [metadata]}} if metadata else {}
     body = json.dumps({
         "eventType": "Send",
-        "mail": {"timestamp": "2026-11-01T10:00:00Z", "messageId": "p", "destination": ["a@b.c"]},
+        "mail": {
+            "timestamp": "2026-11-01T10:00:00Z", "messageId": "p", "destination": ["a@b.c"], **tags
+        },
     }).encode()  # fmt: skip
-    plain = DECODE([record(body, topic="email.events.ses")])
-    named = DECODE([
-        record(body, topic="email.events.ses", headers=(("Sendlog-Tenant", b"other"),))
-    ])  # fmt: skip
-    assert plain.events["tenant_id"].to_pylist() == [b"acme"]
-    assert named.events["tenant_id"].to_pylist() == [b"other"]
+    headers = (("Sendlog-Tenant", header), ("sendlog-default-tenant", default))
+    empty_ones_too = record(body, topic="email.events.ses", headers=headers)
+    without = record(
+        body, topic="email.events.ses", headers=tuple(pair for pair in headers if pair[1])
+    )
+    for each in (empty_ones_too, without):
+        assert DECODE([each]).events["tenant_id"].to_pylist() == [decides]
 
 
 def test_a_replayed_record_keeps_the_time_of_its_first_arrival():

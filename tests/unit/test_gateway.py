@@ -119,6 +119,15 @@ def test_credentials_and_headers_that_nobody_reads_stay_here():
     assert headers == {"content-type": b"application/json", "sendlog-tenant": b"acme"}
 
 
+def test_of_an_account_that_several_share_the_tenant_is_only_the_default():
+    door = Door(hook("postal", several_tenants=True))
+    webhook = sign("postal", signing.Hook(headers={
+        "sendlog-tenant": "evil", "sendlog-default-tenant": "evil",
+    }, body=b"{}"))  # fmt: skip
+    assert door.send("postal", webhook)[0] == 200
+    assert door.kafka.records[0][2] == {"sendlog-default-tenant": b"acme"}
+
+
 def test_the_query_of_a_callback_goes_along_unchanged():
     door = Door(hook("twilio"))
     assert door.signed("twilio", query="message_id=a%20b&x=", body=b"To=1")[0] == 200
@@ -358,13 +367,16 @@ def written(tmp_path, text):
 def test_the_secrets_file_names_hooks_by_tenant_and_provider(tmp_path):
     gateway = written(tmp_path, (
         '[acme.twilio]\nsecret = "t0ken"\ntolerance = 60\n'
-        '["jo@example.com".smpp]\nsecret = ""\nunverified = true\n[acme.mailgun]\nsecret = "k"\n'
+        '["jo@example.com".smpp]\nsecret = ""\nunverified = true\n'
+        '[acme.mailgun]\nsecret = "k"\nseveral_tenants = true\n'
     ))  # fmt: skip
     hooks = configured(gateway)
     assert set(hooks) == {("acme", "twilio"), ("jo@example.com", "smpp"), ("acme", "mailgun")}
     twilio = hooks["acme", "twilio"]
     assert (twilio.topic, twilio.tolerance) == ("sms.events.twilio", timedelta(seconds=60))
     assert not hooks["jo@example.com", "smpp"].verified
+    shared = [place for place, each in hooks.items() if each.several_tenants]
+    assert shared == [("acme", "mailgun")]
     # It sends again for eight hours what was refused during an outage, with the first signature.
     assert hooks["acme", "mailgun"].tolerance > timedelta(hours=8)
     assert "t0ken" not in repr(hooks)
