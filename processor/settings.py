@@ -46,7 +46,7 @@ class Kafka(BaseModel):
         1_048_576, ge=1024, le=8_388_608, description="a larger record is a dead letter"
     )
     fetch_bytes: int = Field(8_388_608, ge=65_536, description="largest fetch of a partition")
-    fetch_records: int = Field(20_000, ge=1, description="largest chunk of a partition")
+    fetch_records: int = Field(15_000, ge=1, description="largest chunk of a partition")
 
 
 class ClickHouse(BaseModel):
@@ -67,7 +67,7 @@ class ClickHouse(BaseModel):
 class Intake(BaseModel):
     """How the worker batches, and when it stops rather than dead-letter the world."""
 
-    batch_rows: int = Field(60_000, ge=1, description="rows waiting for a write, at most about")
+    batch_rows: int = Field(40_000, ge=1, description="rows waiting for a write, at most about")
     write_interval: float = Field(0.2, ge=0, le=60, description="seconds between small writes")
     default_tenant: str = Field("default", min_length=1, description="of feeds that name none")
     feeds: dict[str, str] = Field(

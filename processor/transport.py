@@ -20,8 +20,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 #: The longest that a fetch waits for records, in milliseconds. One fetch asks for the partitions of
-#: which nothing is waiting, and there is one at a time: with Faust's 1500 a record just behind a
-#: fetch of idle partitions waits for all of that (p99 of the latency 1.8 s, with 50 ms: 0.4 s).
+#: which nothing is waiting, and there is one at a time: a record just behind a fetch of idle
+#: partitions waits for all of it. With Faust's 1500 the p99 of the latency was 1.8 s at 2,000
+#: events/s, with 50 it was 0.4 s; less only makes the broker answer more empty fetches.
 _FETCH_WAIT = 150
 
 
