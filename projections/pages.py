@@ -41,6 +41,9 @@ Row = dict[str, Any]
 LARGEST_PAGE: Final = 1000
 #: So many candidates are folded at once whatever the order asked for.
 _FEW: Final = 1000
+#: So many are read whole, and chosen from here, if the filters only ask whether texts are equal.
+_READ: Final = 200
+_EQUAL: Final = frozenset({"recipient", "message_id", "status", "record_type", "record_id"})
 #: Messages that show what a filter asks, up to which their keys are worth a set of their own.
 _RARE: Final = 200_000
 _GROWTH: Final = 8
@@ -86,6 +89,8 @@ class _Page:
     def rows(self) -> list[Row]:
         """Return the page."""
         few = self._few()
+        if few is not None and len(few) <= _READ and all(_plain(f) for f in self.wanted.filters):
+            return self._chosen(self._read(few))
         if few is not None:
             keys = [key for key, _ in self._folded(few)]
         elif self.wanted.sort == "recipient":
@@ -108,6 +113,19 @@ class _Page:
             bound,
         )
         return [(row[0], row[1]) for row in found] if len(found) <= _FEW else None
+
+    def _chosen(self, rows: list[Row]) -> list[Row]:
+        """Return those of a few rows that the filters keep, in order: a query less."""
+        kept = [
+            row for row in rows
+            if all(row[each.column] == each.value for each in self.wanted.filters)
+        ]  # fmt: skip
+        kept.sort(key=lambda row: (row["message_id"], row["recipient"]))
+        by, down = self.wanted.sort, self.wanted.descending
+        kept.sort(key=lambda row: row["date"], reverse=down or by != "date")
+        if by != "date":
+            kept.sort(key=lambda row: row[by], reverse=down)
+        return kept[: self.wanted.limit]
 
     def by_date(self) -> Iterator[Key]:
         """Yield keys in order of date, in rounds of more and more candidates."""
@@ -243,6 +261,10 @@ class _Page:
 
     def _query(self, sql: str, bound: Bound) -> Sequence[Sequence[Any]]:
         return self.client.query(sql, parameters=bound.values).result_rows
+
+
+def _plain(wanted: Filter) -> bool:
+    return wanted.operator == "=" and wanted.column in _EQUAL
 
 
 def _these(bound: Bound, keys: Sequence[Key]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 from projections.expressions import Expression, Row, column, first_that_holds, literal, words
@@ -53,6 +53,13 @@ def trace(projection: Projection, status: str) -> Expression:
 
 def steps(projection: Projection) -> Mapping[str, Expression]:
     """Return what is computed of a state on the way to its reason, each from those before it."""
+    return _steps(projection.name)
+
+
+@cache
+def _steps(log: str) -> Mapping[str, Expression]:
+    """Make them once: a page reads many rows."""
+    projection = projections()[log]
     cases = [(rule.when, rule) for rule in projection.rules]
     why = first_that_holds([(when, rule.why) for when, rule in cases])
     return {

@@ -22,6 +22,7 @@ from tests.benchmarks.report import BenchmarkError, percentile
 from tests.system import DATABASE, running
 
 NAME = "queries"
+RARE = "a rare text in the subject"
 FEED = 2_000  # facts a second
 RECORD, PAGE, COUNTS = 60, 300, 300  # milliseconds that 95 of 100 may take
 
@@ -74,7 +75,7 @@ def timed(ask, client, dice, name):
     begun = time.monotonic()
     rows = ask(client, dice)
     taken = (time.monotonic() - begun) * 1000
-    if not rows:
+    if not rows and name != RARE:  # some words and numbers have never met
         raise BenchmarkError(f"{name}: nothing came back")
     return taken
 
@@ -121,7 +122,7 @@ def asked(count, end):
     yield "by status, backwards", PAGE, page("status")
     for status in sorted({rule.status for rule in log_of("email").rules}):
         yield f"status {status}", PAGE, page(filters=lambda _, s=status: [f"status={s}"])
-    yield "a rare text in the subject", PAGE, page(filters=rare_text)
+    yield RARE, PAGE, page(filters=rare_text)
     yield "a common text in the subject", PAGE, page(filters=common_text)
     yield "part of an address", PAGE, page(
         filters=lambda dice: [f"recipient~son.{dice.randrange(people)}"])  # fmt: skip

@@ -59,6 +59,7 @@ def database(fresh_database):
 def test_a_page_is_the_head_of_the_whole_listing(log, database, data, monkeypatch):
     # As if there were millions: nothing is few, so that every way of looking is gone.
     monkeypatch.setattr("projections.pages._FEW", data.draw(st.sampled_from([0, 2, 1000])))
+    monkeypatch.setattr("projections.pages._READ", data.draw(st.sampled_from([0, 200])))
     monkeypatch.setattr("projections.pages._RARE", data.draw(st.sampled_from([0, 1000])))
     monkeypatch.setattr("projections.pages._GROWTH", 2)
     tenant = f"t{next(TENANTS)}"
