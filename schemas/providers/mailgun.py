@@ -55,7 +55,11 @@ ECHOES: Final = {
     "607": "invalid",
     "625": "failure",
 }
-#: Reasons of a permanent failure in our words; "generic" says nothing.
+#: The reason of the last retry, which may be said to be temporary as those before it.
+GIVEN_UP: Final = "old"
+#: A reason that says nothing, and leaves it to the `bounce-type`.
+UNSAID: Final = "generic"
+#: Reasons and bounce types of a permanent failure in our words.
 LABELS: Final[Mapping[str, BounceClass]] = {
     "bounce": "hard",
     "hardfail": "hard",
@@ -64,6 +68,8 @@ LABELS: Final[Mapping[str, BounceClass]] = {
     "espblock": "block",
     "blacklisted": "block",
     "generic": "undetermined",
+    "hard": "hard",
+    "soft": "soft",
     "bounced": "hard",  # the legacy event, which may give no reason
 }
 
@@ -78,6 +84,7 @@ _Status = TypedDict(
         "code": int | str | None,
         "enhanced-code": Maybe,
         "bounce-code": Maybe,
+        "bounce-type": Maybe,
         "message": Maybe,
         "description": Maybe,
     },
@@ -116,7 +123,7 @@ _Event = TypedDict(
         "ip": Maybe,
         "url": Maybe,
         "tags": list[str] | None,
-        "user-variables": dict[str, object] | None,
+        "user-variables": dict[str, object] | list[object] | None,  # an empty one comes as a list
         "routes": object,  # of mail that came in
     },
     total=False,
@@ -127,7 +134,12 @@ class _Signature(TypedDict, total=False):
     token: Maybe
 
 
-_Push = TypedDict("_Push", {"signature": _Signature | None, "event-data": _Event}, total=False)
+_Signed = TypedDict("_Signed", {"signature": _Signature | None, "event-data": _Event}, total=False)
+
+
+class _Push(_Event, _Signed, total=False):
+    """What arrives: a signed event, or the event itself, as Mailgun's log has it."""
+
 
 _push: Final = TypeAdapter(_Push).validator.validate_json
 
@@ -160,7 +172,7 @@ def _kind(word: str) -> str | None:
 
 
 def _structured(push: _Push) -> Iterator[Fields]:
-    event = push.get("event-data") or _Event()
+    event: _Event = push.get("event-data", push)
     flags = event.get("flags") or _Flags()
     kind = _kind(event.get("event") or "")
     # Only mail that came in matches routes, or is passed on by one.
@@ -188,7 +200,8 @@ def _structured(push: _Push) -> Iterator[Fields]:
 
 def _shared(event: _Event, message: _Headers) -> Fields:
     """Return what every event says about its message."""
-    fields = ours(event.get("user-variables"))
+    variables = event.get("user-variables")
+    fields = ours(variables) if isinstance(variables, dict) else {}
     timestamp = event.get("timestamp")
     if timestamp is not None and timestamp != "":
         fields["occurred_at"] = epoch(timestamp)
@@ -210,11 +223,12 @@ def _failed(event: _Event, fields: Fields) -> None:
         fields["reason_code"] = reason
     if (echoed := ECHOES.get(reason) or ECHOES.get(str(status.get("code") or ""))) is not None:
         fields["kind"] = echoed
-    elif event.get("severity") == "temporary":
+    elif event.get("severity") == "temporary" and reason != GIVEN_UP:
         fields["kind"] = "deferral"
     else:
-        if reason:
-            fields["label"] = reason
+        bounce_type = status.get("bounce-type") if reason in ("", UNSAID) else None
+        if label := bounce_type or reason:
+            fields["label"] = label
         if (event.get("flags") or _Flags()).get("is-delayed-bounce"):
             fields["late"] = True
 

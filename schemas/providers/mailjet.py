@@ -76,6 +76,7 @@ class _Event(TypedDict, total=False):
     event: str
     time: float | None
     MessageID: Maybe
+    mj_message_id: Maybe  # the same, and once alone
     email: Maybe
     customcampaign: Maybe
     CustomID: Maybe
@@ -147,7 +148,7 @@ def _shared(event: _Event) -> Fields:
         fields["campaign"] = campaign
     fields.update(ours_in(event.get("CustomID")))
     fields.update(ours_in(event.get("Payload")))
-    if message_id := event.get("MessageID"):
+    if message_id := event.get("MessageID") or event.get("mj_message_id"):
         fields["provider_message_id"] = message_id
     if (time := event.get("time")) is not None:
         fields["occurred_at"] = epoch(time)

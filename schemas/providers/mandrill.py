@@ -148,10 +148,10 @@ def _read(element: object) -> Iterator[Fields]:
         )
     message = event.get("msg") or _Message()
     reject = _reject(event, message)
-    reason = message.get("bounce_description")
+    reason = reject.get("reason") if kind == "reject" else None
     if kind == "reject":
-        reason = reject.get("reason") or reason
-        kind = REJECTS.get((reason or "").replace("_", "-"), UNSAID)
+        kind = _kind_of_reject(reason or "")
+    reason = reason or message.get("bounce_description")
     fields: Fields = {
         "kind": kind,
         "recipient": bare(message.get("email") or reject.get("email") or ""),
@@ -170,6 +170,16 @@ def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
     """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
     word, _, code = str(bounce.get("label", "")).partition("/")
     return "block" if code in BLOCKS else LABELS.get(word)
+
+
+def _kind_of_reject(reason: str) -> str:
+    """Return what a rejection is; an unknown reason must not list an address as bad."""
+    if not reason:
+        return UNSAID
+    kind = REJECTS.get(reason.replace("_", "-"))
+    if kind is None:
+        raise UnreadableError(f"Mandrill reject reason {reason[:60]!r} is not known")
+    return kind
 
 
 def _reject(event: _Event, message: _Message) -> _Reject:

@@ -40,8 +40,8 @@ KINDS: Final = {
 }
 #: Steps of sending, which all addresses of a message share.
 OF_ALL: Final = frozenset({"queued", "sent", "delivery", "failure"})
-#: Contacts, domains and mail coming in: nothing about a message sent.
-NOT_OURS: Final = ("contact.", "domain.", "email.received")
+#: Contacts, domains, the suppression list and mail coming in: nothing about a message sent.
+NOT_OURS: Final = ("contact.", "domain.", "suppression.", "email.received")
 #: What a reason for suppression says where the address is not known to be bad: it wants no mail.
 UNSUBSCRIBED: Final = "unsubscribe"
 
@@ -166,7 +166,7 @@ def _told(kind: str, report: _Report) -> Fields:
     if kind == "bounce":
         if label:
             fields["label"] = label
-        kind = ECHOES.get(label, kind)
+        kind = ECHOES.get(report.get("subType") or "", kind)
     fields["kind"] = kind
     return fields
 

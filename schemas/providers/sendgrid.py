@@ -1,8 +1,9 @@
 """SendGrid: the Event Webhook, a JSON array with one event per recipient and occurrence.
 
-Custom arguments come back as members of the event itself. `sg_event_id` differs between two pushes
-of one event, and two kinds of event may share one: it is kept, and not trusted. An asynchronous
-bounce names no message. Source: Twilio SendGrid's docs, "Event Webhook Reference".
+Custom arguments come back as members of the event itself, though the reference also lists them as
+an object of their own: both are read. `sg_event_id` differs between two pushes of one event, and
+two kinds of event may share one: it is kept, and not trusted. An asynchronous bounce names no
+message. Source: Twilio SendGrid's docs, "Event Webhook Reference".
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ ECHOES: Final = {
 CLASSIFICATIONS: Final[Mapping[str, BounceClass]] = {
     "invalid address": "hard",
     "technical failure": "soft",
+    "technical": "soft",  # this and the last one: as the reference writes them
     "content": "block",
     "reputation": "block",
     "frequency or volume too high": "block",
+    "frequency/volume": "block",
 }
 TYPES: Final[Mapping[str, BounceClass]] = {
     "bounce": "hard",
@@ -88,6 +91,9 @@ _Event = TypedDict(
         "useragent": Maybe,
         "ip": Maybe,
         "category": str | list[str] | None,
+        "marketing_campaign_name": Maybe,
+        "custom_args": object,
+        "unique_args": object,
         "tenant_id": object,
         "message_id": object,
         "record_type": object,
@@ -135,11 +141,15 @@ def _read(element: object) -> Iterator[Fields]:
 
 def _shared(event: _Event, word: str) -> Fields:
     """Return what an event says about its message, whatever happened to it."""
+    fields: Fields = {}
+    for arguments in (event.get("unique_args"), event.get("custom_args")):
+        if isinstance(arguments, dict):
+            fields.update(ours(arguments))
     if word == "deferred":
         # There, `attempt` counts SendGrid's own attempts.
-        fields = ours({name: event.get(name) for name in OURS if name != "attempt"})
+        fields.update(ours({name: event.get(name) for name in OURS if name != "attempt"}))
     else:
-        fields = ours(event)
+        fields.update(ours(event))
     fields["recipient"] = event.get("email") or ""
     timestamp = event.get("timestamp")
     if timestamp is not None and timestamp != "":
@@ -148,6 +158,8 @@ def _shared(event: _Event, word: str) -> Fields:
         fields["provider_message_id"] = message_id
     if event_id := event.get("sg_event_id"):
         fields["provider_event_id"] = event_id
+    if (campaign := event.get("marketing_campaign_name")) and "campaign" not in fields:
+        fields["campaign"] = campaign
     if category := event.get("category"):
         fields["tags"] = tags([category] if isinstance(category, str) else category)
     return fields
@@ -155,6 +167,7 @@ def _shared(event: _Event, word: str) -> Fields:
 
 def _message_id(ours_and_route: str, smtp_id: str) -> str:
     """Return the part of `sg_message_id` before its route, else the local part of `smtp-id`."""
+    ours_and_route = ours_and_route.strip()
     if not ours_and_route.startswith(("filter", "recv")):
         for route in ROUTES:
             head, found, _ = ours_and_route.partition(route)

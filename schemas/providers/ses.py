@@ -29,12 +29,14 @@ CHANNEL: Final[Channel] = "email"
 NAMELESS: Final = "an SES event has to name its eventType or notificationType"
 ALL_TOPICS: Final = "all topics"
 
-#: A provider's suppression list speaks, not the receiving side: never a new bounce or complaint.
+#: Subtypes where a list of the provider speaks, or its own check of the address, and not the
+#: receiving side: never a new bounce or complaint.
 ECHOES: Final = {
-    "Permanent/Suppressed": "invalid",
-    "Permanent/OnAccountSuppressionList": "invalid",
-    "Permanent/UnsubscribedRecipient": "skipped",
+    "Suppressed": "invalid",
     "OnAccountSuppressionList": "invalid",
+    "OnTenantSuppressionList": "invalid",
+    "EmailValidationSuppressed": "invalid",
+    "UnsubscribedRecipient": "skipped",
 }
 #: The label in our words: `bounceType/bounceSubType`, else `bounceType` alone.
 LABELS: Final[Mapping[str, BounceClass]] = {
@@ -48,6 +50,8 @@ LABELS: Final[Mapping[str, BounceClass]] = {
 }
 #: Event types that tell nothing about a message sent: mail coming in, and a topic's greeting.
 NOT_OURS: Final = frozenset({"Received", "AmazonSnsSubscriptionSucceeded"})
+#: How EventBridge names what is about the account: its reputation, and whether it may send.
+ACCOUNT: Final = ("Advisor Recommendation Status ", "Sending Status ")
 #: What SNS says about its own subscription, and SES to try a topic out.
 SNS_ADMINISTRATION: Final = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
 SES_VALIDATION: Final = "Successfully validated SNS topic"
@@ -141,7 +145,10 @@ class _Event(TypedDict, total=False):
     subscription: _Part
 
 
-class _Push(_Event, total=False):
+_Bridged = TypedDict("_Bridged", {"detail-type": str}, total=False)
+
+
+class _Push(_Event, _Bridged, total=False):
     """What arrives: an SNS envelope, an EventBridge event, or the event itself."""
 
     Type: str
@@ -185,8 +192,8 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
         event = push["detail"]
         event_id = push.get("id") or event_id
 
-    word = event.get("eventType") or event.get("notificationType") or ""
-    if word in NOT_OURS:
+    word = event.get("eventType") or event.get("notificationType") or push.get("detail-type", "")
+    if word in NOT_OURS or word.startswith(ACCOUNT):
         return
     if word not in READERS:
         raise UnreadableError(f"SES event type {word[:60]!r} is not known" if word else NAMELESS)
@@ -246,7 +253,7 @@ def _bounce(part: _Part, mail: _Mail) -> Iterator[Fields]:
     bounce_type = part.get("bounceType") or ""
     subtype = part.get("bounceSubType")
     label = f"{bounce_type}/{subtype}" if subtype else bounce_type
-    kind = ECHOES.get(label, "bounce")
+    kind = ECHOES.get(subtype or "", "bounce")
     fields: Fields = {"kind": kind, "reason_code": label, "label": label, **_time(part)}
     if kind == "bounce" and _is_late(part):
         fields["late"] = True

@@ -47,6 +47,8 @@ KINDS: Final = {
 }
 #: Events about mail that comes in, tests of two variants, and uploads of events.
 NOT_OURS: Final = frozenset({"relay_event", "ab_test_event", "ingest_event"})
+#: The type of an event about a message that was no mail, among those that were.
+TEXT_MESSAGE: Final = "sms_status"
 #: Bounce classes that are no bounce: an automatic reply, a wish to (un)subscribe, a challenge.
 NO_BOUNCES: Final = {"60": "note", "80": "resubscribe", "90": "unsubscribe", "100": "note"}
 #: Refusals by SparkPost itself: its policies and the suppression list, and Smart Send.
@@ -129,6 +131,8 @@ def _read(value: object) -> Iterator[Fields]:
             continue
         event: _Event = _event(inner)
         word = event.get("type") or ""
+        if word == TEXT_MESSAGE:
+            continue
         kind = KINDS.get(word)
         if kind is None:
             raise UnreadableError(
