@@ -241,3 +241,13 @@ def test_every_recipient_of_a_bounce_is_read_whatever_the_first_one_is() -> None
     }
     events = normalise("ses", json.dumps(body).encode(), {}, RECORDED_AT)
     assert [event.recipient for event in events] == ["", "", ADDRESS]
+
+
+def test_a_reject_reason_that_nobody_documents_lists_no_address():
+    case = json.loads((PAYLOADS / "mandrill" / "reject_hard_bounce.json").read_text("utf-8"))
+    odd = case["payload"].replace("hard-bounce", "payment-required")
+    assert odd != case["payload"]
+    headers = case.get("headers") or {}
+    decoded = decode(adapters()["mandrill"], odd.encode(), headers, RECORDED_AT, "t")
+    assert not decoded.events
+    assert "payment-required" in decoded.rejected[0].reason
