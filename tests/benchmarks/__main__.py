@@ -37,6 +37,7 @@ def main():
         chosen = Options(
             events=options.events, rounds=options.rounds, raw=options.raw,
             only=tuple(options.only), quick=options.quick, folder=options.folder,
+            messages=tuple(options.messages), runs=options.runs, feed=options.feed,
         )  # fmt: skip
         try:
             result = import_module(f"tests.benchmarks.{name}").run(chosen, console)
@@ -63,16 +64,35 @@ def arguments(given):
         help="benchmarks to run, default: intake",
     )  # fmt: skip
     parser.add_argument("--events", type=int, metavar="N", help="how many, where there is a choice")
-    parser.add_argument("--rounds", type=int, metavar="N", help="default: 3")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="default: 3; growth 2, rebuild 1, queries: --runs"
+    )
     parser.add_argument("--raw", action="store_true", help="raw SES payloads instead of facts")
     parser.add_argument(
         "--only", action="append", default=[], metavar="SYSTEM", help="one system; may be repeated"
     )
+    parser.add_argument(
+        "--messages", action="extend", default=[], type=numbers, metavar="N[,N]",
+        help="messages in the tables already: growth takes each, rebuild and queries the largest",
+    )  # fmt: skip
+    parser.add_argument("--runs", type=int, metavar="N", help="of each query, default: 200")
+    parser.add_argument(
+        "--feed", type=int, default=2_000, metavar="N",
+        help="events written each second beside the queries, default: 2000; 0: none",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="small sizes: does it work at all?")
     parser.add_argument("--folder", type=Path, default=Path("bench-results"), help="for results")
     options = parser.parse_args(given)
     options.names = [options.names] if isinstance(options.names, str) else options.names
     return options
+
+
+def numbers(text):
+    """Read "0,1000000". Raises `ValueError`."""
+    found = [int(each) for each in text.split(",")]
+    if min(found) < 0:
+        raise ValueError(text)
+    return found
 
 
 if __name__ == "__main__":

@@ -80,6 +80,8 @@ def run(options, console):
 class Feed:
     """Sends facts at an even pace, from a thread, and keeps when each was handed over."""
 
+    SUBJECT = "Reminder: the lesson on Thursday has moved"
+
     def __init__(self, system, tenant, rate, seconds):
         self.tenant, self.rate = tenant, rate
         self._producer = Producer(
@@ -132,11 +134,14 @@ class Feed:
             f'"message_id":"m-{partition}-{len(times)}",'
             f'"recipient":"{recipient(partition, len(times))}",'
             f'"occurred_at":"{datetime.now(UTC).isoformat()}","record_type":"family",'
-            '"record_id":"F-1024","subject":"Reminder: the lesson on Thursday has moved",'
-            '"campaign":"reminders"}'
+            f'"record_id":"{self.record()}","subject":"{self.SUBJECT}","campaign":"reminders"}}'
         )
         times.append(time.monotonic())
         self._producer.produce(TOPIC, value.encode(), partition=partition)
+
+    def record(self):
+        """Return the record that the next fact is about."""
+        return "F-1024"
 
 
 def recipient(partition, number):

@@ -1,18 +1,23 @@
-"""A history of millions of messages, made in the engine by SQL: four facts a message on average."""
+"""A history of millions of messages, made in the engine by SQL: four facts a message or so."""
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from string import Template
 
 from projections.ddl import Target
-from tests.system import wait_for
 
-#: Half of all messages belong to one tenant, the rest to a hundred small ones.
+#: Half of all messages belong to one tenant, the rest to fifty small ones.
 BIG = "big"
 #: Messages whose facts one statement inserts.
 SLICE = 125_000
-_YEAR = 365 * 86_400
+#: The topic that facts of a history name: what comes from Kafka names another.
+TOPIC = "load"
+#: Seconds without a merge after which the engine counts as quiet, and those to wait for that.
+CALM, PATIENCE = 3, 1200
+#: Seconds over which their dates are spread.
+YEAR = 365 * 86_400
 #: What happens to an email, by a number of 0 to 99: kind, seconds after the message's date,
 #: attempt. The first scenario whose number is above counts.
 _EMAIL = {
@@ -75,33 +80,58 @@ SELECT
   if(kind = 'bounce', if(luck < 2, 'smtp; 550 5.1.1 no such user', 'smtp; 452 4.2.2 full'), ''),
   if(kind = 'bounce', 'code', ''),
   if(kind = 'click', 'https://example.com/pay', ''),
-  'load', 0, number
+  '$TOPIC', 0, number
 FROM numbers({start:UInt64}, {count:UInt64})
 ARRAY JOIN facts AS fact, arrayEnumerate(facts) AS place
 """)
 
 
-def load(client, target: Target, messages: int, *, end: datetime, start: int = 0, stop=None):
+def load(
+    client, target: Target, messages: int, *, end: datetime, start: int = 0, stop=None, big=BIG
+):
     """Yield the number of messages done so far, of those from `start` to `stop` of `messages`.
 
-    Their dates fill the year before `end`, the last the newest: a history grows at its end.
+    Their dates fill the year before `end`, the last the newest: a history grows at its end. Every
+    other message belongs to the tenant `big`.
     """
     stop = messages if stop is None else stop
     for done in range(start, stop, SLICE):
         client.command(
             _FACTS.substitute(
-                database=target.database, BIG=BIG, YEAR=_YEAR,
+                database=target.database, BIG=big, YEAR=YEAR, TOPIC=TOPIC,
                 SMS=_scenarios(_SMS), EMAIL=_scenarios(_EMAIL),
             ),
             parameters={
                 "start": done, "count": min(SLICE, stop - done), "total": messages,
-                "end": int(end.timestamp()), "people": max(2, messages // 20),
+                "end": int(end.timestamp()), "people": 2 * people(messages),
             },
         )  # fmt: skip
         yield min(done + SLICE, stop)
 
 
-def quiet(client, patience=600):
-    """Wait until the engine has no merge under way."""
-    merges = "SELECT count() FROM system.merges"
-    wait_for(lambda: client.query(merges).result_rows[0][0] == 0, "merges to end", patience)
+def people(messages: int) -> int:
+    """Return how many people a history of so many messages is about: records `F-0` and on."""
+    return max(1, messages // 40)
+
+
+def filled(client, target: Target, messages: int, console, **more):
+    """Load a history as `load` does, tell of it, and return whether the engine got quiet."""
+    told = time.monotonic()
+    for done in load(client, target, messages, **more):
+        if time.monotonic() > told + 15:
+            told = time.monotonic()
+            console.print(f"{done:,} messages loaded")
+    return quiet(client, console)
+
+
+def quiet(client, console, patience=PATIENCE):
+    """Wait until the engine merges no more; return whether that came in time."""
+    begun = last = time.monotonic()
+    while (now := time.monotonic()) < last + CALM:
+        if client.query("SELECT count() FROM system.merges").result_rows[0][0]:
+            last = now
+            if now > begun + patience:
+                console.print(f"after {patience} s merges are still under way: going on")
+                return False
+        time.sleep(0.2)
+    return True

@@ -31,10 +31,17 @@ class Options:
     only: tuple[str, ...] = ()  # names of systems; none: all
     quick: bool = False
     folder: Path = Path("bench-results")
+    messages: tuple[int, ...] = ()  # how many are in the tables already
+    runs: int | None = None  # of each query
+    feed: int = 2_000  # events a second beside the queries
 
     def sized(self, usual: int, quick: int) -> int:
         """Return how many events to take where a benchmark has a usual and a quick size."""
         return self.events or (quick if self.quick else usual)
+
+    def present(self, usual: int, quick: int) -> int:
+        """Return how many messages are in the tables, where that is one number."""
+        return max(self.messages, default=quick if self.quick else usual)
 
     def repeated(self, usual: int = 3) -> int:
         """Return how many rounds to run; a quick run has one."""

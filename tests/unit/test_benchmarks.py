@@ -6,8 +6,11 @@ import json
 
 import pytest
 
+from tests.benchmarks.__main__ import arguments
 from tests.benchmarks.intake import MEASURED, compared, result, same_rows, speed
 from tests.benchmarks.measure import machine
+from tests.benchmarks.queries import Asked
+from tests.benchmarks.questions import Question
 from tests.benchmarks.report import BenchmarkError, Options, percentile, summary, table, write
 
 
@@ -78,5 +81,24 @@ def test_a_size_that_is_asked_for_goes_before_the_quick_one():
     assert Options(quick=True).sized(10, 2) == 2
     assert Options(quick=True, events=5).sized(10, 2) == 5
     assert Options(quick=True).repeated() == 1
+    assert Options(quick=True).present(10, 2) == 2
+    assert Options(messages=(3, 7)).present(10, 2) == 7
     assert Options(only=("limit",)).wants("limit")
     assert not Options(only=("limit",)).wants("sendlog")
+
+
+def test_a_question_is_given_up_only_when_its_goal_is_missed_and_it_took_long():
+    question = Question("a page", 300, lambda *_: None)
+
+    def lost(*taken):
+        return Asked(question, None, [], list(taken)).lost(100)
+
+    assert lost(*[25_000] * 6)
+    assert not lost(*[25_000] * 5)  # the other 95 may be quick enough
+    assert not lost(*[400] * 50)
+
+
+def test_sizes_are_given_with_commas_or_one_by_one():
+    assert arguments(["growth", "--messages", "0,5", "--messages", "7"]).messages == [0, 5, 7]
+    with pytest.raises(SystemExit):
+        arguments(["growth", "--messages", "many"])

@@ -1,0 +1,153 @@
+"""What people ask of a log, with other values each time: pages of it, and counts over a month.
+
+Values are of messages that are there, drawn from the history, so that no page has to be empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from random import Random
+from typing import NamedTuple
+
+from projections.pages import listing
+from projections.queries import SORTS, Filter, Listing, listing_sql, log_of
+from projections.statistics import daily_counts
+from tests.benchmarks.load import BIG, TOPIC
+from tests.benchmarks.load import YEAR as SECONDS
+from tests.system import DATABASE
+
+#: Milliseconds that 95 of 100 runs may take.
+RECORD, PAGE, COUNTS = 60, 300, 300
+LIMIT = 50
+YEAR = timedelta(seconds=SECONDS)
+ORDERS = [(sort, descending) for sort in SORTS for descending in (True, False)]
+NEWEST = ("date", True)
+#: The other orders in which a page with a filter is asked for, one of them drawn for each run.
+OTHERS = {
+    "other order": [("date", False), ("recipient", True), ("recipient", False)],
+    "by status": [("status", True), ("status", False)],
+}
+_ORDER = {True: "backwards", False: "forwards"}
+_WORDS = ("invoice", "reminder", "newsletter", "tickets", "welcome", "schedule")
+
+
+class Sent(NamedTuple):
+    """An email of the history, as far as questions name it."""
+
+    recipient: str
+    record_id: str
+    subject: str
+
+
+class Month(NamedTuple):
+    """Counts per day and status of emails from one day on, before another."""
+
+    since: datetime
+    until: datetime
+
+
+class Question(NamedTuple):
+    """A question: its name, its goal in milliseconds, and what makes it of dice and an email."""
+
+    name: str
+    goal: int
+    make: Callable[[Random, Sent], Listing | Month]
+
+
+def sample(system, dice: Random, messages: int, size: int) -> list[Sent]:
+    """Return some emails of the big tenant, the same for the same dice, whose subjects are rare."""
+    numbers = [2 * dice.randrange(messages // 2) for _ in range(4 * size + 20)]
+    rows = system.rows(
+        f"SELECT recipient, record_id, subject FROM {DATABASE}.events WHERE tenant_id = '{BIG}' "
+        f"AND channel = 'email' AND kind = 'queued' AND source_topic = '{TOPIC}' "
+        # A number of five figures is in no other number.
+        "AND match(subject, '[0-9]{5}$') "
+        "AND source_offset IN ({numbers:Array(Int64)}) ORDER BY source_offset",
+        numbers=numbers,
+    )
+    found = [Sent(**row) for row in rows]
+    dice.shuffle(found)
+    return found[:size]
+
+
+def questions(end: datetime) -> Iterator[Question]:
+    """Yield all questions about a history whose year ends at `end`."""
+
+    def days(dice, longest, shortest=1):
+        length = timedelta(days=dice.randint(shortest, longest))
+        return (since := end - YEAR + dice.random() * (YEAR - length)), since + length
+
+    def dated(dice, _):
+        since, until = days(dice, longest=30)
+        return [Filter("date", ">=", since.isoformat()), Filter("date", "<", until.isoformat())]
+
+    filters = {
+        "rare text in subject": lambda _, sent: [contains("subject", sent.subject.lower())],
+        "common text in subject": lambda dice, _: [contains("subject", common(dice))],
+        "an address": lambda _, sent: [contains("recipient", sent.recipient[3:-4])],
+        "domain of an address": lambda _, sent: [
+            contains("recipient", sent.recipient.partition("@")[2])
+        ],
+        "some days": dated,
+    } | {f"status {status}": of_status(status) for status in statuses()}
+
+    yield Question("a record's page", RECORD, lambda _, sent: page(
+        NEWEST, [Filter("record_id", "=", sent.record_id)]))  # fmt: skip
+    for sort, descending in ORDERS:
+        yield Question(f"by {sort}, {_ORDER[descending]}", PAGE,
+                       lambda *_, order=(sort, descending): page(order))  # fmt: skip
+    for name, some in filters.items():
+        yield Question(f"{name}, newest first", PAGE,
+                       lambda dice, sent, some=some: page(NEWEST, some(dice, sent)))  # fmt: skip
+        for called, orders in OTHERS.items():
+            yield Question(f"{name}, {called}", PAGE, lambda dice, sent, some=some, orders=orders:
+                           page(dice.choice(orders), some(dice, sent)))  # fmt: skip
+    yield Question("counts per day and status of 30 days", COUNTS,
+                   lambda dice, _: Month(*days(dice, 30, 30)))  # fmt: skip
+
+
+def page(order, filters=()):
+    sort, descending = order
+    return Listing(channel="email", tenant=BIG, filters=tuple(filters), sort=sort,
+                   descending=descending, limit=LIMIT)  # fmt: skip
+
+
+def contains(column, text):
+    return Filter(column, "~", text)
+
+
+def common(dice):
+    """Return a text that one in six subjects has, or one in fifty."""
+    return dice.choice(_WORDS) + dice.choice(("", f" {dice.randint(1, 4)}"))
+
+
+def of_status(status):
+    return lambda *_: [Filter("status", "=", status)]
+
+
+def statuses():
+    return sorted({rule.status for rule in log_of("email").rules})
+
+
+def answer(client, wanted):
+    """Return the rows of the answer, as the product gives it."""
+    match wanted:
+        case Listing():
+            return list(listing(client, DATABASE, wanted))
+        case Month():
+            return daily_counts(client, DATABASE, "email", BIG, wanted.since, wanted.until)
+
+
+def plain_answer(system, wanted):
+    """Return what `answer` must, found by reading the whole view of the log."""
+    if isinstance(wanted, Listing):
+        sql, values = listing_sql(wanted, DATABASE)
+        return system.rows(sql, **values)
+    rows = system.rows(
+        f"SELECT toDate(date) AS day, status, count() AS messages FROM {DATABASE}.email_log "
+        f"WHERE tenant_id = '{BIG}' AND date >= {{since:DateTime64(3, 'UTC')}} "
+        "AND date < {until:DateTime64(3, 'UTC')} GROUP BY day, status ORDER BY day, status",
+        since=wanted.since, until=wanted.until,
+    )  # fmt: skip
+    return [tuple(row.values()) for row in rows]
