@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
 from projections.ddl import Target
 from tests.benchmarks import latency
 from tests.benchmarks.load import BIG, TOPIC, filled, people
-from tests.benchmarks.questions import Question, Sent, answer, plain_answer, questions, sample
+from tests.benchmarks.questions import ENOUGH, Asked, answer, plain_answer, questions, sample
 from tests.benchmarks.report import BenchmarkError, percentile
 from tests.system import DATABASE, running, wait_for
 
@@ -27,28 +26,8 @@ SEED = 1
 DAY = 86_400  # seconds: the feed is stopped before
 #: Messages of the feed that are there when the first question is asked, in seconds of it.
 AHEAD = 5
-#: Seconds after which a question that misses its goal, whatever comes, is asked no more.
-ENOUGH = 120
 #: Of what the feed has sent in the end, how much is written, at least: the worker kept up.
 WRITTEN = 0.9
-
-
-class Asked(NamedTuple):
-    """A question with the emails it takes its values from, and what its answers took."""
-
-    question: Question
-    dice: Random
-    sent: list[Sent]
-    taken: list[float]  # milliseconds
-
-    def next(self):
-        """Return the question with other values."""
-        return self.question.make(self.dice, self.sent[len(self.taken) % len(self.sent)])
-
-    def lost(self, runs):
-        """Whether so many runs were too slow that the others change nothing, and it took long."""
-        slow = sum(each > self.question.goal for each in self.taken)
-        return slow > 0.05 * runs and sum(self.taken) > ENOUGH * 1000
 
 
 class Feed(latency.Feed):

@@ -19,6 +19,8 @@ from tests.system import DATABASE
 
 #: Milliseconds that 95 of 100 runs may take.
 RECORD, PAGE, COUNTS = 60, 300, 300
+#: Seconds after which a question that misses its goal, whatever comes, is asked no more.
+ENOUGH = 120
 LIMIT = 50
 YEAR = timedelta(seconds=SECONDS)
 ORDERS = [(sort, descending) for sort in SORTS for descending in (True, False)]
@@ -151,3 +153,21 @@ def plain_answer(system, wanted):
         since=wanted.since, until=wanted.until,
     )  # fmt: skip
     return [tuple(row.values()) for row in rows]
+
+
+class Asked(NamedTuple):
+    """A question with the emails it takes its values from, and what its answers took."""
+
+    question: Question
+    dice: Random
+    sent: list[Sent]
+    taken: list[float]  # milliseconds
+
+    def next(self):
+        """Return the question with other values."""
+        return self.question.make(self.dice, self.sent[len(self.taken) % len(self.sent)])
+
+    def lost(self, runs):
+        """Whether so many runs were too slow that the others change nothing, and it took long."""
+        slow = sum(each > self.question.goal for each in self.taken)
+        return slow > 0.05 * runs and sum(self.taken) > ENOUGH * 1000

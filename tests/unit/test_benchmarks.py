@@ -9,8 +9,7 @@ import pytest
 from tests.benchmarks.__main__ import arguments
 from tests.benchmarks.intake import MEASURED, compared, result, same_rows, speed
 from tests.benchmarks.measure import machine
-from tests.benchmarks.queries import Asked
-from tests.benchmarks.questions import Question
+from tests.benchmarks.questions import Asked, Question
 from tests.benchmarks.report import BenchmarkError, Options, percentile, summary, table, write
 
 
