@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from processor.decided import (
+    CommandRefused,
     Decision,
     Refused,
     Reinstated,
     RetriesExhausted,
     RetryAsked,
+    RetryCancelled,
     RetryScheduled,
     Suppressed,
 )
@@ -105,6 +107,23 @@ def _facts(whose: Address, decision: Decision) -> Iterator[DecisionFact]:
                 whose, "retry_exhausted", decision.at, decision.message_id,
                 attempt=decision.attempt, diagnostic=decision.reason,
                 cause_event_id=decision.event_id,
+            )  # fmt: skip
+        case RetryAsked():
+            # Of its due time, whenever it was asked for: the same fact after a crash.
+            yield _fact(
+                whose, "note", decision.due_at, decision.message_id, reason_code="retry_asked",
+                attempt=decision.attempt, due_at=decision.due_at, diagnostic=decision.reason,
+            )  # fmt: skip
+        case RetryCancelled():
+            yield _fact(
+                whose, "note", decision.at, decision.message_id, reason_code="retry_cancelled",
+                attempt=decision.attempt, diagnostic=decision.reason,
+            )  # fmt: skip
+        case CommandRefused():
+            yield _fact(
+                whose, "note", decision.at, "", reason_code="command_refused", change="refused",
+                tags=["refused"], diagnostic=decision.reason, actor=decision.actor,
+                cause_event_id=decision.id,
             )  # fmt: skip
         case Refused(reason=reason):
             kind = _REFUSALS.get((whose.channel, reason.rule), _REFUSAL[whose.channel])

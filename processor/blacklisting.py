@@ -17,7 +17,7 @@ from processor.decided import (
     StreakEnded,
     Suppressed,
 )
-from processor.remembering import STREAK_MEMORY
+from processor.remembering import STREAK_MEMORY, evolve
 from processor.trouble import RULES, State, joined
 from schemas.decisions import NOBODY, Command, Reason, Rule
 from schemas.events import MessageEvent
@@ -142,24 +142,30 @@ def resets(command: Command, case: Case, state: State) -> Decisions:
         return
     rules = (*RESETS, "complaint") if command.confirmed_complaint else RESETS
     if not command.confirmed_complaint and _ended(("complaint",), case.at, state):
-        yield CommandRefused(
-            id=command.id, reason="its owner reported spam: a reset has to be confirmed"
-        )
+        yield _refused(command, case, "its owner reported spam: a reset has to be confirmed")
         return
     ended = _ended(rules, case.at, state)
     if not ended and not any(at <= case.at for at in state.streak.values()):
         why = "it is not blacklisted"
         if "unsubscribe" in state.reasons:
             why = "its owner unsubscribed, and only a new subscription ends that"
-        yield CommandRefused(id=command.id, reason=why)
+        yield _refused(command, case, why)
         return
+    cleared = Cleared(rules=rules, at=case.at)
     yield Obeyed(id=command.id, at=case.at)
-    yield Cleared(rules=rules, at=case.at)
+    yield cleared
     if ended:
         yield Reinstated(
             change="reset", reasons=ended, at=case.at, actor=command.actor, why=command.reason,
             event_id=command.id,
         )  # fmt: skip
+    # What happened after the reset, and was known before it, goes on listing the address.
+    for reason in evolve(state, cleared).standing:
+        if reason.rule in {each.rule for each in ended}:
+            yield Suppressed(
+                change="added", reason=reason, at=reason.since, event_id=reason.event_id,
+                message_id=reason.message_id,
+            )  # fmt: skip
 
 
 def adds(command: Command, case: Case, state: State) -> Decisions:
@@ -170,13 +176,17 @@ def adds(command: Command, case: Case, state: State) -> Decisions:
         why = "it is blacklisted by hand already"
         if "by_hand" not in state.reasons:
             why = "it was reset after this was asked for"
-        yield CommandRefused(id=command.id, reason=why)
+        yield _refused(command, case, why)
         return
     reason = Reason(
         rule="by_hand", since=case.at, event_id=command.id, reason=command.reason,
         actor=command.actor, rules_version=case.policy.rules_version,
     )  # fmt: skip
     yield from _noted(reason, case, state)
+
+
+def _refused(command: Command, case: Case, why: str) -> CommandRefused:
+    return CommandRefused(id=command.id, at=case.at, actor=command.actor, reason=why)
 
 
 def _ended(rules: tuple[Rule, ...], at: datetime, state: State) -> tuple[Reason, ...]:

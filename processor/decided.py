@@ -71,6 +71,7 @@ class RetryCancelled:
 
     message_id: str
     attempt: int
+    at: datetime
     reason: str
 
 
@@ -146,6 +147,8 @@ class CommandRefused:
     """A command does nothing, and why, for the person who gave it."""
 
     id: str
+    at: datetime
+    actor: str
     reason: str
 
 

@@ -37,11 +37,11 @@ JITTER: Final = 0.1
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-def ends(fact: MessageEvent, _case: Case, state: State) -> Decisions:
+def ends(fact: MessageEvent, case: Case, state: State) -> Decisions:
     """Ask for no further attempt at a message that arrived, or cannot."""
     message = state.messages.get(fact.message_id)
     if message is not None and not message.over and fact.kind in ENDS and not is_soft(fact):
-        yield _cancelled(fact.message_id, message, ENDS[fact.kind])
+        yield _cancelled(fact.message_id, message, case.at, ENDS[fact.kind])
 
 
 def answers(fact: MessageEvent, case: Case, state: State) -> Decisions:
@@ -65,7 +65,7 @@ def asks_again(message_id: str, case: Case, state: State) -> Decisions:
     if attempt < message.made:
         return  # an older attempt's, or a copy: the next one is decided on
     if why := case.heard.over.get(message_id):
-        yield _cancelled(message_id, message, why)
+        yield _cancelled(message_id, message, at, why)
     elif state.standing:
         yield from _refused(message_id, message, at, state)
     else:
@@ -87,7 +87,7 @@ def falls_due(case: Case, state: State) -> Decisions:
     for name, message, due_at in due(state, case.now):
         late = case.now > message.first_at + case.policy.horizon
         if why := case.heard.over.get(name):
-            yield _cancelled(name, message, why)
+            yield _cancelled(name, message, due_at, why)
         elif state.standing:
             yield from _refused(name, message, due_at, state)
         elif late and message.last_bounce:
@@ -130,10 +130,10 @@ def _no_more(message: Message, attempt: int, due_at: datetime, policy: Policy) -
     return ""
 
 
-def _cancelled(message_id: str, message: Message, why: str) -> RetryCancelled:
+def _cancelled(message_id: str, message: Message, at: datetime, why: str) -> RetryCancelled:
     waiting = message.due_at is not None
     attempt = message.asked if waiting else message.made + 1
-    return RetryCancelled(message_id=message_id, attempt=attempt, reason=why)
+    return RetryCancelled(message_id=message_id, attempt=attempt, at=at, reason=why)
 
 
 def _refused(message_id: str, message: Message, at: datetime, state: State) -> Decisions:
@@ -141,4 +141,4 @@ def _refused(message_id: str, message: Message, at: datetime, state: State) -> D
     reason = state.standing[0]
     made = message.last_bounce[0] if message.last_bounce else message.made
     yield Refused(message_id=message_id, attempt=made, at=at, reason=reason)
-    yield _cancelled(message_id, message, f"the address is listed: {reason.rule}")
+    yield _cancelled(message_id, message, at, f"the address is listed: {reason.rule}")

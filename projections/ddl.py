@@ -16,7 +16,7 @@ from typing import Final
 
 from projections.expressions import BOOL, plain, quote
 from projections.status import steps
-from projections.tables import KEY, Projection, Table, projections, tables
+from projections.tables import KEY, Projection, Table, projections, tables, views
 
 SHARD_KEY: Final = "cityHash64(tenant_id, recipient)"
 _KEY_DDL: Final = "tenant_id LowCardinality(String), recipient String, message_id String"
@@ -162,4 +162,10 @@ def view_statements(target: Target) -> Iterator[str]:
         yield (
             f"CREATE OR REPLACE VIEW {view}{target.on_cluster} AS "
             f"{reading_select(projection, f'{target.database}.{states} FINAL')}"
+        )
+    for reading in views().values():
+        select = reading.select.replace("{database}", target.database).strip()
+        yield (
+            f"CREATE OR REPLACE VIEW {target.database}.{reading.name}{target.on_cluster} "
+            f"AS {select} COMMENT {quote(reading.comment)}"
         )

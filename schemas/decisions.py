@@ -31,8 +31,9 @@ Rule = Literal[
 ]
 #: What becomes of a later send. Nothing overrides an opt-out by email: it stays Skipped.
 Effect = Literal["invalid", "skipped"]
-#: What happens to an entry, in the words of its history. Only `resubscribed` lifts `unsubscribe`.
-Change = Literal["added", "extended", "expired", "reset", "resubscribed"]
+#: What happens to an entry, in the words of its history. Only `resubscribed` lifts `unsubscribe`;
+#: `refused` is a command that did nothing.
+Change = Literal["added", "extended", "expired", "reset", "resubscribed", "refused"]
 
 #: The label of our own decisions among facts: they are never fed to the rules again.
 OURS: Final = "sendlog"
@@ -137,15 +138,16 @@ class DecisionFact(MessageEvent):
     """A decision as a fact: a message event with what only a decision has.
 
     Kinds: `retry_scheduled` (`due_at`, and the attempt to come), `retry_exhausted`; `suppressed`
-    and `reinstated`, the history of an address (`message_id` may be empty); and the refusal of a
-    send: `invalid`, `skipped`, for SMS `failed` or `opt_out`. `reason_code` is the rule,
-    `diagnostic` the cause in words. Every field follows from the facts alone, so that a decision
+    and `reinstated`, the history of an address (`message_id` may be empty); the refusal of a send:
+    `invalid`, `skipped`, for SMS `failed` or `opt_out`; and `note`, whose `reason_code` says of
+    what: `retry_asked`, `retry_cancelled`, `command_refused`. Else `reason_code` is the rule;
+    `diagnostic` is the cause in words. Every field follows from the facts alone, so that a decision
     made again after a crash is the same fact.
     """
 
     kind: Literal[
         "retry_scheduled", "retry_exhausted", "suppressed", "reinstated",
-        "invalid", "skipped", "failed", "opt_out",
+        "invalid", "skipped", "failed", "opt_out", "note",
     ]  # fmt: skip
     label: Literal["sendlog"] = OURS
     change: Change | None = Field(None, description="suppressed, reinstated: what happened")

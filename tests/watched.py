@@ -55,10 +55,11 @@ class Watched:
         self.whose = Address("acme", channel, address)
         self.policy = Policy(**policy)
         self.state = State()
-        self.facts, self.retries, self.entries, self.answers = [], [], [], []
+        self.facts, self.notes = [], []
+        self.retries, self.entries, self.answers = [], [], []
 
     def give(self, event, now=None, **heard):
-        """Put an event to the rules, and return the kinds of fact and the retries it led to."""
+        """Put an event to the rules; return the kinds of fact, but notes, and retries it led to."""
         now = now or getattr(event, "occurred_at", None) or event.asked_at
         decisions = decide(self.state, event, now, self.policy, Heard(**heard))
         after = fold(self.state, decisions)
@@ -66,11 +67,12 @@ class Watched:
         kept = forget(after, now, self.policy)
         assert load(dump(kept)) == kept
         self.state = kept
-        self.facts += said.facts
+        self.facts += [each for each in said.facts if each.kind != "note"]
         self.retries += said.retries
         self.entries += [said.entry] if said.entry_changed else []
         self.answers += [each.reason for each in decisions if isinstance(each, CommandRefused)]
-        return [each.kind for each in said.facts] + [
+        self.notes += [each for each in said.facts if each.kind == "note"]
+        return [each.kind for each in said.facts if each.kind != "note"] + [
             f"retry {each.attempt}" for each in said.retries
         ]
 

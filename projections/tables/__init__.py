@@ -1,4 +1,4 @@
-"""The tables, one module each: plain tables (`TABLE`) and logs folded from events (`PROJECTION`).
+"""The tables, one module each: plain tables (`TABLE`), logs (`PROJECTION`), readings (`VIEW`).
 
 Found by walking this package; two with one name are an error.
 """
@@ -93,6 +93,15 @@ class Projection:
         return f"{self.name}_state"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A reading of other tables: the SELECT, with `{database}` before their names."""
+
+    name: str
+    select: str
+    comment: str
+
+
 def type_of(declaration: str) -> str:
     """Return the type of a column's declaration, without default and codec."""
     for word in (" CODEC", " DEFAULT", " COMMENT"):
@@ -100,7 +109,7 @@ def type_of(declaration: str) -> str:
     return declaration.strip()
 
 
-_T = TypeVar("_T", Table, Projection)
+_T = TypeVar("_T", Table, Projection, View)
 
 
 def _modules(attribute: str) -> Iterator[tuple[str, object]]:
@@ -120,6 +129,12 @@ def tables() -> Mapping[str, Table]:
 def projections() -> Mapping[str, Projection]:
     """Return the logs by name. Raises `RuntimeError` if two have one name."""
     return _by_name(Projection, "PROJECTION")
+
+
+@cache
+def views() -> Mapping[str, View]:
+    """Return the views by name. Raises `RuntimeError` if two have one name."""
+    return _by_name(View, "VIEW")
 
 
 def _by_name(kind: type[_T], attribute: str) -> Mapping[str, _T]:

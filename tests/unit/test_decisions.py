@@ -53,7 +53,8 @@ def test_a_decision_is_a_message_event_with_the_fingerprint_that_intake_computes
     jo = Watched()
     jo.all(bounce("soft"), bounce("hard", START + HOURS), fact("sent", START + 2 * HOURS, "m2"))
     assert {said.kind for said in jo.facts} == {"retry_scheduled", "suppressed", "invalid"}
-    for said in jo.facts:
+    assert [said.reason_code for said in jo.notes] == ["retry_cancelled"]
+    for said in jo.facts + jo.notes:
         taken = MessageEvent.model_validate_json(said.model_dump_json())
         assert taken.event_id == fingerprint(taken.model_dump(exclude_none=True))
 

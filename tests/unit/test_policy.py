@@ -541,7 +541,9 @@ def test_a_redelivered_old_hard_bounce_does_not_list_again_after_a_reset():
 def test_a_hard_bounce_after_the_reset_stands_even_if_it_comes_before_it():
     jo = Watched()
     jo.all(bounce("hard", START), bounce("hard", START + 2 * HOURS, "m2"))
-    assert jo.give(command("reset", START + HOURS), START + 3 * HOURS) == ["reinstated"]
+    assert jo.give(command("reset", START + HOURS), START + 3 * HOURS) == [
+        "reinstated", "suppressed",
+    ]  # fmt: skip
     assert jo.rules == ["hard_bounce"]
     assert jo.entries[-1].since == START + 2 * HOURS
 
@@ -635,3 +637,18 @@ def test_what_is_serialised_is_read_back_the_same():
     )  # fmt: skip
     assert load(dump(jo.state)) == jo.state
     assert load(dump(jo.state).decode()) == jo.state
+
+
+def test_every_step_of_a_retry_and_a_refused_command_are_noted():
+    jo = Watched()
+    jo.give(bounce("soft", START))
+    due_at = jo.state.messages["m1"].due_at
+    jo.tick(due_at)
+    jo.give(fact("delivery", due_at + HOURS, attempt=2))
+    jo.give(command("reset", due_at + 2 * HOURS, name="c-1"))
+    assert [(said.reason_code, said.attempt) for said in jo.notes] == [
+        ("retry_asked", 2), ("retry_cancelled", 3), ("command_refused", 1),
+    ]  # fmt: skip
+    asked, _, refused = jo.notes
+    assert (asked.occurred_at, asked.due_at) == (due_at, due_at)
+    assert (refused.change, refused.cause_event_id, refused.actor) == ("refused", "c-1", "Kim")
