@@ -151,15 +151,20 @@ def _facts(whose: Address, decision: Decision) -> Iterator[DecisionFact]:
 
 
 def _why(reason: Reason) -> dict[str, Any]:
-    by = f" by {reason.actor}" if reason.rule == "by_hand" else ""
     said = f": {reason.reason}" if reason.reason else ""
     return {
         "rule": reason.rule,
         "reason_code": reason.rule,
         "since": reason.since,
-        "diagnostic": f"{_WORDS[reason.rule]}{by} on {reason.since:%Y-%m-%d}{said}",
+        "diagnostic": cause(reason.rule, reason.since, reason.actor) + said,
         "rules_version": reason.rules_version,
     }
+
+
+def cause(rule: Rule, since: datetime, actor: str) -> str:
+    """Return how the reason of a decision begins; what was said about it follows a colon."""
+    by = f" by {actor}" if rule == "by_hand" else ""
+    return f"{_WORDS[rule]}{by} on {since:%Y-%m-%d}"
 
 
 def _fact(whose: Address, kind: str, at: datetime, message_id: str, **fields: Any) -> DecisionFact:

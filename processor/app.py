@@ -6,6 +6,7 @@ import asyncio
 import gc
 import tempfile
 from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,21 @@ import uvloop
 from faust.worker import Worker
 from prometheus_client import start_http_server
 
-from processor import dead_letters, rules, topics
-from processor.decoding import DeadLetter, Decoder
+from processor import policies, rules, topics
+from processor.decisions import Decisions
+from processor.decoding import Decoder
 from processor.health import watch_broker
+from processor.hearing import Log
 from processor.intake import Event, Intake
+from processor.listed import Listed, follow
 from processor.logging import get
-from processor.settings import Settings
+from processor.policies import Policies
+from processor.publishing import publish
+from processor.settings import Kafka, Settings
+from processor.states import States, read_back
 from projections import store
 from projections.ddl import Target
+from projections.listed import History
 from schemas.bounces import Rules
 
 log = get(__name__)
@@ -63,11 +71,61 @@ def target_of(settings: Settings) -> Target:
     return Target(settings.clickhouse.database, settings.clickhouse.cluster)
 
 
-def build(settings: Settings, reads: Sequence[str], bounces: Rules) -> faust.App:
-    """Return the Faust application of a worker that reads the topics `reads`."""
-    kafka = settings.kafka
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """The topics that intake reads, and the number of partitions of what the rules are fed."""
+
+    inputs: Sequence[str]
+    policy_partitions: int
+
+
+def build(settings: Settings, reads: Reads, bounces: Rules, policed: Policies) -> faust.App:
+    """Return the Faust application of a worker."""
+    app = _faust_app(settings.kafka)
+    connect = partial(client_of, settings)
+    database = settings.clickhouse.database
+    listed = Listed()
+    intake = Intake(
+        decode=Decoder(
+            settings.intake,
+            max_record_bytes=settings.kafka.max_record_bytes,
+            rules=bounces,
+            listed=listed,
+        ),
+        insert=store.Store(connect, database).insert,
+        publish=partial(publish, app),
+        batch_rows=settings.intake.batch_rows,
+        write_interval=settings.intake.write_interval,
+        stop_after_bad=settings.intake.stop_after_bad,
+        policy_partitions=reads.policy_partitions,
+    )
+    states = States(partial(read_back, settings.kafka.bootstrap))
+    decisions = Decisions(
+        states=states,
+        policies=policed,
+        hear=Log(connect, database).hear,
+        publish=partial(publish, app),
+        bury=intake.bury,
+        list_address=listed.add,
+        intake_keeps_up=intake.keeps_up,
+    )
+    _take_in(app, intake, reads.inputs)
+    _decide(app, decisions, states)
+
+    @app.task
+    async def watch() -> None:
+        await watch_broker(settings.kafka.bootstrap)
+
+    @app.task
+    async def follow_blacklist() -> None:
+        await follow(listed, History(connect, database), intake.feed)
+
+    return app
+
+
+def _faust_app(kafka: Kafka) -> faust.App:
     hosts = kafka.bootstrap.split(",")
-    app = faust.App(
+    return faust.App(
         kafka.group,
         broker_consumer=[f"chunks://{host}" for host in hosts],
         broker_producer=[f"kafka://{host}" for host in hosts],
@@ -95,17 +153,12 @@ def build(settings: Settings, reads: Sequence[str], bounces: Rules) -> faust.App
         producer_max_request_size=16 * 1024 * 1024,
         producer_compression_type="lz4",
     )
-    intake = Intake(
-        decode=Decoder(settings.intake, max_record_bytes=kafka.max_record_bytes, rules=bounces),
-        insert=store.Store(partial(client_of, settings), settings.clickhouse.database).insert,
-        publish=partial(_publish, app),
-        batch_rows=settings.intake.batch_rows,
-        write_interval=settings.intake.write_interval,
-        stop_after_bad=settings.intake.stop_after_bad,
-    )
-    inputs = app.topic(*reads, schema=Chunks(), internal=False)
 
-    @app.agent(inputs, name="sendlog.intake")
+
+def _take_in(app: faust.App, intake: Intake, inputs: Sequence[str]) -> None:
+    """Let intake have the chunks of its topics."""
+
+    @app.agent(app.topic(*inputs, schema=Chunks(), internal=False), name="sendlog.intake")
     async def take(stream: Any) -> None:
         chunks: AsyncIterable[Event] = stream.noack().events()
         async for chunk in chunks:
@@ -115,29 +168,38 @@ def build(settings: Settings, reads: Sequence[str], bounces: Rules) -> faust.App
     async def write() -> None:
         await intake.run()
 
+
+def _decide(app: faust.App, decisions: Decisions, states: States) -> None:
+    """Let the rules have what they are fed, and time; and the states of what is assigned."""
+
+    @app.agent(app.topic(topics.POLICY, schema=Chunks(), internal=False), name="sendlog.policy")
+    async def take(stream: Any) -> None:
+        async for chunk in stream.noack().events():
+            await decisions.take(chunk)
+
+    @app.on_partitions_assigned.connect
+    async def read_states(_app: Any, assigned: set[Any], **_: Any) -> None:
+        states.assign(each.partition for each in assigned if each.topic == topics.POLICY)
+
+    @app.on_partitions_revoked.connect
+    async def forget_states(_app: Any, revoked: set[Any], **_: Any) -> None:
+        states.forget(each.partition for each in revoked if each.topic == topics.POLICY)
+
     @app.task
-    async def watch() -> None:
-        await watch_broker(kafka.bootstrap)
-
-    return app
-
-
-async def _publish(app: faust.App, letters: Sequence[DeadLetter]) -> None:
-    """Publish dead letters; return when the broker has them."""
-    producer = await app.maybe_start_producer()
-    sent = [
-        await producer.send(topics.DEAD_LETTERS, key, value, None, None, headers)
-        for key, value, headers in map(dead_letters.to_record, letters)
-    ]
-    await producer.flush()
-    await asyncio.gather(*sent)
+    async def schedule() -> None:
+        await decisions.run()
 
 
 def run_worker(settings: Settings) -> None:
-    """Run a worker until it is told to stop. Raises `StartError`, `RulesError`, or its crash."""
+    """Run a worker until it is told to stop.
+
+    Raises `StartError`, `RulesError`, `PolicyError`, or its crash.
+    """
     bounces = rules.in_force(settings)
+    in_force = policies.in_force(settings)
     try:
-        reads, problems = topics.check(settings.kafka)
+        inputs, problems = topics.check(settings.kafka)
+        reads = Reads(inputs, topics.partitions_of(settings.kafka, topics.POLICY))
     except topics.BrokerError as error:
         raise StartError(str(error)) from error
     if problems:
@@ -153,12 +215,13 @@ def run_worker(settings: Settings) -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(loop)
-    app = build(settings, reads, bounces.rules)
+    app = build(settings, reads, bounces.rules, in_force)
     worker = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     log.info(
-        "worker_starting", topics=list(reads), group=settings.kafka.group,
+        "worker_starting", topics=list(inputs), group=settings.kafka.group,
         rules_version=bounces.rules.version, rules_file=str(bounces.file or "built in"),
+        policy_file=str(in_force.file or "built in"),
     )  # fmt: skip
     try:
         worker.execute_from_commandline()

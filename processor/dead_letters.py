@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from processor import topics
 from processor.decoding import DEAD_SCHEMA, RECORDED_AT_HEADER, DeadLetter
+from processor.publishing import Outgoing
 from projections import store
 from projections.queries import Bound, stream
 from projections.tables.dead_letters import TABLE
@@ -22,14 +24,6 @@ PREFIX: Final = "sendlog-dead-"
 
 #: Bytes of a raw value that are published; topic and producer take 16 MiB with the headers.
 LARGEST: Final = 15 * 1024 * 1024
-
-
-class Outgoing(NamedTuple):
-    """A record to publish."""
-
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
 
 
 def to_record(letter: DeadLetter) -> Outgoing:
@@ -48,7 +42,7 @@ def to_record(letter: DeadLetter) -> Outgoing:
     if len(letter.raw) > LARGEST:
         # With its headers it would be larger than the topic takes; the table has all of it.
         headers.append((PREFIX + "truncated-from", str(len(letter.raw)).encode()))
-    return Outgoing(place.encode(), letter.raw[:LARGEST], headers)
+    return Outgoing(topics.DEAD_LETTERS, place.encode(), letter.raw[:LARGEST], headers)
 
 
 def listed(

@@ -8,21 +8,25 @@ where it stands), and events go as columns to Arrow.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Protocol, cast
 
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
+from processor.feeding import chosen
+from processor.lines import IN_HISTORY, Line, told
 from processor.settings import Intake
-from processor.topics import DECISIONS, FACTS, feed_provider
+from processor.topics import COMMANDS, DECISIONS, FACTS, feed_provider
 from projections.store import arrow_schema
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
 from schemas.bounces import Rules
+from schemas.decisions import Command
 from schemas.events import EPOCH, KINDS, Channel, Fields, MessageEvent, fingerprint
 from schemas.providers import adapters, decode, explain_validation
 
@@ -59,11 +63,21 @@ class Batch:
     records: Sequence[Record]
     events: pa.Table
     dead: list[DeadLetter] = field(default_factory=list)
+    #: What the rules for retries and the blacklist are fed of it.
+    facts: Sequence[Fields] = ()
+    commands: Sequence[Command] = ()
+    #: What it tells of the history of the blacklist.
+    history: Sequence[Line] = ()
 
     @property
     def weight(self) -> int:
         """How much room it takes while it waits, in rows: also what gave no row has been read."""
         return max(len(self.records), int(self.events.num_rows) + len(self.dead))
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether all of it is dead letters."""
+        return bool(self.dead) and not self.events.num_rows and not self.commands
 
     @property
     def size(self) -> int:
@@ -108,13 +122,19 @@ class Decoder:
     """Turns chunks into batches; holds the validator, where feeds belong, and a bounce's rules."""
 
     def __init__(
-        self, intake: Intake, *, max_record_bytes: int, rules: Rules | None = None
+        self,
+        intake: Intake,
+        *,
+        max_record_bytes: int,
+        rules: Rules | None = None,
+        listed: Container[tuple[Any, Any, Any]] = (),
     ) -> None:
         self._validate: Callable[[bytes], Any] = _fact_validator().validator.validate_json
         self._max_bytes = max_record_bytes
         self._tenants = intake.feeds
         self._default_tenant = intake.default_tenant
         self._rules = rules
+        self._listed = listed
 
     def __call__(self, chunk: Sequence[Record]) -> Batch:
         """Decode the records of one fetch of one partition. Never raises for what is in them."""
@@ -125,19 +145,42 @@ class Decoder:
                 reason = f"cannot be read: unexpected {type(error).__name__}"
                 return _batch(chunk, [], [dead_letter(chunk[0], reason)])
             parts = [self([record]) for record in chunk]
-            events = pa.concat_tables([part.events for part in parts])
-            return Batch(chunk, events, [letter for part in parts for letter in part.dead])
+            return Batch(
+                chunk,
+                pa.concat_tables([part.events for part in parts]),
+                [letter for part in parts for letter in part.dead],
+                [fact for part in parts for fact in part.facts],
+                [command for part in parts for command in part.commands],
+                [told for part in parts for told in part.history],
+            )
 
     def _decode(self, chunk: Sequence[Record]) -> Batch:
         topic = chunk[0].topic
+        if topic == COMMANDS:
+            return self._commands(chunk)
         channel = FACTS.get(topic)
         if channel is not None or topic == DECISIONS:
             return self._facts(chunk, channel)
         return self._feed(chunk, topic)
 
+    def _commands(self, chunk: Sequence[Record]) -> Batch:
+        commands: list[Command] = []
+        dead: list[DeadLetter] = []
+        for record in chunk:
+            try:
+                asked_at = EPOCH + timedelta(milliseconds=_recorded_at(record))
+                given = from_json(record.value or b"")
+                commands.append(Command.model_validate({**given, "asked_at": asked_at}))
+            except ValidationError as error:
+                dead.append(dead_letter(record, explain_validation(error)))
+            except (TypeError, ValueError) as error:
+                dead.append(dead_letter(record, f"it is no command as JSON: {error}"))
+        return replace(_batch(chunk, [], dead), commands=commands)
+
     def _facts(self, chunk: Sequence[Record], channel: Channel | None) -> Batch:
         events: list[Fields] = []
         dead: list[DeadLetter] = []
+        history: list[Line] = []
         validate, max_bytes = self._validate, self._max_bytes
         for record in chunk:
             value = record.value
@@ -152,8 +195,8 @@ class Decoder:
             if (
                 (channel is not None and event["channel"] != channel)
                 or event["kind"] not in KINDS[event["channel"]]
-                or not event["message_id"]
                 or not event["recipient"]
+                or (not event["message_id"] and channel is not None)
             ):
                 dead.append(dead_letter(record, _fact_problem(event, channel)))
                 continue
@@ -161,7 +204,12 @@ class Decoder:
             event["event_id"] = fingerprint(event)
             event["source_offset"] = record.offset
             events.append(event)
-        return _batch(chunk, events, dead)
+            if channel is None and event["kind"] in IN_HISTORY:
+                history += told(value, event, record)
+        batch = _batch(chunk, events, dead)
+        if channel is None:
+            return replace(batch, history=history)
+        return replace(batch, facts=chosen(events, self._listed))
 
     def _feed(self, chunk: Sequence[Record], topic: str) -> Batch:
         channel, provider = feed_provider(topic) or ("", topic)
@@ -192,7 +240,7 @@ class Decoder:
                 dead_letter(record, part.reason, raw=part.raw, element=part.element)
                 for part in decoded.rejected
             )
-        return _batch(chunk, events, dead)
+        return replace(_batch(chunk, events, dead), facts=chosen(events, self._listed))
 
 
 def _fact_problem(event: Fields, channel: Channel | None) -> str:

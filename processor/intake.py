@@ -2,16 +2,18 @@
 
 The steps of one write: (1) decode each chunk as it arrives; (2) take all that is waiting;
 (3) publish its dead letters and wait for the broker to have them; (4) insert dead letters and
-events, the folds being made by the engine in the same insert; (5) ack the chunks, in order. A crash
-between any two of them repeats the write, which the fold absorbs. While a write is under way the
-next chunks are decoded, up to a limit; then the agent stops pulling.
+events, the folds being made by the engine in the same insert; (5) publish what the rules for
+retries and the blacklist are fed, which by then the log knows; (6) ack the chunks, in order. A
+crash between any two of them repeats the write, which the fold absorbs. While a write is under way
+the next chunks are decoded, up to a limit; then the agent stops pulling.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -20,15 +22,25 @@ from typing import Any, Protocol
 import pyarrow as pa
 import stamina
 
-from processor import metrics
-from processor.decoding import Batch, DeadLetter, Decoder, dead_letter, dead_letter_rows
+from processor import dead_letters, lines, metrics
+from processor.decoding import (
+    Batch,
+    DeadLetter,
+    Decoder,
+    dead_letter,
+    dead_letter_rows,
+)
+from processor.feeding import to_records
 from processor.logging import get
+from processor.publishing import Publish
 from processor.topics import has_adapter
 from projections import store
 from projections.store import BadRowsError, TransientError
 from projections.tables import Table
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
+from projections.tables.suppression_history import TABLE as HISTORY
+from schemas.decisions import Command
 
 log = get(__name__)
 
@@ -36,7 +48,6 @@ log = get(__name__)
 _MOST_BYTES = 256 * 1024 * 1024
 
 Insert = Callable[[Table, pa.Table], None]
-Publish = Callable[[Sequence[DeadLetter]], Awaitable[None]]
 
 
 class Event(Protocol):
@@ -72,6 +83,7 @@ class Intake:
         batch_rows: int,
         write_interval: float,
         stop_after_bad: int,
+        policy_partitions: int = 1,
     ) -> None:
         self._decode = decode
         self._insert = insert
@@ -79,6 +91,7 @@ class Intake:
         self._batch_rows = batch_rows
         self._write_interval = write_interval
         self._stop_after_bad = stop_after_bad
+        self._policy_partitions = policy_partitions
         self._bad_in_a_row: Counter[str] = Counter()
         self._waiting: list[_Waiting] = []
         self._changed = asyncio.Condition()
@@ -106,7 +119,7 @@ class Intake:
         return sum(each.batch.weight for each in self._waiting)
 
     def _watch(self, topic: str, batch: Batch) -> None:
-        if batch.events.num_rows or not batch.dead:
+        if not batch.is_bad:
             self._bad_in_a_row[topic] = 0
             return
         if has_adapter(topic):  # without one, every record is dead by definition
@@ -134,13 +147,36 @@ class Intake:
             if pause > 0 and self._rows() < self._batch_rows // 2:
                 await asyncio.sleep(pause)
 
+    async def keeps_up(self, patience: float) -> None:
+        """Return when less than a full write is waiting, or after so many seconds.
+
+        Decisions give way to facts while there is a backlog, but never for long.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience), self._changed:
+                await self._changed.wait_for(lambda: self._rows() < self._batch_rows // 2)
+
     async def _write(self, batches: Sequence[Batch]) -> None:
         events = pa.concat_tables([batch.events for batch in batches])
         dead = [letter for batch in batches for letter in batch.dead]
         if dead:
-            await self._bury(dead)
-        if not events.num_rows:
-            return
+            await self.bury(dead)
+        if events.num_rows:
+            await self._write_events(events, batches)
+        if history := [told for batch in batches for told in batch.history]:
+            await self._patiently(HISTORY, lines.rows(history))
+        facts = [fact for batch in batches for fact in batch.facts]
+        commands = [command for batch in batches for command in batch.commands]
+        await self.feed(facts, commands)
+
+    async def feed(
+        self, facts: Sequence[Mapping[str, Any]], commands: Sequence[Command] = ()
+    ) -> None:
+        """Give facts and commands to the rules; return when the broker has them."""
+        if records := list(to_records(facts, commands, self._policy_partitions)):
+            await self._publish(records)
+
+    async def _write_events(self, events: pa.Table, batches: Sequence[Batch]) -> None:
         started = monotonic()
         try:
             await self._patiently(EVENTS, events)
@@ -150,8 +186,9 @@ class Intake:
         metrics.WRITE_SECONDS.observe(monotonic() - started)
         metrics.WRITE_ROWS.observe(events.num_rows)
 
-    async def _bury(self, dead: Sequence[DeadLetter]) -> None:
-        await self._publish(dead)
+    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+        """Publish and write dead letters; return when broker and database have them."""
+        await self._publish([dead_letters.to_record(letter) for letter in dead])
         await self._patiently(DEAD_LETTERS, dead_letter_rows(dead, datetime.now(UTC)))
         for letter in dead:
             metrics.DEAD_LETTERS.labels(topic=letter.topic).inc()
@@ -166,7 +203,7 @@ class Intake:
 
         refused = await asyncio.to_thread(store.isolate, events, write)
         records = [record for batch in batches for record in batch.records_of_events()]
-        await self._bury(
+        await self.bury(
             [dead_letter(records[at], f"ClickHouse refuses the row: {why}") for at, why in refused]
         )
 

@@ -13,6 +13,10 @@ WRITE_SECONDS: Final = Histogram("sendlog_write_seconds", "time of one write of 
 WRITE_ROWS: Final = Histogram(
     "sendlog_write_rows", "events in one write", buckets=[1, 10, 100, 1e3, 1e4, 3e4, 1e5]
 )
+DECISIONS: Final = Counter(
+    "sendlog_decisions_total", "decisions on retries and the blacklist", ["decision"]
+)
+STATES: Final = Gauge("sendlog_addresses_with_trouble", "addresses that something is remembered of")
 WAITING: Final = Gauge("sendlog_waiting_for_clickhouse", "1 while the database is away")
 HOOKS_ACCEPTED: Final = Counter(
     "sendlog_hooks_accepted_total", "webhooks that Kafka has", ["provider"]

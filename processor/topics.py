@@ -18,6 +18,13 @@ from schemas.providers import adapters
 
 DEAD_LETTERS: Final = "delivery.dead-letters"
 DECISIONS: Final = "delivery.decisions"
+COMMANDS: Final = "delivery.commands"
+RETRIES: Final = "delivery.retries"
+SUPPRESSIONS: Final = "delivery.suppressions"
+#: What the rules are fed, and what they remember: the same address in the same partition of both.
+POLICY: Final = "delivery.policy"
+STATES: Final = "delivery.policy-state"
+KEYED: Final = (POLICY, STATES)
 #: Topics of mailers: message events of any kind of their channel.
 FACTS: Final[Mapping[str, Channel]] = {"email.sends": "email", "sms.sends": "sms"}
 _FEED: Final = re.compile(r"^(email|sms)\.events\.([a-z0-9_-]+)$")
@@ -25,6 +32,12 @@ _FEED: Final = re.compile(r"^(email|sms)\.events\.([a-z0-9_-]+)$")
 _DAY: Final = 86_400_000
 _KEPT: Final = {"retention.ms": str(30 * _DAY)}
 _COMPACTED: Final = {"cleanup.policy": "compact"}
+#: Written for each change and read whole: kept short.
+_OFTEN: Final = _COMPACTED | {
+    "segment.bytes": str(32 * 1024 * 1024),
+    "segment.ms": str(_DAY // 24),
+    "min.cleanable.dirty.ratio": "0.1",
+}
 #: A record larger than the worker accepts must still arrive, to become a dead letter.
 _LARGE: Final = {"max.message.bytes": str(16 * 1024 * 1024)}
 
@@ -62,10 +75,11 @@ def wanted() -> list[Topic]:
     """Return every topic that Sendlog reads or writes."""
     feeds = [feed_topic(a.CHANNEL, a.PROVIDER) for a in adapters().values()]
     return [
-        *(Topic(name, _KEPT | _LARGE) for name in [*FACTS, *feeds, "delivery.commands", DECISIONS]),
-        Topic("delivery.policy", _KEPT),
-        Topic("delivery.retries", _KEPT),
-        Topic("delivery.suppressions", _COMPACTED),
+        *(Topic(name, _KEPT | _LARGE) for name in [*FACTS, *feeds, COMMANDS, DECISIONS]),
+        Topic(POLICY, _KEPT | _LARGE),
+        Topic(STATES, _OFTEN),
+        Topic(RETRIES, _KEPT),
+        Topic(SUPPRESSIONS, _COMPACTED),
         Topic(DEAD_LETTERS, _KEPT | _LARGE),
     ]
 
@@ -115,8 +129,9 @@ def apply(kafka: Kafka) -> list[str]:
 def check(kafka: Kafka) -> tuple[list[str], list[str]]:
     """Return the topics the worker should read, and what is wrong, a line each.
 
-    To read are the topics of mailers, decisions, and every raw feed there is, also of providers
-    without an adapter: those records become dead letters, not silence. Raises `BrokerError`.
+    To read are the topics of mailers, commands, decisions, and every raw feed there is, also of
+    providers without an adapter: those records become dead letters, not silence.
+    Raises `BrokerError`.
     """
     with admin(kafka) as client:
         present = sorted(client.list_topics())
@@ -126,5 +141,17 @@ def check(kafka: Kafka) -> tuple[list[str], list[str]]:
         for topic in wanted()
         if topic.name not in described
     ]
-    reads = [*FACTS, DECISIONS, *(name for name in present if feed_provider(name))]
+    counts = {name: len(described[name]["partitions"]) for name in KEYED if name in described}
+    if len(set(counts.values())) > 1:
+        problems.append(
+            f"topics {' and '.join(counts)} have {' and '.join(map(str, counts.values()))} "
+            "partitions: they must have the same number, for one holds what the other led to"
+        )
+    reads = [*FACTS, COMMANDS, DECISIONS, *(name for name in present if feed_provider(name))]
     return [name for name in reads if name in described], problems
+
+
+def partitions_of(kafka: Kafka, name: str) -> int:
+    """Return how many partitions a topic has. Raises `BrokerError`."""
+    with admin(kafka) as client:
+        return len(client.describe_topics([name])[0]["partitions"])

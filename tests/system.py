@@ -116,7 +116,7 @@ class System:
         consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap, group_id=self.group)
         try:
             partitions = [
-                TopicPartition(name, n) for name in reads
+                TopicPartition(name, n) for name in (*reads, topics.POLICY)
                 for n in consumer.partitions_for_topic(name) or ()
             ]  # fmt: skip
             ends = consumer.end_offsets(partitions)
@@ -125,8 +125,11 @@ class System:
             consumer.close()
 
     def settled(self, patience=240):
-        """Wait until every record is committed."""
-        wait_for(lambda: self.lag() == 0, "the group to commit everything", patience)
+        """Wait until every record is committed, also those that others led to."""
+        wait_for(
+            lambda: self.lag() == 0 and self.lag() == 0 and self.lag() == 0,
+            "the group to commit everything", patience,
+        )  # fmt: skip
 
     def stop(self):
         for worker in self.workers:

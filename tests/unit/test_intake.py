@@ -97,7 +97,7 @@ def test_a_bad_record_is_published_and_stored_before_its_chunk_is_acked():
     world.run(chunk)
     assert world.rows == ["a"]
     assert world.buried == ["rubbish"]
-    assert [letter.offset for letter in world.published] == [1]
+    assert [dict(letter.headers)["sendlog-dead-offset"] for letter in world.published] == [b"1"]
     assert chunk.acked
 
 
@@ -114,8 +114,10 @@ def test_a_refused_row_becomes_a_dead_letter_with_its_record_and_the_others_are_
     world.run(chunk)
     assert sorted(world.rows) == ["a", "c", "d"]
     [letter] = world.published
-    assert (letter.offset, letter.raw) == (1, fact("bad"))
-    assert letter.reason == "ClickHouse refuses the row: Code: 27. Cannot parse input"
+    assert dict(letter.headers)["sendlog-dead-offset"] == b"1"
+    assert (letter.topic, letter.value) == ("delivery.dead-letters", fact("bad"))
+    reason = b"ClickHouse refuses the row: Code: 27. Cannot parse input"
+    assert dict(letter.headers)["sendlog-dead-reason"] == reason
     assert chunk.acked
 
 

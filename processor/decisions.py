@@ -1,0 +1,209 @@
+"""The policy agent and the scheduler: the rules, put to facts, commands and the passing of time.
+
+The steps for a batch: (1) ask the log what the rules need to know; (2) decide, address by address;
+(3) publish what is decided and wait for the broker to have it; (4) publish the new states and wait;
+(5) remember them, and only then ack. A crash between any two of them repeats the batch on older
+states, which gives the same decisions with the same ids.
+
+Time is put to the rules by the scheduler, at the moment that each state names: a retry is due, a
+listing expires, something may be forgotten. What was due while no worker ran is due at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from processor import metrics
+from processor.announcements import Announcement, announce
+from processor.cases import Event, Heard, Tick
+from processor.decided import Decision, Suppressed
+from processor.decoding import DeadLetter, Record, dead_letter
+from processor.feeding import Feed
+from processor.logging import get
+from processor.policies import Policies
+from processor.policy import asks, decide, fold, forget, wakes_at
+from processor.publishing import Outgoing, Publish
+from processor.states import Partition, States
+from processor.topics import DECISIONS, RETRIES, SUPPRESSIONS
+from processor.trouble import State
+from schemas.decisions import Address
+
+log = get(__name__)
+
+#: Events decided on before their outcome is published, at most about.
+_MOST: Final = 2_000
+#: How often the scheduler looks, in seconds: a retry is asked for at most so late.
+_LOOKS: Final = 0.25
+#: For so many seconds a batch gives way to facts that wait to be written: while a worker catches
+#: up, decisions cost it a few percent of its pace instead of a third.
+_GIVES_WAY: Final = 5.0
+#: What time did not change is looked at again after this, at the earliest.
+_AGAIN: Final = timedelta(seconds=1)
+
+Entry: TypeAlias = tuple[Address, Event]
+#: Asks the log: by address, which messages are asked about.
+Hear: TypeAlias = Callable[[dict[Address, set[str]]], Awaitable[dict[Address, Heard]]]
+Bury: TypeAlias = Callable[[Sequence[DeadLetter]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a batch led to."""
+
+    records: list[Outgoing]
+    states: list[Outgoing]
+    unchanged: list[tuple[Address, datetime]]
+    counts: Counter[str]
+    listed: list[Address]
+
+
+class Decisions:
+    """Puts events to the rules, and what is decided to the topics."""
+
+    def __init__(
+        self,
+        *,
+        states: States,
+        policies: Policies,
+        hear: Hear,
+        publish: Publish,
+        bury: Bury,
+        list_address: Callable[[Address], None],
+        intake_keeps_up: Callable[[float], Awaitable[None]],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._states = states
+        self._policies = policies
+        self._hear = hear
+        self._publish = publish
+        self._bury = bury
+        self._list = list_address
+        self._intake_keeps_up = intake_keeps_up
+        self._clock = clock
+
+    async def take(self, event: Any) -> None:
+        """Decide on a chunk of `delivery.policy`, then ack it."""
+        chunk: Sequence[Record] = event.value
+        partition = await self._states.opened(chunk[0].partition)
+        waiting: list[Entry] = []
+        for place, record in enumerate(chunk):
+            waiting += await self._read(record)
+            if waiting and (len(waiting) >= _MOST or place == len(chunk) - 1):
+                await self._intake_keeps_up(_GIVES_WAY)
+                if not await self._settle(partition, waiting):
+                    return  # it was taken away: its next owner decides, and nothing is acked
+                waiting = []
+        event.ack()
+
+    async def _read(self, record: Record) -> list[Entry]:
+        try:
+            return list(Feed.model_validate_json(record.value or b"").entries)
+        except ValidationError:
+            await self._bury([dead_letter(record, "it is no feed of the rules")])
+            return []
+
+    async def run(self) -> None:
+        """Put time to the rules, for ever."""
+        while True:
+            for partition in self._states.open():
+                now = self._clock()
+                while due := partition.due(now, _MOST):
+                    await self._settle(partition, [(whose, Tick()) for whose in due], now)
+            self._states.count()
+            await asyncio.sleep(_LOOKS)
+
+    async def _settle(
+        self, partition: Partition, entries: Sequence[Entry], now: datetime | None = None
+    ) -> bool:
+        """Decide, publish, remember; tell whether the partition was still ours."""
+        async with partition.lock:
+            now = now or self._clock()
+            heard = await self._ask(partition, entries, now)
+            made = await asyncio.to_thread(self._decide, partition, entries, now, heard)
+            if not self._states.holds(partition):
+                return False
+            if made.records:
+                await self._publish(made.records)
+            if not self._states.holds(partition):
+                return False
+            if made.states:
+                await self._publish(made.states)
+            partition.keep(made.states)
+            for whose, at in made.unchanged:
+                partition.wake(whose, max(at, now + _AGAIN))
+        for whose in made.listed:
+            self._list(whose)
+        for decision, count in made.counts.items():
+            metrics.DECISIONS.labels(decision=decision).inc(count)
+        return True
+
+    async def _ask(
+        self, partition: Partition, entries: Sequence[Entry], now: datetime
+    ) -> dict[Address, Heard]:
+        """Ask the log about all that the rules may want to know of these addresses."""
+        asked: defaultdict[Address, set[str]] = defaultdict(set)
+        states: dict[Address, State] = {}
+        for whose, event in entries:
+            if whose not in states:
+                states[whose] = partition.get(whose)
+            names = asks(states[whose], event, now)
+            if names is not None:
+                # What comes before it in the batch may change what it asks: ask for both.
+                asked[whose] |= names
+            elif getattr(event, "attempt", 1) > 1:
+                asked[whose].add(event.message_id)  # type: ignore[union-attr]
+        return await self._hear(asked) if asked else {}
+
+    def _decide(
+        self,
+        partition: Partition,
+        entries: Iterable[Entry],
+        now: datetime,
+        heard: dict[Address, Heard],
+    ) -> _Outcome:
+        before: dict[Address, State] = {}
+        states: dict[Address, State] = {}
+        made = _Outcome([], [], [], Counter(), [])
+        for whose, event in entries:
+            state = states.get(whose)
+            if state is None:
+                state = before[whose] = partition.get(whose)
+            policy = self._policies.of(whose.tenant_id)
+            decisions = decide(state, event, now, policy, heard.get(whose))
+            after = fold(state, decisions)
+            made.records.extend(_records(whose, announce(whose, state, decisions, after)))
+            made.counts.update(type(each).__name__ for each in decisions)
+            made.listed.extend(_listed(whose, decisions))
+            states[whose] = forget(after, now, policy)
+        for whose, state in states.items():
+            wakes = wakes_at(state, self._policies.of(whose.tenant_id))
+            if state != before[whose]:
+                made.states.append(partition.record(whose, state, wakes))
+            elif wakes is not None:
+                made.unchanged.append((whose, wakes))
+        return made
+
+
+def _listed(whose: Address, decisions: Iterable[Decision]) -> list[Address]:
+    return [whose for each in decisions if isinstance(each, Suppressed)]
+
+
+def _records(whose: Address, said: Announcement) -> list[Outgoing]:
+    key = whose.key.encode()
+    records = [Outgoing(DECISIONS, key, to_json(fact, exclude_none=True)) for fact in said.facts]
+    records += [
+        Outgoing(RETRIES, retry.id.encode(), retry.model_dump_json().encode())
+        for retry in said.retries
+    ]
+    if said.entry_changed:
+        entry = None if said.entry is None else said.entry.model_dump_json().encode()
+        records.append(Outgoing(SUPPRESSIONS, key, entry))
+    return records

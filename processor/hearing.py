@@ -1,0 +1,73 @@
+"""The log, asked by the rules for retries what they are not fed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import stamina
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from processor.cases import Heard
+from projections import heard
+from projections.store import TransientError, classify
+from schemas.decisions import Address
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+T = TypeVar("T")
+
+
+class Log:
+    """The log in a database, connected at the first question."""
+
+    def __init__(self, connect: Callable[[], Client], database: str) -> None:
+        self._connect = connect
+        self._client: Client | None = None
+        self._database = database
+
+    async def hear(self, asked: Mapping[Address, set[str]]) -> dict[Address, Heard]:
+        """Return what the log knows of email addresses, and of these messages to each.
+
+        Waits while the database is away. Raises `FatalError` as `store.classify` says.
+        """
+        async for attempt in stamina.retry_context(
+            on=TransientError, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
+        ):
+            with attempt:
+                return await asyncio.to_thread(self._hear, asked)
+        raise AssertionError  # there is no last attempt
+
+    def _hear(self, asked: Mapping[Address, set[str]]) -> dict[Address, Heard]:
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            good = heard.good(
+                self._client, self._database, [(each.tenant_id, each.address) for each in asked]
+            )
+            messages = [
+                (whose.tenant_id, whose.address, name)
+                for whose, names in asked.items() for name in names
+            ]  # fmt: skip
+            told = heard.told(self._client, self._database, messages) if messages else {}
+        except (ClickHouseError, OSError) as error:
+            raise classify(error) from error
+        over: defaultdict[Address, dict[str, str]] = defaultdict(dict)
+        first_at: defaultdict[Address, dict[str, datetime]] = defaultdict(dict)
+        for (tenant, address, name), known in told.items():
+            whose = Address(tenant, "email", address)
+            first_at[whose][name] = known.first_at
+            if known.over:
+                over[whose][name] = known.over
+        return {
+            whose: Heard(
+                good_at=good.get((whose.tenant_id, whose.address)),
+                over=over[whose],
+                first_at=first_at[whose],
+            )
+            for whose in asked
+        }
