@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import tempfile
-from collections.abc import AsyncIterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from processor.intake import Event, Intake
 from processor.listed import Listed, follow
 from processor.logging import get
 from processor.policies import Policies
+from processor.progress import Progress
 from processor.publishing import publish
 from processor.settings import Kafka, Settings
 from processor.states import States, read_back
@@ -71,16 +71,14 @@ def target_of(settings: Settings) -> Target:
     return Target(settings.clickhouse.database, settings.clickhouse.cluster)
 
 
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """The topics that intake reads, and the number of partitions of what the rules are fed."""
+def build(
+    settings: Settings, inputs: Mapping[str, int], fed: int, bounces: Rules, policed: Policies
+) -> faust.App:
+    """Return the Faust application of a worker.
 
-    inputs: Sequence[str]
-    policy_partitions: int
-
-
-def build(settings: Settings, reads: Reads, bounces: Rules, policed: Policies) -> faust.App:
-    """Return the Faust application of a worker."""
+    `inputs` are the topics that intake reads, with their numbers of partitions; `fed` is that of
+    the topic that the rules are fed by.
+    """
     app = _faust_app(settings.kafka)
     connect = partial(client_of, settings)
     database = settings.clickhouse.database
@@ -97,7 +95,7 @@ def build(settings: Settings, reads: Reads, bounces: Rules, policed: Policies) -
         batch_rows=settings.intake.batch_rows,
         write_interval=settings.intake.write_interval,
         stop_after_bad=settings.intake.stop_after_bad,
-        policy_partitions=reads.policy_partitions,
+        policy_partitions=fed,
     )
     states = States(partial(read_back, settings.kafka.bootstrap))
     decisions = Decisions(
@@ -108,8 +106,11 @@ def build(settings: Settings, reads: Reads, bounces: Rules, policed: Policies) -
         bury=intake.bury,
         list_address=listed.add,
         intake_keeps_up=intake.keeps_up,
+        known_until=Progress(
+            settings.kafka.bootstrap, settings.kafka.group, inputs, {topics.POLICY: fed}
+        ).look,
     )
-    _take_in(app, intake, reads.inputs)
+    _take_in(app, intake, inputs)
     _decide(app, decisions, states)
 
     @app.task
@@ -155,7 +156,7 @@ def _faust_app(kafka: Kafka) -> faust.App:
     )
 
 
-def _take_in(app: faust.App, intake: Intake, inputs: Sequence[str]) -> None:
+def _take_in(app: faust.App, intake: Intake, inputs: Iterable[str]) -> None:
     """Let intake have the chunks of its topics."""
 
     @app.agent(app.topic(*inputs, schema=Chunks(), internal=False), name="sendlog.intake")
@@ -199,7 +200,7 @@ def run_worker(settings: Settings) -> None:
     in_force = policies.in_force(settings)
     try:
         inputs, problems = topics.check(settings.kafka)
-        reads = Reads(inputs, topics.partitions_of(settings.kafka, topics.POLICY))
+        counts = topics.partitions(settings.kafka, [*inputs, topics.POLICY])
     except topics.BrokerError as error:
         raise StartError(str(error)) from error
     if problems:
@@ -215,7 +216,8 @@ def run_worker(settings: Settings) -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(loop)
-    app = build(settings, reads, bounces.rules, in_force)
+    fed = counts.pop(topics.POLICY)
+    app = build(settings, counts, fed, bounces.rules, in_force)
     worker = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     log.info(

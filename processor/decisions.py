@@ -6,7 +6,9 @@ The steps for a batch: (1) ask the log what the rules need to know; (2) decide, 
 states, which gives the same decisions with the same ids.
 
 Time is put to the rules by the scheduler, at the moment that each state names: a retry is due, a
-listing expires, something may be forgotten. What was due while no worker ran is due at once.
+listing expires, something may be forgotten. It passes only as far as all is known that Kafka had by
+then (`progress`), a second or two behind the clock. What was due while no worker ran is due as soon
+as that has been read.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ log = get(__name__)
 
 #: Events decided on before their outcome is published, at most about.
 _MOST: Final = 2_000
-#: How often the scheduler looks, in seconds: a retry is asked for at most so late.
+#: How often the scheduler looks, in seconds.
 _LOOKS: Final = 0.25
 #: For so many seconds a batch gives way to facts that wait to be written: while a worker catches
 #: up, decisions cost it a few percent of its pace instead of a third.
@@ -78,6 +80,7 @@ class Decisions:
         bury: Bury,
         list_address: Callable[[Address], None],
         intake_keeps_up: Callable[[float], Awaitable[None]],
+        known_until: Callable[[], Awaitable[datetime]],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._states = states
@@ -87,6 +90,7 @@ class Decisions:
         self._bury = bury
         self._list = list_address
         self._intake_keeps_up = intake_keeps_up
+        self._known_until = known_until
         self._clock = clock
 
     async def take(self, event: Any) -> None:
@@ -111,12 +115,14 @@ class Decisions:
             return []
 
     async def run(self) -> None:
-        """Put time to the rules, for ever."""
+        """Put time to the rules, for ever: as far as all is known that Kafka had by then."""
         while True:
-            for partition in self._states.open():
-                now = self._clock()
-                while due := partition.due(now, _MOST):
-                    await self._settle(partition, [(whose, Tick()) for whose in due], now)
+            now = self._clock()
+            if any(each.wakes_before(now) for each in self._states.open()):
+                now = min(now, await self._known_until())
+                for partition in self._states.open():
+                    while due := partition.due(now, _MOST):
+                        await self._settle(partition, [(whose, Tick()) for whose in due], now)
             self._states.count()
             await asyncio.sleep(_LOOKS)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from zlib import crc32
 
@@ -63,6 +64,11 @@ def _whose(event: Mapping[str, Any]) -> Address:
     return Address(event["tenant_id"], event["channel"], event["recipient"])
 
 
+def _whole(time: datetime) -> datetime:
+    """Return a time in whole milliseconds, as the log has it: what follows from it has, too."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
 def partition_of(whose: Address, partitions: int) -> int:
     """Return the partition of an address, of its facts as of what is remembered of it."""
     return crc32(whose.key.encode("utf-8", "surrogatepass")) % partitions
@@ -75,6 +81,7 @@ def to_records(
     feeds: defaultdict[int, list[tuple[str, Any]]] = defaultdict(list)
     for fact in facts:
         told = {name: fact[name] for name in COLUMNS if fact.get(name) is not None}
+        told["occurred_at"] = _whole(fact["occurred_at"])
         feeds[partition_of(_whose(fact), partitions)].append(("facts", told))
     for command in commands:
         whose = Address(command.tenant_id, command.channel, command.address)

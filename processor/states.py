@@ -92,6 +92,10 @@ class Partition:
         else:
             self._wake_of[key] = wake
 
+    def wakes_before(self, now: datetime) -> bool:
+        """Tell whether an address may be due; perhaps one that has changed since."""
+        return bool(self._wakes) and self._wakes[0][0] <= milliseconds(now)
+
     def due(self, now: datetime, most: int) -> list[Address]:
         """Return addresses of which time has changed something, the first due first."""
         found: dict[str, None] = {}

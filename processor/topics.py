@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -151,7 +151,8 @@ def check(kafka: Kafka) -> tuple[list[str], list[str]]:
     return [name for name in reads if name in described], problems
 
 
-def partitions_of(kafka: Kafka, name: str) -> int:
-    """Return how many partitions a topic has. Raises `BrokerError`."""
+def partitions(kafka: Kafka, names: Iterable[str]) -> dict[str, int]:
+    """Return how many partitions each topic has. Raises `BrokerError`."""
     with admin(kafka) as client:
-        return len(client.describe_topics([name])[0]["partitions"])
+        found = client.describe_topics(list(names))
+    return {topic["name"]: len(topic["partitions"]) for topic in found}

@@ -24,6 +24,8 @@ from projections.queries import stream
 from projections.store import connect
 
 DATABASE = "sendlog"
+#: Histories of tests are days old: with a usual horizon their retries would be given up by now.
+POLICY = '[default]\nhorizon = "366d"\n'
 
 
 def wait_for(condition, what, patience=180):
@@ -44,10 +46,15 @@ class System:
         self.broker, self.engine, self.folder, self.group = broker, engine, folder, group
         self.kafka = Kafka(bootstrap=broker.bootstrap, replication=1, group=group)
         self.workers = []
+        self.police(POLICY)
         topics.apply(self.kafka)
         self.client = connect(engine.url, user="default", password="")
         for _ in migrate(self.client, Target(DATABASE)):
             pass
+
+    def police(self, text):
+        """Let workers that start from now on go by these policies."""
+        (self.folder / "policy.toml").write_text(text)
 
     @property
     def environment(self):
@@ -58,6 +65,7 @@ class System:
             "SENDLOG_CLICKHOUSE__URL": self.engine.url,
             "SENDLOG_CLICKHOUSE__DATABASE": DATABASE,
             "SENDLOG_LOG_FORMAT": "json",
+            "SENDLOG_POLICY_FILE": str(self.folder / "policy.toml"),
         }
 
     def worker(self, **environment):
@@ -130,6 +138,24 @@ class System:
             lambda: self.lag() == 0 and self.lag() == 0 and self.lag() == 0,
             "the group to commit everything", patience,
         )  # fmt: skip
+
+    def read(self, topic):
+        """Return every record of a topic, in order of its partitions and offsets."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.broker.bootstrap, consumer_timeout_ms=30_000,
+            auto_offset_reset="earliest", enable_auto_commit=False,
+        )  # fmt: skip
+        try:
+            places = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
+            consumer.assign(places)
+            left = {place: end for place, end in consumer.end_offsets(places).items() if end}
+            records = []
+            while any(consumer.position(place) < end for place, end in left.items()):
+                for found in consumer.poll(1000).values():
+                    records += found
+            return records
+        finally:
+            consumer.close()
 
     def stop(self):
         for worker in self.workers:

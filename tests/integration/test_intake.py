@@ -31,15 +31,12 @@ STATUSES = {
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("intake")
-    # The scenarios are days old: with a usual horizon their retries would be given up by now.
-    (folder / "policy.toml").write_text('[default]\nhorizon = "366d"\n')
-    with running(folder) as whole:
+    with running(tmp_path_factory.mktemp("intake")) as whole:
         with topics.admin(whole.kafka) as admin:  # a feed that nobody has an adapter for
             admin.create_topics(
                 [NewTopic(name="email.events.acme", num_partitions=1, replication_factor=1)]
             )
-        whole.worker(SENDLOG_POLICY_FILE=str(folder / "policy.toml"))
+        whole.worker()
         yield whole
 
 
