@@ -20,10 +20,11 @@ from prometheus_client import start_http_server
 from processor import policies, rules, topics
 from processor.decisions import Decisions
 from processor.decoding import Decoder
+from processor.feeding import partition_of
 from processor.health import watch_broker
 from processor.hearing import Log
 from processor.intake import Event, Intake
-from processor.listed import Listed, follow
+from processor.listed import Follower, Listed
 from processor.logging import get
 from processor.policies import Policies
 from processor.progress import Progress
@@ -89,6 +90,7 @@ def build(
             max_record_bytes=settings.kafka.max_record_bytes,
             rules=bounces,
             listed=listed,
+            feeds=settings.policy,
         ),
         insert=store.Store(connect, database).insert,
         publish=partial(publish, app),
@@ -97,29 +99,39 @@ def build(
         stop_after_bad=settings.intake.stop_after_bad,
         policy_partitions=fed,
     )
-    states = States(partial(read_back, settings.kafka.bootstrap))
-    decisions = Decisions(
-        states=states,
-        policies=policed,
-        hear=Log(connect, database).hear,
-        publish=partial(publish, app),
-        bury=intake.bury,
-        list_address=listed.add,
-        intake_keeps_up=intake.keeps_up,
-        known_until=Progress(
-            settings.kafka.bootstrap, settings.kafka.group, inputs, {topics.POLICY: fed}
-        ).look,
-    )
     _take_in(app, intake, inputs)
-    _decide(app, decisions, states)
 
     @app.task
     async def watch() -> None:
         await watch_broker(settings.kafka.bootstrap)
 
-    @app.task
-    async def follow_blacklist() -> None:
-        await follow(listed, History(connect, database), intake.feed)
+    if settings.policy:
+        states = States(partial(read_back, settings.kafka.bootstrap))
+        progress = Progress(
+            settings.kafka.bootstrap, settings.kafka.group, inputs, {topics.POLICY: fed}
+        )
+        decisions = Decisions(
+            states=states,
+            policies=policed,
+            hear=Log(connect, database).hear,
+            publish=partial(publish, app),
+            bury=intake.bury,
+            list_address=listed.add,
+            intake_keeps_up=intake.keeps_up,
+            known_until=progress.look,
+        )
+        follower = Follower(
+            listed=listed,
+            history=History(connect, database),
+            feed=intake.feed,
+            is_ours=lambda whose: states.has(partition_of(whose, fed)),
+            known_until=progress.look,
+        )
+        _decide(app, decisions, states)
+
+        @app.task
+        async def follow_blacklist() -> None:
+            await follower.run()
 
     return app
 
@@ -200,6 +212,8 @@ def run_worker(settings: Settings) -> None:
     in_force = policies.in_force(settings)
     try:
         inputs, problems = topics.check(settings.kafka)
+        if not settings.policy:  # nobody would obey them
+            inputs.remove(topics.COMMANDS)
         counts = topics.partitions(settings.kafka, [*inputs, topics.POLICY])
     except topics.BrokerError as error:
         raise StartError(str(error)) from error
@@ -223,7 +237,7 @@ def run_worker(settings: Settings) -> None:
     log.info(
         "worker_starting", topics=list(inputs), group=settings.kafka.group,
         rules_version=bounces.rules.version, rules_file=str(bounces.file or "built in"),
-        policy_file=str(in_force.file or "built in"),
+        policy=settings.policy, policy_file=str(in_force.file or "built in"),
     )  # fmt: skip
     try:
         worker.execute_from_commandline()

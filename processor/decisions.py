@@ -25,7 +25,7 @@ from pydantic_core import to_json
 
 from processor import metrics
 from processor.announcements import Announcement, announce
-from processor.cases import Event, Heard, Tick
+from processor.cases import Event, Heard, Tick, is_soft
 from processor.decided import Decision, Suppressed
 from processor.decoding import DeadLetter, Record, dead_letter
 from processor.feeding import Feed
@@ -37,6 +37,7 @@ from processor.states import Partition, States
 from processor.topics import DECISIONS, RETRIES, SUPPRESSIONS
 from processor.trouble import State
 from schemas.decisions import Address
+from schemas.events import MessageEvent
 
 log = get(__name__)
 
@@ -158,14 +159,14 @@ class Decisions:
         asked: defaultdict[Address, set[str]] = defaultdict(set)
         states: dict[Address, State] = {}
         for whose, event in entries:
-            if whose not in states:
+            known = whose in states
+            if not known:
                 states[whose] = partition.get(whose)
             names = asks(states[whose], event, now)
+            if known and isinstance(event, MessageEvent) and is_soft(event):
+                names = frozenset({event.message_id})  # of a streak that began in this batch
             if names is not None:
-                # What comes before it in the batch may change what it asks: ask for both.
                 asked[whose] |= names
-            elif getattr(event, "attempt", 1) > 1:
-                asked[whose].add(event.message_id)  # type: ignore[union-attr]
         return await self._hear(asked) if asked else {}
 
     def _decide(

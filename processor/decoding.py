@@ -128,13 +128,19 @@ class Decoder:
         max_record_bytes: int,
         rules: Rules | None = None,
         listed: Container[tuple[Any, Any, Any]] = (),
+        feeds: bool = True,
     ) -> None:
+        """Take the settings of intake, the bounce rules, and the addresses whose sends may be void.
+
+        `feeds`: whether there are rules for retries and the blacklist, to be fed.
+        """
         self._validate: Callable[[bytes], Any] = _fact_validator().validator.validate_json
         self._max_bytes = max_record_bytes
         self._tenants = intake.feeds
         self._default_tenant = intake.default_tenant
         self._rules = rules
         self._listed = listed
+        self._feeds = feeds
 
     def __call__(self, chunk: Sequence[Record]) -> Batch:
         """Decode the records of one fetch of one partition. Never raises for what is in them."""
@@ -162,6 +168,9 @@ class Decoder:
         if channel is not None or topic == DECISIONS:
             return self._facts(chunk, channel)
         return self._feed(chunk, topic)
+
+    def _chosen(self, events: Sequence[Fields]) -> Sequence[Fields]:
+        return chosen(events, self._listed) if self._feeds else ()
 
     def _commands(self, chunk: Sequence[Record]) -> Batch:
         commands: list[Command] = []
@@ -209,7 +218,7 @@ class Decoder:
         batch = _batch(chunk, events, dead)
         if channel is None:
             return replace(batch, history=history)
-        return replace(batch, facts=chosen(events, self._listed))
+        return replace(batch, facts=self._chosen(events))
 
     def _feed(self, chunk: Sequence[Record], topic: str) -> Batch:
         channel, provider = feed_provider(topic) or ("", topic)
@@ -240,7 +249,7 @@ class Decoder:
                 dead_letter(record, part.reason, raw=part.raw, element=part.element)
                 for part in decoded.rejected
             )
-        return replace(_batch(chunk, events, dead), facts=chosen(events, self._listed))
+        return replace(_batch(chunk, events, dead), facts=self._chosen(events))
 
 
 def _fact_problem(event: Fields, channel: Channel | None) -> str:

@@ -94,6 +94,8 @@ class Intake:
         self._policy_partitions = policy_partitions
         self._bad_in_a_row: Counter[str] = Counter()
         self._waiting: list[_Waiting] = []
+        #: Whether half a write or more was waiting when the last one was done.
+        self._behind = False
         self._changed = asyncio.Condition()
 
     async def take(self, event: Event) -> None:
@@ -135,6 +137,8 @@ class Intake:
         """Write what is waiting, over and over. Raises `FatalError` if nothing can be written."""
         while True:
             async with self._changed:
+                self._behind = self._rows() >= self._batch_rows // 2
+                self._changed.notify_all()
                 await self._changed.wait_for(lambda: bool(self._waiting))
                 taken, self._waiting = self._waiting, []
                 self._changed.notify_all()
@@ -148,13 +152,13 @@ class Intake:
                 await asyncio.sleep(pause)
 
     async def keeps_up(self, patience: float) -> None:
-        """Return when less than a full write is waiting, or after so many seconds.
+        """Return when writes are no longer full, or after so many seconds.
 
         Decisions give way to facts while there is a backlog, but never for long.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(patience), self._changed:
-                await self._changed.wait_for(lambda: self._rows() < self._batch_rows // 2)
+                await self._changed.wait_for(lambda: not self._behind)
 
     async def _write(self, batches: Sequence[Batch]) -> None:
         events = pa.concat_tables([batch.events for batch in batches])

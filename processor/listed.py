@@ -2,8 +2,9 @@
 
 It only picks: whether an address was listed at the time of a send, the rules decide, on what they
 remember of it. So this may know too much (an address that was reset), and a replay finds in it what
-the first run did. It may also know something too late: an address that another worker listed a
-moment ago. Therefore sends to newly listed addresses are looked for once more in the log.
+the first run did. And it knows a moment too late: sends that were read before, perhaps by another
+worker, or while decisions gave way to a backlog, are looked up once in the log, when all is in it
+that was in Kafka at that moment.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ log = get(__name__)
 _EVERY: Final = 1.0
 #: A line may be written this long after it was recorded: a database that was away.
 _LATE: Final = timedelta(minutes=10)
-#: Seconds after which the log is searched for sends that were read before a line was known here:
-#: soon, and once more when all that was waiting for a write then has been written.
-_LOOKS: Final = (2.0, 30.0)
+#: How far back a worker that starts looks for lines whose sends nobody may have looked up.
+_AT_START: Final = timedelta(days=1)
+#: Every worker knows a line so soon after it was recorded, or it is far behind anyway.
+_KNOWN: Final = timedelta(seconds=5)
+#: Lines whose sends are looked up at once.
+_MOST: Final = 1_000
 
 
 class History(Protocol):
@@ -60,34 +64,66 @@ class Listed:
         return len(self._hashes)
 
 
-async def follow(
-    listed: Listed,
-    history: History,
-    feed: Callable[[list[dict[str, Any]]], Awaitable[None]],
-) -> None:
-    """Keep `listed` up to date, and `feed` the sends that were missed; never returns."""
-    known: dict[str, datetime] = {}
-    searches: list[tuple[datetime, Sequence[Line]]] = []
-    since: datetime | None = None
-    while True:
-        now = datetime.now(UTC)
-        try:
-            lines = await asyncio.to_thread(history.lines, since)
-            for line in lines:
-                listed.add(line.whose)
-            new = [line for line in lines if line.event_id not in known]
-            recent = [line for line in new if line.recorded_at > now - _LATE]
-            if recent:
-                searches += [(now + timedelta(seconds=after), recent) for after in _LOOKS]
-            due = [line for at, found in searches if at <= now for line in found]
-            if due and (missed := await asyncio.to_thread(history.sends, due)):
-                await feed(missed)
-            searches = [search for search in searches if search[0] > now]
-            known |= {line.event_id: line.recorded_at for line in new}
-            known = {name: at for name, at in known.items() if at > now - 2 * _LATE}
-            since = now - _LATE
-        except TransientError:
-            pass  # intake waits for the same database, and says so
-        except FatalError as error:
-            log.warning("blacklist_not_read", error=str(error))
-        await asyncio.sleep(_EVERY)
+class Follower:
+    """Keeps a set of listed addresses up to date, and feeds the rules the sends that were missed.
+
+    `is_ours` tells whether this worker decides on an address, `known_until` up to which moment the
+    log knows all that Kafka had.
+    """
+
+    def __init__(
+        self,
+        *,
+        listed: Listed,
+        history: History,
+        feed: Callable[[list[dict[str, Any]]], Awaitable[None]],
+        is_ours: Callable[[Address], bool],
+        known_until: Callable[[], Awaitable[datetime]],
+    ) -> None:
+        self._listed = listed
+        self._history = history
+        self._feed = feed
+        self._is_ours = is_ours
+        self._known_until = known_until
+        #: Lines that were seen, and those whose sends are to be looked up, by the fact of each.
+        self._seen: dict[str, datetime] = {}
+        self._waiting: dict[str, Line] = {}
+
+    async def run(self) -> None:
+        """Follow the history, for ever."""
+        since: datetime | None = None
+        while True:
+            now = datetime.now(UTC)
+            try:
+                await self._read(since, now)
+                await self._look_up()
+                since = now - _LATE
+            except TransientError:
+                pass  # intake waits for the same database, and says so
+            except FatalError as error:
+                log.warning("blacklist_not_read", error=str(error))
+            await asyncio.sleep(_EVERY)
+
+    async def _read(self, since: datetime | None, now: datetime) -> None:
+        recent = now - (_AT_START if since is None else _LATE)
+        for line in await asyncio.to_thread(self._history.lines, since):
+            self._listed.add(line.whose)
+            if line.event_id not in self._seen and line.recorded_at > recent:
+                self._waiting[line.event_id] = line
+            self._seen[line.event_id] = line.recorded_at
+        self._seen = {name: at for name, at in self._seen.items() if at > now - 2 * _LATE}
+
+    async def _look_up(self) -> None:
+        # What is not ours, its worker looks up; perhaps it becomes ours before it is old.
+        old = datetime.now(UTC) - _AT_START
+        self._waiting = {n: line for n, line in self._waiting.items() if line.recorded_at > old}
+        ours = [line for line in self._waiting.values() if self._is_ours(line.whose)]
+        if not ours:
+            return
+        until = await self._known_until()
+        due = [line for line in ours if line.recorded_at + _KNOWN <= until][:_MOST]
+        if due:
+            if missed := await asyncio.to_thread(self._history.sends, due):
+                await self._feed(missed)
+            for line in due:
+                del self._waiting[line.event_id]

@@ -59,7 +59,9 @@ def decide(
     case = Case(_time_of(event, now), now, policy, heard or Heard())
     made: list[Decision] = []
     for rule in _rules_for(event, case):
-        made += rule(fold(state, made))
+        new = tuple(rule(state))
+        made += new
+        state = fold(state, new)
     return tuple(made)
 
 
@@ -71,15 +73,15 @@ def fold(state: State, decisions: Iterable[Decision]) -> State:
 def asks(state: State, event: Event, now: datetime) -> frozenset[str] | None:
     """Return the messages to ask the log about before deciding; None: `heard` is not needed.
 
-    `good_at` is needed with every answer, also where no message is named.
+    `good_at` is needed with every answer, also where no message is named. A first soft bounce needs
+    none: what ends a streak matters when there is one, and of its message the log is asked when the
+    retry falls due. (Each answer costs the database as much as writing twenty facts.)
     """
     match event:
         case Tick():
             return frozenset(name for name, *_ in retrying.due(state, now)) or None
-        case MessageEvent() if is_soft(event):
+        case MessageEvent() if is_soft(event) and state.streak:
             return frozenset({event.message_id} - {""})
-        case MessageEvent(kind="sent") if event.message_id in state.messages:
-            return frozenset({event.message_id})
         case _:
             return None
 

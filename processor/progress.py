@@ -8,8 +8,10 @@ first of intake's topics, then of what intake fed the rules.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,6 +25,8 @@ log = get(__name__)
 
 Ends: TypeAlias = Mapping[Any, int]
 _NONE: Final = -1
+#: Seconds between two looks, however many ask: as often as workers commit.
+_EVERY: Final = 0.5
 
 
 class Progress:
@@ -39,6 +43,8 @@ class Progress:
         self._clock = clock
         self._reader: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
+        self._looking = asyncio.Lock()
+        self._looked_at = 0.0
         self._moment = EPOCH
         self._ends: Ends | None = None
         self._fed: Ends | None = None
@@ -48,12 +54,16 @@ class Progress:
     async def look(self) -> datetime:
         """Look how far the group is; return `until`. While the broker is away it stays as it is."""
         try:
-            await self._look()
+            async with self._looking:
+                await self._look()
         except KafkaError as error:  # that the broker is away, somebody else says
             log.debug("progress_unknown", error=str(error))
         return self.until
 
     async def _look(self) -> None:
+        if monotonic() < self._looked_at + _EVERY:
+            return
+        self._looked_at = monotonic()
         if self._ends is None:
             self._moment = self._clock()
             self._ends, self._fed = await self._ends_of(self._inputs), None
@@ -95,7 +105,8 @@ class Progress:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        for client in (self._reader, self._admin):
-            if client is not None:
-                await (client.stop() if client is self._reader else client.close())
+        if self._reader is not None:
+            await self._reader.stop()
+        if self._admin is not None:
+            await self._admin.close()
         self._reader = self._admin = None

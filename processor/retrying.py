@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final
@@ -85,14 +86,15 @@ def asks_again(message_id: str, case: Case, state: State) -> Decisions:
 def falls_due(case: Case, state: State) -> Decisions:
     """Ask for each attempt that is due, unless the message or the address needs none any more."""
     for name, message, due_at in due(state, case.now):
-        late = case.now > message.first_at + case.policy.horizon
+        first_at = min(message.first_at, case.heard.first_at.get(name, message.first_at))
+        late = case.now > first_at + case.policy.horizon
         if why := case.heard.over.get(name):
             yield _cancelled(name, message, due_at, why)
         elif state.standing:
             yield from _refused(name, message, due_at, state)
         elif late and message.last_bounce:
             attempt, at, event_id = message.last_bounce
-            words = _no_more(message, attempt, case.now, case.policy)
+            words = _no_more(replace(message, first_at=first_at), attempt, case.now, case.policy)
             yield RetriesExhausted(
                 message_id=name, attempt=attempt, at=at, reason=words, event_id=event_id
             )

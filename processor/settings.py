@@ -110,6 +110,19 @@ class Gateway(BaseModel):
     )
 
 
+class Api(BaseModel):
+    """The HTTP API of the log."""
+
+    host: str = Field("127.0.0.1", description="address to listen at")
+    port: Port = 8080
+    rate: float = Field(50, gt=0, le=100_000, description="requests a second of one key")
+    burst: int = Field(100, ge=1, le=100_000, description="requests of one key at once")
+    query_seconds: float = Field(30, gt=0, le=280, description="of ClickHouse for one answer")
+    outcome_seconds: float = Field(
+        10, ge=0, le=60, description="to wait for a command to take effect; then the answer is 202"
+    )
+
+
 class Settings(BaseSettings):
     """All settings, with defaults for the local stack on one machine."""
 
@@ -119,8 +132,12 @@ class Settings(BaseSettings):
     clickhouse: ClickHouse = ClickHouse()
     intake: Intake = Intake()
     gateway: Gateway = Gateway()
+    api: Api = Api()
     bounce_rules: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = Field(
         None, description="TOML file of a deployment's own rules, asked before the shipped ones"
+    )
+    policy: bool = Field(
+        True, description="rules for retries and the blacklist; false: keep the log, decide nothing"
     )
     policy_file: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = Field(
         None, description="TOML file of the rules for retries and the blacklist, per tenant"

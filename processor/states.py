@@ -142,6 +142,10 @@ class States:
         """Tell whether a partition is still ours, and has not been taken away meanwhile."""
         return any(each is partition for each in self.open())
 
+    def has(self, number: int) -> bool:
+        """Tell whether a partition is ours."""
+        return number in self._opening
+
     def forget(self, numbers: Iterable[int]) -> None:
         """Let go of partitions that are no longer ours."""
         for number in numbers:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from projections.expressions import TIME
-from projections.history import COLUMNS
 from projections.queries import Bound, stream
 from projections.store import classify
-from projections.tables.events import TABLE as EVENTS
+from projections.tables import KEY, Projection, projections
 from projections.tables.suppression_history import TABLE as HISTORY
-from schemas.decisions import OURS, Address
+from schemas.decisions import Address
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -59,28 +58,43 @@ class History:
         ]  # fmt: skip
 
     def sends(self, lines: Sequence[Line]) -> list[dict[str, Any]]:
-        """Return the sends to the addresses of lines since each was listed, by `COLUMNS`."""
-        bound = Bound()
-        starts: dict[Address, datetime] = {}
+        """Return the sends to the addresses of lines since each was listed, as facts.
+
+        Of each message the log knows the time of the first, and of every attempt after it.
+        """
+        since: dict[Address, datetime] = {}
         for line in lines:
-            starts[line.whose] = min(line.since, starts.get(line.whose, line.since))
-        tenants = bound.bind(sorted({whose.tenant_id for whose in starts}), "Array(String)")
-        whose = bound.bind(
-            [(each.tenant_id, each.channel, each.address) for each in starts],
-            "Array(Tuple(String, String, String))",
-        )
+            since[line.whose] = min(line.since, since.get(line.whose, line.since))
+        found = [send for log in projections().values() for send in self._sends(log, since)]
+        return [
+            send for send in found
+            if send["occurred_at"] >= since[
+                Address(send["tenant_id"], send["channel"], send["recipient"])
+            ]
+        ]  # fmt: skip
+
+    def _sends(self, log: Projection, since: Mapping[Address, datetime]) -> list[dict[str, Any]]:
+        whose = [(w.tenant_id, w.address) for w in since if w.channel == log.channel]
+        if not whose:
+            return []
+        bound = Bound()
+        resends = "[]"
+        if any(fold.name == "resends" for fold in log.folds):
+            resends = "groupUniqArrayArray(resends)"
         rows = self._rows(
-            f"SELECT {', '.join(COLUMNS)} FROM {self._database}.{EVENTS.name} "
-            f"WHERE tenant_id IN {tenants} AND kind = 'sent' AND label != '{OURS}' "
-            f"AND occurred_at >= {bound.bind(min(starts.values()), TIME)} "
-            f"AND (tenant_id, channel, recipient) IN {whose}",
+            "SELECT tenant_id, recipient, message_id, min(sent_at) AS first, "
+            f"arrayMap(sent -> (sent.1, sent.2), {resends}) AS later "
+            f"FROM {self._database}.{log.state_table} WHERE (tenant_id, recipient) IN "
+            f"{bound.bind(whose, 'Array(Tuple(String, String))')} "
+            "GROUP BY tenant_id, recipient, message_id HAVING first IS NOT NULL",
             bound,
         )
         return [
-            {**row, "bounce_class": row["bounce_class"] or None} for row in rows
-            if row["occurred_at"] >= starts[
-                Address(row["tenant_id"], row["channel"], row["recipient"])
-            ]
+            {
+                "channel": log.channel, "kind": "sent", "attempt": attempt, "occurred_at": at,
+                **{name: row[name] for name in KEY},
+            }
+            for row in rows for attempt, at in [(1, row["first"]), *row["later"]]
         ]  # fmt: skip
 
     def _rows(self, sql: str, bound: Bound) -> list[dict[str, Any]]:

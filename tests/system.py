@@ -127,8 +127,10 @@ class System:
                 TopicPartition(name, n) for name in (*reads, topics.POLICY)
                 for n in consumer.partitions_for_topic(name) or ()
             ]  # fmt: skip
-            ends = consumer.end_offsets(partitions)
-            return sum(ends[each] - (consumer.committed(each) or 0) for each in partitions)
+            ends, starts = consumer.end_offsets(partitions), consumer.beginning_offsets(partitions)
+            return sum(
+                ends[each] - max(consumer.committed(each) or 0, starts[each]) for each in partitions
+            )
         finally:
             consumer.close()
 
@@ -138,6 +140,13 @@ class System:
             lambda: self.lag() == 0 and self.lag() == 0 and self.lag() == 0,
             "the group to commit everything", patience,
         )  # fmt: skip
+
+    def empty(self, *names):
+        """Make topics anew."""
+        with topics.admin(self.kafka) as admin:
+            admin.delete_topics(list(names))
+            wait_for(lambda: not set(names) & set(admin.list_topics()), "topics to be deleted")
+        topics.apply(self.kafka)
 
     def read(self, topic):
         """Return every record of a topic, in order of its partitions and offsets."""

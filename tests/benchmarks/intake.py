@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -45,6 +46,7 @@ class Contender(NamedTuple):
     arguments: tuple[str, ...]
     database: str = DATABASE
     enough: int | None = None
+    environment: Mapping[str, str] = {}
 
 
 def peer(module, *arguments, **more):
@@ -53,6 +55,10 @@ def peer(module, *arguments, **more):
 
 SYSTEMS = {
     "sendlog": Contender(("processor", "worker")),
+    # What the peers do: without rules for retries and the blacklist, and what they write.
+    "sendlog, log only": Contender(
+        ("processor", "worker"), environment={"SENDLOG_POLICY": "false"}
+    ),
     "stock Faust": peer("faust_agent", enough=50_000),
     "stock Faust, tuned": peer("faust_agent", "20000", "0.2"),
     "sentry-arroyo": peer("arroyo"),
@@ -92,7 +98,7 @@ def run(options, console):
                 most = min(count, contender.enough or count) if number else count
                 empty(system, contender)
                 one = measure(system, name, contender, most, whole=most == count)
-                if most == count:
+                if most == count and name != "sendlog":  # its logs have decisions, too
                     one |= fingerprint(system, contender.database)
                 rounds[name].append(one)
                 console.print(
@@ -142,10 +148,11 @@ def result(rounds, *, raw):
 def compared(rows):
     """Say how Sendlog stands to stock Faust, to the best peer and to the limit, where measured."""
     speeds = {row["system"]: row["events_per_second"] for row in rows}
-    ours = speeds.pop("sendlog", None)
-    if ours is None or not speeds:
+    ours, bare = speeds.pop("sendlog", None), speeds.pop("sendlog, log only", None)
+    if ours is None or not (speeds or bare):
         return []
-    said = [
+    said = [f"{ours / bare:.2f} times itself without rules"] if bare else []
+    said += [
         f"{ours / speeds[name]:.2f} times {name}"
         for name in ("stock Faust", "stock Faust, tuned", "limit") if name in speeds
     ]  # fmt: skip
@@ -190,8 +197,12 @@ def events_of(chunk):
 
 
 def empty(system, contender):
-    """Empty the tables that a system writes."""
-    tables = [f"{contender.database}.events", f"{DATABASE}.dead_letters"]
+    """Empty the tables that a system writes, and the topics that its rules do."""
+    system.empty(
+        topics.DECISIONS, topics.POLICY, topics.STATES, topics.RETRIES, topics.SUPPRESSIONS
+    )
+    tables = [f"{contender.database}.events"]
+    tables += [f"{DATABASE}.{name}" for name in ("dead_letters", "suppression_history")]
     tables += [f"{DATABASE}.{each.state_table}" for each in projections().values()]
     for table in tables:
         system.client.command(f"TRUNCATE TABLE {table}")
@@ -203,7 +214,10 @@ def measure(system, name, contender, count, *, whole=True, already=0):
     `whole`: this is all of it, so wait until it is committed, for then the logs are complete.
     `already`: so many other events are in the table before, and stay.
     """
-    visible = f"SELECT count() - {already} FROM {contender.database}.events"
+    visible = (
+        f"SELECT countIf(source_topic != '{topics.DECISIONS}') - {already} "
+        f"FROM {contender.database}.events"
+    )
     with started(system, name, contender) as worker:
         wait_for(lambda: assigned(system) or ended(worker, name), f"{name} to be assigned")
         before, begun = spent(system, worker), time.monotonic()
@@ -229,7 +243,12 @@ def started(system, name, contender):
     module, *rest = contender.arguments
     places = {"bootstrap": system.broker.bootstrap, "url": system.engine.url, "group": group}
     command = [sys.executable, "-m", module, *(each.format(**places) for each in rest)]
-    program = Program(name=name, command=command, environment=system.environment, grace=60)
+    program = Program(
+        name=name,
+        command=command,
+        environment={**system.environment, **contender.environment},
+        grace=60,
+    )
     with Server(program, system.folder / f"{group}.log") as worker:
         yield worker
 

@@ -297,3 +297,13 @@ def test_commands_that_cannot_be_read_are_dead_letters(system):
     ]  # fmt: skip
     assert len(reasons) == 3
     assert any("tenant_id" in reason for reason in reasons)
+
+
+def test_a_send_that_was_read_before_its_address_was_listed_is_refused_all_the_same(system):
+    jo = Life(system)
+    before = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    bounce = jo.fact("bounce", bounce_class="hard", enhanced_status="5.1.1", occurred_at=before)
+    with producer(system.kafka) as send:
+        send("email.sends", jo.fact("sent", "m2"), key=b"same")
+        send("email.sends", bounce, key=b"same")
+    assert "hard bounce on" in jo.has("Invalid", "m2")
