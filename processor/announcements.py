@@ -137,17 +137,27 @@ def _facts(whose: Address, decision: Decision) -> Iterator[DecisionFact]:
                 change=decision.change, tags=[decision.change], until=reason.until,
                 actor=reason.actor, cause_event_id=decision.event_id,
             )  # fmt: skip
-        case Reinstated(reasons=reasons):
-            # A line of history per rule that ended.
-            for reason in reasons:
-                told = {**_why(reason), "diagnostic": decision.why}
-                yield _fact(
-                    whose, "reinstated", decision.at, reason.message_id, **told,
-                    change=decision.change, tags=[decision.change], until=decision.at,
-                    actor=decision.actor, cause_event_id=decision.event_id,
-                )  # fmt: skip
+        case Reinstated():
+            yield from _reinstatement(whose, decision)
         case _:
             return  # it changes what is remembered, and is nobody else's business
+
+
+def _reinstatement(whose: Address, ended: Reinstated) -> Iterator[DecisionFact]:
+    """Yield a line of history per rule that ended; of a reset that only counts anew, a note."""
+    for reason in ended.reasons:
+        told = {**_why(reason), "diagnostic": ended.why}
+        yield _fact(
+            whose, "reinstated", ended.at, reason.message_id, **told,
+            change=ended.change, tags=[ended.change], until=ended.at,
+            actor=ended.actor, cause_event_id=ended.event_id,
+        )  # fmt: skip
+    if not ended.reasons:
+        yield _fact(
+            whose, "note", ended.at, "", reason_code="streak_reset", change=ended.change,
+            tags=[ended.change], diagnostic=ended.why, actor=ended.actor,
+            cause_event_id=ended.event_id,
+        )  # fmt: skip
 
 
 def _why(reason: Reason) -> dict[str, Any]:

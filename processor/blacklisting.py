@@ -154,11 +154,11 @@ def resets(command: Command, case: Case, state: State) -> Decisions:
     cleared = Cleared(rules=rules, at=case.at)
     yield Obeyed(id=command.id, at=case.at)
     yield cleared
-    if ended:
-        yield Reinstated(
-            change="reset", reasons=ended, at=case.at, actor=command.actor, why=command.reason,
-            event_id=command.id,
-        )  # fmt: skip
+    # Also where only soft bounces were counted: whoever asked has to hear of it.
+    yield Reinstated(
+        change="reset", reasons=ended, at=case.at, actor=command.actor, why=command.reason,
+        event_id=command.id,
+    )  # fmt: skip
     # What happened after the reset, and was known before it, goes on listing the address.
     for reason in evolve(state, cleared).standing:
         if reason.rule in {each.rule for each in ended}:

@@ -124,7 +124,10 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reinstated:
-    """Reasons ended: they expired, were reset, or the person subscribed again."""
+    """Reasons ended: they expired, were reset, or the person subscribed again.
+
+    A reset of an address that was not listed yet, but counted, has no reasons.
+    """
 
     change: Change
     reasons: tuple[Reason, ...]

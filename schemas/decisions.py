@@ -140,9 +140,9 @@ class DecisionFact(MessageEvent):
     Kinds: `retry_scheduled` (`due_at`, and the attempt to come), `retry_exhausted`; `suppressed`
     and `reinstated`, the history of an address (`message_id` may be empty); the refusal of a send:
     `invalid`, `skipped`, for SMS `failed` or `opt_out`; and `note`, whose `reason_code` says of
-    what: `retry_asked`, `retry_cancelled`, `command_refused`. Else `reason_code` is the rule;
-    `diagnostic` is the cause in words. Every field follows from the facts alone, so that a decision
-    made again after a crash is the same fact.
+    what: `retry_asked`, `retry_cancelled`, `command_refused`, `streak_reset` (soft bounces are
+    counted anew). Else `reason_code` is the rule; `diagnostic` is the cause in words. Every field
+    follows from the facts alone, so that a decision made again after a crash is the same fact.
     """
 
     kind: Literal[

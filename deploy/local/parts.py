@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, SecretStr
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from processor.settings import Settings
 
 PROCESSOR: Final = (sys.executable, "-m", "processor")
+#: Retries within seconds, for whoever watches the demo.
+DEMO_POLICY: Final = Path(__file__).with_name("demo-policy.toml")
+_POLICY: Final = "SENDLOG_POLICY_FILE"
 
 
 def parts(
@@ -29,12 +33,15 @@ def parts(
 ) -> list[Program]:
     """List the parts: the servers, the steps that set them up, the workers and the demo.
 
-    `demo` has the options of the demo feed, or is None for none; `processor` is the command that
-    stands for `python -m processor`. Gets the broker's files ready on the way. Raises `LocalError`.
+    `demo` has the options of the demo feed, or is None for none; it comes with a mailer.
+    `processor` is the command that stands for `python -m processor`. Gets the broker's files ready
+    on the way. Raises `LocalError`.
     """
     kafka, clickhouse, data = settings.kafka, settings.clickhouse, settings.data_dir
     password = clickhouse.password.get_secret_value()
     own = environment(settings) | {"SENDLOG_KAFKA__REPLICATION": "1"}
+    if demo is not None:
+        own = {_POLICY: str(DEMO_POLICY), **own}  # unless the settings name one
     if settings.log_format == "auto" and sys.stderr.isatty():
         own["SENDLOG_LOG_FORMAT"] = "console"  # the part itself writes to a pipe
     step = partial(Program, environment=own)
@@ -54,7 +61,12 @@ def parts(
             for number, name in enumerate(names[:workers], start=1)
         ),
         *(
-            [step(name="demo", command=[*processor, "demo", *demo], ready=_at_once, endless=False)]
+            [
+                step(name="mailer", command=[*processor, "mailer"], ready=_at_once, endless=False),
+                step(
+                    name="demo", command=[*processor, "demo", *demo], ready=_at_once, endless=False
+                ),
+            ]
             if demo is not None
             else []
         ),

@@ -156,6 +156,8 @@ def _greeting(settings: Settings, *, demo: bool, workers: int) -> str:
     sendlog log email --tenant demo
     sendlog log sms --tenant demo
     sendlog explain MESSAGE_ID RECIPIENT --tenant demo
+    sendlog retries list --tenant demo
+    sendlog suppressions list --tenant demo
 
   Ctrl-C stops everything and keeps the data.
 """

@@ -9,21 +9,27 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processor import app as worker_app
 from processor import logging, policies, rules, settings, topics
-from processor.cli import classify as classifying
 from processor.cli import (
     dead_letters,
     demo,
     gateway,
     logs,
+    mailer,
     pipe,
     policy,
     providers,
     rebuild,
+    retries,
     schemas,
+    suppressions,
     up,
     upkeep,
     worker,
 )
+from processor.cli import classify as classifying
+from processor.commands import UnansweredError
+from processor.demo.feed import FeedError
+from processor.suppression_files import FileError
 from projections.queries import QueryError
 from projections.store import BadRowsError, FatalError, TransientError
 from projections.store import classify as cause_of
@@ -42,11 +48,14 @@ app.command(rich_help_panel="Run")(up.up)
 app.command(rich_help_panel="Run")(worker.worker)
 app.command(rich_help_panel="Run")(gateway.gateway)
 app.command(rich_help_panel="Run")(demo.demo)
+app.command(rich_help_panel="Run")(mailer.mailer)
 app.command(rich_help_panel="Feed")(pipe.publish)
 app.command(rich_help_panel="Feed")(pipe.normalise)
 app.command(rich_help_panel="Read")(logs.log)
 app.command(rich_help_panel="Read")(logs.explain)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Read")
+app.add_typer(suppressions.app, name="suppressions", rich_help_panel="Read")
+app.add_typer(retries.app, name="retries", rich_help_panel="Read")
 app.command(rich_help_panel="Read")(classifying.classify)
 app.command(rich_help_panel="Read")(providers.providers)
 app.command(rich_help_panel="Upkeep")(upkeep.migrate)
@@ -57,9 +66,9 @@ app.add_typer(schemas.app, name="schemas", rich_help_panel="Upkeep")
 
 #: Errors whose text says all there is to say: shown as a line, without a traceback.
 PLAIN = (
-    BadRowsError, FatalError, QueryError, TransientError, UnreadableError,
-    classifying.OptionError, policies.PolicyError, rules.RulesError, settings.SettingsError,
-    topics.BrokerError, worker_app.StartError,
+    BadRowsError, FatalError, FeedError, FileError, QueryError, TransientError, UnansweredError,
+    UnreadableError, classifying.OptionError, policies.PolicyError, rules.RulesError,
+    settings.SettingsError, topics.BrokerError, worker_app.StartError,
 )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def demo(
         seed=seed, tenant=tenant, backlog=backlog, count=count, rate=rate, raw=raw,
         disturb=disturb, broken=broken,
     )  # fmt: skip
-    stop = _stopped_by_signals()
+    stop = stopped_by_signals()
     with expected.open("w", encoding="utf-8") if expected else nullcontext() as oracle:
         records = planned(plan, datetime.now(UTC), stop, oracle)
         if rate:
@@ -100,7 +100,7 @@ def demo(
     console.print(f"{published:,} records published")
 
 
-def _stopped_by_signals() -> Event:
+def stopped_by_signals() -> Event:
     """Return an event that SIGINT and SIGTERM set; a second one stops the program."""
     stop = Event()
 

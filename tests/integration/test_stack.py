@@ -165,11 +165,12 @@ def test_it_comes_up_serves_passes_the_check_and_stops_on_term(stack):
     assert connected(stack.url).command("SELECT 1") == 1
     output = stack.output()
     assert "worker-2   | a worker begins" in output
-    assert "demo       | demo with --rate 5" in output
     assert "\x1b" not in output  # no colours in a file
     for shown in (stack.bootstrap, stack.url, str(stack.data), "sendlog log email --tenant demo"):
         assert shown in output
-    wait_for(lambda: "demo       | done" in stack.output())  # its end is no failure
+    for part in ("mailer     | done", "demo       | done"):  # their end is no failure
+        wait_for(lambda part=part: part in stack.output())
+    assert "demo       | demo with --rate 5" in stack.output()
     assert stack.end(signal.SIGTERM) == 0
     assert stack.processes() == []
     stopped = [line.split()[0] for line in stack.output().splitlines() if line.endswith("stopping")]

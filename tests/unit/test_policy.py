@@ -652,3 +652,10 @@ def test_every_step_of_a_retry_and_a_refused_command_are_noted():
     asked, _, refused = jo.notes
     assert (asked.occurred_at, asked.due_at) == (due_at, due_at)
     assert (refused.change, refused.cause_event_id, refused.actor) == ("refused", "c-1", "Kim")
+
+
+def test_a_reset_that_only_clears_the_counters_is_noted_for_whoever_asked():
+    jo = Watched()
+    jo.all(*soft_days(2), command("reset", START + 3 * DAYS, name="c-1"))
+    (noted,) = [said for said in jo.notes if said.reason_code == "streak_reset"]
+    assert (noted.change, noted.cause_event_id, noted.rule) == ("reset", "c-1", None)

@@ -1,0 +1,31 @@
+"""`sendlog mailer`: the reference mailer of the demo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from processor.cli.demo import stopped_by_signals
+from processor.demo.rounds import run
+from processor.demo.scenes import scenes
+from processor.settings import load
+
+
+def mailer(
+    tenant: Annotated[str, typer.Option(help="Whose retries it makes.")] = "demo",
+    play: Annotated[
+        bool, typer.Option("--scenes/--no-scenes", help="Play three scenes to watch.")
+    ] = True,
+) -> None:
+    """Be a mailer that makes the retries it is asked for and keeps a copy of the blacklist.
+
+    It pretends the providers' answers. Three scenes with messages of its own show a soft bounce
+    that is retried and delivered, one that is given up, and an address that is blacklisted,
+    refused, reset and delivered to again; they are told in the log, and end in
+
+        sendlog log email --tenant demo --where message_id~scene
+
+    `sendlog up --demo` runs it. Ctrl-C stops it.
+    """
+    run(load().kafka, tenant, scenes(tenant) if play else (), stopped_by_signals())

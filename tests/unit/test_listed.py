@@ -1,0 +1,94 @@
+"""The set of listed addresses follows the history, and missed sends are looked up once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from processor import listed as module
+from processor.listed import Follower, Listed
+from projections.listed import Line
+from projections.store import TransientError
+from schemas.decisions import Address
+
+JO, ANN = (Address("acme", "email", f"{name}@example.com") for name in ("jo", "ann"))
+
+
+class World:
+    def __init__(self, *lines):
+        self.lines_, self.looked_up, self.fed, self.failures = list(lines), [], [], 0
+        self.until = datetime.max.replace(tzinfo=UTC)
+        self.ours = {JO, ANN}
+        self.listed = Listed()
+        self.follower = Follower(
+            listed=self.listed, history=self, feed=self.feed,
+            is_ours=self.ours.__contains__, known_until=self.known_until,
+        )  # fmt: skip
+
+    def lines(self, since):
+        if self.failures:
+            self.failures -= 1
+            raise TransientError("away")
+        return [line for line in self.lines_ if since is None or line.recorded_at >= since]
+
+    def sends(self, lines):
+        self.looked_up += [line.event_id for line in lines]
+        return [{"recipient": line.whose.address} for line in lines]
+
+    async def feed(self, facts):
+        self.fed += facts
+
+    async def known_until(self):
+        return self.until
+
+    def follow(self, rounds=3):
+        async def whole():
+            following = asyncio.create_task(self.follower.run())
+            for _ in range(rounds):
+                await asyncio.sleep(0.05)
+            following.cancel()
+
+        asyncio.run(whole())
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    monkeypatch.setattr(module, "_EVERY", 0.01)
+
+
+def line(name, whose, ago):
+    at = datetime.now(UTC) - ago
+    return Line(whose, name, at, at)
+
+
+def test_all_that_was_ever_listed_is_known_and_recent_lines_are_looked_up_once():
+    world = World(line("old", JO, timedelta(days=90)), line("new", ANN, timedelta(minutes=1)))
+    world.follow()
+    assert JO in world.listed
+    assert ANN in world.listed
+    assert Address("acme", "email", "kim@example.com") not in world.listed
+    assert world.looked_up == ["new"]
+    assert world.fed == [{"recipient": "ann@example.com"}]
+
+
+def test_sends_are_looked_up_only_when_all_is_in_the_log_and_by_the_worker_that_decides():
+    world = World(line("new", ANN, timedelta(minutes=1)))
+    world.until = datetime.now(UTC) - timedelta(minutes=2)
+    world.follow()
+    assert world.looked_up == []
+    world.until = datetime.now(UTC)
+    world.ours.clear()
+    world.follow()
+    assert world.looked_up == []
+    world.ours.add(ANN)
+    world.follow()
+    assert world.looked_up == ["new"]
+
+
+def test_a_database_that_is_away_is_waited_for():
+    world = World(line("new", ANN, timedelta(minutes=1)))
+    world.failures = 2
+    world.follow()
+    assert world.looked_up == ["new"]
