@@ -17,7 +17,7 @@ import uvloop
 from faust.worker import Worker
 from prometheus_client import start_http_server
 
-from processor import policies, rules, topics
+from processor import policies, policy_rows, rules, topics
 from processor.decisions import Decisions
 from processor.decoding import Decoder
 from processor.feeding import partition_of
@@ -26,6 +26,7 @@ from processor.hearing import Log
 from processor.intake import Event, Intake
 from processor.listed import Follower, Listed
 from processor.logging import get
+from processor.patience import patiently
 from processor.policies import Policies
 from processor.progress import Progress
 from processor.publishing import publish
@@ -132,6 +133,10 @@ def build(
         @app.task
         async def follow_blacklist() -> None:
             await follower.run()
+
+        @app.task
+        async def tell_policies() -> None:
+            await patiently(partial(policy_rows.tell, connect, database, policed))
 
     return app
 

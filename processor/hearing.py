@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-import stamina
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processor.cases import Heard
+from processor.patience import patiently
 from projections import heard
-from projections.store import TransientError, classify
+from projections.store import classify
 from schemas.decisions import Address
 
 if TYPE_CHECKING:
@@ -35,12 +35,7 @@ class Log:
 
         Waits while the database is away. Raises `FatalError` as `store.classify` says.
         """
-        async for attempt in stamina.retry_context(
-            on=TransientError, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
-        ):
-            with attempt:
-                return await asyncio.to_thread(self._hear, asked)
-        raise AssertionError  # there is no last attempt
+        return await patiently(partial(self._hear, asked))
 
     def _hear(self, asked: Mapping[Address, set[str]]) -> dict[Address, Heard]:
         try:
