@@ -20,15 +20,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
-from processor import metrics
+from processor import feeding, metrics
 from processor.announcements import Announcement, announce
 from processor.cases import Event, Heard, Tick, is_soft
 from processor.decided import Decision, Suppressed
 from processor.decoding import DeadLetter, Record, dead_letter
-from processor.feeding import Feed
 from processor.logging import get
 from processor.policies import Policies
 from processor.policy import asks, decide, fold, forget, wakes_at
@@ -108,10 +106,10 @@ class Decisions:
                 waiting = []
         event.ack()
 
-    async def _read(self, record: Record) -> list[Entry]:
+    async def _read(self, record: Record) -> Sequence[Entry]:
         try:
-            return list(Feed.model_validate_json(record.value or b"").entries)
-        except ValidationError:
+            return feeding.entries(record.value or b"")
+        except ValueError:
             await self._bury([dead_letter(record, "it is no feed of the rules")])
             return []
 

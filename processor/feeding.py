@@ -26,25 +26,36 @@ from schemas.events import Fields, MessageEvent
 _ALWAYS: Final = frozenset(
     {"bounce", "complaint", "opt_out", "unsubscribe", "resubscribe", "invalid"}
 )
-#: Facts and commands in one record.
-_MOST: Final = 500
+#: Bytes of a record, at most about; a single entry is far smaller (`_TOLD`).
+_MOST: Final = 500_000
+#: What the rules go by of a fact.
+_TOLD: Final = tuple(name for name in COLUMNS if name not in {"diagnostic", "tags"})
+#: Characters that the rules quote of what a provider said, at most.
+_QUOTED: Final = 500
 
 
-class Feed(BaseModel):
-    """The value of a record of `delivery.policy`."""
+class Fed(BaseModel):
+    """A line of a record of `delivery.policy`: a fact or a command."""
 
     model_config = ConfigDict(frozen=True)
 
-    facts: tuple[MessageEvent, ...] = ()
-    commands: tuple[Command, ...] = ()
+    fact: MessageEvent | None = None
+    command: Command | None = None
 
     @property
-    def entries(self) -> Iterator[tuple[Address, MessageEvent | Command]]:
-        """What is in it, each with whose address it is about."""
-        for fact in self.facts:
-            yield Address(fact.tenant_id, fact.channel, fact.recipient), fact
-        for command in self.commands:
-            yield Address(command.tenant_id, command.channel, command.address), command
+    def entry(self) -> tuple[Address, MessageEvent | Command]:
+        """What it is, with whose address it is about. Raises `ValueError` for neither."""
+        if self.fact is not None:
+            return Address(self.fact.tenant_id, self.fact.channel, self.fact.recipient), self.fact
+        if self.command is not None:
+            given = self.command
+            return Address(given.tenant_id, given.channel, given.address), given
+        raise ValueError("neither a fact nor a command")
+
+
+def entries(value: bytes) -> list[tuple[Address, MessageEvent | Command]]:
+    """Read a record's value. Raises `ValueError` for what is none."""
+    return [Fed.model_validate_json(line).entry for line in value.split(b"\n")]
 
 
 def chosen(events: Iterable[Fields], listed: Container[tuple[Any, Any, Any]]) -> list[Fields]:
@@ -78,18 +89,26 @@ def to_records(
     facts: Sequence[Mapping[str, Any]], commands: Sequence[Command], partitions: int
 ) -> Iterator[Outgoing]:
     """Yield the records that feed facts, by the columns of the event store, and commands."""
-    feeds: defaultdict[int, list[tuple[str, Any]]] = defaultdict(list)
+    lines: defaultdict[int, list[bytes]] = defaultdict(list)
     for fact in facts:
-        told = {name: fact[name] for name in COLUMNS if fact.get(name) is not None}
+        told = {name: fact[name] for name in _TOLD if fact.get(name) is not None}
         told["occurred_at"] = _whole(fact["occurred_at"])
-        feeds[partition_of(_whose(fact), partitions)].append(("facts", told))
+        told["diagnostic"] = (fact.get("diagnostic") or "")[:_QUOTED]
+        lines[partition_of(_whose(fact), partitions)].append(to_json({"fact": told}))
     for command in commands:
         whose = Address(command.tenant_id, command.channel, command.address)
-        told = command.model_dump(mode="json")
-        feeds[partition_of(whose, partitions)].append(("commands", told))
-    for partition, entries in feeds.items():
-        for start in range(0, len(entries), _MOST):
-            feed: dict[str, list[Any]] = {"facts": [], "commands": []}
-            for name, entry in entries[start : start + _MOST]:
-                feed[name].append(entry)
-            yield Outgoing(POLICY, None, to_json(feed), partition=partition)
+        lines[partition_of(whose, partitions)].append(to_json({"command": command}))
+    for partition, of_partition in lines.items():
+        for value in _joined(of_partition):
+            yield Outgoing(POLICY, None, value, partition=partition)
+
+
+def _joined(lines: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield lines together, in values of bounded size."""
+    start, size = 0, 0
+    for at, line in enumerate(lines):
+        if size > _MOST:
+            yield b"\n".join(lines[start:at])
+            start, size = at, 0
+        size += len(line)
+    yield b"\n".join(lines[start:])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from processor.feeding import Feed, chosen, partition_of, to_records
+from processor.feeding import chosen, entries, partition_of, to_records
 from schemas.decisions import Address, Command
 from schemas.events import fingerprint
 
@@ -48,7 +48,7 @@ def test_facts_and_commands_come_back_as_they_were_in_whole_milliseconds():
         actor="Kim", reason="asked by phone", asked_at=NOW,
     )  # fmt: skip
     [record] = to_records([event("bounce", bounce_class="soft", smtp_code=452)], [command], 1)
-    (whose, fact), (also, same) = Feed.model_validate_json(record.value).entries
+    (whose, fact), (also, same) = entries(record.value)
     assert whose == also == Address("acme", "email", "jo@example.com")
     assert (fact.bounce_class, fact.smtp_code) == ("soft", 452)
     assert fact.occurred_at == NOW.replace(microsecond=123_000)
@@ -64,10 +64,18 @@ def test_an_address_is_always_in_the_same_partition_and_addresses_are_spread():
 
 
 def test_many_facts_share_records_of_bounded_size_in_the_partitions_of_their_addresses():
-    facts = [event("bounce", recipient=f"a{n}@example.com") for n in range(3000)]
+    facts = [
+        event("bounce", recipient=f"a{n}@example.com", diagnostic="x" * 60_000) for n in range(3000)
+    ]
     records = list(to_records(facts, [], 2))
-    assert len(records) == 6
+    assert 4 <= len(records) <= 12
     for record in records:
-        entries = list(Feed.model_validate_json(record.value).entries)
-        assert len(entries) <= 500
-        assert {partition_of(whose, 2) for whose, _ in entries} == {record.partition}
+        assert len(record.value) < 510_000
+        assert {partition_of(whose, 2) for whose, _ in entries(record.value)} == {record.partition}
+    assert sum(len(entries(record.value)) for record in records) == 3000
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"no JSON", b'{"fact": {}}', b'{"fact": null}'])
+def test_what_is_no_feed_is_refused(value):
+    with pytest.raises(ValueError, match=r"\w"):
+        entries(value)
