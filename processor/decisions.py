@@ -26,7 +26,7 @@ from processor import feeding, metrics
 from processor.announcements import Announcement, announce
 from processor.cases import Event, Heard, Tick, is_soft
 from processor.decided import Decision, Suppressed
-from processor.decoding import DeadLetter, Record, dead_letter
+from processor.decoding import Chunk, DeadLetter, Record, dead_letter
 from processor.logging import get
 from processor.policies import Policies
 from processor.policy import asks, decide, fold, forget, wakes_at
@@ -94,23 +94,23 @@ class Decisions:
 
     async def take(self, event: Any) -> None:
         """Decide on a chunk of `delivery.policy`, then ack it."""
-        chunk: Sequence[Record] = event.value
-        partition = await self._states.opened(chunk[0].partition)
+        chunk: Chunk = event.value
+        partition = await self._states.opened(chunk.partition)
         waiting: list[Entry] = []
-        for place, record in enumerate(chunk):
-            waiting += await self._read(record)
-            if waiting and (len(waiting) >= _MOST or place == len(chunk) - 1):
+        for place, record in enumerate(chunk.records):
+            waiting += await self._read(chunk, record)
+            if waiting and (len(waiting) >= _MOST or place == len(chunk.records) - 1):
                 await self._intake_keeps_up(_GIVES_WAY)
                 if not await self._settle(partition, waiting):
                     return  # it was taken away: its next owner decides, and nothing is acked
                 waiting = []
         event.ack()
 
-    async def _read(self, record: Record) -> Sequence[Entry]:
+    async def _read(self, chunk: Chunk, record: Record) -> Sequence[Entry]:
         try:
             return feeding.entries(record.value or b"")
         except ValueError:
-            await self._bury([dead_letter(record, "it is no feed of the rules")])
+            await self._bury([dead_letter(chunk, record, "it is no feed of the rules")])
             return []
 
     async def run(self) -> None:

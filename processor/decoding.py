@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Protocol, cast
+from typing import Annotated, Any, Final, NamedTuple, Protocol, cast
 
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
@@ -34,12 +34,33 @@ from schemas.providers import adapters, decode, explain_validation
 class Record(Protocol):
     """What is used of a Kafka client's record; `timestamp` is in milliseconds since 1970."""
 
+    @property
+    def offset(self) -> int:
+        """Its place in its partition."""
+        ...
+
+    @property
+    def timestamp(self) -> int | None:
+        """When it was published."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """Its bytes."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Its headers, in order."""
+        ...
+
+
+class Chunk(NamedTuple):
+    """Records of one partition, in order; at least one."""
+
     topic: str
     partition: int
-    offset: int
-    timestamp: int | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    records: Sequence[Record]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +81,7 @@ class DeadLetter:
 class Batch:
     """What a chunk of one partition gave: events as an Arrow table, and dead letters."""
 
-    records: Sequence[Record]
+    chunk: Chunk
     events: pa.Table
     dead: list[DeadLetter] = field(default_factory=list)
     #: What the rules for retries and the blacklist are fed of it.
@@ -72,7 +93,7 @@ class Batch:
     @property
     def weight(self) -> int:
         """How much room it takes while it waits, in rows: also what gave no row has been read."""
-        return max(len(self.records), int(self.events.num_rows) + len(self.dead))
+        return max(len(self.chunk.records), int(self.events.num_rows) + len(self.dead))
 
     @property
     def is_bad(self) -> bool:
@@ -82,11 +103,11 @@ class Batch:
     @property
     def size(self) -> int:
         """How many bytes its records hold."""
-        return sum(len(record.value or b"") for record in self.records)
+        return sum(len(record.value or b"") for record in self.chunk.records)
 
-    def records_of_events(self) -> list[Record]:
-        """Return the record of each event, in order."""
-        by_offset = {record.offset: record for record in self.records}
+    def records_of_events(self) -> list[tuple[Chunk, Record]]:
+        """Return the record of each event, in order, with its chunk."""
+        by_offset = {record.offset: (self.chunk, record) for record in self.chunk.records}
         return [by_offset[offset] for offset in self.events["source_offset"].to_pylist()]
 
 
@@ -142,15 +163,15 @@ class Decoder:
         self._listed = listed
         self._feeds = feeds
 
-    def __call__(self, chunk: Sequence[Record]) -> Batch:
+    def __call__(self, chunk: Chunk) -> Batch:
         """Decode the records of one fetch of one partition. Never raises for what is in them."""
         try:
             return self._decode(chunk)
         except Exception as error:  # noqa: BLE001 - nobody foresaw it, and the stream must go on
-            if len(chunk) == 1:
+            if len(chunk.records) == 1:
                 reason = f"cannot be read: unexpected {type(error).__name__}"
-                return _batch(chunk, [], [dead_letter(chunk[0], reason)])
-            parts = [self([record]) for record in chunk]
+                return _batch(chunk, [], [dead_letter(chunk, chunk.records[0], reason)])
+            parts = [self(chunk._replace(records=[record])) for record in chunk.records]
             return Batch(
                 chunk,
                 pa.concat_tables([part.events for part in parts]),
@@ -160,8 +181,8 @@ class Decoder:
                 [told for part in parts for told in part.history],
             )
 
-    def _decode(self, chunk: Sequence[Record]) -> Batch:
-        topic = chunk[0].topic
+    def _decode(self, chunk: Chunk) -> Batch:
+        topic = chunk.topic
         if topic == COMMANDS:
             return self._commands(chunk)
         channel = FACTS.get(topic)
@@ -172,34 +193,34 @@ class Decoder:
     def _chosen(self, events: Sequence[Fields]) -> Sequence[Fields]:
         return chosen(events, self._listed) if self._feeds else ()
 
-    def _commands(self, chunk: Sequence[Record]) -> Batch:
+    def _commands(self, chunk: Chunk) -> Batch:
         commands: list[Command] = []
         dead: list[DeadLetter] = []
-        for record in chunk:
+        for record in chunk.records:
             try:
                 asked_at = EPOCH + timedelta(milliseconds=_recorded_at(record))
                 given = from_json(record.value or b"")
                 commands.append(Command.model_validate({**given, "asked_at": asked_at}))
             except ValidationError as error:
-                dead.append(dead_letter(record, explain_validation(error)))
+                dead.append(dead_letter(chunk, record, explain_validation(error)))
             except (TypeError, ValueError) as error:
-                dead.append(dead_letter(record, f"it is no command as JSON: {error}"))
+                dead.append(dead_letter(chunk, record, f"it is no command as JSON: {error}"))
         return replace(_batch(chunk, [], dead), commands=commands)
 
-    def _facts(self, chunk: Sequence[Record], channel: Channel | None) -> Batch:
+    def _facts(self, chunk: Chunk, channel: Channel | None) -> Batch:
         events: list[Fields] = []
         dead: list[DeadLetter] = []
         history: list[Line] = []
         validate, max_bytes = self._validate, self._max_bytes
-        for record in chunk:
+        for record in chunk.records:
             value = record.value
             if value is None or len(value) > max_bytes:
-                dead.append(dead_letter(record, _size_problem(value, max_bytes)))
+                dead.append(dead_letter(chunk, record, _size_problem(value, max_bytes)))
                 continue
             try:
                 event = validate(value)
             except ValidationError as error:
-                dead.append(dead_letter(record, explain_validation(error)))
+                dead.append(dead_letter(chunk, record, explain_validation(error)))
                 continue
             if (
                 (channel is not None and event["channel"] != channel)
@@ -207,32 +228,34 @@ class Decoder:
                 or not event["recipient"]
                 or (not event["message_id"] and channel is not None)
             ):
-                dead.append(dead_letter(record, _fact_problem(event, channel)))
+                dead.append(dead_letter(chunk, record, _fact_problem(event, channel)))
                 continue
             event["recorded_at"] = _recorded_at(record)
             event["event_id"] = fingerprint(event)
             event["source_offset"] = record.offset
             events.append(event)
             if channel is None and event["kind"] in IN_HISTORY:
-                history += told(value, event, record)
+                history += told(value, event, chunk)
         batch = _batch(chunk, events, dead)
         if channel is None:
             return replace(batch, history=history)
         return replace(batch, facts=self._chosen(events))
 
-    def _feed(self, chunk: Sequence[Record], topic: str) -> Batch:
+    def _feed(self, chunk: Chunk, topic: str) -> Batch:
         channel, provider = feed_provider(topic) or ("", topic)
         adapter = adapters().get(provider)
         if adapter is None or channel != adapter.CHANNEL:
             reason = f"no adapter for provider {provider!r} of channel {channel!r}"
-            return _batch(chunk, [], [dead_letter(record, reason) for record in chunk])
+            return _batch(
+                chunk, [], [dead_letter(chunk, record, reason) for record in chunk.records]
+            )
         events: list[Fields] = []
         dead: list[DeadLetter] = []
         tenant = self._tenants.get(provider, self._default_tenant)
-        for record in chunk:
+        for record in chunk.records:
             value = record.value
             if value is None or len(value) > self._max_bytes:
-                dead.append(dead_letter(record, _size_problem(value, self._max_bytes)))
+                dead.append(dead_letter(chunk, record, _size_problem(value, self._max_bytes)))
                 continue
             headers = _headers(record)
             recorded_at = EPOCH + timedelta(milliseconds=_recorded_at(record))
@@ -243,10 +266,10 @@ class Decoder:
             if len(decoded.rejected) > _MOST_ELEMENTS:
                 # A letter for each would multiply the record: one for all of it.
                 many = f"{len(decoded.rejected):,} elements cannot be read, the first: "
-                dead.append(dead_letter(record, many + decoded.rejected[0].reason))
+                dead.append(dead_letter(chunk, record, many + decoded.rejected[0].reason))
                 continue
             dead.extend(
-                dead_letter(record, part.reason, raw=part.raw, element=part.element)
+                dead_letter(chunk, record, part.reason, raw=part.raw, element=part.element)
                 for part in decoded.rejected
             )
         return replace(_batch(chunk, events, dead), facts=self._chosen(events))
@@ -285,12 +308,17 @@ def _headers(record: Record) -> dict[str, str]:
 
 
 def dead_letter(
-    record: Record, reason: str, *, raw: bytes | None = None, element: int | None = None
+    chunk: Chunk,
+    record: Record,
+    reason: str,
+    *,
+    raw: bytes | None = None,
+    element: int | None = None,
 ) -> DeadLetter:
-    """Return a record, or the `raw` bytes of an element of it, as a dead letter."""
+    """Return a record of a chunk, or the `raw` bytes of an element of it, as a dead letter."""
     return DeadLetter(
-        topic=record.topic,
-        partition=record.partition,
+        topic=chunk.topic,
+        partition=chunk.partition,
         offset=record.offset,
         element=element,
         timestamp=_recorded_at(record),
@@ -300,7 +328,7 @@ def dead_letter(
     )
 
 
-def _batch(chunk: Sequence[Record], events: list[Fields], dead: list[DeadLetter]) -> Batch:
+def _batch(chunk: Chunk, events: list[Fields], dead: list[DeadLetter]) -> Batch:
     """Turn events, each with its `source_offset`, into columns.
 
     Events of one shape (the same fields set, in the same order) are turned over together: each
@@ -311,12 +339,11 @@ def _batch(chunk: Sequence[Record], events: list[Fields], dead: list[DeadLetter]
     shapes: defaultdict[tuple[str, ...], list[Iterable[object]]] = defaultdict(list)
     for event in events:
         shapes[tuple(event)].append(event.values())
-    first = chunk[0]
     tables = [EVENTS_SCHEMA.empty_table()]
     for names, rows in shapes.items():
         given = dict(zip(names, zip(*rows, strict=True), strict=True))
-        given["source_topic"] = (first.topic,) * len(rows)
-        given["source_partition"] = (first.partition,) * len(rows)
+        given["source_topic"] = (chunk.topic,) * len(rows)
+        given["source_partition"] = (chunk.partition,) * len(rows)
         columns = [
             pa.array(given[column.name], column.type)
             if column.name in given

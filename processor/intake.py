@@ -25,6 +25,7 @@ import stamina
 from processor import dead_letters, lines, metrics
 from processor.decoding import (
     Batch,
+    Chunk,
     DeadLetter,
     Decoder,
     dead_letter,
@@ -103,10 +104,10 @@ class Intake:
 
         Raises `TooManyBadRecordsError`: the worker has to stop, with nothing of it committed.
         """
-        chunk = event.value
+        chunk: Chunk = event.value
         batch = await asyncio.to_thread(self._decode, chunk)
-        self._watch(chunk[0].topic, batch)
-        metrics.RECORDS.labels(topic=chunk[0].topic).inc(len(batch.records))
+        self._watch(chunk.topic, batch)
+        metrics.RECORDS.labels(topic=chunk.topic).inc(len(chunk.records))
         async with self._changed:
             self._waiting.append(_Waiting(event, batch, batch.size))
             self._changed.notify_all()
@@ -206,9 +207,9 @@ class Intake:
             asyncio.run_coroutine_threadsafe(self._patiently(EVENTS, rows), loop).result()
 
         refused = await asyncio.to_thread(store.isolate, events, write)
-        records = [record for batch in batches for record in batch.records_of_events()]
+        records = [each for batch in batches for each in batch.records_of_events()]
         await self.bury(
-            [dead_letter(records[at], f"ClickHouse refuses the row: {why}") for at, why in refused]
+            [dead_letter(*records[at], f"ClickHouse refuses the row: {why}") for at, why in refused]
         )
 
     async def _patiently(self, table: Table, rows: pa.Table) -> None:

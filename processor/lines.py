@@ -15,7 +15,7 @@ from schemas.decisions import DecisionFact
 from schemas.events import EPOCH, Fields
 
 if TYPE_CHECKING:
-    from processor.decoding import Record
+    from processor.decoding import Chunk
 
 #: The kinds of decisions that may be lines of it.
 IN_HISTORY: Final = frozenset({"suppressed", "reinstated", "note"})
@@ -24,10 +24,10 @@ _SCHEMA: Final = arrow_schema(TABLE)
 Line = dict[str, Any]
 
 
-def told(value: bytes, event: Fields, record: Record) -> list[Line]:
+def told(value: bytes, event: Fields, chunk: Chunk) -> list[Line]:
     """Return the line that a decision is, or none: a retry asked for, or somebody else's fact.
 
-    `value` is that of its record, and `event` what intake has made of it.
+    `value` is that of its record, and `event` what intake has made of it, of a chunk.
     """
     try:
         fact = DecisionFact.model_validate_json(value)
@@ -42,9 +42,9 @@ def told(value: bytes, event: Fields, record: Record) -> list[Line]:
         "address": fact.recipient,
         "rule": fact.rule or "",
         "reason": fact.diagnostic,
-        "source_topic": record.topic,
-        "source_partition": record.partition,
-        "source_offset": record.offset,
+        "source_topic": chunk.topic,
+        "source_partition": chunk.partition,
+        "source_offset": event["source_offset"],
     }]  # fmt: skip
 
 

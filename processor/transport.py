@@ -1,8 +1,8 @@
 """A Kafka transport for Faust that delivers chunks: one event per fetch of a partition.
 
-Stock Faust spends 100 to 200 µs of Python on every record. Here `message.value` is the list of
-records that one fetch of one partition brought (aiokafka's `ConsumerRecord`s), and
-`message.offset` the offset of the last; everything else of Faust stays as it is.
+Stock Faust spends 100 to 200 µs of Python on every record. Here `message.value` is the `Chunk` of
+records that one fetch of one partition brought, and `message.offset` the offset of the last;
+everything else of Faust stays as it is.
 
 What may be committed is decided here too, and not by Faust's list of acked offsets, which steps
 over holes: each partition has its delivered chunks in order, and the frontier moves past a chunk
@@ -18,8 +18,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+
+from processor.decoding import Chunk
 
 #: The longest that a fetch waits for records, in milliseconds. One fetch asks for the partitions of
 #: which nothing is waiting, and there is one at a time: a record just behind a fetch of idle
@@ -29,6 +32,11 @@ _FETCH_WAIT = 150
 
 #: Seconds that the last commit may take.
 _LAST_COMMIT = 10.0
+
+
+#: aiokafka copies each record into another that also knows its topic and partition, which a chunk
+#: says once. Left as they were read, records cost 0.55 instead of 1.0 µs each.
+fetcher.PartitionRecords._consumer_record = lambda _self, _tp, record: record  # noqa: SLF001
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -81,7 +89,7 @@ class Consumer(driver.Consumer):
             timestamp_type=last.timestamp_type,
             headers=None,
             key=None,
-            value=chunk,
+            value=Chunk(tp.topic, tp.partition, chunk),
             checksum=None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,

@@ -33,6 +33,7 @@ from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
 from schemas.providers import adapters, normalise
 from tests.benchmarks.report import BenchmarkError, Options, Result
+from tests.chunks import chunk_of
 from tests.contract.test_batches import BATCHES
 
 NAME = "adapters"
@@ -199,7 +200,7 @@ def facts(decoder: Decoder, rounds: int) -> list[dict[str, Any]]:
         chunk = [record for record in records if record.topic == topic]
         rows.append(cost(f"facts, {channel}", partial(decoder, chunk), rounds))
         log = next(log for log in projections().values() if log.channel == channel)
-        events = sorted(decoder(chunk).events.to_pylist(), key=key_of)
+        events = sorted(decoder(chunk_of(chunk)).events.to_pylist(), key=key_of)
         events = [{n: text(v) for n, v in event.items()} for event in events]
         fold = partial(fold_all, log, events)
         rows.append(cost(f"fold in Python, {log.name}", fold, rounds, len(events)))
@@ -235,7 +236,7 @@ def engine_folds(rounds: int) -> list[dict[str, Any]]:
         list(migrate(client, target))
         for topic in FACTS:
             chunk = [record for record in records if record.topic == topic]
-            insert(client, target.database, EVENTS, decoder(chunk).events)
+            insert(client, target.database, EVENTS, decoder(chunk_of(chunk)).events)
         for log in projections().values():
             sql = f"SELECT count() FROM bench.events WHERE channel = '{log.channel}'"
             count = client.query(sql).result_rows[0][0]

@@ -25,6 +25,7 @@ from projections.tables import projections
 from tests.benchmarks.measure import memory, processor_seconds
 from tests.benchmarks.peers.job import Record as Read
 from tests.benchmarks.report import BenchmarkError, summary
+from tests.chunks import chunk_of
 from tests.system import DATABASE, running, wait_for
 
 NAME = "intake"
@@ -190,7 +191,7 @@ def events_of(chunk):
             Read(topic, 0, at, record.timestamp_ms, record.value, record.headers)
             for at, record in enumerate(chunk) if record.topic == topic
         ]  # fmt: skip
-        events = decode(ours).events.select(["source_offset", "event_id"]).to_pydict()
+        events = decode(chunk_of(ours)).events.select(["source_offset", "event_id"]).to_pydict()
         for at, event in zip(events["source_offset"], events["event_id"], strict=True):
             found[at].add(event)
     return found

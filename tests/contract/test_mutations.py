@@ -26,6 +26,7 @@ from processor.settings import Intake
 from processor.topics import feed_topic
 from schemas.events import EARLIEST, KINDS, LATEST, MessageEvent
 from schemas.providers import Decoded, UnreadableError, adapters, decode, normalise
+from tests.chunks import chunk_of
 
 PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, 0, 0, 5_000, tzinfo=UTC)
@@ -272,6 +273,6 @@ def test_what_is_a_fact_can_be_stored(provider) -> None:
         )
         for number, (payload, headers) in enumerate(islice(wanted, CHUNK))
     ]:  # fmt: skip
-        batch = decoder(chunk)
+        batch = decoder(chunk_of(chunk))
         assert not [letter for letter in batch.dead if letter.reason.startswith("cannot be read")]
         batch.events.validate(full=True)

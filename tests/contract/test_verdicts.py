@@ -15,6 +15,7 @@ from processor.topics import feed_topic
 from schemas.bounces import Rules, default_rules
 from schemas.events import milliseconds
 from schemas.providers import IN_GENERAL, adapters, normalise, verdict
+from tests.chunks import chunk_of
 
 PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -50,7 +51,7 @@ def stored(case, rules):
         value=case["payload"].encode(), timestamp=milliseconds(RECORDED_AT),
         headers=[(name, text.encode()) for name, text in (case.get("headers") or {}).items()],
     )  # fmt: skip
-    batch = Decoder(Intake(), max_record_bytes=1_000_000, rules=rules)([record])
+    batch = Decoder(Intake(), max_record_bytes=1_000_000, rules=rules)(chunk_of([record]))
     rows = [
         {name: value.decode() if isinstance(value, bytes) else value for name, value in row.items()}
         for row in batch.events.to_pylist()

@@ -25,6 +25,7 @@ from projections.tables.events import TABLE as EVENTS
 from schemas.bounces import Rules, default_rules
 from schemas.events import milliseconds
 from schemas.providers import adapters
+from tests.chunks import chunk_of
 
 LOG = projections()["email_log"]
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -113,7 +114,7 @@ class History:
         for chunk in (
             [r for r in records if r.topic == topic] for topic in {r.topic for r in records}
         ):
-            batch = decoder(rules)(chunk)
+            batch = decoder(rules)(chunk_of(chunk))
             assert not batch.dead
             insert(self.client, self.name, EVENTS, batch.events)
 

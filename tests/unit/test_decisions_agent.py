@@ -14,6 +14,7 @@ from processor.policies import Policies, Policy
 from processor.policy import Heard
 from processor.states import States
 from schemas.decisions import Address, RetryRequested
+from tests.chunks import chunk_of
 from tests.watched import HOURS, MINUTES, START, bounce, command
 
 JO = Address("acme", "email", "jo@example.com")
@@ -73,7 +74,9 @@ class World:
             for n, record in enumerate(to_records(facts, commands, 1))
         ]
         acks = []
-        await self.decisions.take(SimpleNamespace(value=chunk, ack=lambda: acks.append(1)))
+        await self.decisions.take(
+            SimpleNamespace(value=chunk_of(chunk), ack=lambda: acks.append(1))
+        )
         return bool(acks)
 
     async def pass_time(self, until):
@@ -169,7 +172,7 @@ def test_what_is_no_feed_is_a_dead_letter_and_the_rest_of_the_chunk_goes_on():
             value=b"{", partition=0, topic="delivery.policy", offset=0, timestamp=1, headers=()
         )
         acks = []
-        event = SimpleNamespace(value=[record], ack=lambda: acks.append(1))
+        event = SimpleNamespace(value=chunk_of([record]), ack=lambda: acks.append(1))
         await world.decisions.take(event)
         assert [letter.raw for letter in world.buried] == [b"{"]
         assert acks

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 
 from processor.decoding import Decoder, dead_letter_rows
 from processor.settings import Intake
+from tests.chunks import chunk_of
 
-DECODE = Decoder(Intake(feeds={"ses": "acme"}), max_record_bytes=10_000)
+DECODER = Decoder(Intake(feeds={"ses": "acme"}), max_record_bytes=10_000)
+
+
+def decoded(records):
+    return DECODER(chunk_of(records))
+
+
 FACT = {
     "channel": "email", "kind": "sent", "tenant_id": "t", "message_id": "m",
     "recipient": " Jo@Example.COM ", "occurred_at": "2026-11-01T10:00:00.123456+02:00",
@@ -32,7 +39,7 @@ def one(**changes):
 
 
 def test_a_fact_becomes_a_row_with_its_provenance():
-    batch = DECODE([record(one(), offset=41)])
+    batch = decoded([record(one(), offset=41)])
     [row] = batch.events.to_pylist()
     assert row["recipient"] == b"jo@example.com"
     assert row["occurred_at"] == datetime(2026, 11, 1, 8, 0, 0, 123_000, tzinfo=UTC)
@@ -64,7 +71,7 @@ def test_a_fact_becomes_a_row_with_its_provenance():
     ],
 )
 def test_a_bad_fact_is_a_dead_letter_that_names_the_cause(value, reason):
-    batch = DECODE([record(one(), offset=7), record(value, offset=8), record(one(), offset=9)])
+    batch = decoded([record(one(), offset=7), record(value, offset=8), record(one(), offset=9)])
     assert batch.events["source_offset"].to_pylist() == [7, 9]
     [letter] = batch.dead
     assert letter.offset == 8
@@ -74,15 +81,15 @@ def test_a_bad_fact_is_a_dead_letter_that_names_the_cause(value, reason):
 
 
 def test_an_event_id_from_outside_is_not_taken():
-    forged = DECODE([record(one(event_id="0" * 32, source={"topic": "x"}))])
-    honest = DECODE([record(one())])
+    forged = decoded([record(one(event_id="0" * 32, source={"topic": "x"}))])
+    honest = decoded([record(one())])
     assert forged.events["event_id"] == honest.events["event_id"]
 
 
 def test_null_is_as_good_as_absent():
-    batch = DECODE([record(one(subject=None, attempt=None, tags=None, machine=None))])
+    batch = decoded([record(one(subject=None, attempt=None, tags=None, machine=None))])
     assert batch.dead == []
-    assert batch.events["event_id"] == DECODE([record(one())]).events["event_id"]
+    assert batch.events["event_id"] == decoded([record(one())]).events["event_id"]
 
 
 @pytest.mark.parametrize(
@@ -112,20 +119,20 @@ def test_a_feed_takes_its_tenant_from_header_then_metadata_then_default_then_set
         body, topic="email.events.ses", headers=tuple(pair for pair in headers if pair[1])
     )
     for each in (empty_ones_too, without):
-        assert DECODE([each]).events["tenant_id"].to_pylist() == [decides]
+        assert decoded([each]).events["tenant_id"].to_pylist() == [decides]
 
 
 def test_a_replayed_record_keeps_the_time_of_its_first_arrival():
     headers = (("sendlog-recorded-at", b"1700000000000"),)
     body = b"MessageStatus=sent&To=%2B12015550123&MessageSid=SM1"
-    batch = DECODE([record(body, topic="sms.events.twilio", headers=headers)])
+    batch = decoded([record(body, topic="sms.events.twilio", headers=headers)])
     assert batch.events["occurred_at"][0].as_py().timestamp() == 1_700_000_000
 
 
 def test_a_feed_without_an_adapter_is_dead_not_silent():
-    batch = DECODE([record(b"x", topic="sms.events.acme")])
+    batch = decoded([record(b"x", topic="sms.events.acme")])
     assert batch.dead[0].reason == "no adapter for provider 'acme' of channel 'sms'"
-    batch = DECODE([record(b"x", topic="sms.events.ses")])
+    batch = decoded([record(b"x", topic="sms.events.ses")])
     assert "no adapter for provider 'ses' of channel 'sms'" in batch.dead[0].reason
 
 
@@ -141,7 +148,7 @@ def test_a_feed_without_an_adapter_is_dead_not_silent():
 )
 def test_a_silly_header_does_no_harm(topic, headers):
     values = (one(), b"MessageStatus=sent&To=%2B12015550123&MessageSid=SM1", b"\xff", None)
-    batch = DECODE(
+    batch = decoded(
         [record(v, topic=topic, offset=n, headers=headers) for n, v in enumerate(values)]
     )
     assert batch.events.num_rows + len(batch.dead) == len(values)
@@ -155,7 +162,7 @@ def test_what_nobody_foresaw_becomes_one_dead_letter_and_spares_its_neighbours(m
 
     monkeypatch.setattr("processor.decoding.fingerprint", explode)
     values = [one(), one(message_id="odd"), one()]
-    batch = DECODE([record(value, offset=n) for n, value in enumerate(values)])
+    batch = decoded([record(value, offset=n) for n, value in enumerate(values)])
     assert batch.events["source_offset"].to_pylist() == [0, 2]
     [letter] = batch.dead
     assert (letter.offset, letter.reason) == (1, "cannot be read: unexpected ZeroDivisionError")
@@ -163,7 +170,7 @@ def test_what_nobody_foresaw_becomes_one_dead_letter_and_spares_its_neighbours(m
 
 def test_a_record_of_very_many_bad_elements_is_one_dead_letter():
     value = json.dumps([1] * 3000).encode()
-    [letter] = DECODE([record(value, topic="sms.events.twilio")]).dead
+    [letter] = decoded([record(value, topic="sms.events.twilio")]).dead
     assert letter.reason.startswith("3,000 elements cannot be read, the first: ")
     assert letter.raw == value
 
@@ -184,7 +191,7 @@ def test_a_record_of_very_many_bad_elements_is_one_dead_letter():
 )  # fmt: skip
 def test_every_record_is_an_event_a_dead_letter_or_nothing_to_log(values, topic):
     chunk = [record(value, topic=topic, offset=n) for n, value in enumerate(values)]
-    batch = DECODE(chunk)
+    batch = decoded(chunk)
     seen = set(batch.events["source_offset"].to_pylist()) | {letter.offset for letter in batch.dead}
     if "events" not in topic:
         assert seen == set(range(len(values)))

@@ -13,6 +13,7 @@ from processor.decoding import Decoder
 from processor.intake import Intake, TooManyBadRecordsError
 from processor.settings import Intake as IntakeSettings
 from projections.store import BadRowsError, FatalError, TransientError
+from tests.chunks import chunk_of
 
 
 class Chunk:
@@ -20,13 +21,13 @@ class Chunk:
 
     def __init__(self, *values, topic="email.sends", start=0):
         self.acked = False
-        self.value = [
+        self.value = chunk_of([
             SimpleNamespace(
                 topic=topic, partition=0, offset=start + n, timestamp=1_793_500_000_000,
                 value=value, headers=(),
             )
             for n, value in enumerate(values)
-        ]  # fmt: skip
+        ])  # fmt: skip
 
     def ack(self):
         self.acked = True

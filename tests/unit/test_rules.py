@@ -13,6 +13,7 @@ from processor.decoding import Decoder
 from processor.rules import RulesError, in_force
 from processor.settings import Intake, load
 from schemas.bounces import default_rules
+from tests.chunks import chunk_of
 
 OWN = 'rules_version = 7\n[codes]\n"5.1.1" = "soft"\n'
 BOUNCE = json.dumps(
@@ -88,7 +89,7 @@ def test_the_worker_classifies_by_the_rules_it_is_given(file):
         timestamp=1_748_779_200_005, headers=[],
     )  # fmt: skip
     classes = [
-        Decoder(Intake(), max_record_bytes=10_000, rules=rules)([record])
+        Decoder(Intake(), max_record_bytes=10_000, rules=rules)(chunk_of([record]))
         .events["bounce_class"].to_pylist()
         for rules in (None, in_force(load()).rules)
     ]  # fmt: skip

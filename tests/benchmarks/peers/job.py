@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from processor.decoding import Decoder, dead_letter_rows
+from processor.decoding import Chunk, Decoder, dead_letter_rows
 from processor.settings import Intake, Kafka
 from projections.store import connect, insert
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
@@ -41,7 +41,7 @@ class Job:
     def __init__(self, url, database=DATABASE):
         self._client = connect(url, user="default", password="")
         self._database = database
-        self._decode = Decoder(Intake(), max_record_bytes=Kafka().max_record_bytes)
+        self._decode = Decoder(Intake(), max_record_bytes=Kafka().max_record_bytes, feeds=False)
 
     def __call__(self, records):
         events, dead = self.decode(records)
@@ -54,7 +54,7 @@ class Job:
         chunks = defaultdict(list)
         for record in records:
             chunks[record.topic, record.partition].append(record)
-        batches = [self._decode(chunk) for chunk in chunks.values()]
+        batches = [self._decode(Chunk(*place, chunk)) for place, chunk in chunks.items()]
         events = pa.concat_tables([batch.events for batch in batches])
         return events, [letter for batch in batches for letter in batch.dead]
 
