@@ -22,7 +22,11 @@ SHARD_KEY: Final = "cityHash64(tenant_id, recipient)"
 _KEY_DDL: Final = "tenant_id LowCardinality(String), recipient String, message_id String"
 #: A column of every state table: its key in eight bytes, to look many messages up by.
 HASH: Final = "key_hash"
-_HASH_DDL: Final = f"{HASH} UInt64 MATERIALIZED cityHash64(recipient, message_id)"
+HASH_SQL: Final = "cityHash64(recipient, message_id)"
+_HASH_DDL: Final = f"{HASH} UInt64 MATERIALIZED {HASH_SQL}"
+#: A record's messages are at few addresses, so this finds the few granules that they are in: 10 ms
+#: rather than 40 of 5 million messages, for 6 ms of the engine's per 100,000 rows written.
+_INDEX: Final = "of_record {record} TYPE bloom_filter(0.01) GRANULARITY 8"
 #: Small granules keep the read of a few rows small.
 _STATE_SETTINGS: Final = "index_granularity = 1024"
 
@@ -66,15 +70,16 @@ def fold_select(projection: Projection, source: str, where: str = "") -> str:
     )
 
 
-def merging_select(projection: Projection, source: str, where: str) -> str:
+def merging_select(projection: Projection, source: str, where: str, *, prewhere: str = "") -> str:
     """Return the SELECT that merges the partial states of a few messages, one row per key.
 
-    What FINAL does for a whole table; but here `where` is tested on the key first, and only what it
-    leaves is read: 34 ms for 50 messages of 5 million, with FINAL 1,600 ms.
+    What FINAL does for a whole table; but here `prewhere` and `where` are tested on the key first,
+    and only what they leave is read: 34 ms for 50 messages of 5 million, with FINAL 1,600 ms.
     """
+    before = f"PREWHERE {prewhere} " if prewhere else ""
     columns = ", ".join([*KEY, *(each.merged for each in projection.folds)])
     return (
-        f"SELECT {columns} FROM {source} AS part WHERE {where} GROUP BY {', '.join(KEY)}"
+        f"SELECT {columns} FROM {source} AS part {before}WHERE {where} GROUP BY {', '.join(KEY)}"
         " SETTINGS prefer_column_name_to_alias = 1"
     )
 
@@ -94,12 +99,17 @@ def reading_select(projection: Projection, source: str) -> str:
 def state_table(projection: Projection, target: Target, name: str) -> str:
     """Return the statement that creates a table of partial states."""
     columns = ", ".join([_KEY_DDL, _HASH_DDL, *(each.ddl for each in projection.folds)])
+    columns += f", INDEX {_index(projection)}"
     return (
         f"CREATE TABLE IF NOT EXISTS {name}{target.on_cluster} ({columns}) "
         f"ENGINE = {target.engine('AggregatingMergeTree')} ORDER BY ({', '.join(KEY)}) "
         f"SETTINGS {_STATE_SETTINGS} "
         f"COMMENT {quote('partial states of ' + projection.name + '; read the view instead')}"
     )
+
+
+def _index(projection: Projection) -> str:
+    return _INDEX.format(record=projection.readings["record_id"].sql)
 
 
 def folding_view(projection: Projection, target: Target, name: str, into: str) -> str:
@@ -145,7 +155,12 @@ def table_statements(target: Target) -> Iterator[str]:
         shard_key = SHARD_KEY if "recipient" in table.columns else by_place
         yield from _distributed(table.name, target, shard_key)
     for projection in projections().values():
-        yield state_table(projection, target, target.stored(projection.state_table))
+        states = target.stored(projection.state_table)
+        yield state_table(projection, target, states)
+        # For a table made without it; parts that are there get it when they are merged.
+        yield (
+            f"ALTER TABLE {states}{target.on_cluster} ADD INDEX IF NOT EXISTS {_index(projection)}"
+        )
         yield from _distributed(projection.state_table, target, SHARD_KEY)
 
 

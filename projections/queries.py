@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from projections.ddl import fold_select, reading_select
 from projections.expressions import TIME, plain
@@ -51,12 +51,25 @@ class Filter:
         return cls(column.strip(), operator, value.strip())
 
 
+class After(NamedTuple):
+    """The last row of a page: the next begins strictly after it, in the order of its listing.
+
+    `value` is what the row has in the column sorted by: of a listing by date, its `date` again.
+    """
+
+    value: datetime | str
+    date: datetime
+    message_id: str
+    recipient: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """A page of a log of one tenant.
 
     `as_of` shows the log as it was: of what had happened by then (`clock` occurred), or of what had
-    been recorded by then.
+    been recorded by then. `after` is the last row of the page before (see the function `after`):
+    whatever comes in between, a row that keeps its place is on one page of a walk, and on one only.
     """
 
     channel: Channel
@@ -67,6 +80,7 @@ class Listing:
     limit: int = 50
     as_of: datetime | None = None
     clock: Clock = "occurred"
+    after: After | None = None
 
 
 @dataclass(slots=True)
@@ -105,6 +119,8 @@ def listing_sql(listing: Listing, database: str) -> tuple[str, dict[str, Any]]:
     bound.conditions.append(f"tenant_id = {tenant}")
     for each in listing.filters:
         bound.conditions.append(condition(log, each, bound))
+    if listing.after is not None:
+        bound.conditions.append(later(listing, listing.after, bound))
     if listing.as_of is None:
         source = f"{database}.{log.name}"
     else:
@@ -123,6 +139,28 @@ def ordering(listing: Listing) -> str:
     direction = "DESC" if listing.descending else "ASC"
     by_date = f"date {direction if listing.sort == 'date' else 'DESC'}, message_id, recipient"
     return by_date if listing.sort == "date" else f"{listing.sort} {direction}, {by_date}"
+
+
+def after(listing: Listing, row: Mapping[str, Any]) -> After:
+    """Return the place of a row of a listing, for `Listing.after` of the page that follows it."""
+    value = row[listing.sort]
+    return After(value, row["date"], row["message_id"], row["recipient"])
+
+
+def later(listing: Listing, last: After, bound: Bound) -> str:
+    """Return the condition that a row comes after another, in the order of `ordering`."""
+    date = bound.bind(_utc(last.date), TIME)
+    message, recipient = bound.bind(last.message_id, "String"), bound.bind(last.recipient, "String")
+    sign = "<" if listing.descending else ">"
+    by_date = sign if listing.sort == "date" else "<"
+    rest = (
+        f"(date {by_date} {date} OR "
+        f"(date = {date} AND (message_id, recipient) > ({message}, {recipient})))"
+    )
+    if listing.sort == "date":
+        return rest
+    value = bound.bind(last.value, "String")
+    return f"({listing.sort} {sign} {value} OR ({listing.sort} = {value} AND {rest}))"
 
 
 def condition(log: Projection, wanted: Filter, bound: Bound, *, of: str = "") -> str:

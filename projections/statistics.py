@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from projections.ddl import HASH
 from projections.expressions import TIME
-from projections.merge import LARGEST, Fold
+from projections.narrow import narrow_select
 from projections.queries import Bound, log_of
-from projections.status import steps
-from projections.tables import KEY
 from schemas.events import Channel
 
 if TYPE_CHECKING:
@@ -31,31 +28,13 @@ def daily_counts(
     mine = f"tenant_id = {bound.bind(tenant, 'String')}"
     start, end = bound.bind(since, TIME), bound.bind(until, TIME)
     states = f"{database}.{log.state_table}"
-    status = steps(log)["status"].sql
-    needed = [_merged(fold, status) for fold in log.folds if _uses(status, fold)]
-    merged = ", ".join(["min(part.first_at) AS first_at", *needed])
-    sql = (
-        f"SELECT toDate(assumeNotNull(first_at)) AS day, {status} AS status, count() FROM ("
-        f"SELECT {merged} FROM {states} AS part WHERE {mine} AND {HASH} IN ("
-        f"SELECT {HASH} FROM {states} WHERE {mine} AND first_at >= {start} AND first_at < {end}"
-        f") GROUP BY {', '.join(KEY)}) "
-        f"WHERE first_at >= {start} AND first_at < {end} GROUP BY day, status ORDER BY day, status"
+    those = f"SELECT {HASH} FROM {states} WHERE {mine} AND first_at >= {start} AND first_at < {end}"
+    # All states of these messages: an earlier one may date them before.
+    where = f"{mine} AND {HASH} IN ({those})"
+    found = client.query(
+        "SELECT toDate(assumeNotNull(date)) AS day, status, count() FROM "
+        f"({narrow_select(log, ['date', 'status'], states, where)}) "
+        f"WHERE date >= {start} AND date < {end} GROUP BY day, status ORDER BY day, status",
+        parameters=bound.values,
     )
-    found = client.query(sql, parameters=bound.values)
     return [(row[0], row[1], int(row[2])) for row in found.result_rows]
-
-
-def _uses(sql: str, fold: Fold) -> bool:
-    return re.search(rf"\b{fold.name}\b", sql) is not None
-
-
-def _merged(fold: Fold, sql: str) -> str:
-    """Return the merged state of a fold, or of its first item if nothing else is read in `sql`.
-
-    The first item of the largest is the largest of the first items: a number, not a tuple of texts.
-    """
-    items = set(re.findall(rf"tupleElement\({fold.name}, (\d+)\)", sql))
-    alone = len(re.findall(rf"\b{fold.name}\b", sql)) == sql.count(f"tupleElement({fold.name}, 1)")
-    if fold.operator is LARGEST and items == {"1"} and alone:
-        return f"tuple(max(tupleElement(part.{fold.name}, 1))) AS {fold.name}"
-    return f"{fold.operator.engine}(part.{fold.name}) AS {fold.name}"

@@ -7,9 +7,10 @@ expression, and an explanation.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
+from itertools import groupby
 from typing import Any
 
 from projections.expressions import Expression, Row, column, first_that_holds, literal, words
@@ -39,16 +40,22 @@ def trace(projection: Projection, status: str) -> Expression:
     """Return what at least one partial state of a message with this status must show.
 
     So the candidates for a status can be found without folding. Of a lasting rule that is what the
-    rule asks; and no partial state may fulfil a lasting rule that comes before it.
+    rule asks; and no partial state may fulfil a lasting rule of another status that comes before.
     """
-    found: list[Expression] = []
-    barred = ALWAYS
-    for rule in projection.rules:
-        if rule.status == status:
-            found.append((rule.trace or rule.when) & barred)
-        if rule.trace is None:
-            barred &= ~rule.when
-    return reduce(operator.or_, found, ~ALWAYS)
+    found: dict[str, Expression] = {}
+    barred: list[Expression] = []
+    for value, together in groupby(projection.rules, key=lambda rule: rule.status):
+        rules = list(together)
+        lasting = [rule.when for rule in rules if rule.trace is None]
+        if value == status:
+            shown = [rule.trace for rule in rules if rule.trace is not None]
+            if lasting:
+                # The last rule of all always holds: what others of its status ask is no matter.
+                some = lasting[-1:] if rules[-1] is projection.rules[-1] else lasting
+                shown.append(reduce(operator.and_, [reduce(operator.or_, some), *barred]))
+            found |= {each.sql: each for each in shown}
+        barred += [~each for each in lasting]
+    return reduce(operator.or_, found.values()) if found else ~ALWAYS
 
 
 def steps(projection: Projection) -> Mapping[str, Expression]:
@@ -62,8 +69,11 @@ def _steps(log: str) -> Mapping[str, Expression]:
     projection = projections()[log]
     cases = [(rule.when, rule) for rule in projection.rules]
     why = first_that_holds([(when, rule.why) for when, rule in cases])
+    # Which of the last rules it is changes no status: what they ask need not be read for it.
+    last = next(n for n in range(len(cases)) if _one_status(projection.rules[n:]))
+    statuses = [(when, literal(rule.status)) for when, rule in cases]
     return {
-        "status": first_that_holds([(when, literal(rule.status)) for when, rule in cases]),
+        "status": first_that_holds([*statuses[:last], (ALWAYS, statuses[last][1])]),
         "why": why,
         "status_reason": words(
             first_that_holds([(when, rule.reason) for when, rule in cases]),
@@ -71,6 +81,10 @@ def _steps(log: str) -> Mapping[str, Expression]:
             between=": ",
         ),
     }
+
+
+def _one_status(rules: Sequence[Rule]) -> bool:
+    return len({rule.status for rule in rules}) == 1
 
 
 def _stepped(projection: Projection, state: Row) -> State:

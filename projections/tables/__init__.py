@@ -59,7 +59,9 @@ class Rule:
 
     The reason people read is `reason`, then the codes and texts of `why` in plain words.
     `trace` is what at least one partial state of a message shows of which the rule holds. Without
-    one the rule is lasting: once a partial state fulfils `when`, the whole does.
+    one the rule is lasting: once a partial state fulfils `when`, the whole does; so of a message
+    with a later status no partial state fulfils it. That is not asked where there is a trace: of
+    what few messages show it would cost more than it saves.
     """
 
     status: str

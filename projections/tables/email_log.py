@@ -90,6 +90,11 @@ _superseded = resent_and_delivered(resends.state, bounce["attempt"], bounce["at"
 _bounced = happened(bounce) & ~_superseded
 _arrived = arrived_at.state.is_set
 _exhausted = happened(exhausted) & ~_arrived
+#: Of what never arrived, neither a bounce is superseded nor are retries used up to no end.
+_pending = (
+    ~_arrived & ~happened(bounce) & ~happened(exhausted) & ~happened(invalid) & ~happened(skipped)
+    & ~happened(failure)
+)  # fmt: skip
 
 
 ALWAYS = literal(value=True)
@@ -127,29 +132,36 @@ RULES: Final = (
     Rule(
         status="Invalid", name="refused because the address is on a blacklist",
         when=happened(invalid), reason=literal("refused, blacklisted"), why=codes_of(invalid),
+        trace=happened(invalid),
     ),
     Rule(
         status="Skipped", name="refused because of an opt-out", when=happened(skipped),
         reason=literal("skipped, opted out"), why=codes_of(skipped),
+        trace=happened(skipped),
     ),
     Rule(
         status="Bounce", name="refused before sending for another cause", when=happened(failure),
         reason=literal("not sent"), why=codes_of(failure),
+        trace=happened(failure),
     ),
     Rule(
         status="Sent", name="softly bounced, with retries left", when=happened(soft_bounce),
         reason=words("soft bounce of attempt", soft_bounce["attempt"].text),
-        why=codes_of(soft_bounce),
+        why=codes_of(soft_bounce), trace=_pending,
     ),
     Rule(
         status="Sent", name="deferred: the provider goes on trying", when=happened(deferral),
         reason=literal("deferred"), why=codes_of(deferral),
+        trace=_pending,
     ),
     Rule(
         status="Sent", name="sent, and nothing heard since", when=sent_at.state.is_set,
-        reason=literal("handed to the provider"),
+        reason=literal("handed to the provider"), trace=_pending,
     ),
-    Rule(status="Sent", name="anything else", when=ALWAYS, reason=literal("in the queue")),
+    Rule(
+        status="Sent", name="anything else", when=ALWAYS, reason=literal("in the queue"),
+        trace=_pending,
+    ),
 )  # fmt: skip
 
 _text = "String"

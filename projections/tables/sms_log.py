@@ -74,12 +74,12 @@ _expired = expired_at.state.is_set & (
 RULES: Final = (
     Rule(
         status="Rejected", name="stopped at carrier level", when=happened(rejected),
-        reason=literal("stopped by the carrier"), why=codes_of(rejected),
+        reason=literal("stopped by the carrier"), why=codes_of(rejected), trace=happened(rejected),
     ),
     Rule(
         status="Undelivered", name="the number is wrong, unsuitable or out of reach",
         when=happened(undelivered), reason=literal("number wrong, unsuitable or out of reach"),
-        why=codes_of(undelivered),
+        why=codes_of(undelivered), trace=happened(undelivered),
     ),
     Rule(
         status="Undelivered", name="it expired before it was delivered", when=_expired,
@@ -89,10 +89,11 @@ RULES: Final = (
     Rule(
         status="Failed", name="the provider could not send it", when=happened(failed),
         reason=literal("the provider could not send it"), why=codes_of(failed),
+        trace=happened(failed),
     ),
     Rule(
         status="Failed", name="refused because the recipient opted out", when=happened(opt_out),
-        reason=literal("opted out"), why=codes_of(opt_out),
+        reason=literal("opted out"), why=codes_of(opt_out), trace=happened(opt_out),
     ),
     Rule(
         status="Received", name="received and read", when=read_at.state.is_set,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,8 +12,8 @@ from hypothesis import strategies as st
 from projections.ddl import Target
 from projections.merge import fold
 from projections.migrate import migrate
-from projections.pages import listing
-from projections.queries import Filter, Listing, listing_sql, stream
+from projections.pages import _Page, listing
+from projections.queries import SORTS, Filter, Listing, after, listing_sql, stream
 from projections.statistics import daily_counts
 from projections.status import complete, decide, trace
 from projections.store import connect, insert
@@ -50,31 +53,152 @@ def database(fresh_database):
     return Fresh(fresh_database.url, fresh_database.name, client)
 
 
-@pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
-@given(data=st.data())
-@settings(
-    max_examples=60, deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
-def test_a_page_is_the_head_of_the_whole_listing(log, database, data, monkeypatch):
-    # As if there were millions: nothing is few, so that every way of looking is gone.
-    monkeypatch.setattr("projections.pages._FEW", data.draw(st.sampled_from([0, 2, 1000])))
-    monkeypatch.setattr("projections.pages._READ", data.draw(st.sampled_from([0, 200])))
-    monkeypatch.setattr("projections.pages._RARE", data.draw(st.sampled_from([0, 1000])))
-    monkeypatch.setattr("projections.pages._GROWTH", 2)
+#: The engine is real.
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+def filled(log, database, data):
+    """Fill a tenant with facts, in several parts, and return its name."""
     tenant = f"t{next(TENANTS)}"
     events = strategies.complete(data.draw(facts(log.channel)), tenant)
     for part in range(0, len(events), 7):
         insert(database.client, database.name, EVENTS, table_of(events[part : part + 7]))
+    return tenant
+
+
+def among_millions(data, monkeypatch):
+    """Make few things count as many, so that every way of looking is gone."""
+    monkeypatch.setattr("projections.pages._FEW", data.draw(st.sampled_from([0, 2, 1000])))
+    monkeypatch.setattr("projections.pages._READ", data.draw(st.sampled_from([0, 200])))
+    monkeypatch.setattr("projections.pages._ROUNDS", data.draw(st.sampled_from([0, 1, 3, 20])))
+    monkeypatch.setattr("projections.pages.MOST", data.draw(st.sampled_from([1, 2, 5, 1000])))
+    monkeypatch.setattr("projections.candidates.RARE", data.draw(st.sampled_from([0, 2, 1000])))
+
+
+def listings(log, tenant):
+    return st.builds(
+        Listing, channel=st.just(log.channel), tenant=st.just(tenant), filters=filters(log),
+        sort=st.sampled_from(SORTS), descending=st.booleans(), limit=st.integers(1, 3),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+def test_a_page_is_the_head_of_the_whole_listing(log, database, data, monkeypatch):
+    among_millions(data, monkeypatch)
+    tenant = filled(log, database, data)
     for _ in range(4):
-        wanted = Listing(
-            channel=log.channel, tenant=tenant, filters=data.draw(filters(log)),
-            sort=data.draw(st.sampled_from(["date", "recipient", "status"])),
-            descending=data.draw(st.booleans()), limit=data.draw(st.integers(1, 3)),
-        )  # fmt: skip
+        wanted = data.draw(listings(log, tenant))
         found = [comparable(row) for row in listing(database.client, database.name, wanted)]
         whole = stream(database.client, *listing_sql(wanted, database.name))
         assert found == [comparable(row) for row in whole], wanted
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
+@given(data=st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
+def test_the_pages_of_a_walk_are_the_whole_listing(log, database, data, monkeypatch):
+    among_millions(data, monkeypatch)
+    tenant = filled(log, database, data)
+    wanted = data.draw(listings(log, tenant))
+    whole = list(stream(database.client, *listing_sql(replace(wanted, limit=1000), database.name)))
+    walked, rows = [], [None]
+    while rows:
+        rows = list(listing(database.client, database.name, wanted))
+        headed = stream(database.client, *listing_sql(wanted, database.name))
+        assert [comparable(row) for row in rows] == [comparable(row) for row in headed], wanted
+        walked += rows
+        wanted = replace(wanted, after=after(wanted, rows[-1])) if rows else wanted
+    assert [comparable(row) for row in walked] == [comparable(row) for row in whole]
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("descending", [True, False])
+def test_what_comes_in_during_a_walk_moves_no_other_row(database, sort, descending):
+    tenant = f"t{next(TENANTS)}"
+
+    def arrive(*numbers):
+        events = [
+            {"channel": "email", "kind": "sent", "message_id": f"m{n % 3}", "recipient": f"r{n:02}",
+             "occurred_at": START + timedelta(seconds=n), "recorded_at": START}
+            for n in numbers
+        ]  # fmt: skip
+        insert(database.client, database.name, EVENTS,
+               table_of(strategies.complete(events, tenant)))  # fmt: skip
+
+    arrive(*range(0, 40, 4))
+    wanted = Listing(channel="email", tenant=tenant, sort=sort, descending=descending, limit=2)
+    walked, numbers = [], iter(range(1, 40, 2))
+    while rows := list(listing(database.client, database.name, wanted)):
+        walked += [row["recipient"] for row in rows]
+        wanted = replace(wanted, after=after(wanted, rows[-1]))
+        arrive(next(numbers), next(numbers))
+    assert len(walked) == len(set(walked))
+    assert {f"r{n:02}" for n in range(0, 40, 4)} <= set(walked)
+
+
+def test_a_later_state_does_not_bring_a_message_into_the_dates_asked_for(database, monkeypatch):
+    monkeypatch.setattr("projections.pages._FEW", 0)
+    tenant, later = f"t{next(TENANTS)}", START + timedelta(hours=1)
+    for recipient, at in (("early", START), ("early", later), ("in time", later)):
+        event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": recipient,
+                 "occurred_at": at, "recorded_at": START}  # fmt: skip
+        insert(database.client, database.name, EVENTS,
+               table_of(strategies.complete([event], tenant)))  # fmt: skip
+    since = Filter("date", ">=", later.isoformat())
+    for rounds in (0, 3):
+        monkeypatch.setattr("projections.pages._ROUNDS", rounds)
+        wanted = Listing(channel="email", tenant=tenant, filters=[since])
+        found = listing(database.client, database.name, wanted)
+        assert [row["recipient"] for row in found] == ["in time"]
+    end = later + timedelta(days=1)
+    counted = daily_counts(database.client, database.name, "email", tenant, later, end)
+    assert [messages for _, _, messages in counted] == [1]
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_a_tenant_may_be_empty_and_a_filter_may_name_it(database, sort):
+    tenant = f"t{next(TENANTS)}"
+    itself, sent = Filter("tenant_id", "=", tenant), Filter("status", "=", "Sent")
+    wanted = Listing(channel="email", tenant=tenant, sort=sort, filters=[itself, sent])
+    assert list(listing(database.client, database.name, wanted)) == []
+    event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": "r",
+             "occurred_at": START, "recorded_at": START}  # fmt: skip
+    table = table_of(strategies.complete([event], tenant))
+    insert(database.client, database.name, EVENTS, table)
+    assert [row["recipient"] for row in listing(database.client, database.name, wanted)] == ["r"]
+
+
+def test_a_row_that_moves_while_its_page_is_read_takes_no_other_with_it(database, monkeypatch):
+    tenant = f"t{next(TENANTS)}"
+
+    def arrive(kind, recipient):
+        event = {"channel": "email", "kind": kind, "message_id": "m", "recipient": recipient,
+                 "occurred_at": START, "recorded_at": START}  # fmt: skip
+        insert(database.client, database.name, EVENTS,
+               table_of(strategies.complete([event], tenant)))  # fmt: skip
+
+    for number in range(10):
+        arrive("delivery", f"r{number}")
+    read = _Page._read
+
+    def read_late(self, candidates):
+        if candidates:
+            arrive("open", candidates[1 % len(candidates)].recipient)
+        return read(self, candidates)
+
+    monkeypatch.setattr(_Page, "_read", read_late)
+    wanted = Listing(channel="email", tenant=tenant, sort="status", limit=2, descending=False)
+    walked = []
+    while rows := list(listing(database.client, database.name, wanted)):
+        walked += [row["recipient"] for row in rows if row["status"] == "Delivery"]
+        wanted = replace(wanted, after=after(wanted, rows[-1]))
+    monkeypatch.undo()
+    still = list(listing(database.client, database.name, replace(
+        wanted, after=None, limit=50, filters=[Filter("status", "=", "Delivery")])))  # fmt: skip
+    assert {row["recipient"] for row in still} <= set(walked)
+    assert len(walked) == len(set(walked))
 
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
@@ -100,10 +224,7 @@ def test_what_a_status_needs_some_partial_state_shows(log, data):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 def test_daily_counts_are_those_of_the_log(log, database, data):
-    tenant = f"t{next(TENANTS)}"
-    events = strategies.complete(data.draw(facts(log.channel)), tenant)
-    for part in range(0, len(events), 7):
-        insert(database.client, database.name, EVENTS, table_of(events[part : part + 7]))
+    tenant = filled(log, database, data)
     since, until = sorted(data.draw(st.tuples(strategies.times, strategies.times)))
     counted = daily_counts(database.client, database.name, log.channel, tenant, since, until)
     sql = (

@@ -1,0 +1,266 @@
+"""Which messages may be on a page, found in the partial states without folding them.
+
+Of what filters ask, some holds of every partial state of a message (its key; a date no earlier),
+and some is shown by one of them at least: a text, what a status rests on, a date no later. A scan
+may ask one such thing of the states that it reads, and the others by way of the messages that show
+them, where those are not too many to be a set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from projections.ddl import HASH
+from projections.expressions import TIME
+from projections.merge import LARGEST
+from projections.queries import Bound, Filter, Listing, condition, log_of
+from projections.status import trace
+from projections.tables import KEY, Projection
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+Key = tuple[str, str]  # recipient, message_id
+#: A condition on a partial state, once its values are bound.
+Shown = Callable[[Bound], str]
+
+#: Messages that show something, up to which their hashes are worth a set: 8 bytes each.
+RARE: Final = 400_000
+#: States of a tenant by which it is judged how many of all show something.
+_SAMPLE: Final = 131_072
+#: All at once are as many as a question can name, each with its hash and its recipient.
+MOST: Final = 1000
+
+
+class Candidate(NamedTuple):
+    """A message that may be on the page, and the first time of a partial state of it.
+
+    Once folded: its date, and its status if that was asked for by name.
+    """
+
+    recipient: str
+    message_id: str
+    hash: int
+    at: datetime
+    status: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What tells the message from others of its tenant and channel."""
+        return self.recipient, self.message_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """The candidates of one listing of a log."""
+
+    client: Client
+    database: str
+    wanted: Listing
+    #: How many states show what, as far as that was asked.
+    counted: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Projection:
+        """The log that is listed."""
+        return log_of(self.wanted.channel)
+
+    @property
+    def states(self) -> str:
+        """Its table of partial states."""
+        return f"{self.database}.{self.log.state_table}"
+
+    def of(self, wanted: Listing) -> Candidates:
+        """Return the candidates of another listing of the same log."""
+        return replace(self, wanted=wanted)
+
+    def query(self, sql: str, bound: Bound) -> list[Candidate]:
+        """Return the candidates of an answer. Raises ClickHouse's errors."""
+        return [
+            Candidate(*row) for row in self.client.query(sql, parameters=bound.values).result_rows
+        ]
+
+    @property
+    def alone(self) -> bool:
+        """Whether what the filters ask is asked of the states that are read in order, all of it."""
+        return not self._split()[1]
+
+    def few(self, most: int) -> list[Candidate] | None:
+        """Return all candidates, if what the filters ask is shown by no more than `most` states."""
+        for shown in self._shown() or [lambda _: "true"]:
+            bound = self._bound()
+            bound.conditions.append(shown(bound))
+            found = self._found(bound, "", most + 1)
+            if len(found) <= most:
+                return found
+        return None
+
+    def by_date(self, number: int, upto: datetime | None = None) -> list[Candidate]:
+        """Return `number` states in order of their first time, from `upto` on.
+
+        A message is dated as the first of its states. So going back in time, all messages later
+        than the last of these states are among them, and going forward all that are earlier.
+        """
+        bound = self._narrowed()
+        down = self.wanted.descending
+        if upto is not None:
+            bound.conditions.append(f"first_at {'<=' if down else '>='} {bound.bind(upto, TIME)}")
+        return self._found(bound, f"ORDER BY first_at {'DESC' if down else 'ASC'}", number)
+
+    def by_recipient(self, number: int, start: str | None) -> list[Candidate]:
+        """Return `number` states in order of recipient, from `start` on."""
+        bound = self._narrowed()
+        down = self.wanted.descending
+        if start is not None:
+            bound.conditions.append(
+                f"recipient {'<=' if down else '>='} {bound.bind(start, 'String')}"
+            )
+        way = "DESC" if down else "ASC"
+        return self._found(bound, f"ORDER BY tenant_id {way}, recipient {way}", number)
+
+    def all(self) -> Bound:
+        """Return the question about every state of every candidate, however many there are."""
+        bound = Bound()
+        bound.conditions.append(f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}")
+        if self.wanted.filters or self.wanted.after:
+            # By way of the hash: an earlier state may date a message before the dates asked for.
+            shown = self._shown() or [lambda _: "true"]
+            bound.conditions += [self._among(bound, each) for each in shown]
+        return bound
+
+    def these(self, candidates: Sequence[Candidate]) -> tuple[str, Bound]:
+        """Return what to look for first, and the rest of a question about some candidates.
+
+        A granule is picked by its recipients, and of that eight bytes a row are read to pick a row.
+        Another message of the same recipients may come with them, if its hash is the same.
+        """
+        bound = Bound()
+        bound.conditions.append(f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}")
+        recipients = sorted({each.recipient for each in candidates})
+        bound.conditions.append(f"recipient IN {bound.bind(recipients, 'Array(String)')}")
+        hashes = bound.bind([each.hash for each in candidates], "Array(UInt64)")
+        return f"{HASH} IN {hashes}", bound
+
+    def _found(self, bound: Bound, order: str, number: int) -> list[Candidate]:
+        return self.query(
+            f"SELECT recipient, message_id, {HASH}, assumeNotNull(first_at) FROM {self.states} "
+            f"WHERE {bound.where} {order} LIMIT {number}",
+            bound,
+        )
+
+    def sure(self) -> bool:
+        """Whether the filters keep most of the candidates in order of the listing."""
+        untold = [
+            each for each in self.wanted.filters
+            if each.column not in {*KEY, "date"} and _trace(self.log, each) is None
+        ]  # fmt: skip
+        _, others = self._split()
+        return not untold and all(self._count(each) <= RARE for each in others)
+
+    def _narrowed(self) -> Bound:
+        """Return the question about what candidates must show, some of it of the state itself."""
+        bound = self._bound()
+        itself, others = self._split()
+        bound.conditions += [each(bound) for each in itself]
+        bound.conditions += [
+            self._among(bound, each) for each in others if self._count(each) <= RARE
+        ]
+        return bound
+
+    def _split(self) -> tuple[list[Shown], list[Shown]]:
+        """Return what to ask of the state that is read, and what of any state of its message.
+
+        A state may show something later than the message is dated: in order of time that will do
+        only going back, from the very end. Else the first state is asked for: what it shows.
+        """
+        if self.wanted.sort == "date" and (self._limits() or not self.wanted.descending):
+            return self._limits(), self._traces()
+        shown = self._shown()
+        if len(shown) < 2:
+            return shown, []
+        itself = max(shown, key=self._count)
+        return [itself], [each for each in shown if each is not itself]
+
+    def _among(self, bound: Bound, shown: Shown) -> str:
+        inner = [*self._always(bound), shown(bound)]
+        return f"{HASH} IN (SELECT {HASH} FROM {self.states} WHERE {' AND '.join(inner)})"
+
+    def _count(self, shown: Shown) -> float:
+        """Return about how many states show something, judged by a part of them."""
+        bound = self._bound()
+        tenant, condition_ = bound.conditions[0], shown(bound)
+        name = f"{condition_} {bound.values}"
+        if name not in self.counted:
+            some = f"SELECT * FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
+            found = self.client.query(
+                f"SELECT countIf({' AND '.join([*bound.conditions, condition_])}) / count() * "
+                f"(SELECT count() FROM {self.states} WHERE {tenant}) FROM ({some})",
+                parameters=bound.values,
+            )
+            self.counted[name] = found.result_rows[0][0]
+        return self.counted[name]
+
+    def _bound(self) -> Bound:
+        bound = Bound()
+        bound.conditions += self._always(bound)
+        return bound
+
+    def _always(self, bound: Bound) -> list[str]:
+        """Return what holds of every partial state of a candidate."""
+        holds = [f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}"]
+        for each in self.wanted.filters:
+            if each.column in KEY:
+                holds.append(condition(self.log, each, bound))
+            elif each.column == "date" and each.operator in {">", ">=", "="}:
+                least = replace(each, operator=each.operator if each.operator == ">" else ">=")
+                holds.append(condition(self.log, least, bound, of="first_at"))
+        after = self.wanted.after
+        if after is not None and self.wanted.sort == "date" and not self.wanted.descending:
+            holds.append(f"first_at >= {bound.bind(after.date, TIME)}")
+        return holds
+
+    def _shown(self) -> list[Shown]:
+        """Return what some partial state of a candidate shows, each of it."""
+        limits = self._limits()
+        first: list[Shown] = [lambda bound: " AND ".join(limit(bound) for limit in limits)]
+        return self._traces() + (first if limits else [])
+
+    def _traces(self) -> list[Shown]:
+        found = (_trace(self.log, each) for each in self.wanted.filters)
+        return [each for each in found if each is not None]
+
+    def _limits(self) -> list[Shown]:
+        """Return what only the first partial state of a candidate shows: a date no later."""
+        after = self.wanted.after
+        found = [
+            _dated(self.log, each) for each in self.wanted.filters
+            if each.column == "date" and each.operator in {"<", "<=", "="}
+        ]  # fmt: skip
+        if after is not None and self.wanted.sort == "date" and self.wanted.descending:
+            found.append(lambda bound: f"first_at <= {bound.bind(after.date, TIME)}")
+        return found
+
+
+def _dated(log: Projection, wanted: Filter) -> Shown:
+    return lambda bound: condition(log, wanted, bound, of="first_at")
+
+
+def _trace(log: Projection, wanted: Filter) -> Shown | None:
+    """Return what some partial state of a message shows that a filter keeps, if there is such."""
+    if wanted.operator == "=" and wanted.column == "status":
+        return lambda _: trace(log, wanted.value).sql
+    reading = log.readings.get(wanted.column)
+    if reading is None or wanted.operator not in {"=", "~"} or not wanted.value:
+        return None
+    for fold in log.folds:
+        # The largest of all is the largest of one of them.
+        if fold.operator is LARGEST and _is_item(reading.sql, fold.name):
+            return lambda bound: condition(log, wanted, bound, of=reading.sql)
+    return None
+
+
+def _is_item(sql: str, name: str) -> bool:
+    return sql.startswith(f"tupleElement({name}, ") and sql.endswith(")") and sql.count("(") == 1
