@@ -1,8 +1,8 @@
-"""Dead letters: published with their raw bytes unchanged, listed, and brought back after a fix."""
+"""Dead letters: published with their raw bytes unchanged, and brought back after a fix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,6 @@ from processor import topics
 from processor.decoding import DEAD_SCHEMA, RECORDED_AT_HEADER, DeadLetter
 from processor.publishing import Outgoing
 from projections import store
-from projections.queries import Bound, stream
 from projections.tables.dead_letters import TABLE
 
 if TYPE_CHECKING:
@@ -43,38 +42,6 @@ def to_record(letter: DeadLetter) -> Outgoing:
         # With its headers it would be larger than the topic takes; the table has all of it.
         headers.append((PREFIX + "truncated-from", str(len(letter.raw)).encode()))
     return Outgoing(topics.DEAD_LETTERS, place.encode(), letter.raw[:LARGEST], headers)
-
-
-def listed(
-    client: Client,
-    database: str,
-    *,
-    topic: str = "",
-    reason: str = "",
-    replayed: bool = False,
-    limit: int = 0,
-) -> Iterator[dict[str, Any]]:
-    """Yield dead letters, the newest first: those not replayed, or also the replayed.
-
-    `topic` is exact, `reason` a part of it, `limit` 0 means all.
-    """
-    bound = Bound()
-    if topic:
-        bound.conditions.append(f"source_topic = {bound.bind(topic, 'String')}")
-    if reason:
-        bound.conditions.append(
-            f"positionCaseInsensitiveUTF8(reason, {bound.bind(reason, 'String')}) > 0"
-        )
-    if not replayed:
-        bound.conditions.append("replayed_at IS NULL")
-    where = f" WHERE {' AND '.join(bound.conditions)}" if bound.conditions else ""
-    sql = (
-        # Raw bytes need not be text: they travel as base64.
-        f"SELECT * REPLACE (base64Encode(raw) AS raw) FROM {database}.{TABLE.name} FINAL{where} "
-        "ORDER BY died_at DESC, source_topic, source_partition, source_offset, element"
-        f"{f' LIMIT {int(limit)}' if limit else ''}"
-    )
-    yield from stream(client, sql, bound.values)
 
 
 def replay_headers(letter: Mapping[str, Any]) -> list[tuple[str, bytes]]:

@@ -10,9 +10,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from processor import app as worker_app
 from processor import logging, policies, rules, settings, topics
 from processor.cli import (
+    api,
     dead_letters,
     demo,
     gateway,
+    keys,
     logs,
     mailer,
     pipe,
@@ -47,6 +49,7 @@ app = typer.Typer(
 app.command(rich_help_panel="Run")(up.up)
 app.command(rich_help_panel="Run")(worker.worker)
 app.command(rich_help_panel="Run")(gateway.gateway)
+app.command(rich_help_panel="Run")(api.api)
 app.command(rich_help_panel="Run")(demo.demo)
 app.command(rich_help_panel="Run")(mailer.mailer)
 app.command(rich_help_panel="Feed")(pipe.publish)
@@ -62,6 +65,7 @@ app.command(rich_help_panel="Upkeep")(upkeep.migrate)
 app.command(rich_help_panel="Upkeep")(rebuild.rebuild)
 app.add_typer(upkeep.topics_app, name="topics", rich_help_panel="Upkeep")
 app.add_typer(policy.app, name="policy", rich_help_panel="Upkeep")
+app.add_typer(keys.app, name="keys", rich_help_panel="Upkeep")
 app.add_typer(schemas.app, name="schemas", rich_help_panel="Upkeep")
 
 #: Errors whose text says all there is to say: shown as a line, without a traceback.

@@ -14,6 +14,7 @@ from processor.app import client_of
 from processor.cli.logs import Format, print_rows
 from processor.producing import producer
 from processor.settings import load
+from projections import dead
 from projections.tables.dead_letters import TABLE
 
 app = typer.Typer(
@@ -36,7 +37,7 @@ def list_(
 ) -> None:
     """List dead letters, the newest first. In json and csv, `raw` is base64."""
     settings = load()
-    rows = letters.listed(
+    rows = dead.listed(
         client_of(settings), settings.clickhouse.database,
         topic=topic, reason=reason, replayed=replayed, limit=limit,
     )  # fmt: skip
@@ -64,7 +65,7 @@ def replay(
     """
     settings = load()
     client, database = client_of(settings), settings.clickhouse.database
-    found = letters.listed(client, database, topic=topic, reason=reason, limit=limit)
+    found = dead.listed(client, database, topic=topic, reason=reason, limit=limit)
     if dry_run:
         print(f"{sum(1 for _ in found):,} dead letters would be replayed")
         return

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from processor.app import client_of
 from processor.settings import load
+from projections.explanation import tell
 from projections.pages import listing as listed
 from projections.queries import (
     SORTS,
@@ -26,8 +27,6 @@ from projections.queries import (
     log_of,
     timeline,
 )
-from projections.status import explain as explained
-from projections.status import fold_facts, read
 from schemas.events import Channel, milliseconds
 
 
@@ -228,40 +227,6 @@ def explain(
         print(json.dumps(told, default=plain, ensure_ascii=False))
         return
     _print_explanation(told)
-
-
-def tell(facts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the explanation of a message as plain data: status, rule, and the part of each fact.
-
-    A fact's part is what it would make of the message alone: "decides" if that is the status it
-    has, "lost" if it is another, "" if it says no more than that the message is under way.
-    """
-    channel = facts[0]["channel"]
-    projection = log_of(channel)
-    verdict = explained(fold_facts(projection, facts))
-    resting = projection.rules[-1].status
-    key = {name: facts[0][name] for name in ("tenant_id", "recipient", "message_id")}
-    told = []
-    for fact in facts:
-        alone = ""
-        if fact["kind"] in projection.kinds:
-            alone = explained(fold_facts(projection, [fact])).status
-        part = (
-            "decides" if alone == verdict.status else "lost" if alone not in ("", resting) else ""
-        )
-        told.append({**{n: v for n, v in fact.items() if v not in (None, "", 0, [])},
-                     "alone": alone, "part": part})  # fmt: skip
-    return {
-        **key,
-        "channel": channel,
-        "status": verdict.status,
-        "status_reason": verdict.reason,
-        "rule": verdict.rule,
-        "rule_place": verdict.place,
-        "overruled": [{"status": s, "rule": r} for s, r in verdict.overruled],
-        "row": read(projection, key, fold_facts(projection, facts)),
-        "facts": told,
-    }
 
 
 def _print_explanation(told: dict[str, Any]) -> None:

@@ -1,0 +1,107 @@
+"""`sendlog keys create|list|revoke`: who may use the HTTP API."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from processor.app import client_of
+from processor.cli.logs import Format, print_rows
+from processor.settings import load
+from projections.queries import QueryError
+from projections.web import keys
+from projections.web.keys import Key, Scope
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+app = typer.Typer(help="Keys of the HTTP API.", no_args_is_help=True)
+_COLUMNS = ("id", "name", "tenants", "scopes", "created_at", "revoked_at")
+
+
+class ScopeName(StrEnum):
+    """The scopes, as an option."""
+
+    READ = "read"
+    RESET = "reset"
+    ADMIN = "admin"
+
+
+@app.command()
+def create(
+    name: Annotated[
+        str, typer.Argument(help="Who uses it; stands in the history of what it changes.")
+    ],
+    tenant: Annotated[
+        list[str], typer.Option(help="A tenant it may ask about; can be repeated; * for all.")
+    ],
+    scope: Annotated[
+        list[ScopeName] | None,
+        typer.Option(
+            help="read (the default), reset (change the blacklist), "
+            "admin (dead letters; with all tenants); can be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Make a key and print it: it is shown this once, and only its hash is kept."""
+    settings = load()
+    client, database = client_of(settings), settings.clickhouse.database
+    name = name.strip()
+    if not 0 < len(name) <= 256:
+        raise QueryError("a key's name has 1 to 256 characters")
+    if any(not 0 < len(each) <= 512 for each in tenant):
+        raise QueryError("a tenant's name has 1 to 512 characters")
+    if any(key.name == name and key.revoked_at is None for key in keys.listed(client, database)):
+        raise QueryError(f"there is a key {name!r} already; choose another name, or revoke it")
+    scopes: list[Scope] = [each.value for each in scope or [ScopeName.READ]]
+    key, secret = keys.make(name, tenant, scopes)
+    keys.store(client, database, key)
+    Console(stderr=True).print(
+        f"key {key.id} for {', '.join(key.tenants)}: {', '.join(key.scopes)}; keep it well, "
+        "it is not shown again",
+        markup=False,
+    )
+    print(secret)
+
+
+@app.command("list")
+def list_(
+    form: Annotated[Format, typer.Option("--format", help="For people or programs.")] = (
+        Format.TABLE
+    ),
+) -> None:
+    """List the keys, the newest first, also the revoked ones."""
+    settings = load()
+    found = keys.listed(client_of(settings), settings.clickhouse.database)
+    rows = ({name: _plain(getattr(key, name)) for name in _COLUMNS} for key in found)
+    print_rows(rows, form, columns=list(_COLUMNS), shown=_COLUMNS)
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="Its id, or its name.")],
+) -> None:
+    """Revoke a key for good; the API refuses it within five seconds."""
+    settings = load()
+    client, database = client_of(settings), settings.clickhouse.database
+    found = _one(client, database, key)
+    keys.revoke(client, database, found)
+    print(f"revoked key {found.id} ({found.name})")
+
+
+def _one(client: Client, database: str, wanted: str) -> Key:
+    found = [
+        key for key in keys.listed(client, database)
+        if wanted in (key.id, key.name) and key.revoked_at is None
+    ]  # fmt: skip
+    if len(found) != 1:
+        what = "no valid key" if not found else "several keys"
+        raise QueryError(f"{what} {wanted!r}; sendlog keys list shows their ids")
+    return found[0]
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,81 @@
+"""Dead letters, for operators only: they have no tenant, for nobody could read whose they are."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import JSONResponse
+
+from projections import dead
+from projections.web import models
+from projections.web.access import Operating
+from projections.web.asked import moment_of
+from projections.web.columns import row_shown
+from projections.web.cursor import decode, encode
+from projections.web.parts import BASE
+from projections.web.problems import ProblemError, responses
+from projections.web.values import CursorQuery, LimitQuery
+from schemas.events import milliseconds
+
+router = APIRouter(prefix=BASE, tags=["dead letters"])
+_Small = Annotated[int, Path(ge=-1, lt=2**31)]
+
+
+@router.get(
+    "/dead-letters",
+    summary="Records that could not be read",
+    responses={200: {"model": models.Letters}, **responses()},
+)
+def listing(
+    parts: Operating,
+    topic: Annotated[str, Query(max_length=249, description="Only of this topic")] = "",
+    reason: Annotated[str, Query(max_length=200, description="Part of the reason")] = "",
+    replayed: Annotated[bool, Query(description="Also those replayed")] = False,  # noqa: FBT002
+    limit: LimitQuery = 50,
+    cursor: CursorQuery = None,
+) -> JSONResponse:
+    """Return dead letters, the newest first, without their bytes."""
+    identity, last = (topic, reason, replayed), None
+    if cursor is not None:
+        died_at, *place = decode(identity, cursor, (int, str, int, int, int))
+        last = dead.Last(moment_of(died_at), dead.Place(*place))  # type: ignore[arg-type]
+    with parts.reader.asking() as client:
+        rows = list(
+            dead.listed(
+                client, parts.reader.name, topic=topic, reason=reason, replayed=replayed,
+                limit=limit + 1, brief=True, after=last,
+            )
+        )  # fmt: skip
+    following = None
+    if len(rows) > limit:
+        row = rows[limit - 1]
+        at = [row[f"source_{name}"] for name in ("topic", "partition", "offset")]
+        following = encode(identity, [milliseconds(row["died_at"]), *at, row["element"]])
+    return JSONResponse({"rows": [_letter(row) for row in rows[:limit]], "next": following})
+
+
+@router.get(
+    "/dead-letters/{topic}/{partition}/{offset}/{element}",
+    summary="One record that could not be read, with its bytes",
+    responses={200: {"model": models.WholeLetter}, **responses(404)},
+)
+def whole(
+    parts: Operating,
+    topic: Annotated[str, Path(max_length=249)],
+    partition: _Small,
+    offset: Annotated[int, Path(ge=-1, lt=2**63)],
+    element: _Small,
+) -> JSONResponse:
+    """Return a dead letter with its headers, and its bytes in base64."""
+    with parts.reader.asking() as client:
+        row = dead.one(client, parts.reader.name, dead.Place(topic, partition, offset, element))
+    if row is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, "no dead letter of that place")
+    return JSONResponse({**_letter(row), "headers": dict(row["headers"]), "raw": row["raw"]})
+
+
+def _letter(row: dict[str, Any]) -> dict[str, Any]:
+    told = {name.removeprefix("source_"): value for name, value in row_shown(row).items()}
+    return {name: told[name] for name in models.Letter.model_fields}
