@@ -81,7 +81,10 @@ def run_api(settings: Settings) -> None:
         burst=api.burst,
         query_seconds=api.query_seconds,
         outcome_seconds=api.outcome_seconds,
+        session_secret=api.session_secret.get_secret_value().encode(),
     )
+    if not api.session_secret.get_secret_value():
+        log.info("session_secret_made_up", setting="SENDLOG_API__SESSION_SECRET")
     try:
         serve(
             app, host=api.host, port=api.port, group="API", metrics_port=settings.metrics_port,

@@ -56,11 +56,12 @@ class Record(Protocol):
 
 
 class Chunk(NamedTuple):
-    """Records of one partition, in order; at least one."""
+    """Records of one partition, in order; at least one. `left` are those in Kafka behind them."""
 
     topic: str
     partition: int
     records: Sequence[Record]
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ The steps of one write: (1) decode each chunk as it arrives; (2) take all that i
 events, the folds being made by the engine in the same insert; (5) publish what the rules for
 retries and the blacklist are fed, which by then the log knows; (6) ack the chunks, in order. A
 crash between any two of them repeats the write, which the fold absorbs. While a write is under way
-the next chunks are decoded, up to a limit; then the agent stops pulling.
+the next chunks are decoded, up to a limit, and the last two steps of the write before are taken;
+then the agent stops pulling.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -47,6 +47,10 @@ log = get(__name__)
 
 #: Bytes of records that may wait for a write: during an outage they are all that grows.
 _MOST_BYTES = 256 * 1024 * 1024
+#: For so many seconds it counts what a chunk said of what is left.
+_RECENT = 10.0
+#: Seconds between two looks at that.
+_LOOKS = 0.1
 
 Insert = Callable[[Table, pa.Table], None]
 
@@ -95,9 +99,10 @@ class Intake:
         self._policy_partitions = policy_partitions
         self._bad_in_a_row: Counter[str] = Counter()
         self._waiting: list[_Waiting] = []
-        #: Whether half a write or more was waiting when the last one was done.
-        self._behind = False
+        #: How much was left in Kafka of each partition, and when its last chunk said so.
+        self._left: dict[tuple[str, int], tuple[float, int]] = {}
         self._changed = asyncio.Condition()
+        self._written: asyncio.Queue[list[_Waiting]] = asyncio.Queue(maxsize=1)
 
     async def take(self, event: Event) -> None:
         """Decode a chunk and leave it to the writer; return when there is room for the next.
@@ -105,6 +110,7 @@ class Intake:
         Raises `TooManyBadRecordsError`: the worker has to stop, with nothing of it committed.
         """
         chunk: Chunk = event.value
+        self._left[chunk.topic, chunk.partition] = monotonic(), chunk.left
         batch = await asyncio.to_thread(self._decode, chunk)
         self._watch(chunk.topic, batch)
         metrics.RECORDS.labels(topic=chunk.topic).inc(len(chunk.records))
@@ -136,30 +142,49 @@ class Intake:
 
     async def run(self) -> None:
         """Write what is waiting, over and over. Raises `FatalError` if nothing can be written."""
+        await asyncio.gather(self._write_all(), self._finish_all())
+
+    async def _write_all(self) -> None:
         while True:
             async with self._changed:
-                self._behind = self._rows() >= self._batch_rows // 2
-                self._changed.notify_all()
                 await self._changed.wait_for(lambda: bool(self._waiting))
                 taken, self._waiting = self._waiting, []
                 self._changed.notify_all()
             started = monotonic()
             await self._write([each.batch for each in taken])
-            for each in taken:
-                each.event.ack()
+            await self._written.put(taken)
             # Small writes are spaced, or the engine would drown in small parts.
             pause = started + self._write_interval - monotonic()
             if pause > 0 and self._rows() < self._batch_rows // 2:
                 await asyncio.sleep(pause)
 
+    async def _finish_all(self) -> None:
+        """Tell the rules of what is written, and ack it, while the next is being written."""
+        while True:
+            taken = await self._written.get()
+            batches = [each.batch for each in taken]
+            if history := [told for batch in batches for told in batch.history]:
+                await self._patiently(HISTORY, lines.rows(history))
+            await self.feed(
+                [fact for batch in batches for fact in batch.facts],
+                [command for batch in batches for command in batch.commands],
+            )
+            for each in taken:
+                each.event.ack()
+
     async def keeps_up(self, patience: float) -> None:
-        """Return when writes are no longer full, or after so many seconds.
+        """Return when no more than a write is left in Kafka, or after so many seconds.
 
         Decisions give way to facts while there is a backlog, but never for long.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience), self._changed:
-                await self._changed.wait_for(lambda: not self._behind)
+        for _ in range(round(patience / _LOOKS)):
+            if not self._behind():
+                return
+            await asyncio.sleep(_LOOKS)
+
+    def _behind(self) -> bool:
+        recent = monotonic() - _RECENT  # what was said of a partition that is no longer ours
+        return sum(n for at, n in self._left.values() if at > recent) > self._batch_rows
 
     async def _write(self, batches: Sequence[Batch]) -> None:
         events = pa.concat_tables([batch.events for batch in batches])
@@ -168,11 +193,6 @@ class Intake:
             await self.bury(dead)
         if events.num_rows:
             await self._write_events(events, batches)
-        if history := [told for batch in batches for told in batch.history]:
-            await self._patiently(HISTORY, lines.rows(history))
-        facts = [fact for batch in batches for fact in batch.facts]
-        commands = [command for batch in batches for command in batch.commands]
-        await self.feed(facts, commands)
 
     async def feed(
         self, facts: Sequence[Mapping[str, Any]], commands: Sequence[Command] = ()

@@ -33,5 +33,4 @@ async def publish(app: faust.App, records: Sequence[Outgoing]) -> None:
         )
         for each in records
     ]
-    await producer.flush()
-    await asyncio.gather(*sent)
+    await asyncio.gather(*sent)  # not a flush: that waits for what others send, too

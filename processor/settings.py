@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -24,10 +25,12 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 
 PREFIX = "SENDLOG_"
 #: Groups whose wrong values are not shown, for they may hold a secret, and the exceptions.
-SECRETIVE = frozenset({"clickhouse", "gateway"})
+SECRETIVE = frozenset({"clickhouse", "gateway", "api"})
 PLAIN = frozenset({
     ("clickhouse", "timeout"), ("clickhouse", "database"),
     ("gateway", "host"), ("gateway", "port"), ("gateway", "timeout"),
+    ("api", "host"), ("api", "port"), ("api", "rate"), ("api", "burst"), ("api", "query_seconds"),
+    ("api", "outcome_seconds"),
 })  # fmt: skip
 
 
@@ -110,8 +113,14 @@ class Gateway(BaseModel):
     )
 
 
+def _long(secret: SecretStr) -> SecretStr:
+    if 0 < len(secret.get_secret_value()) < 32:
+        raise ValueError("takes at least 32 characters, or none")
+    return secret
+
+
 class Api(BaseModel):
-    """The HTTP API of the log."""
+    """The HTTP API of the log, and its web pages."""
 
     host: str = Field("127.0.0.1", description="address to listen at")
     port: Port = 8080
@@ -120,6 +129,11 @@ class Api(BaseModel):
     query_seconds: float = Field(30, gt=0, le=280, description="of ClickHouse for one answer")
     outcome_seconds: float = Field(
         10, ge=0, le=60, description="to wait for a command to take effect; then the answer is 202"
+    )
+    session_secret: Annotated[SecretStr, AfterValidator(_long)] = Field(
+        SecretStr(""),
+        description="signs the cookies of the pages, at least 32 characters, the same for all "
+        "processes; '': made up at each start, so that everybody has to sign in again",
     )
 
 

@@ -75,11 +75,12 @@ class Consumer(driver.Consumer):
                 return
             if not chunk or not (active is None or tp in active or tp in self._buffered_partitions):
                 continue
-            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            end = self.highwater(tp)
+            self.app.monitor.track_tp_end_offset(tp, end)
             self._delivered[tp].append(chunk[-1].offset)
-            yield tp, self._to_chunk(tp, chunk)
+            yield tp, self._to_chunk(tp, chunk, end or 0)
 
-    def _to_chunk(self, tp: TP, chunk: list[Any]) -> ConsumerMessage:
+    def _to_chunk(self, tp: TP, chunk: list[Any], end: int) -> ConsumerMessage:
         last = chunk[-1]
         return ConsumerMessage(
             topic=tp.topic,
@@ -89,7 +90,7 @@ class Consumer(driver.Consumer):
             timestamp_type=last.timestamp_type,
             headers=None,
             key=None,
-            value=Chunk(tp.topic, tp.partition, chunk),
+            value=Chunk(tp.topic, tp.partition, chunk, max(0, end - last.offset - 1)),
             checksum=None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,

@@ -7,9 +7,10 @@ from processor.settings import load
 
 
 def api() -> None:
-    """Run the HTTP API of the log: listings, exports, explanations, statistics, the blacklist.
+    """Run the web pages and the HTTP API of the log.
 
-    Its document is at /api/v1/openapi.json; every request needs a key of `sendlog keys create`.
+    The pages are at /; sign in with a key of `sendlog keys create`. Every request to the API needs
+    one too; its document is at /api/v1/openapi.json.
     Starts whether ClickHouse and Kafka are there or not: /readyz says what is away.
     Stops on TERM or Ctrl-C after the requests under way.
     """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +47,13 @@ def create(
             "admin (dead letters; with all tenants); can be repeated."
         ),
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write it to this file rather than print it. If the file has a valid key "
+            "already, that is kept; an earlier key of the name is revoked."
+        ),
+    ] = None,
 ) -> None:
     """Make a key and print it: it is shown this once, and only its hash is kept."""
     settings = load()
@@ -54,17 +63,42 @@ def create(
         raise QueryError("a key's name has 1 to 256 characters")
     if any(not 0 < len(each) <= 512 for each in tenant):
         raise QueryError("a tenant's name has 1 to 512 characters")
-    if any(key.name == name and key.revoked_at is None for key in keys.listed(client, database)):
+    valid = [key for key in keys.listed(client, database) if key.revoked_at is None]
+    before = [key for key in valid if key.name == name]
+    if file is None and before:
         raise QueryError(f"there is a key {name!r} already; choose another name, or revoke it")
+    if file is not None and _holds(file, valid):
+        return
     scopes: list[Scope] = [each.value for each in scope or [ScopeName.READ]]
     key, secret = keys.make(name, tenant, scopes)
+    if file is not None:
+        # Written before it is valid: what a crash leaves is a file whose key is made anew.
+        _write(file, secret)
     keys.store(client, database, key)
+    for each in before:
+        keys.revoke(client, database, each)
     Console(stderr=True).print(
         f"key {key.id} for {', '.join(key.tenants)}: {', '.join(key.scopes)}; keep it well, "
         "it is not shown again",
         markup=False,
     )
-    print(secret)
+    if file is None:
+        print(secret)
+
+
+def _holds(file: Path, valid: list[Key]) -> bool:
+    """Tell whether a file has a valid key."""
+    if not file.exists():
+        return False
+    found = keys.hashed(file.read_text().strip())
+    return any(key.hash == found for key in valid)
+
+
+def _write(file: Path, secret: str) -> None:
+    """Write a secret that only the owner of the file can read."""
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        opened.write(f"{secret}\n")
 
 
 @app.command("list")

@@ -21,11 +21,12 @@ def up(
         bool, typer.Option("--check", help="Start nothing; exit with 0 if the stack is up.")
     ] = False,
 ) -> None:
-    """Start Kafka, ClickHouse and the workers here, and stop them on Ctrl-C.
+    """Start Kafka, ClickHouse, the web pages and the workers here, and stop them on Ctrl-C.
 
-    Needs Java 17 and Maven. Listens at the addresses in SENDLOG_KAFKA__BOOTSTRAP and
-    SENDLOG_CLICKHOUSE__URL and keeps its data in SENDLOG_DATA_DIR, so that two stacks can run side
-    by side. Prints `ready` on standard output when all is up; the parts' logs go to standard error.
+    Needs Java 17 and Maven. Listens at the addresses in SENDLOG_KAFKA__BOOTSTRAP,
+    SENDLOG_CLICKHOUSE__URL and SENDLOG_API__PORT and keeps its data in SENDLOG_DATA_DIR, so that
+    two stacks can run side by side. Prints `ready` on standard output when all is up; the parts'
+    logs, and where to look with which key, go to standard error.
     """
     needed = ("chdb", "starlette", "uvicorn", "deploy.local")
     if missing := [name for name in needed if not _there(name)]:
