@@ -82,7 +82,8 @@ def letter(
         raise ProblemError(HTTPStatus.NOT_FOUND, "no dead letter of that place")
     raw = base64.b64decode(row["raw"])
     return page(
-        "letter", viewer, row=row, headers=dict(row["headers"]), text=raw[:_TEXT].decode("utf-8", "replace"),
+        "letter", viewer, row=row, headers=dict(row["headers"]),
+        text=raw[:_TEXT].decode("utf-8", "replace"),
         hex=dump(raw[:_HEX]), more_text=max(0, len(raw) - _TEXT), more_hex=max(0, len(raw) - _HEX),
     )  # fmt: skip
 
