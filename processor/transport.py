@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -53,6 +53,8 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         #: Per partition, the last offset of each delivered chunk that is not yet committable.
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
+        #: Offsets that are to be committed once more.
+        self._again: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -103,7 +105,22 @@ class Consumer(driver.Consumer):
             frontier = delivered.popleft()
             acked.discard(frontier)
         self._acked[tp].clear()
-        return None if frontier is None else frontier + 1
+        again = self._again.pop(tp, None)
+        return again if frontier is None else frontier + 1
+
+    async def _commit_offsets(
+        self, offsets: Mapping[TP, int], start_new_transaction: bool = True
+    ) -> bool:
+        """Commit; what was not committed, because the broker was away, say, is due again.
+
+        Faust takes it for committed and never tries again, unless more comes.
+        """
+        before = {tp: self._committed_offset[tp] for tp in offsets}
+        committed: bool = await super()._commit_offsets(offsets, start_new_transaction)
+        if not committed:
+            self._committed_offset.update(before)
+            self._again.update(offsets)
+        return committed
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Do nothing: between the last offsets of two chunks there is always a gap."""
@@ -120,7 +137,8 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Seek back to what is committed, and forget what was delivered beyond it."""
-        self._forget(self._delivered)
+        self._forget([*self._delivered, *self._again])
+        self._committed_offset.clear()  # Faust keeps what it once believed of a partition
         await super().perform_seek()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -131,6 +149,7 @@ class Consumer(driver.Consumer):
     def _forget(self, partitions: Any) -> None:
         for tp in list(partitions):
             self._delivered.pop(tp, None)
+            self._again.pop(tp, None)
             self._acked_index.pop(tp, None)
             self._acked.pop(tp, None)
 

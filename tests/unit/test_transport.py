@@ -19,6 +19,7 @@ def consumer(*delivered):
     """A consumer with chunks delivered, that end at these offsets; not connected to anything."""
     made = object.__new__(Consumer)
     made._delivered = defaultdict(deque, {TP0: deque(delivered)})
+    made._again, made._committed_offset = {}, defaultdict(lambda: None)
     made._acked_index, made._acked = defaultdict(set), defaultdict(list)
     return made
 
@@ -52,6 +53,29 @@ def test_an_ack_from_before_a_rebalance_moves_nothing():
     made._forget({TP0})
     made._delivered[TP0].append(49)
     ack(made, 99)
+    assert made._new_offset(TP0) is None
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_a_commit_that_failed_is_due_again(monkeypatch, more):
+    answers = [False, True]
+
+    async def commit(self, offsets, _start):
+        self._committed_offset.update(offsets)  # as Faust does, whatever the answer
+        return answers.pop(0)
+
+    monkeypatch.setattr(Consumer.__mro__[1], "_commit_offsets", commit)
+    made = consumer(99, 149)
+    ack(made, 99)
+    offsets = {TP0: made._new_offset(TP0)}
+    assert not asyncio.run(made._commit_offsets(offsets))
+    assert made._committed_offset[TP0] is None
+    if more:
+        ack(made, 149)
+    again = made._new_offset(TP0)
+    assert again == (150 if more else 100)
+    assert asyncio.run(made._commit_offsets({TP0: again}))
+    assert made._committed_offset[TP0] == again
     assert made._new_offset(TP0) is None
 
 
