@@ -21,6 +21,7 @@ from typing import Any
 from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from typing_extensions import override
 
 from processor.decoding import Chunk
 
@@ -108,6 +109,7 @@ class Consumer(driver.Consumer):
         again = self._again.pop(tp, None)
         return again if frontier is None else frontier + 1
 
+    @override
     async def _commit_offsets(
         self, offsets: Mapping[TP, int], start_new_transaction: bool = True
     ) -> bool:
