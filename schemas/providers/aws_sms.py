@@ -1,14 +1,18 @@
 """AWS: events of End User Messaging SMS, and delivery logs of SMS sent through SNS.
 
-Either comes as it is, in an SNS envelope, in an EventBridge event, or as records of a CloudWatch
-log group. Depending on the country, SUCCESSFUL and DELIVERED stand for one another: the description
-says whether the phone or only the carrier took the message. The mailer's ids come back in
-`context`; a delivery log has none. Sources: AWS End User Messaging SMS User Guide, "Event types"
-and "Example event data"; Amazon SNS Developer Guide, "Viewing CloudWatch metrics and logs for SMS".
+Either comes as it is, in an SNS envelope, in an EventBridge event (which may be in an SNS envelope
+itself), as records of a CloudWatch log group, or as records of a Firehose stream. Depending on the
+country, SUCCESSFUL and DELIVERED stand for one another: the description says whether the phone or
+only the carrier took the message. The mailer's ids come back in `context`; a delivery log has none.
+Sources: AWS End User Messaging SMS User Guide, "Event types", "Example event data", "RCS message
+events" and "Monitoring with EventBridge", API reference, `EventType`; Amazon SNS Developer Guide,
+"Viewing CloudWatch metrics and logs for SMS"; Amazon Data Firehose Developer Guide, "HTTP endpoint
+delivery request and response specifications".
 """
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +23,7 @@ from schemas.providers import Rejected, UnreadableError, explain_validation
 from schemas.providers._common import called_back, epoch, ours, parts, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from schemas.events import Channel, Fields
 
@@ -46,6 +50,10 @@ STATUSES: Final = {
     "FILE_TYPE_UNSUPPORTED": "failed",
     "FILE_SIZE_EXCEEDED": "failed",
     "UNKNOWN": "unknown",
+    # RCS
+    "READ": "read",
+    "FAILED": "failed",
+    "FALLEN_BACK_TO_SMS": "note",
 }
 #: What a delivery log answers where it is not simply a success.
 RESPONSES: Final = {
@@ -72,6 +80,8 @@ HANDSETS: Final = {
 RESULTS: Final = {"SUCCESS": "delivery", "FAILURE": "failed"}
 #: Event types of text and media messages begin so; VOICE_ are calls.
 CALLS: Final = "VOICE_"
+#: How EventBridge names what is about a sender's registration.
+REGISTRATION: Final = "Registration "
 SNS_ADMINISTRATION: Final = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
 
 
@@ -109,8 +119,17 @@ class _Record(TypedDict):
     message: str
 
 
-class _Push(_Event, total=False):
-    """What arrives: the event itself, an SNS envelope, an EventBridge event, or log records."""
+class _Streamed(TypedDict):
+    """A record of a Firehose stream."""
+
+    data: str
+
+
+_Bridged = TypedDict("_Bridged", {"detail-type": str}, total=False)
+
+
+class _Push(_Event, _Bridged, total=False):
+    """What arrives: the event itself, an SNS envelope, an EventBridge event, or records."""
 
     Type: str
     MessageId: str
@@ -118,47 +137,71 @@ class _Push(_Event, total=False):
     id: str
     detail: _Event
     logEvents: list[object]
+    records: list[object]
 
 
 _push: Final = TypeAdapter(_Push).validator.validate_json
-_event: Final = TypeAdapter(_Event).validator.validate_json
 _record: Final = TypeAdapter(_Record).validator.validate_python
+_streamed: Final = TypeAdapter(_Streamed).validator.validate_python
 
 
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
     """Yield the events of one push; see `schemas.providers.Adapter`."""
     push: _Push = _push(payload)
     shared = called_back(headers)
-    event: _Event = push
     event_id = headers.get("x-amz-sns-message-id", "")
     if "logEvents" in push:
-        yield from _records(push["logEvents"], shared)
+        yield from _records("logEvents", push["logEvents"], _logged, shared)
+        return
+    if "records" in push:
+        yield from _records("records", push["records"], _unpacked, shared)
         return
     if (message := push.get("Message")) is not None:
         if push.get("Type") in SNS_ADMINISTRATION:
             return
-        event = _event(message)
         event_id = push.get("MessageId") or event_id
-    elif "detail" in push:
-        event = push["detail"]
-        event_id = push.get("id") or event_id
-    if event_id:
-        shared["provider_event_id"] = event_id
-    yield from _read(event, shared)
+        push = _push(message)
+    yield from _one(push, event_id, shared)
 
 
-def _records(records: list[object], shared: Fields) -> Iterator[Fields | Rejected]:
-    """Yield the events of log records, each of which holds one as a text."""
+def _records(
+    member: str, records: list[object], unpack: Callable[[object], bytes], shared: Fields
+) -> Iterator[Fields | Rejected]:
+    """Yield the events of records, each of which holds one as a text."""
     for place, record in enumerate(records):
         # A rejected record has to be decodable alone: the event it holds, if it holds one.
-        raw = to_json(record)
+        raw = to_json({member: [record]})
         try:
-            raw = _record(record)["message"].encode()
-            yield from _read(_event(raw), shared)
+            raw = unpack(record)
+            yield from _one(_push(raw), "", shared)
         except UnreadableError as problem:
             yield Rejected(reason=str(problem), raw=raw, element=place)
         except ValidationError as problem:
             yield Rejected(reason=explain_validation(problem), raw=raw, element=place)
+
+
+def _logged(record: object) -> bytes:
+    text: str = _record(record)["message"]
+    return text.encode()
+
+
+def _unpacked(record: object) -> bytes:
+    try:
+        return b64decode(_streamed(record)["data"], validate=True)
+    except ValueError:
+        raise UnreadableError("a Firehose record's 'data' is not base64") from None
+
+
+def _one(push: _Push, event_id: str, shared: Fields) -> Iterator[Fields]:
+    """Yield the one event of what is the event itself or EventBridge's envelope of it."""
+    event: _Event = push
+    if "detail" in push:
+        if push.get("detail-type", "").startswith(REGISTRATION):
+            return
+        event = push["detail"]
+        event_id = push.get("id") or event_id
+    own = {**shared, "provider_event_id": event_id} if event_id else shared
+    yield from _read(event, own)
 
 
 def _read(event: _Event, shared: Fields) -> Iterator[Fields]:
@@ -174,7 +217,7 @@ def _read(event: _Event, shared: Fields) -> Iterator[Fields]:
 
 def _text_event(event: _Event) -> Fields:
     """Return what an End User Messaging event says."""
-    word = event.get("messageStatus") or (event.get("eventType") or "").partition("_")[2]
+    word = (event.get("messageStatus") or (event.get("eventType") or "").partition("_")[2]).upper()
     if word not in STATUSES:
         raise UnreadableError(f"AWS SMS message status {word[:60]!r} is not known")
     text = event.get("messageStatusDescription") or ""

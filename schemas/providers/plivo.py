@@ -12,7 +12,15 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from schemas.providers import UnreadableError
-from schemas.providers._common import OURS, called_back, echo, form, international, utc
+from schemas.providers._common import (
+    OURS,
+    called_back,
+    echo,
+    form,
+    international,
+    parts,
+    utc,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +54,7 @@ ERRORS: Final = {
         "expired": ["420"],
         "failed": [
             "20", "40", "60", "110",              # network, sender, loop, length
-            "201", "300",                         # toll-free to Canada, not dispatched
+            "201", "300", "450",                  # to Canada, not dispatched, country not enabled
             "900", "910",                         # credit, account
         ],
     }.items()
@@ -54,7 +62,7 @@ ERRORS: Final = {
 }  # fmt: skip
 FORM: Final = OURS | {
     "MessageUUID", "ParentMessageUUID", "Status", "To", "ErrorCode", "PartInfo",
-    "QueuedTime", "SentTime", REPORT_TIME, "Text",
+    "Units", "QueuedTime", "SentTime", REPORT_TIME, "Text",
 }  # fmt: skip
 _PART: Final = re.compile(r"([1-9][0-9]{0,3}) of ([1-9][0-9]{0,3})")
 
@@ -78,6 +86,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
     event: Fields = {
         **called_back(headers),
         **echo(body),
+        **parts(get("Units")),
         "kind": kind,
         "recipient": international(get("To", "")),
         "provider_message_id": message_id,

@@ -174,21 +174,20 @@ class _Headed(TypedDict, total=False):
 
 # Unknown members are skipped without being built, which is most of a notification.
 _push: Final = TypeAdapter(_Push).validator.validate_json
-_event: Final = TypeAdapter(_Event).validator.validate_json
 _headed: Final = TypeAdapter(_Headed).validator.validate_json
 
 
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
     """Yield the events of one notification; see `schemas.providers.Adapter`."""
     push: _Push = _push(payload)
-    event: _Event = push
     event_id = headers.get("x-amz-sns-message-id", "")
     if (message := push.get("Message")) is not None:
         if push.get("Type") in SNS_ADMINISTRATION or message.startswith(SES_VALIDATION):
             return
-        event = _event(message)
         event_id = push.get("MessageId") or event_id
-    elif "detail" in push:
+        push = _push(message)  # the event itself, or an EventBridge event that a topic hands on
+    event: _Event = push
+    if "detail" in push:
         event = push["detail"]
         event_id = push.get("id") or event_id
 

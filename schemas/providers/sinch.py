@@ -2,8 +2,10 @@
 
 The code decides before the status word: Sinch's own codes are 400 to 418, those below come from the
 SMSC. A batch summary that only counts says nothing about any recipient, and gives no event. The
-mailer's ids come back in `client_reference`. Sources: Sinch's docs, "SMS delivery reports",
-"Delivery report error codes" and "SMPP error codes".
+mailer's ids come back in `client_reference`. Reports of the Conversation API, which sends SMS among
+others, are in `message_delivery_report`, with the ids in the message's metadata. Sources: Sinch's
+docs, "SMS delivery reports", "Delivery report error codes", "SMPP error codes", "10DLC and
+toll-free error codes"; Conversation API, "Callbacks" and "Reason codes".
 """
 
 from __future__ import annotations
@@ -66,11 +68,53 @@ ERRORS: Final = {
         "expired": [406],
         "failed": [
             403, 404, 405, 407, 410, 411, 412, 413, 414, 416,
+            310, 332, 334, 349,                  # sender, bind, parameter, request
             *range(1, 9), 18, 40, *range(50, 57), *range(70, 77),  # internal
         ],
     }.items()
     for code in codes
 }  # fmt: skip
+
+
+#: The same of the Conversation API; one that goes on by another channel is not over.
+DELIVERIES: Final = {
+    "queued_on_channel": "sent",
+    "delivered": "delivery",
+    "read": "read",
+    "failed": "failed",
+    "switching_channel": "note",
+}
+#: Why one failed, where that says more.
+REASONS: Final = {
+    "RECIPIENT_NOT_REACHABLE": "undelivered",
+    "RECIPIENT_INVALID_CHANNEL_IDENTITY": "undelivered",
+    "RECIPIENT_NOT_OPTED_IN": "rejected",
+    "DELIVERY_REJECTED_DUE_TO_POLICY": "rejected",
+    "CHANNEL_REJECT": "rejected",
+    "DELIVERY_TIMED_OUT": "expired",
+}
+#: Channels whose recipients are phone numbers.
+PHONES: Final = frozenset({"SMS", "MMS", "RCS", "WHATSAPP"})
+
+
+class _Channel(TypedDict, total=False):
+    channel: str | None
+    identity: str | None
+
+
+class _Reason(TypedDict, total=False):
+    code: str | None
+    description: str | None
+
+
+class _Delivery(TypedDict, total=False):
+    """A report of the Conversation API."""
+
+    message_id: str | None
+    status: str | None
+    channel_identity: _Channel | None
+    reason: _Reason | None
+    metadata: str | None
 
 
 class _Status(TypedDict, total=False):
@@ -91,6 +135,10 @@ class _Report(TypedDict, total=False):
     client_reference: str | None
     number_of_message_parts: int | None
     statuses: list[object] | None
+    message_delivery_report: _Delivery
+    message_metadata: str | None
+    message: object
+    event_time: str | None
 
 
 _report: Final = TypeAdapter(_Report).validator.validate_json
@@ -101,8 +149,11 @@ _number: Final = TypeAdapter(str).validator.validate_python
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
     """Yield the events of one report; see `schemas.providers.Adapter`."""
     report: _Report = _report(payload)
+    if "message_delivery_report" in report:
+        yield _delivered(report["message_delivery_report"], report, called_back(headers))
+        return
     name = report.get("type") or ""
-    if name in NOT_OURS:
+    if name in NOT_OURS or (not name and "message" in report):
         return
     if name not in ONE and name not in BATCH:
         raise UnreadableError(f"Sinch callback type {name[:60]!r} is not known")
@@ -121,6 +172,34 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Reje
         return
     for place, status in enumerate(report.get("statuses") or ()):
         yield from _listed(payload, place, status, shared)
+
+
+def _delivered(delivery: _Delivery, report: _Report, shared: Fields) -> Fields:
+    """Return the event of a report of the Conversation API."""
+    word = (delivery.get("status") or "").lower()
+    if word not in DELIVERIES:
+        raise UnreadableError(f"Sinch delivery status {word[:60]!r} is not known")
+    if not (message_id := delivery.get("message_id")):
+        raise UnreadableError("a Sinch delivery report names its message_id")
+    reason = delivery.get("reason") or _Reason()
+    code = reason.get("code") or ""
+    to = delivery.get("channel_identity") or _Channel()
+    identity = to.get("identity") or ""
+    event: Fields = {
+        **shared,
+        **reference(report.get("message_metadata") or delivery.get("metadata")),
+        "kind": REASONS.get(code, "failed") if word == "failed" else DELIVERIES[word],
+        "recipient": international(identity) if to.get("channel") in PHONES else identity,
+        "provider_message_id": message_id,
+        "label": word,
+    }
+    if code:
+        event["reason_code"] = code
+    if text := reason.get("description"):
+        event["diagnostic"] = text
+    if at := report.get("event_time"):
+        event["occurred_at"] = instant(at)
+    return event
 
 
 def _listed(

@@ -1,11 +1,12 @@
-"""SMPP: delivery receipts as a gateway hands them on, the text alone or the PDU as JSON.
+"""SMPP: delivery receipts as a gateway hands them on, as text, as JSON, or as its own push.
 
 The text has `id:… stat:… err:…` up to `text:`, after which nothing is the receipt's own. Fields of
 the PDU come in the record headers `smpp-source-addr`, `smpp-source-addr-ton`, `smpp-esm-class`,
 `smpp-message-state` and `smpp-receipted-message-id`, or as members of the JSON; the optional
 parameters count before the text. The source address is the phone, `done date` is read as UTC.
-`err` is the network's own code, and no two networks agree: the state decides. Source: SMPP Protocol
-Specification v3.4 (5.2.12, 5.2.28, appendix B) and v5.0 (4.7.15).
+`err` is the network's own code, and no two networks agree: the state decides. What Jasmin and
+Kannel push instead of a receipt is in `_smpp_http`. Source: SMPP Protocol Specification v3.4
+(5.2.12, 5.2.28, appendix B) and v5.0 (4.7.15).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from schemas.providers import UnreadableError
-from schemas.providers._common import called_back, international
+from schemas.providers._common import OURS, called_back, echo, epoch, form, in_words, international
+from schemas.providers._smpp_http import COMMANDS, FIELDS, REPORTS, is_push, receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,6 +59,9 @@ STATUSES: Final = {
     "UNDELIVERABLE": "undelivered",
     "UNDELIVERED": "undelivered",
     "REJECTED": "rejected",
+    # Of gateways
+    **COMMANDS,
+    **REPORTS,
 }
 #: Bits of esm_class that hold the message type, and the types that are receipts.
 TYPE_BITS: Final = 0x3C
@@ -78,37 +83,81 @@ class _Pdu(TypedDict, total=False):
     receipted_message_id: str | int | None
 
 
-_pdu: Final = TypeAdapter(_Pdu).validator.validate_json
+_pdu: Final = TypeAdapter(_Pdu).validator.validate_python
+_json: Final = TypeAdapter(dict[str, object]).validator.validate_json
 MEMBERS: Final = tuple(name for name in _Pdu.__annotations__ if name != "short_message")
 
 
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
     """Yield the event of one receipt; see `schemas.providers.Adapter`."""
     text = payload.decode("utf-8", "replace")
-    pdu = {name: headers.get("smpp-" + name.replace("_", "-")) or "" for name in MEMBERS}
+    ours = called_back(headers)
     if text.startswith("{"):
-        members: _Pdu = _pdu(payload)
+        body = _json(payload)
+        if {"message_status", "dlr"} & body.keys():
+            yield from _pushed({name: in_words(value) for name, value in body.items()}, ours)
+            return
+        members: _Pdu = _pdu(body)
         text = members.get("short_message") or ""
-        pdu |= {
-            name: str(value) for name, value in members.items() if name in pdu and value is not None
-        }
+    elif is_push(text):
+        yield from _pushed(form(text.removeprefix("?"), FIELDS | OURS), ours)
+        return
+    else:
+        members = {}
+    pdu = {name: headers.get("smpp-" + name.replace("_", "-")) or "" for name in MEMBERS}
+    pdu |= {
+        name: str(value) for name, value in members.items() if name in pdu and value is not None
+    }
     if pdu["esm_class"] and _number("esm_class", pdu) & TYPE_BITS not in RECEIPTS:
         return
-    said = {name.lower(): value for name, value in _FIELD.findall(_TEXT.split(text, 1)[0])}
+    said = _said(text)
+    said["stat"] = _state(pdu) or said.get("stat", "")
+    said["id"] = pdu["receipted_message_id"].strip("\0 ") or said.get("id", "")
+    number = pdu["source_addr"].strip("\0 ")
+    if pdu["source_addr_ton"] == INTERNATIONAL:
+        number = international(number)
+    yield from _event(said, number, ours)
 
-    word = _state(pdu) or said.get("stat", "").upper()
+
+def _pushed(fields: Mapping[str, str], ours: Fields) -> Iterator[Fields]:
+    """Yield the event of a gateway's push; a whole receipt within it says more than the push."""
+    said = receipt(fields)
+    if not said:
+        return
+    said |= {name: value for name, value in _said(fields.get("reply", "")).items() if value}
+    said["id"] = fields.get("id") or said["id"]
+    # The + of a number, lost where a sender left it unescaped.
+    to = fields.get("to", "")
+    number = international(to) if to.startswith(" ") else to
+    for event in _event(said, number, ours | echo(fields)):
+        if "occurred_at" not in event and (timestamp := fields.get("ts")):
+            event["occurred_at"] = epoch(timestamp)
+        yield event
+
+
+def _said(text: str) -> dict[str, str]:
+    """Return the fields of a receipt's text."""
+    fields = _FIELD.findall(_TEXT.split(text, 1)[0])
+    said = {name.lower(): value for name, value in fields}
+    if "stat" in said:
+        said["stat"] = said["stat"].upper()
+    return said
+
+
+def _event(said: Mapping[str, str], number: str, ours: Fields) -> Iterator[Fields]:
+    """Yield the one event of a receipt's fields."""
+    word = said.get("stat", "")
     if not word:
         raise UnreadableError("an SMPP receipt has to hold stat or message_state")
     if word not in STATUSES:
         raise UnreadableError(f"SMPP state {word[:60]!r} is not known")
-    number = pdu["source_addr"].strip("\0 ")
-    message_id = pdu["receipted_message_id"].strip("\0 ") or said.get("id", "")
+    message_id = said.get("id", "")
     if not number and not message_id:
         raise UnreadableError("an SMPP receipt names its message or its source address")
     event: Fields = {
-        **called_back(headers),
+        **ours,
         "kind": STATUSES[word],
-        "recipient": international(number) if pdu["source_addr_ton"] == INTERNATIONAL else number,
+        "recipient": number,
         "provider_message_id": message_id,
         "label": word,
     }
@@ -121,9 +170,12 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
 
 
 def _state(pdu: Mapping[str, str]) -> str:
-    """Return the word for the message_state, or '' if there is none."""
+    """Return the word for the message_state, which some gateways write out; '' if there is none."""
     if not pdu["message_state"]:
         return ""
+    word = pdu["message_state"].rpartition(".")[2].strip().upper()
+    if word in STATUSES:
+        return word
     state = _number("message_state", pdu)
     if state not in STATES:
         raise UnreadableError(f"SMPP message_state {state} is not known")

@@ -40,7 +40,9 @@ STATUSES: Final = {
 }
 #: Webhooks about messages begin so; calls, numbers and registrations have webhooks as well.
 MESSAGES: Final = "message."
-INCOMING: Final = "message.received"
+#: Messages that come in, and links that were followed.
+NOT_OURS: Final = frozenset({"message.received", "message.link_click"})
+CLICK: Final = "link_clicked"
 
 #: Codes that say more than the status word; for all others the word stands.
 ERRORS: Final = {
@@ -95,11 +97,14 @@ class _Message(TypedDict, total=False):
 class _Data(TypedDict, total=False):
     id: str | None
     event_type: str | None
+    record_type: str | None
     occurred_at: str | None
     payload: object
 
 
-class _Push(TypedDict):
+class _Push(_Data, total=False):
+    """A webhook; the reference also shows it without the envelope."""
+
     data: _Data
 
 
@@ -111,11 +116,13 @@ _recipient: Final = TypeAdapter(_Recipient).validator.validate_python
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
     """Yield the events of one webhook; see `schemas.providers.Adapter`."""
     push: _Push = _push(payload)
-    data = push["data"]
+    data: _Data = push.get("data", push)
     kind = data.get("event_type") or ""
+    if data.get("record_type") == CLICK:
+        return
     if not kind:
         raise UnreadableError("a Telnyx webhook names its event_type")
-    if kind == INCOMING or not kind.startswith(MESSAGES):
+    if kind in NOT_OURS or not kind.startswith(MESSAGES):
         return
     message: _Message = _message(data.get("payload"))
     if message.get("direction") == "inbound":
@@ -194,5 +201,5 @@ def _event(recipient: _Recipient, error: Fields, shared: Fields) -> Fields:
 def _alone(payload: bytes, recipient: object) -> bytes:
     """Return the webhook with one recipient only."""
     body = from_json(payload)
-    body["data"]["payload"] |= {"to": [recipient], "cc": []}
+    body.get("data", body)["payload"] |= {"to": [recipient], "cc": []}
     return to_json(body)

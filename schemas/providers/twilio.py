@@ -2,9 +2,9 @@
 
 The error code decides before the status word. A callback carries neither a time nor an id of its
 own (`RawDlrDoneDate` has no zone), so a repeated one is known by its content. The mailer's ids come
-back as the query of the callback's address, in the record header `x-callback-query`. Sources:
-Twilio's docs, "Track the message status of outbound messages", "Event types list" (Messaging) and
-"Error and warning dictionary".
+back as the query of the callback's address, in the record header `x-callback-query`, or as the tags
+of the message, which Event Streams tells. Sources: Twilio's docs, "Track the message status of
+outbound messages", "Event types list" (Messaging) and "Error and warning dictionary".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
 from schemas.providers import Rejected, UnreadableError, explain_validation
-from schemas.providers._common import OURS, echo, form, instant
+from schemas.providers._common import called_back, form, instant, ours, parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,24 +39,31 @@ STATUSES: Final = {
     "failed": "failed",
     "canceled": "failed",
 }
-#: Messages that come in, and what Event Streams says to try a sink out.
+#: Messages that come in, and what Event Streams says to try a sink out, or of a registration.
 NOT_OURS: Final = frozenset({"receiving", "received"})
-NOT_OURS_TYPES: Final = ("com.twilio.messaging.inbound-message.", "com.twilio.eventstreams.")
+NOT_OURS_TYPES: Final = (
+    "com.twilio.messaging.inbound-message.",
+    "com.twilio.messaging.compliance.",
+)
+#: Types of all products begin so, and those of messages; a sink may have events of others, too.
+TWILIO: Final = "com.twilio."
+MESSAGING: Final = "com.twilio.messaging."
 
 #: Codes that say more than the status word; for all others, as 30008 "unknown", the word stands.
 ERRORS: Final = {
     code: kind
     for kind, codes in {
-        "opt_out": ["21610"],
+        "opt_out": ["21610", "63014"],
         "undelivered": [
-            "21211", "21217", "21265", "21614", "21635",  # number invalid, short code, landline
+            "21211", "21217", "21265", "21268",           # number invalid, short code, service
+            "21614", "21635",                             # not a mobile, landline
             "30003", "30005", "30006", "30011",           # unreachable, unknown, landline, no MMS
         ],
         "rejected": [
-            "30004", "30007", "30038", "30450",           # blocked, filtered
+            "30004", "30007", "30038", "30450", "30453",  # blocked, filtered
             "30022", "30023", "30027",                    # carrier's rate or daily limit
             "30024", "30032", "30033", "30034", "30035",  # sender not registered with the carrier
-            "30040", "30041",
+            "30040", "30041", "30042",
         ],
         "expired": ["30036"],
         "failed": [
@@ -83,6 +90,8 @@ class _Data(TypedDict, total=False):
     errorCode: int | str | None
     errorMessage: str | None
     timestamp: str | None
+    numberOfSegments: int | str | None
+    tags: dict[str, object] | None
 
 
 class _CloudEvent(TypedDict, total=False):
@@ -96,20 +105,20 @@ _cloud_event: Final = TypeAdapter(_CloudEvent).validator.validate_python
 
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
     """Yield the events of one callback or batch; see `schemas.providers.Adapter`."""
-    ours = echo(form(headers.get("x-callback-query", "").removeprefix("?"), OURS))
+    own = called_back(headers)
     if payload.lstrip()[:1] not in (b"{", b"["):
-        yield from _callback(form(payload.decode("utf-8", "replace"), FORM), ours)
+        yield from _callback(form(payload.decode("utf-8", "replace"), FORM), own)
         return
     try:
         body: object = from_json(payload)
     except ValueError as error:
         raise UnreadableError(f"the body is not JSON: {error}") from None
     if isinstance(body, dict):
-        yield from _streamed(_cloud_event(body), ours)
+        yield from _streamed(_cloud_event(body), own)
         return
     for place, element in enumerate(body if isinstance(body, list) else ()):
         try:
-            yield from _streamed(_cloud_event(element), ours)
+            yield from _streamed(_cloud_event(element), own)
         except UnreadableError as error:
             yield Rejected(reason=str(error), raw=to_json(element), element=place)
         except ValidationError as error:
@@ -127,7 +136,7 @@ class _Status(NamedTuple):
     text: str | None
 
 
-def _callback(body: Mapping[str, str], ours: Fields) -> Iterator[Fields]:
+def _callback(body: Mapping[str, str], own: Fields) -> Iterator[Fields]:
     get = body.get
     status = _Status(
         sid=get("MessageSid") or get("SmsSid"),
@@ -136,12 +145,14 @@ def _callback(body: Mapping[str, str], ours: Fields) -> Iterator[Fields]:
         error=get("ErrorCode"),
         text=get("ErrorMessage"),
     )
-    yield from _event(status, ours)
+    yield from _event(status, own)
 
 
-def _streamed(event: _CloudEvent, ours: Fields) -> Iterator[Fields]:
+def _streamed(event: _CloudEvent, own: Fields) -> Iterator[Fields]:
     kind = event.get("type", "")
     if kind.startswith(NOT_OURS_TYPES):
+        return
+    if kind.startswith(TWILIO) and not kind.startswith(MESSAGING):
         return
     data = event.get("data", {})
     error = data.get("errorCode")
@@ -152,11 +163,12 @@ def _streamed(event: _CloudEvent, ours: Fields) -> Iterator[Fields]:
         error=None if error is None else str(error),
         text=data.get("errorMessage"),
     )
-    fields = dict(ours)
+    fields = {**own, **ours(data.get("tags"))}
     if event_id := event.get("id"):
         fields["provider_event_id"] = event_id
     if timestamp := data.get("timestamp"):
         fields["occurred_at"] = instant(timestamp)
+    fields |= parts(data.get("numberOfSegments"))
     yield from _event(status, fields)
 
 

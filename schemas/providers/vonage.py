@@ -70,10 +70,11 @@ MESSAGES_ERRORS: Final = {
         "undelivered": [
             "1170", "1180", "1190", "1200", "1220",  # number invalid, absent, barred, busy
             "1250", "1260", "1280", "1290",          # no route, blocked line, no credit on it
-            "1300", "1310",                          # not of the network, device not suitable
+            "1300", "1310", "1430",                  # not of the network, device, number unsuitable
         ],
         "rejected": [
-            "1050", "1210", "1270",                  # number barred, spam, age
+            "1050", "1210", "1270", "1282",          # number barred, spam, age, provider
+            "1460", "1461",                          # daily limit, too many for one recipient
             "1470", "1471", "1472", "1473",          # fraud protection
             "1480", "1481", "1482", "1483", "1484",  # filters and regulation
         ],
@@ -83,10 +84,15 @@ MESSAGES_ERRORS: Final = {
             "1030", "1040", "1060", "1070", "1080",  # internal, message invalid, account, quota
             "1090", "1100", "1110", "1120", "1130",  # length, signature, sender
             "1140", "1150", "1160", "1230", "1320",  # facility, class, trial account, network
+            "1331", "1340", "1350", "1370", "1380",  # provider, window, fee, access, media
+            "1381", "1382", "1400", "1410", "1420",  # media, channel, sender
+            "1440", "1450", "1451",                  # message type, references
         ],
     }.items()
     for code in codes
 }  # fmt: skip
+#: Words of the Messages API that leave nothing to an error: its reference shows one beside them.
+SETTLED: Final = frozenset({"delivered", "read"})
 NO_ERROR: Final = frozenset({"", "0", "000"})
 FORM: Final = OURS | {
     "msisdn", "messageId", "status", "err-code", "message-timestamp", "client-ref",
@@ -102,9 +108,13 @@ class _Address(TypedDict, total=False):
 
 
 class _Error(TypedDict, total=False):
+    """What went wrong; older versions of the Messages API write `code` and `reason`."""
+
     type: str | None
     title: Word
     detail: str | None
+    code: Word
+    reason: str | None
 
 
 class _Sms(TypedDict, total=False):
@@ -163,7 +173,7 @@ def _receipt(body: Mapping[str, str], ours: Fields) -> Iterator[Fields]:
     event["recipient"] = international(body.get("msisdn", ""))
     event["provider_message_id"] = message_id
     if timestamp := body.get("message-timestamp"):
-        event["occurred_at"] = utc(timestamp)
+        event["occurred_at"] = utc(timestamp.replace(" +", "+"))
     yield event
 
 
@@ -173,7 +183,7 @@ def _status(push: _Push, ours: Fields) -> Iterator[Fields]:
     if not word:
         return
     error = push.get("error") or _Error()
-    event = _event(word, _code(error), MESSAGES_ERRORS)
+    event = _event(word, _code(error), {} if word in SETTLED else MESSAGES_ERRORS)
     event |= ours | reference(_text(push.get("client_ref")))
     event |= parts((push.get("sms") or _Sms()).get("count_total"))
     to = push.get("to")
@@ -183,7 +193,7 @@ def _status(push: _Push, ours: Fields) -> Iterator[Fields]:
     # An object where there is none: older versions of the API write {}.
     if isinstance(timestamp := push.get("timestamp"), str) and timestamp:
         event["occurred_at"] = utc(timestamp.replace(" +", "+"))
-    if detail := error.get("detail"):
+    if detail := error.get("detail") or error.get("reason"):
         event["diagnostic"] = detail
     yield event
 
@@ -201,10 +211,11 @@ def _event(word: str, code: str, errors: Mapping[str, str]) -> Fields:
 
 
 def _code(error: _Error) -> str:
-    """Return the number of an error: its title, or what its type's address ends in."""
+    """Return the number of an error: its code or title, or what its type's address ends in."""
     title = _text(error.get("title"))
-    if title.isdecimal():
-        return title
+    for number in (_text(error.get("code")), title):
+        if number.isdecimal():
+            return number
     number = (error.get("type") or "").rpartition("#")[2]
     return number if number.isdecimal() else title
 

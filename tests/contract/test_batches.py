@@ -43,7 +43,8 @@ def mandrill_form(payload: str) -> list[Any]:
 
 
 def telnyx_recipients(payload: str) -> list[Any]:
-    return json.loads(payload)["data"]["payload"]["to"]
+    body = json.loads(payload)
+    return body.get("data", body)["payload"]["to"]
 
 
 def telnyx_webhook(recipients: list[Any]) -> str:
@@ -68,7 +69,7 @@ def aws_records(payload: str) -> list[Any]:
     body = json.loads(payload)
     if "logEvents" in body:
         return body["logEvents"]
-    return [] if {"Message", "detail"} & set(body) else [{"message": payload}]
+    return [] if {"Message", "detail", "records"} & set(body) else [{"message": payload}]
 
 
 def aws_log_group(records: list[Any]) -> str:

@@ -1,0 +1,89 @@
+"""The forms an SMS provider's reports come in: what is not known is rejected, and named."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from schemas.providers import Decoded, adapters, decode
+
+PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
+RECORDED_AT = datetime(2025, 6, 1, 12, 0, 0, 5_000, tzinfo=UTC)
+
+#: Provider, push, and what the reason has to name.
+UNKNOWN: list[tuple[str, Any, str]] = [
+    ("smpp", "id=k-1&message_status=TELEPORTED&level=2", "TELEPORTED"),
+    ("smpp", "id=k-1&message_status=ESME_RTELEPORTED&level=1", "ESME_RTELEPORTED"),
+    ("smpp", "dlr=3&id=k-1", "report '3'"),
+    ("smpp", "dlr=1&ts=1746515411", "names its message"),
+    ("smpp", "dlr=1&id=k-1&ts=yesterday", "yesterday"),
+    ("smpp", "id=k-1&level=2&connector=example", "message_status or dlr"),
+    ("smpp", {"source_addr": "447700900511", "message_state": "TELEPORTED"}, "teleported"),
+    ("smpp", {"message_status": ["DELIVRD", "UNDELIV"], "id": 7}, "DELIVRD,UNDELIV"),
+    ("twilio", {"type": "com.twilio.messaging.message.teleported", "data": {}}, "MessageSid"),
+    ("vonage", {"message_uuid": "m-1", "status": "teleported", "error": {"code": 1}}, "teleported"),
+    ("telnyx", {"event_type": "message.sent", "payload": {"id": "m-1", "to": []}}, "'to'"),
+    ("telnyx", {"meta": {"attempt": 1}}, "event_type"),
+    ("sinch", {"message_delivery_report": {"message_id": "m-1"}}, "status ''"),
+    ("sinch", {"message_delivery_report": {"status": "DELIVERED"}}, "message_id"),
+    ("sinch", {"message_delivery_report": "DELIVERED"}, "message_delivery_report"),
+    ("messagebird", {"type": "message.teleported"}, "message.teleported"),
+    ("messagebird", {"type": "message.updated"}, "dictionary"),
+    ("messagebird", {"type": "message.updated", "message": {"id": "m-1", "status": 7}}, "status"),
+    ("messagebird", {"type": "message.updated", "message": {"status": "sent"}}, "id"),
+    ("messagebird", {"id": "m-1", "status": "teleported"}, "teleported"),
+    ("messagebird", {"id": "m-1", "status": None}, "id and status"),
+    ("aws_sms", {"eventType": "RCS_TELEPORTED"}, "TELEPORTED"),
+    ("aws_sms", {"records": [{"data": "no base64!"}]}, "base64"),
+    ("aws_sms", {"records": [{"data": "bm8ganNvbg=="}]}, "JSON"),
+    ("aws_sms", {"records": [{"text": ""}]}, "data"),
+    ("aws_sms", {"Type": "Notification", "Message": "{}"}, "eventType"),
+]
+
+
+def decoded(provider: str, payload: Any) -> Decoded:
+    body = payload if isinstance(payload, str) else json.dumps(payload)
+    return decode(adapters()[provider], body.encode(), {}, RECORDED_AT, "default")
+
+
+@pytest.mark.parametrize(("provider", "payload", "named"), UNKNOWN)
+def test_what_is_not_known_is_rejected_with_what_it_said(provider, payload, named) -> None:
+    found = decoded(provider, payload)
+    assert not found.events
+    (rejected,) = found.rejected
+    assert named in rejected.reason
+    assert "unexpected shape" not in rejected.reason
+    again = decoded(provider, rejected.raw.decode())
+    assert [part.reason for part in again.rejected] == [rejected.reason]
+
+
+def test_a_broken_record_of_a_stream_costs_that_record() -> None:
+    case = json.loads((PAYLOADS / "aws_sms/firehose_records.json").read_text("utf-8"))
+    body = json.loads(case["payload"])
+    unknown = b64encode(b'{"eventType": "TEXT_TELEPORTED"}').decode()
+    first, last = body["records"]
+    found = decoded("aws_sms", {**body, "records": [first, {"data": unknown}, 7, last]})
+    assert found.events == decoded("aws_sms", body).events
+    assert [part.element for part in found.rejected] == [1, 2]
+    for part in found.rejected:
+        again = decoded("aws_sms", part.raw.decode())
+        assert [one.reason for one in again.rejected] == [part.reason]
+
+
+def test_a_receipt_is_no_push_whatever_its_text_says() -> None:
+    text = "id:3a5f9c01 sub:001 dlvrd:001 stat:DELIVRD err:000 text:dlr=2&id=k-1"
+    (event,) = decoded("smpp", text).events
+    assert (event["kind"], event["provider_message_id"]) == ("delivery", "3a5f9c01")
+
+
+def test_the_receipt_that_kannel_hands_on_says_more_than_its_report() -> None:
+    receipt = "id:3a5f9c01 stat:REJECTD err:064 text:x"
+    (event,) = decoded("smpp", urlencode({"dlr": "2", "id": "k-1", "reply": receipt})).events
+    assert (event["kind"], event["reason_code"]) == ("rejected", "064")
+    assert event["provider_message_id"] == "k-1"
