@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 BENCH_LOCK := tests/benchmarks/peers/requirements.lock
+BROWSER_READY := $(VENV)/.browser-ready
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:  ## Show what there is to make
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Redone only when what it is made of has changed.
 $(READY): requirements.lock pyproject.toml
@@ -25,11 +26,19 @@ $(READY): requirements.lock pyproject.toml
 setup: $(READY)  ## Make .venv from requirements.lock
 
 .PHONY: run
-run: setup  ## Start Kafka, ClickHouse, a worker and the demo; Ctrl-C stops
+run: setup  ## Start Kafka, ClickHouse, a worker, the pages and the demo; Ctrl-C stops
 	@exec $(BIN)/sendlog up --demo
 
+# A Chromium of the system will do; without one it is installed.
+$(BROWSER_READY): $(READY) tests/browser/chromium.py
+	@$(BIN)/python -m tests.browser.chromium
+	@touch $(BROWSER_READY)
+
+.PHONY: setup-browser
+setup-browser: $(BROWSER_READY)  ## See that there is a browser for the tests of the pages
+
 .PHONY: test
-test: setup check  ## Run everything: checks, then all tests on real Kafka and the real engine
+test: setup setup-browser check  ## Run everything: checks, then all tests on real Kafka and the real engine
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 .PHONY: test-faults

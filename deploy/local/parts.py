@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import urllib.request
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, SecretStr
 
 from deploy.local import broker, database
+from deploy.local.addresses import Address
 from deploy.local.process import Program
 
 if TYPE_CHECKING:
@@ -22,6 +26,11 @@ PROCESSOR: Final = (sys.executable, "-m", "processor")
 #: Retries within seconds, for whoever watches the demo.
 DEMO_POLICY: Final = Path(__file__).with_name("demo-policy.toml")
 _POLICY: Final = "SENDLOG_POLICY_FILE"
+#: A key that may do everything: of this machine's own stack, and kept in its data folder.
+_MAKE_KEY: Final = (
+    "keys", "create", "local stack", "--tenant", "*",
+    "--scope", "read", "--scope", "reset", "--scope", "admin",
+)  # fmt: skip
 
 
 def parts(
@@ -31,7 +40,7 @@ def parts(
     demo: Sequence[str] | None,
     processor: Sequence[str] = PROCESSOR,
 ) -> list[Program]:
-    """List the parts: the servers, the steps that set them up, the workers and the demo.
+    """List the parts: the servers, the steps that set them up, the API, workers and the demo.
 
     `demo` has the options of the demo feed, or is None for none; it comes with a mailer.
     `processor` is the command that stands for `python -m processor`. Gets the broker's files ready
@@ -51,6 +60,13 @@ def parts(
         database.program(clickhouse.url, data, user=clickhouse.user, password=password),
         step(name="topics", command=[*processor, "topics", "apply"]),
         step(name="migrate", command=[*processor, "migrate"]),
+        step(name="key", command=[*processor, *_MAKE_KEY, "--file", str(key_file(data))]),
+        step(
+            name="api",
+            command=[*processor, "api"],
+            environment=own | _metrics(settings, workers + 1),
+            ready=partial(serves, settings),
+        ),
         *(
             step(
                 name=name,
@@ -104,6 +120,29 @@ def _variables(prefix: str, model: BaseModel, separator: str = "_") -> Mapping[s
 
 def _has_members(bootstrap: str, group: str, number: int) -> bool:
     return broker.group_members(bootstrap, group) >= number
+
+
+def key_file(data: Path) -> Path:
+    """Return where the key of the API and the pages is kept."""
+    return data / "api-key"
+
+
+def api_address(settings: Settings) -> Address:
+    """Return where the API and the pages listen."""
+    return Address(settings.api.host.strip("[]"), settings.api.port)
+
+
+def serves(settings: Settings) -> bool:
+    """Tell whether the API answers."""
+    return _serves(f"http://{api_address(settings)}")
+
+
+def _serves(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=5) as reply:  # noqa: S310 - our own
+            return bool(reply.status == HTTPStatus.OK)
+    except (OSError, HTTPException):
+        return False
 
 
 def _at_once() -> bool:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Final
 from deploy.local import broker, database
 from deploy.local.addresses import Address, broker_address, database_address, refusal
 from deploy.local.console import Console
-from deploy.local.parts import PROCESSOR, parts
+from deploy.local.parts import PROCESSOR, api_address, key_file, parts, serves
 from deploy.local.process import POLL, LocalError
 from deploy.local.supervisor import PartError, Supervisor
 from processor import topics
@@ -79,6 +79,8 @@ def check(settings: Settings) -> int:
         missing.append(f"the broker has no topic {', '.join(absent)}")
     if not database.answers(settings.clickhouse.url):
         missing.append(f"ClickHouse does not answer at {settings.clickhouse.url}")
+    if not serves(settings):
+        missing.append(f"the API does not answer at http://{api_address(settings)}")
     if (wanted := _state(settings.data_dir).get("workers", 0)) and found is not None:
         members = broker.group_members(settings.kafka.bootstrap, settings.kafka.group)
         if members < wanted:
@@ -133,6 +135,7 @@ def _check_addresses(settings: Settings, *, patience: float) -> None:
     wanted: dict[str, Address] = {
         "SENDLOG_KAFKA__BOOTSTRAP": broker_address(settings.kafka.bootstrap),
         "SENDLOG_CLICKHOUSE__URL": database_address(settings.clickhouse.url),
+        "SENDLOG_API__PORT": api_address(settings),
     }
     deadline = time.monotonic() + patience
     for variable, address in wanted.items():
@@ -142,11 +145,21 @@ def _check_addresses(settings: Settings, *, patience: float) -> None:
             time.sleep(POLL)
 
 
+def _key(settings: Settings) -> str:
+    file = key_file(settings.data_dir)
+    try:
+        return f"{file.read_text().strip()} (kept in {file})"
+    except OSError as error:
+        return f"the key in {file}: {error.strerror}"
+
+
 def _greeting(settings: Settings, *, demo: bool, workers: int) -> str:
     feed = "the demo feed is running" if demo else "start with --demo for a feed to look at"
     return f"""
   Sendlog is up: {workers} worker{"" if workers == 1 else "s"}, {feed}.
 
+    web pages    http://{api_address(settings)}/overview/email?tenant=demo
+    sign in with {_key(settings)}
     Kafka        {settings.kafka.bootstrap}
     ClickHouse   {settings.clickhouse.url} (database {settings.clickhouse.database})
     data folder  {settings.data_dir.resolve()}

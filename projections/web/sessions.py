@@ -85,7 +85,8 @@ class Sessions:
 
     def genuine(self, session: Session, token: str) -> bool:
         """Tell whether a form was made for this session."""
-        return hmac.compare_digest(self.token(session).encode(), token.encode())
+        given = token.encode("utf-8", "surrogatepass")
+        return hmac.compare_digest(self.token(session).encode(), given)
 
     def _signed(self, what: bytes, content: bytes) -> bytes:
         return hmac.digest(self._secret, what + b"\x00" + content, "sha256")

@@ -34,11 +34,20 @@ ROOT = Path(__file__).parents[2]
 # Stands for `python -m processor`: it does what the stack has to wait for, and nothing else.
 PROCESSOR = """
 import os, sys, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import NewTopic
 from processor.topics import wanted
 
 bootstrap = os.environ["SENDLOG_KAFKA__BOOTSTRAP"]
+
+def serve(port):
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/healthz" else 404)
+            self.end_headers()
+    HTTPServer(("127.0.0.1", port), Healthy).serve_forever()
+
 match sys.argv[1:]:
     case ["topics", "apply"]:
         assert os.environ["SENDLOG_KAFKA__REPLICATION"] == "1"
@@ -47,6 +56,11 @@ match sys.argv[1:]:
                 admin.create_topics([NewTopic(name, 1, 1)])
     case ["migrate"]:
         sys.exit(int(os.environ.get("TEST_MIGRATE", "0")))
+    case ["keys", "create", *_, "--file", file]:
+        with open(file, "w") as opened:
+            opened.write("sk_of_the_stack")
+    case ["api"]:
+        serve(int(os.environ["SENDLOG_API__PORT"]))
     case ["worker"]:
         print("a worker begins")
         consumer = KafkaConsumer("email.sends", bootstrap_servers=bootstrap, group_id="sendlog")
@@ -84,11 +98,13 @@ class Stack:
         self.script.write_text(PROCESSOR)
         self.bootstrap = f"127.0.0.1:{free_port()}"
         self.url = f"http://127.0.0.1:{free_port()}"
+        self.port = free_port()
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "SENDLOG_KAFKA__BOOTSTRAP": self.bootstrap,
             "SENDLOG_CLICKHOUSE__URL": self.url,
+            "SENDLOG_API__PORT": str(self.port),
             "SENDLOG_DATA_DIR": str(self.data),
         }
         self.process = None
@@ -166,7 +182,14 @@ def test_it_comes_up_serves_passes_the_check_and_stops_on_term(stack):
     output = stack.output()
     assert "worker-2   | a worker begins" in output
     assert "\x1b" not in output  # no colours in a file
-    for shown in (stack.bootstrap, stack.url, str(stack.data), "sendlog log email --tenant demo"):
+    for shown in (
+        stack.bootstrap,
+        stack.url,
+        str(stack.data),
+        "sendlog log email --tenant demo",
+        f"http://127.0.0.1:{stack.port}/overview/email?tenant=demo",
+        "sk_of_the_stack",
+    ):
         assert shown in output
     for part in ("mailer     | done", "demo       | done"):  # their end is no failure
         wait_for(lambda part=part: part in stack.output())
@@ -174,11 +197,12 @@ def test_it_comes_up_serves_passes_the_check_and_stops_on_term(stack):
     assert stack.end(signal.SIGTERM) == 0
     assert stack.processes() == []
     stopped = [line.split()[0] for line in stack.output().splitlines() if line.endswith("stopping")]
-    assert stopped == ["worker-2", "worker-1", "clickhouse", "kafka"]
+    assert stopped == ["worker-2", "worker-1", "api", "clickhouse", "kafka"]
     missing = stack.check()
     assert missing.returncode == 1
     assert stack.bootstrap in missing.stderr
     assert stack.url in missing.stderr
+    assert f"the API does not answer at http://127.0.0.1:{stack.port}" in missing.stderr
 
 
 def test_a_killed_supervisor_leaves_no_orphan_and_the_next_goes_on_with_the_data(stack):
@@ -190,7 +214,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_goes_on_with_the_data
     producer = KafkaProducer(bootstrap_servers=stack.bootstrap, acks="all")
     producer.send("sms.sends", b"kept").get(30)
     producer.close()
-    assert len(stack.processes()) == 4  # supervisor, broker, database, worker
+    assert len(stack.processes()) == 5  # supervisor, broker, database, API, worker
     stack.end(signal.SIGKILL)
     wait_for(lambda: stack.processes() == [])
     stack.start(workers=1)
@@ -243,12 +267,17 @@ def test_a_step_that_fails_is_named_and_stops_everything(stack):
     assert stack.processes() == []
 
 
-@pytest.mark.parametrize("server", ["SENDLOG_KAFKA__BOOTSTRAP", "SENDLOG_CLICKHOUSE__URL"])
-def test_a_port_in_use_is_refused(stack, server):
+@pytest.mark.parametrize(
+    ("server", "written"),
+    [
+        ("SENDLOG_KAFKA__BOOTSTRAP", "127.0.0.1:{}"),
+        ("SENDLOG_CLICKHOUSE__URL", "http://127.0.0.1:{}"), ("SENDLOG_API__PORT", "{}"),
+    ],
+)  # fmt: skip
+def test_a_port_in_use_is_refused(stack, server, written):
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        scheme = "http://" if server.endswith("URL") else ""
-        stack.environment[server] = scheme + address
+        stack.environment[server] = written.format(other.getsockname()[1])
         refused(stack, f"{address} ({server}) is in use by another program: stop that, or set")
 
 

@@ -20,6 +20,8 @@ def test_the_defaults_are_those_of_the_local_stack():
         ("SENDLOG_COLOUR", "red", "SENDLOG_COLOUR: there is no such setting; there are: KAFKA"),
         ("SENDLOG_INTAKE__FEEDS", "ses=acme", "feeds|intake"),
         ("SENDLOG_LOG_LEVEL", "loud", "SENDLOG_LOG_LEVEL: .*'debug'"),
+        ("SENDLOG_API__SESSION_SECRET", "short", "SENDLOG_API__SESSION_SECRET: .*32 characters"),
+        ("SENDLOG_API__PORT", "0", "SENDLOG_API__PORT: .*'0'"),
         ("SENDLOG_CLICKHOUSE__TIMEOUT", "-1", "SENDLOG_CLICKHOUSE__TIMEOUT: .*greater than 0"),
     ],
 )
@@ -42,4 +44,11 @@ def test_no_error_shows_a_secret(monkeypatch, variable, value):
     with pytest.raises(SettingsError) as caught:
         load()
     assert str(caught.value).startswith("SENDLOG_CLICKHOUSE") or "clickhouse" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_secret_that_is_too_short_is_not_shown_either(monkeypatch):
+    monkeypatch.setenv("SENDLOG_API__SESSION_SECRET", "s3cret")
+    with pytest.raises(SettingsError) as caught:
+        load()
     assert "s3cret" not in str(caught.value)

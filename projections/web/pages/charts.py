@@ -10,10 +10,10 @@ from typing import Final
 WIDTH: Final = 720
 HEIGHT: Final = 200
 #: Room for the scale at the left, the dates below, and above the highest bar.
-LEFT: Final = 44
-BELOW: Final = 22
-ABOVE: Final = 8
-_STEPS: Final = (1, 2, 5)
+LEFT: Final = 52
+BELOW: Final = 26
+ABOVE: Final = 16
+_STEPS: Final = (1, 2, 3, 4, 5, 6, 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,11 @@ def brief(value: object, most: int = _MOST) -> Markup:
     return Markup("<bdi>{}</bdi>").format(text if len(text) <= most else text[:most] + "…")
 
 
+def whom(value: object, most: int = 64) -> Markup:
+    """Return an address, which may be broken after its @."""
+    return brief(value, most).replace("@", Markup("@<wbr>"))
+
+
 def whole(value: object, most: int = _MOST) -> Markup:
     """Return a text; of a long one the beginning, and the whole of it on demand."""
     text = visible(value)
@@ -94,8 +99,9 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
-        "brief": brief, "whole": whole, "moment": moment, "day": day, "detail": detail,
-        "visible": visible, "column": words.column, "duration": words.duration,
+        "brief": brief, "whole": whole, "whom": whom, "visible": visible, "moment": moment,
+        "day": day, "detail": detail, "column": words.column, "count": words.count,
+        "duration": words.duration,
     }  # fmt: skip
     environment.globals |= {"words": words, "asset": _asset}
     return environment

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from projections.queries import Filter
+from schemas.decisions import OURS
 from schemas.events import Channel
 from schemas.replies import describe
 
@@ -64,6 +65,8 @@ _DETAILS: Final = (
 )  # fmt: skip
 _SAID: Final = {"due_at": "due", "label": "the provider's verdict", "diagnostic": "text",
                 "reason_code": "code"}  # fmt: skip
+#: That it is a decision of Sendlog's own, and which, is said otherwise.
+_SAID_ALREADY: Final = frozenset({("label", OURS), *(("reason_code", note) for note in _NOTES)})
 _FLAGS: Final = {
     ("machine", True): "by a machine, not a person", ("late", True): "after acceptance",
     ("handset", True): "confirmed by the handset",
@@ -100,11 +103,19 @@ def details(fact: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "segments", fact["parts"]
     for name in _DETAILS:
         value = fact.get(name)
-        if value not in {None, ""} and not (fact["kind"] == "note" and name == "label"):
+        if value not in {None, ""} and (name, value) not in _SAID_ALREADY:
             yield _SAID.get(name) or column(name), value
     for (name, value), said in _FLAGS.items():
         if fact.get(name) is value:
             yield "", said
+
+
+def count(number: int) -> str:
+    """Return a number for the scale of a chart, as 1.5k."""
+    for unit, size in (("M", 1_000_000), ("k", 1000)):
+        if number >= size:
+            return f"{number / size:g}{unit}"
+    return str(number)
 
 
 def duration(seconds: float | None) -> str:

@@ -1,0 +1,155 @@
+"""A real browser, and the pages to look at with it, over the real engine."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+import uvicorn
+from playwright.sync_api import sync_playwright
+
+from deploy.local.addresses import free_port
+from tests.api import furnished
+from tests.browser import chromium
+from tests.system import wait_for
+
+_QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update",
+          "--no-first-run"]  # fmt: skip
+
+
+# For this package only: while it is there, its event loop runs in this thread.
+@pytest.fixture(scope="package")
+def browser():
+    path = chromium.find()
+    assert path, "there is no Chromium: make setup-browser"
+    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*_QUIET, *as_root])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def serving(app):
+    """Serve an application and give its address."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started, "the pages to be served", 30)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture(scope="package")
+def api(engine):
+    return furnished(engine.url, "pages", outcome_seconds=1)
+
+
+@pytest.fixture(scope="package")
+def site(api):
+    with serving(api.app) as address:
+        yield address
+
+
+class Reader:
+    """Somebody at a browser; whatever their pages do that they must not is kept in `wrong`."""
+
+    def __init__(self, browser, site, wrong, **options):
+        self.site, self.wrong = site, wrong
+        self.context = browser.new_context(base_url=site, **options)
+        self.context.set_default_timeout(20_000)
+        self.context.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        self.context.on("weberror", lambda error: wrong.append(str(error.error)))
+        self.context.on("request", self._asked)
+        self.context.on("console", self._said)
+        self.page = self.context.new_page()
+
+    def _asked(self, request):
+        if urlsplit(request.url).netloc != urlsplit(self.site).netloc:
+            self.wrong.append(f"a request to {request.url}")
+
+    def _said(self, message):
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.wrong.append(message.text)
+
+    def sign_in(self, key, path="/"):
+        self.page.goto(path)
+        self.page.get_by_label("API key").fill(key)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("button", name="Sign out").wait_for()
+        return self.page
+
+    def open(self, path):
+        """Go to a page and return the answer."""
+        return self.page.goto(path)
+
+    def rows(self):
+        """Return the texts of the rows of the page's log, cell by cell."""
+        return self.page.locator("table.log tbody tr").evaluate_all(
+            "all => all.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+        )
+
+    def links(self):
+        """Return (message_id, recipient) of each row of the log."""
+        found = self.page.locator("table.log tbody tr td.state a.badge").evaluate_all(
+            "all => all.map(a => [...new URL(a.href).searchParams].filter("
+            "([name]) => name != 'tenant').map(([, value]) => value))"
+        )
+        return [tuple(pair) for pair in found]
+
+
+def signed_in(site, key):
+    """Sign in without a browser, and return the cookie."""
+    with httpx2.Client(base_url=site) as client:
+        token = token_of(client.get("/sign-in").text)
+        reply = client.post("/sign-in", data={"token": token, "key": key})
+        assert reply.status_code == 303, reply.text
+        [(name, value)] = client.cookies.items()
+        return {"name": name, "value": value}
+
+
+def token_of(page):
+    """Return what the forms of a page carry."""
+    return re.search(r'name="token" value="([^"]+)"', page)[1]
+
+
+@pytest.fixture(scope="package")
+def cookies():
+    """Who has signed in: signing in once is enough, where that is not what is tried."""
+    return {}
+
+
+@pytest.fixture
+def readers(browser, site, cookies):
+    """Give what makes readers, and look afterwards that their pages did nothing odd."""
+    wrong, made = [], []
+
+    def make(key=None, path="", address=None, **options):
+        reader = Reader(browser, address or site, wrong, **options)
+        made.append(reader)
+        if key:
+            if key not in cookies:
+                cookies[key] = signed_in(reader.site, key)
+            reader.context.add_cookies([cookies[key] | {"url": reader.site}])
+        if path:
+            reader.open(path)
+        return reader
+
+    yield make
+    for reader in made:
+        reader.context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def reader(readers, api):
+    return readers(api.keys["a"])

@@ -1,0 +1,235 @@
+"""The logs in a browser: found, sorted, narrowed, walked through, shared and watched."""
+
+from __future__ import annotations
+
+import csv
+from datetime import timedelta
+
+import pytest
+
+from tests.api import START, completed
+
+
+@pytest.fixture
+def reader(reader):
+    """Somebody who looks at the Email Log."""
+    reader.open("/logs/email")
+    return reader
+
+
+def listed(api, path, key="a"):
+    """Return the rows that the API answers with."""
+    with api.client(key) as client:
+        reply = client.get(f"/api/v1{path}")
+        assert reply.status_code == 200, reply.text
+        return reply.json()["rows"]
+
+
+def keys_of(rows):
+    return [(row["message_id"], row["recipient"]) for row in rows]
+
+
+def test_a_page_has_what_the_api_has(reader, api):
+    for channel in ("email", "sms"):
+        reader.open(f"/logs/{channel}")
+        rows = listed(api, f"/logs/{channel}")
+        assert reader.links() == keys_of(rows)
+        shown = reader.rows()
+        assert [row[1].split("\n")[0] for row in shown] == [row["recipient"] for row in rows]
+        assert [row[3] for row in shown] == [row["status"] for row in rows]
+
+
+def test_a_search_finds_a_text_in_any_field_and_stands_in_the_address(reader, api):
+    for text in ("INVOICE", "p3@d0", "mailbox does not exist", "a-email-41"):
+        reader.page.get_by_label("Search all fields").fill(text)
+        reader.page.get_by_role("button", name="Search").click()
+        reader.page.get_by_text(f"anything contains {text}").wait_for()
+        wanted = listed(api, f"/logs/email?q={text}")
+        assert wanted
+        assert reader.links() == keys_of(wanted)
+        assert "q=" in reader.page.url
+    reader.page.locator("select[name=status]").select_option("Bounce")
+    reader.page.get_by_label("Search all fields").fill("")
+    reader.page.get_by_role("button", name="Search").click()
+    reader.page.get_by_text("status is Bounce").wait_for()
+    assert "q=" not in reader.page.url
+    assert reader.links() == keys_of(listed(api, "/logs/email?status=Bounce"))
+
+
+@pytest.mark.parametrize(
+    ("heading", "sort"), [("Date", "date"), ("Recipient", "recipient"), ("Status", "status")]
+)
+def test_a_column_sorts_both_ways_and_says_so(reader, api, heading, sort):
+    seen = set()
+    for _ in range(2):
+        reader.page.get_by_role("columnheader", name=heading).get_by_role("link").click()
+        reader.page.wait_for_url("**order=*")
+        order = reader.page.url.rpartition("=")[2]
+        said = {"asc": "ascending", "desc": "descending"}[order]
+        head = reader.page.locator(f"th[aria-sort={said}]")
+        head.wait_for()
+        assert heading in head.inner_text()
+        assert reader.page.locator("th[aria-sort=none]").count() == 2
+        assert reader.links() == keys_of(listed(api, f"/logs/email?sort={sort}&order={order}"))
+        seen.add(order)
+    assert seen == {"asc", "desc"}
+
+
+def test_filters_on_any_column_are_added_and_taken_away_again(reader, api):
+    page = reader.page
+    for column, comparison, value, said in (
+        ("provider", "is", "ses", "provider is ses"),
+        ("attempts", "is at least", "1", "attempts is at least 1"),
+        ("subject", "contains", "e", "subject contains e"),
+        ("date", "is less than", "2026-11-01T15:00", "date before 2026-11-01T15:00"),
+    ):
+        page.get_by_text("Add a filter").click()
+        page.get_by_label("Column").select_option(label=column)
+        page.get_by_label("Comparison").select_option(label=comparison)
+        page.get_by_label("Value").fill(value)
+        page.get_by_role("button", name="Add", exact=True).click()
+        page.get_by_text(said).wait_for()
+    asked = "filter=provider=ses&filter=attempts>=1&filter=subject~e&filter=date<2026-11-01T15:00"
+    wanted = keys_of(listed(api, f"/logs/email?{asked}"))
+    assert 0 < len(wanted) < 30
+    assert reader.links() == wanted
+    page.get_by_role("link", name="Remove the filter: subject contains e").click()
+    page.get_by_text("subject contains e").wait_for(state="detached")
+    fewer = asked.replace("&filter=subject~e", "")
+    assert reader.links() == keys_of(listed(api, f"/logs/email?{fewer}"))
+    page.get_by_role("link", name="Remove all").click()
+    page.get_by_role("list", name="Filters").wait_for(state="detached")
+
+
+def test_a_filter_that_cannot_be_asked_is_refused_in_words(reader):
+    for asked, said in (("filter=nothing=1", "no column"), ("filter=open_count=x", "whole number"),
+                        ("as_of=yesterday", "as_of"), ("cursor=AAAA", "cursor")):  # fmt: skip
+        assert reader.open(f"/logs/email?{asked}").status == 422
+        assert said in reader.page.locator("main").inner_text()
+
+
+def test_pages_follow_one_another_with_every_message_once(reader, api):
+    whole = keys_of(listed(api, "/logs/email?limit=1000&sort=recipient"))
+    reader.open("/logs/email?sort=recipient")
+    found = reader.links()
+    while (link := reader.page.get_by_role("link", name="Next page")).count():
+        before = reader.page.url
+        link.click()
+        reader.page.wait_for_url(lambda url, before=before: url != before)
+        found += reader.links()
+    assert len(whole) > 50
+    assert found == whole
+    reader.page.get_by_role("link", name="First page").click()
+    reader.page.get_by_role("link", name="Next page").wait_for()
+    assert reader.links() == whole[:50]
+
+
+def test_an_address_can_be_shared(readers, reader, api):
+    path = "/logs/email?q=e&filter=provider%3Dses&sort=recipient&order=desc"
+    reader.open(path)
+    other = readers(api.keys["a reader"], path)
+    assert other.page.url == reader.page.url
+    assert other.rows() == reader.rows()
+    assert len(other.rows()) > 3
+    operator = readers(api.keys["operator"], f"{path}&tenant=a")
+    assert operator.links() == reader.links()
+    assert "tenant=a" in operator.page.get_by_role("link", name="SMS Log").get_attribute("href")
+
+
+def test_the_reason_of_a_status_is_shown_on_hover_and_on_focus(reader):
+    reader.open("/logs/email?status=Bounce")
+    badge = reader.page.locator("td.state a.badge").first
+    told = reader.page.locator(f"#{badge.get_attribute('aria-describedby')}")
+    assert told.inner_text() == ""  # not to be seen
+    badge.hover()
+    assert told.is_visible()
+    reader.page.mouse.move(0, 0)
+    assert not told.is_visible()
+    reader.page.locator("td").last.locator("a").first.focus()
+    for _ in range(200):
+        reader.page.keyboard.press("Shift+Tab")
+        if badge.evaluate("it => it === document.activeElement"):
+            break
+    assert told.is_visible()
+    assert "mailbox does not exist" in told.inner_text() or "not sent" in told.inner_text()
+
+
+def test_newer_messages_are_hinted_at_and_what_is_read_stays(readers, api):
+    reader = readers(api.keys["b"], "/logs/sms")
+    before = reader.rows()
+    place = reader.page.locator("tbody tr").first.bounding_box()
+    late = [
+        {"channel": "sms", "kind": "sent", "message_id": f"late-{n}", "recipient": "+447700900555",
+         "occurred_at": START + timedelta(days=20, minutes=n), "text": "late",
+         "recorded_at": START + timedelta(days=20, minutes=n)} for n in range(3)
+    ]  # fmt: skip
+    api.feed(completed(late, "b"))
+    hint = reader.page.get_by_role("link", name="3 newer: show")
+    hint.wait_for()
+    assert reader.rows() == before
+    assert reader.page.locator("tbody tr").first.bounding_box() == place
+    hint.click()
+    hint.wait_for(state="detached")
+    assert [link[0] for link in reader.links()[:3]] == ["late-2", "late-1", "late-0"]
+
+
+@pytest.mark.parametrize("clock", ["occurred", "recorded"])
+def test_the_log_is_shown_as_it_was(reader, api, clock):
+    page = reader.page
+    page.get_by_text("As it was").click()
+    page.get_by_label("At (UTC)").fill("2026-11-01T13:30")
+    page.get_by_label("By what").select_option(clock)
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.get_by_text("The log as it was on 1 Nov 2026, 13:30 UTC").wait_for()
+    wanted = listed(api, f"/logs/email?as_of=2026-11-01T13:30&clock={clock}")
+    assert 0 < len(wanted) < 50
+    assert reader.links() == keys_of(wanted)
+    assert page.locator("[data-newer]").count() == 0
+    page.get_by_role("link", name="Back to now").click()
+    page.get_by_text("The log as it was").wait_for(state="detached")
+
+
+def test_what_the_filters_keep_is_exported(reader, api):
+    reader.open("/logs/email?status=Bounce")
+    reader.page.get_by_text("Export", exact=True).click()
+    for name, form in (("CSV", "csv"), ("NDJSON", "ndjson"), ("Parquet", "parquet")):
+        with reader.page.expect_download() as waiting:
+            reader.page.get_by_role("link", name=name, exact=True).click()
+        with api.client("a") as client:
+            wanted = client.get(f"/api/v1/logs/email/export?format={form}&status=Bounce").content
+        path = waiting.value.path()
+        assert waiting.value.suggested_filename.endswith(f".{form}")
+        assert path.read_bytes() == wanted
+        if form == "csv":
+            with path.open(newline="") as file:
+                assert {row["status"] for row in csv.DictReader(file)} == {"Bounce"}
+
+
+def test_an_empty_page_says_what_there_is_instead(reader, api):
+    newest = listed(api, "/logs/email?record_type=family&limit=1")[0]
+    whose = f"record_type=family&record_id={newest['record_id']}"
+    main = reader.page.locator("main")
+    reader.open(f"/logs/email?{whose}&filter=date>=2026-11-20")
+    said = f"No email to family {newest['record_id']} in this period; the latest was 1 November"
+    assert said in main.inner_text()
+    reader.page.get_by_role("link", name="1 November 2026").click()
+    reader.page.wait_for_url("**record_id=*")
+    assert reader.links() == keys_of(listed(api, f"/logs/email?{whose}"))
+    reader.open(f"/logs/email?{whose}&q=nobody+wrote+this")
+    assert f"No email to family {newest['record_id']} matches" in main.inner_text()
+    reader.open("/logs/sms?record_type=family&record_id=none-such")
+    assert "No SMS to family none-such yet." in main.inner_text()
+
+
+def test_all_of_it_works_without_javascript(readers, api):
+    reader = readers(java_script_enabled=False)
+    page = reader.sign_in(api.keys["a"], "/logs/email?sort=status")
+    page.get_by_role("link", name="Next page").click()
+    page.get_by_role("link", name="First page").wait_for()
+    page.get_by_text("Add a filter").click()
+    page.get_by_label("Column").select_option("status")
+    page.get_by_label("Comparison").select_option("=")
+    page.get_by_label("Value").fill("Open")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_text("status is Open").wait_for()
+    assert {row[3].split("\n")[0] for row in reader.rows()} == {"Open"}
