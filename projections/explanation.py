@@ -13,7 +13,7 @@ from projections.tables import KEY
 def tell(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the explanation of one message's facts, at least one, in order of time.
 
-    A fact's part is what it would make of the message alone: "decides" if that is the status it
+    A fact's role is what it would make of the message alone: "decides" if that is the status it
     has, "lost" if it is another, "" if it says no more than that the message is under way. `row`
     is the message in its log.
     """
@@ -28,11 +28,11 @@ def tell(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         alone = ""
         if fact["kind"] in log.kinds:
             alone = explain(fold_facts(log, [fact])).status
-        part = (
-            "decides" if alone == verdict.status else "lost" if alone not in ("", resting) else ""
-        )
+        role = ""
+        if alone not in ("", resting):
+            role = "decides" if alone == verdict.status else "lost"
         given = {name: value for name, value in fact.items() if value not in (None, "", 0, [])}
-        told.append({**given, "alone": alone, "part": part})
+        told.append({**given, "alone": alone, "role": role})
     return {
         **key,
         "channel": channel,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 
 import pyarrow as pa
 from starlette.testclient import TestClient
@@ -24,6 +25,7 @@ from projections.web.app import build
 from projections.web.parts import NotTakenError
 from schemas.events import KINDS, fingerprint
 from tests.property.test_laws import table_of
+from tests.system import wait_for
 
 START = datetime(2026, 11, 1, 9, 0, tzinfo=UTC)
 #: What only tenant B has: no answer to A's key may hold it.
@@ -105,6 +107,11 @@ class Api:
         key, secret = keys.make(name, tenants, scopes)
         keys.store(self.connect(), self.database, key)
         self.keys[name] = secret
+        with self.client(name) as client:  # one that was just asked about the keys asks again
+            wait_for(
+                lambda: client.get("/api/v1/suppressions").status_code != HTTPStatus.UNAUTHORIZED,
+                f"the key {name} to be known",
+            )
         return key
 
     def feed(self, facts):

@@ -240,13 +240,13 @@ def _print_explanation(told: dict[str, Any]) -> None:
         console.print(f"  overruled: {other['status']} ({other['rule']})", markup=False)
     console.print()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("when", "kind", "details", "part"):
+    for name in ("when", "kind", "details", "role"):
         table.add_column(name, no_wrap=name in ("when", "kind"), overflow="fold")
     for fact in told["facts"]:
-        part = f"lost: alone {fact['alone']}" if fact["part"] == "lost" else fact["part"]
+        role = f"lost: alone {fact['alone']}" if fact["role"] == "lost" else fact["role"]
         table.add_row(
             f"{fact['occurred_at']:%Y-%m-%d %H:%M:%S}", fact["kind"],
-            Text(" ".join(_details(fact))), Text(part, style="dim" if "lost" in part else "bold"),
+            Text(" ".join(_details(fact))), Text(role, style="dim" if "lost" in role else "bold"),
         )  # fmt: skip
     console.print(table)
 

@@ -57,7 +57,7 @@ class Told(BaseModel):
     occurred_at: Moment = Field(examples=["2026-11-20T09:00:04.000Z"])
     recorded_at: Moment = Field(examples=["2026-11-20T09:00:05.000Z"])
     alone: str = Field(description="The status if there were no other", examples=["Bounce"])
-    part: Literal["decides", "lost", ""] = Field(
+    role: Literal["decides", "lost", ""] = Field(
         description="decides: it alone gives this status; lost: it would have given another"
     )
 

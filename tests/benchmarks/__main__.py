@@ -65,7 +65,7 @@ def arguments(given):
     )  # fmt: skip
     parser.add_argument("--events", type=int, metavar="N", help="how many, where there is a choice")
     parser.add_argument(
-        "--rounds", type=int, metavar="N", help="default: 3; growth 2, rebuild 1, queries: --runs"
+        "--rounds", type=int, metavar="N", help="default: 3; growth 2, rebuild 1; queries: --runs"
     )
     parser.add_argument("--raw", action="store_true", help="raw SES payloads instead of facts")
     parser.add_argument(
@@ -73,7 +73,7 @@ def arguments(given):
     )
     parser.add_argument(
         "--messages", action="extend", default=[], type=numbers, metavar="N[,N]",
-        help="messages in the tables already: growth takes each, rebuild and queries the largest",
+        help="messages in the tables already: growth takes each, other benchmarks the largest",
     )  # fmt: skip
     parser.add_argument("--runs", type=int, metavar="N", help="of each query, default: 200")
     parser.add_argument(

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from projections.ddl import Target
 from tests.benchmarks import latency
 from tests.benchmarks.load import BIG, TOPIC, filled, people
 from tests.benchmarks.questions import ENOUGH, Asked, answer, plain_answer, questions, sample
 from tests.benchmarks.report import BenchmarkError, percentile
-from tests.system import DATABASE, running, wait_for
+from tests.system import DATABASE, System, running, wait_for
 
 NAME = "queries"
 SEED = 1
@@ -43,37 +44,65 @@ class Feed(latency.Feed):
         return f"F-{self._dice.randrange(self._records)}"
 
 
-def run(options, console):
+class Past(NamedTuple):
+    """A system with a history in it, and how often to ask of it."""
+
+    system: System
+    messages: int
+    facts: int
+    end: datetime
+    runs: int
+
+    def asked(self, questions):
+        """Return questions with the emails that they take their values from."""
+        sent = sample(self.system, Random(SEED), self.messages, self.runs)
+        return [Asked(each, Random(each.name), sent, []) for each in questions]
+
+
+@contextmanager
+def loaded(options, console) -> Iterator[Past]:
+    """Give a system with the history of a benchmark of pages."""
     count = options.present(10_000_000, 200_000)
     if count < 10_000:
         raise BenchmarkError(f"of {count:,} messages some pages are empty; take 10,000 or more")
-    runs = options.runs or (20 if options.quick else 200)
     end = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
         console.print(f"loading {count:,} messages")
         filled(system.client, Target(DATABASE), count, console, end=end)
         facts = system.value(f"SELECT count() FROM {DATABASE}.events")
-        sent = sample(system, Random(SEED), count, runs)
-        asked = [Asked(each, Random(each.name), sent, []) for each in questions(end)]
+        yield Past(system, count, facts, end, options.runs or (20 if options.quick else 200))
+
+
+def run(options, console):
+    with loaded(options, console) as past:
+        asked = past.asked(questions(past.end))
         console.print(f"checking an answer to each of {len(asked)} questions")
         for each in asked:
-            check(system, each)
-        with fed(system, options.feed, count) as said:
-            for number in range(runs):
-                for each in asked:
-                    if not each.lost(runs):
-                        each.taken.append(timed(system.client, each))
-                if (number + 1) % max(1, runs // 10) == 0:
-                    console.print(f"{number + 1} of {runs} runs")
-    return result([row(each) for each in asked], [
-        f"{runs} runs, fewer of what took {ENOUGH} s in vain; other values each time", said[0]
-    ], count, facts)  # fmt: skip
+            check(past.system, each)
+        with fed(past.system, options.feed, past.messages) as said:
+            in_turn(asked, past.runs, lambda each: timed(past.system.client, each), console)
+    return result(
+        "Pages of one tenant", [row(each) for each in asked], [ran(past.runs), said[0]], past
+    )
+
+
+def in_turn(asked, runs, ask, console):
+    """Ask all questions in turn, so many times; keep what each took, which `ask` returns."""
+    for number in range(runs):
+        for each in asked:
+            if not each.lost(runs):
+                each.taken.append(ask(each))
+        if (number + 1) % max(1, runs // 10) == 0:
+            console.print(f"{number + 1} of {runs} runs")
+
+
+def ran(runs):
+    return f"{runs} runs, fewer of what took {ENOUGH} s in vain; other values each time"
 
 
 def check(system, asked):
     """Raise `BenchmarkError` if an answer is not that of the whole view."""
-    # Dice of their own: what is asked here is not asked again, or it would be in the caches.
-    wanted = asked.question.make(Random(f"check {asked.question.name}"), asked.sent[-1])
+    wanted = asked.apart()
     got, right = answer(system.client, wanted), plain_answer(system, wanted)
     if got != right or not got:
         raise BenchmarkError(
@@ -127,10 +156,10 @@ def row(asked):
     }  # fmt: skip
 
 
-def result(rows, notes, count, facts):
+def result(title, rows, notes, past):
     missed = sum(each["met"] == "no" for each in rows)
     return {
-        "title": f"Pages of one tenant, with {count:,} messages and {facts:,} facts",
+        "title": f"{title}, with {past.messages:,} messages and {past.facts:,} facts",
         "columns": {
             "question": ("question", ""), "p50_ms": ("p50 ms", ",.0f"),
             "p95_ms": ("p95 ms", ",.0f"), "max_ms": ("max ms", ",.0f"),
@@ -140,7 +169,7 @@ def result(rows, notes, count, facts):
         "rows": rows,
         "notes": [f"{len(rows) - missed} of {len(rows)} p95 within their goal", *notes],
         "chart": {
-            "title": f"Pages of one tenant with {count:,} messages, while a feed is written",
+            "title": f"{title} with {past.messages:,} messages, while a feed is written",
             "panels": [
                 {"title": "how long a page takes", "kind": "groups", "label": "question",
                  "unit": "milliseconds", "values": {"p50_ms": "median", "p95_ms": "95 of 100"}},

@@ -75,13 +75,22 @@ def sample(system, dice: Random, messages: int, size: int) -> list[Sent]:
 
 def questions(end: datetime) -> Iterator[Question]:
     """Yield all questions about a history whose year ends at `end`."""
+    yield from pages(end)
+    yield Question("counts per day and status of 30 days", COUNTS,
+                   lambda dice, _: Month(*days(dice, end, 30, 30)))  # fmt: skip
 
-    def days(dice, longest, shortest=1):
-        length = timedelta(days=dice.randint(shortest, longest))
-        return (since := end - YEAR + dice.random() * (YEAR - length)), since + length
+
+def days(dice, end, longest, shortest=1):
+    """Return the beginning and end of some days of the year before `end`."""
+    length = timedelta(days=dice.randint(shortest, longest))
+    return (since := end - YEAR + dice.random() * (YEAR - length)), since + length
+
+
+def pages(end: datetime) -> Iterator[Question]:
+    """Yield the questions about pages: of a record, and of the tenant in all orders, filtered."""
 
     def dated(dice, _):
-        since, until = days(dice, longest=30)
+        since, until = days(dice, end, longest=30)
         return [Filter("date", ">=", since.isoformat()), Filter("date", "<", until.isoformat())]
 
     filters = {
@@ -105,8 +114,6 @@ def questions(end: datetime) -> Iterator[Question]:
         for called, orders in OTHERS.items():
             yield Question(f"{name}, {called}", PAGE, lambda dice, sent, some=some, orders=orders:
                            page(dice.choice(orders), some(dice, sent)))  # fmt: skip
-    yield Question("counts per day and status of 30 days", COUNTS,
-                   lambda dice, _: Month(*days(dice, 30, 30)))  # fmt: skip
 
 
 def page(order, filters=()):
@@ -166,6 +173,10 @@ class Asked(NamedTuple):
     def next(self):
         """Return the question with other values."""
         return self.question.make(self.dice, self.sent[len(self.taken) % len(self.sent)])
+
+    def apart(self):
+        """Return the question with values of their own: what is checked is in no cache later."""
+        return self.question.make(Random(f"check {self.question.name}"), self.sent[-1])
 
     def lost(self, runs):
         """Whether so many runs were too slow that the others change nothing, and it took long."""

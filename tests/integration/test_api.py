@@ -229,8 +229,8 @@ def test_a_message_is_explained_with_the_facts_that_lost(api, client):
     assert [fact["event_id"] for fact in told["facts"]] == [
         fact["event_id"] for fact in sorted(facts, key=lambda fact: fact["occurred_at"])
     ]
-    assert [fact["kind"] for fact in told["facts"] if fact["part"] == "decides"]
-    assert all(fact["alone"] != "Bounce" for fact in told["facts"] if fact["part"] == "lost")
+    assert [fact["kind"] for fact in told["facts"] if fact["role"] == "decides"]
+    assert all(fact["alone"] != "Bounce" for fact in told["facts"] if fact["role"] == "lost")
 
 
 def test_a_message_that_is_not_there_is_not_found(client):

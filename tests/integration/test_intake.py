@@ -125,7 +125,7 @@ def test_explain_tells_the_rule_and_the_facts_that_lost(system, scenarios):
     )
     told = json.loads(out)
     assert told["status"] == told["row"]["status"] == "Bounce"
-    assert {"decides", "lost"} <= {f["part"] for f in told["facts"]}
+    assert {"decides", "lost"} <= {f["role"] for f in told["facts"]}
 
 
 def test_a_tenant_sees_only_its_own(system, scenarios):

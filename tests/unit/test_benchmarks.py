@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from random import Random
 
 import pytest
 
-from tests.benchmarks.__main__ import arguments
+from projections.queries import Filter
+from tests.benchmarks.__main__ import arguments, found
+from tests.benchmarks.asking import address
 from tests.benchmarks.intake import MEASURED, compared, result, same_rows, speed
 from tests.benchmarks.measure import machine
-from tests.benchmarks.questions import Asked, Question
+from tests.benchmarks.questions import PAGE, RECORD, Asked, Question, Sent, page, pages, questions
 from tests.benchmarks.report import BenchmarkError, Options, percentile, summary, table, write
 
 
@@ -101,3 +105,32 @@ def test_sizes_are_given_with_commas_or_one_by_one():
     assert arguments(["growth", "--messages", "0,5", "--messages", "7"]).messages == [0, 5, 7]
     with pytest.raises(SystemExit):
         arguments(["growth", "--messages", "many"])
+
+
+def test_every_benchmark_is_found_without_importing_it():
+    assert {"intake", "queries", "api"} <= set(found())
+
+
+def test_a_page_is_asked_of_the_api_by_its_filters_and_order():
+    newest = ("date", True)
+    assert address(page(newest)) == "/api/v1/logs/email?sort=date&order=desc&limit=50"
+    record = page(newest, [Filter("record_id", "=", "F-7")])
+    assert address(record).startswith("/api/v1/logs/email?record_id=F-7&sort=date")
+    days = page(("status", False), [Filter("date", ">=", "2026-11-01T00:00:00+00:00"),
+                                    Filter("subject", "~", "a&b")])  # fmt: skip
+    assert address(days) == (
+        "/api/v1/logs/email?filter=date%3E%3D2026-11-01T00%3A00%3A00%2B00%3A00&filter=subject~a%26b"
+        "&sort=status&order=asc&limit=50"
+    )
+
+
+def test_the_questions_about_pages_are_all_but_the_counts():
+    end = datetime(2026, 11, 24, tzinfo=UTC)
+    asked, all_ = (list(each(end)) for each in (pages, questions))
+    assert [each.name for each in asked] == [each.name for each in all_[:-1]]
+    assert {each.goal for each in asked} == {RECORD, PAGE}
+    sent = [Sent("person.1@example1.com", "F-1", "Tickets 12345")]
+    for each in asked:
+        wanted = Asked(each, Random(1), sent, [])
+        assert address(wanted.apart()).startswith("/api/v1/logs/email?")
+        assert wanted.apart() == wanted.apart()

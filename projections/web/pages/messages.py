@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
 from projections import blacklist
-from projections.queries import log_of
 from projections.web import logs
 from projections.web.pages import words
 from projections.web.pages.render import page
@@ -36,11 +35,10 @@ def message(
     """Show a message to one recipient: why it has its status, and every fact about it."""
     told = logs.explained(viewer.asker, channel, message_id, recipient)
     # Of what is only under way every fact says so, and none decides.
-    settled = told["status"] != log_of(channel).rules[-1].status
     facts = [
         {
             "at": fact["occurred_at"], "recorded": fact["recorded_at"], "what": words.kind(fact),
-            "kind": fact["kind"], "part": fact["part"] if settled else "", "alone": fact["alone"],
+            "kind": fact["kind"], "role": fact["role"], "alone": fact["alone"],
             "details": list(words.details(fact)),
             "ours": fact["kind"] in DECISIONS or fact.get("label") == OURS,
             "place": _place(fact),
