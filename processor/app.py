@@ -120,6 +120,7 @@ def build(
             list_address=listed.add,
             intake_keeps_up=intake.keeps_up,
             known_until=progress.look,
+            hold=partial(_hold, app),
         )
         follower = Follower(
             listed=listed,
@@ -185,6 +186,15 @@ def _take_in(app: faust.App, intake: Intake, inputs: Iterable[str]) -> None:
     @app.task
     async def write() -> None:
         await intake.run()
+
+
+def _hold(app: faust.App, held: bool) -> None:  # noqa: FBT001
+    """Fetch no more of what the rules are fed, or go on."""
+    ours = {each for each in app.consumer.assignment() if each.topic == topics.POLICY}
+    if held:
+        app.consumer.pause_partitions(ours)
+    else:
+        app.consumer.resume_partitions(ours)
 
 
 def _decide(app: faust.App, decisions: Decisions, states: States) -> None:

@@ -41,6 +41,8 @@ log = get(__name__)
 
 #: Events decided on before their outcome is published, at most about.
 _MOST: Final = 2_000
+#: Bytes that may wait to be decided on; then no more is fetched for a while.
+_MOST_WAITING: Final = 16 * 1024 * 1024
 #: How often the scheduler looks, in seconds.
 _LOOKS: Final = 0.25
 #: For so many seconds a batch gives way to facts that wait to be written: while a worker catches
@@ -80,6 +82,7 @@ class Decisions:
         list_address: Callable[[Address], None],
         intake_keeps_up: Callable[[float], Awaitable[None]],
         known_until: Callable[[], Awaitable[datetime]],
+        hold: Callable[[bool], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._states = states
@@ -90,21 +93,55 @@ class Decisions:
         self._list = list_address
         self._intake_keeps_up = intake_keeps_up
         self._known_until = known_until
+        self._hold = hold
+        self._waiting: list[tuple[Any, Partition]] = []
+        self._came = asyncio.Event()
         self._clock = clock
 
     async def take(self, event: Any) -> None:
-        """Decide on a chunk of `delivery.policy`, then ack it."""
-        chunk: Chunk = event.value
-        partition = await self._states.opened(chunk.partition)
+        """Take a chunk of `delivery.policy`; it is acked when it has been decided on.
+
+        Never waits for decisions: Faust has one queue for all topics, and intake would wait, too.
+        """
+        partition = await self._states.opened(event.value.partition)
+        self._waiting.append((event, partition))
+        self._came.set()
+        if self._size() > _MOST_WAITING:
+            self._hold(True)
+
+    def _size(self) -> int:
+        chunks = (event.value for event, _ in self._waiting)
+        return sum(len(record.value or b"") for chunk in chunks for record in chunk.records)
+
+    async def _decide_all(self) -> None:
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            taken, self._waiting = self._waiting, []
+            by_partition: defaultdict[int, list[tuple[Any, Partition]]] = defaultdict(list)
+            for event, partition in taken:
+                by_partition[id(partition)].append((event, partition))
+            for of_one in by_partition.values():
+                await self._decide_on(of_one[0][1], [event for event, _ in of_one])
+            self._hold(False)
+
+    async def _decide_on(self, partition: Partition, events: Sequence[Any]) -> None:
+        """Decide on chunks of a partition, and ack them, unless it is taken away meanwhile."""
         waiting: list[Entry] = []
-        for place, record in enumerate(chunk.records):
-            waiting += await self._read(chunk, record)
-            if waiting and (len(waiting) >= _MOST or place == len(chunk.records) - 1):
-                await self._intake_keeps_up(_GIVES_WAY)
-                if not await self._settle(partition, waiting):
-                    return  # it was taken away: its next owner decides, and nothing is acked
-                waiting = []
-        event.ack()
+        for event in events:
+            for record in event.value.records:
+                waiting += await self._read(event.value, record)
+                if len(waiting) >= _MOST:
+                    if not await self._give_way_and_settle(partition, waiting):
+                        return
+                    waiting = []
+        if await self._give_way_and_settle(partition, waiting):
+            for event in events:
+                event.ack()
+
+    async def _give_way_and_settle(self, partition: Partition, entries: Sequence[Entry]) -> bool:
+        await self._intake_keeps_up(_GIVES_WAY)
+        return await self._settle(partition, entries)
 
     async def _read(self, chunk: Chunk, record: Record) -> Sequence[Entry]:
         try:
@@ -114,7 +151,11 @@ class Decisions:
             return []
 
     async def run(self) -> None:
-        """Put time to the rules, for ever: as far as all is known that Kafka had by then."""
+        """Put to the rules what was taken, and time, for ever."""
+        await asyncio.gather(self._decide_all(), self._pass_time())
+
+    async def _pass_time(self) -> None:
+        """Let time pass as far as all is known that Kafka had by then."""
         while True:
             now = self._clock()
             if any(each.wakes_before(now) for each in self._states.open()):

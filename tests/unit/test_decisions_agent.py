@@ -26,7 +26,7 @@ class World:
     def __init__(self, **policy):
         self.now, self.until = START, None
         self.topics, self.heard, self.asked, self.listed, self.buried = {}, {}, [], [], []
-        self.failing = None
+        self.failing, self.held = None, []
         self.states = States(self.read)
         self.policies = Policies(Policy(**policy))
         self.begin()
@@ -35,7 +35,7 @@ class World:
         self.decisions = Decisions(
             states=self.states, policies=self.policies, hear=self.hear, publish=self.publish,
             bury=self.bury, list_address=self.listed.append, intake_keeps_up=self.keeps_up,
-            known_until=self.known_until, clock=lambda: self.now,
+            known_until=self.known_until, hold=self.held.append, clock=lambda: self.now,
         )  # fmt: skip
 
     async def read(self, number):
@@ -74,10 +74,20 @@ class World:
             for n, record in enumerate(to_records(facts, commands, 1))
         ]
         acks = []
-        await self.decisions.take(
-            SimpleNamespace(value=chunk_of(chunk), ack=lambda: acks.append(1))
-        )
+        event = SimpleNamespace(value=chunk_of(chunk), ack=lambda: acks.append(1))
+        await self.decide(event, acks)
         return bool(acks)
+
+    async def decide(self, event, acks):
+        """Let the agent take a chunk, and run until it has decided on it, one way or another."""
+        await self.decisions.take(event)
+        deciding = asyncio.create_task(self.decisions.run())
+        while not (acks or self.held or deciding.done()):
+            await asyncio.sleep(0.005)
+        self.held.clear()
+        if deciding.done():
+            await deciding  # raises what went wrong
+        deciding.cancel()
 
     async def pass_time(self, until):
         """Let the scheduler look once at a time."""
@@ -173,7 +183,7 @@ def test_what_is_no_feed_is_a_dead_letter_and_the_rest_of_the_chunk_goes_on():
         )
         acks = []
         event = SimpleNamespace(value=chunk_of([record]), ack=lambda: acks.append(1))
-        await world.decisions.take(event)
+        await world.decide(event, acks)
         assert [letter.raw for letter in world.buried] == [b"{"]
         assert acks
 
