@@ -40,7 +40,7 @@ from schemas.events import MessageEvent
 log = get(__name__)
 
 #: Events decided on before their outcome is published, at most about.
-_MOST: Final = 2_000
+_MOST: Final = 1_000
 #: Bytes that may wait to be decided on; then no more is fetched for a while.
 _MOST_WAITING: Final = 16 * 1024 * 1024
 #: How often the scheduler looks, in seconds.
