@@ -19,11 +19,16 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode import Service
 from typing_extensions import override
 
 from processor.decoding import Chunk
+from processor.logging import get
+
+log = get(__name__)
 
 #: The longest that a fetch waits for records, in milliseconds. One fetch asks for the partitions of
 #: which nothing is waiting, and there is one at a time: a record just behind a fetch of idle
@@ -31,6 +36,8 @@ from processor.decoding import Chunk
 #: events/s, with 50 it was 0.4 s; less only makes the broker answer more empty fetches.
 _FETCH_WAIT = 150
 
+#: Seconds between two looks at the group's errors.
+_LOOKS = 1.0
 #: Seconds that the last commit may take.
 _LAST_COMMIT = 10.0
 
@@ -46,6 +53,26 @@ class _Thread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = _FETCH_WAIT  # noqa: SLF001 - Faust has no setting for it
         return consumer
 
+    async def look_at_group(self) -> None:
+        """Let aiokafka go on after an error of the group. Raises `KafkaError` if it cannot.
+
+        It waits with all that concerns the group until somebody has looked at the error, which its
+        own `getmany` does, and Faust does not: after an outage of the broker at a bad moment the
+        worker would be no member any more, and would never notice.
+        """
+        await self.call_thread(self._look_at_group)
+
+    async def _look_at_group(self) -> None:
+        if self._consumer is None:  # not yet, or no longer
+            return
+        coordinator = self._consumer._coordinator  # noqa: SLF001
+        try:
+            coordinator.check_errors()
+        except KafkaError as error:
+            if coordinator._coordination_task.done():  # noqa: SLF001 - it has given up
+                raise
+            log.warning("kafka_group_error", error=str(error) or type(error).__name__)
+
 
 class Consumer(driver.Consumer):
     """Faust's aiokafka consumer, delivering chunks."""
@@ -59,6 +86,12 @@ class Consumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    @Service.task
+    async def _watch_group(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_LOOKS)
+            await self._thread.look_at_group()
 
     async def getmany(  # the signature is Faust's
         self,

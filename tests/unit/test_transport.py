@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.transport import Consumer
+from processor.transport import Consumer, _Thread
 
 TP0 = TP("email.sends", 0)
 
@@ -77,6 +80,26 @@ def test_a_commit_that_failed_is_due_again(monkeypatch, more):
     assert asyncio.run(made._commit_offsets({TP0: again}))
     assert made._committed_offset[TP0] == again
     assert made._new_offset(TP0) is None
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_an_error_of_the_group_is_looked_at_and_crashes_only_if_nothing_goes_on(given_up):
+    looked = []
+
+    def check_errors():
+        looked.append(1)
+        raise KafkaError("the coordinator is away")
+
+    thread = object.__new__(_Thread)
+    thread._consumer = SimpleNamespace(
+        _coordinator=SimpleNamespace(
+            check_errors=check_errors,
+            _coordination_task=SimpleNamespace(done=lambda: given_up),
+        )
+    )
+    with pytest.raises(KafkaError) if given_up else nullcontext():
+        asyncio.run(thread._look_at_group())
+    assert looked == [1]
 
 
 def test_gaps_between_chunks_are_not_tracked():
