@@ -27,7 +27,7 @@ TESTS: Final[Mapping[str, frozenset[str]]] = {
     "mandrill": frozenset({"GET", "HEAD"}),
 }
 #: Providers whose callbacks come as the query of a GET, if they are set up so.
-QUERIES: Final = frozenset({"messagebird", "plivo", "vonage"})
+QUERIES: Final = frozenset({"messagebird", "plivo", "vonage", "smpp"})
 SNS: Final = frozenset({"ses", "aws_sms"})
 #: What follows a change of a subscription, as the event of the log that shows its address.
 _SUBSCRIPTIONS: Final = {
