@@ -5,29 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
-
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from processor.cases import Heard
 from processor.patience import patiently
 from projections import heard
-from projections.store import classify
+from projections.store import classified
 from schemas.decisions import Address
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-T = TypeVar("T")
 
 
 class Log:
     """The log in a database, connected at the first question."""
 
     def __init__(self, connect: Callable[[], Client], database: str) -> None:
-        self._connect = connect
-        self._client: Client | None = None
+        self._client = cache(connect)
         self._database = database
 
     async def hear(self, asked: Mapping[Address, set[str]]) -> dict[Address, Heard]:
@@ -38,19 +33,14 @@ class Log:
         return await patiently(partial(self._hear, asked))
 
     def _hear(self, asked: Mapping[Address, set[str]]) -> dict[Address, Heard]:
-        try:
-            if self._client is None:
-                self._client = self._connect()
-            good = heard.good(
-                self._client, self._database, [(each.tenant_id, each.address) for each in asked]
-            )
-            messages = [
-                (whose.tenant_id, whose.address, name)
-                for whose, names in asked.items() for name in names
-            ]  # fmt: skip
-            told = heard.told(self._client, self._database, messages) if messages else {}
-        except (ClickHouseError, OSError) as error:
-            raise classify(error) from error
+        addresses = [(each.tenant_id, each.address) for each in asked]
+        messages = [
+            (whose.tenant_id, whose.address, name)
+            for whose, names in asked.items() for name in names
+        ]  # fmt: skip
+        with classified():
+            good = heard.good(self._client(), self._database, addresses)
+            told = heard.told(self._client(), self._database, messages) if messages else {}
         over: defaultdict[Address, dict[str, str]] = defaultdict(dict)
         first_at: defaultdict[Address, dict[str, datetime]] = defaultdict(dict)
         for (tenant, address, name), known in told.items():

@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
 import pyarrow as pa
-import stamina
 
 from processor import dead_letters, lines, metrics
 from processor.decoding import (
@@ -33,6 +33,7 @@ from processor.decoding import (
 )
 from processor.feeding import to_records
 from processor.logging import get
+from processor.patience import patiently
 from processor.publishing import Publish
 from processor.topics import has_adapter
 from projections import store
@@ -234,19 +235,16 @@ class Intake:
 
     async def _patiently(self, table: Table, rows: pa.Table) -> None:
         """Insert; while the database is away, wait and say so once. Raises the other errors."""
-        waiting_since = None
-        async for attempt in stamina.retry_context(
-            on=TransientError, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
-        ):
-            with attempt:
-                try:
-                    await asyncio.to_thread(self._insert, table, rows)
-                except TransientError as error:
-                    if waiting_since is None:
-                        waiting_since = monotonic()
-                        log.warning("clickhouse_away", error=str(error), table=table.name)
-                        metrics.WAITING.set(1)
-                    raise
+        waiting_since: float | None = None
+
+        def waits(error: TransientError) -> None:
+            nonlocal waiting_since
+            if waiting_since is None:
+                waiting_since = monotonic()
+                log.warning("clickhouse_away", error=str(error), table=table.name)
+                metrics.WAITING.set(1)
+
+        await patiently(partial(self._insert, table, rows), waits)
         if waiting_since is not None:
             metrics.WAITING.set(0)
             log.info("clickhouse_back", seconds=round(monotonic() - waiting_since, 1))

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processor.policies import Policies, Policy
 from projections.queries import stream
-from projections.store import arrow_schema, classify, insert
+from projections.store import arrow_schema, classified, insert
 from projections.tables.policies import VIEW
 from projections.tables.policy_history import TABLE
 
@@ -40,13 +39,11 @@ def tell(connect: Callable[[], Client], database: str, policies: Policies) -> bo
     Raises as `store.connect` and `store.insert` do.
     """
     told = rows(policies)
-    try:
+    with classified():
         client = connect()
         known = stream(client, f"SELECT * FROM {database}.{VIEW.name} ORDER BY tenant_id", {})
         if [{**row, "since": None} for row in known] == [{**row, "since": None} for row in told]:
             return False
-    except (ClickHouseError, OSError) as error:
-        raise classify(error) from error
     now = datetime.now(UTC)
     insert(
         client, database, TABLE,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from projections.expressions import TIME
 from projections.queries import Bound, stream
-from projections.store import classify
+from projections.store import classified
 from projections.tables import KEY, Projection, projections
 from projections.tables.suppression_history import TABLE as HISTORY
 from schemas.decisions import Address
@@ -31,12 +30,11 @@ class Line(NamedTuple):
 class History:
     """The history of the blacklist in a database, connected at the first question.
 
-    Both methods block, and raise as `store.classify` says.
+    Both methods block, and raise as `store.classified` does.
     """
 
     def __init__(self, connect: Callable[[], Client], database: str) -> None:
-        self._connect = connect
-        self._client: Client | None = None
+        self._client = cache(connect)
         self._database = database
 
     def lines(self, since: datetime | None) -> list[Line]:
@@ -98,9 +96,5 @@ class History:
         ]  # fmt: skip
 
     def _rows(self, sql: str, bound: Bound) -> list[dict[str, Any]]:
-        if self._client is None:
-            self._client = self._connect()
-        try:
-            return list(stream(self._client, sql, bound.values))
-        except (ClickHouseError, OSError) as error:
-            raise classify(error) from error
+        with classified():
+            return list(stream(self._client(), sql, bound.values))

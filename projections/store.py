@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Final
 
@@ -108,6 +110,23 @@ def classify(error: Exception) -> TransientError | FatalError | BadRowsError:
     return BadRowsError(summary) if int(code[1]) in ROW_CODES else FatalError(summary)
 
 
+@contextmanager
+def classified() -> Iterator[None]:
+    """Raise what ClickHouse, or the way to it, raises inside as what it means.
+
+    That is `TransientError`, `FatalError` or `BadRowsError`; any other error stays as it is.
+    """
+    try:
+        yield
+    except (ClickHouseError, OSError) as error:
+        raise classify(error) from error
+    except Exception as error:
+        # The HTTP library's own errors of a broken connection.
+        if type(error).__module__.startswith(("urllib3", "http")):
+            raise TransientError(f"{type(error).__name__}: {error}"[:500]) from error
+        raise
+
+
 def arrow_schema(table: Table) -> pa.Schema:
     """Return the Arrow schema of a table's inserted columns, in their order."""
     return pa.schema(
@@ -122,15 +141,12 @@ class Store:
     """A database to write to, connected at the first write."""
 
     def __init__(self, connect: Callable[[], Client], database: str) -> None:
-        self._connect = connect
-        self._client: Client | None = None
+        self._client = cache(connect)
         self._database = database
 
     def insert(self, table: Table, rows: pa.Table) -> None:
         """Insert rows; raises as `insert` and `connect` do."""
-        if self._client is None:
-            self._client = self._connect()
-        insert(self._client, self._database, table, rows)
+        insert(self._client(), self._database, table, rows)
 
 
 def insert(client: Client, database: str, table: Table, rows: pa.Table) -> None:
@@ -139,18 +155,11 @@ def insert(client: Client, database: str, table: Table, rows: pa.Table) -> None:
     Raises `TransientError`, `FatalError` or `BadRowsError`; then some of the rows may have landed,
     and writing all of them again does no harm.
     """
-    try:
+    with classified():
         # Of one piece: each piece would be a block of its own to the engine, column by column.
         client.insert_arrow(
             table.name, rows.combine_chunks(), database=database, settings=_INSERT_SETTINGS
         )
-    except (ClickHouseError, OSError) as error:
-        raise classify(error) from error
-    except Exception as error:
-        # The HTTP library's own errors of a broken connection.
-        if type(error).__module__.startswith(("urllib3", "http")):
-            raise TransientError(f"{type(error).__name__}: {error}"[:500]) from error
-        raise
 
 
 def isolate(rows: pa.Table, write: Callable[[pa.Table], None]) -> list[tuple[int, str]]:

@@ -9,9 +9,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 import structlog
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from projections.store import BadRowsError, FatalError, TransientError, classify
+from projections.store import BadRowsError, FatalError, TransientError, classified
 from projections.web.problems import ProblemError, away
 
 if TYPE_CHECKING:
@@ -44,20 +43,14 @@ class Reader:
         answer takes too long; 422 for a value that a column cannot have.
         """
         try:
-            yield self._connected()
+            with classified():
+                yield self._connected()
         except (TransientError, FatalError, BadRowsError) as error:
             raise _problem(error) from error
-        except (ClickHouseError, OSError) as error:
-            raise _problem(classify(error)) from error
         except OverflowError:
             raise ProblemError(
                 HTTPStatus.UNPROCESSABLE_ENTITY, "a number or a time is out of range"
             ) from None
-        except Exception as error:
-            # The HTTP library's own errors of a broken connection.
-            if type(error).__module__.startswith(("urllib3", "http.")):
-                raise _problem(TransientError(str(error))) from error
-            raise
 
     def _connected(self) -> Client:
         with self._lock:
