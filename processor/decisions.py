@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -25,7 +25,7 @@ from pydantic_core import to_json
 from processor import feeding, metrics
 from processor.announcements import Announcement, announce
 from processor.cases import Event, Heard, Tick, is_soft
-from processor.decided import Decision, Suppressed
+from processor.decided import Suppressed
 from processor.decoding import Chunk, DeadLetter, Record, dead_letter
 from processor.logging import get
 from processor.policies import Policies
@@ -113,17 +113,27 @@ class Decisions:
         chunks = (event.value for event, _ in self._waiting)
         return sum(len(record.value or b"") for chunk in chunks for record in chunk.records)
 
-    async def _decide_all(self) -> None:
-        while True:
-            await self._came.wait()
-            self._came.clear()
-            taken, self._waiting = self._waiting, []
-            by_partition: defaultdict[int, list[tuple[Any, Partition]]] = defaultdict(list)
-            for event, partition in taken:
-                by_partition[id(partition)].append((event, partition))
-            for of_one in by_partition.values():
-                await self._decide_on(of_one[0][1], [event for event, _ in of_one])
-            self._hold(False)
+    async def decide_waiting(self) -> None:
+        """Decide on all that was taken, waiting for something to be."""
+        await self._came.wait()
+        self._came.clear()
+        taken, self._waiting = self._waiting, []
+        by_partition: defaultdict[Partition, list[Any]] = defaultdict(list)
+        for event, partition in taken:
+            by_partition[partition].append(event)
+        for partition, events in by_partition.items():
+            await self._decide_on(partition, events)
+        self._hold(False)
+
+    async def pass_time(self) -> None:
+        """Let time pass once, as far as all is known that Kafka had by then."""
+        now = self._clock()
+        if any(each.wakes_before(now) for each in self._states.open()):
+            now = min(now, await self._known_until())
+            for partition in self._states.open():
+                while due := partition.due(now, _MOST):
+                    await self._settle(partition, [(whose, Tick()) for whose in due], now)
+        self._states.count()
 
     async def _decide_on(self, partition: Partition, events: Sequence[Any]) -> None:
         """Decide on chunks of a partition, and ack them, unless it is taken away meanwhile."""
@@ -152,18 +162,15 @@ class Decisions:
 
     async def run(self) -> None:
         """Put to the rules what was taken, and time, for ever."""
-        await asyncio.gather(self._decide_all(), self._pass_time())
+        await asyncio.gather(self._decide_for_ever(), self._pass_time_for_ever())
 
-    async def _pass_time(self) -> None:
-        """Let time pass as far as all is known that Kafka had by then."""
+    async def _decide_for_ever(self) -> None:
         while True:
-            now = self._clock()
-            if any(each.wakes_before(now) for each in self._states.open()):
-                now = min(now, await self._known_until())
-                for partition in self._states.open():
-                    while due := partition.due(now, _MOST):
-                        await self._settle(partition, [(whose, Tick()) for whose in due], now)
-            self._states.count()
+            await self.decide_waiting()
+
+    async def _pass_time_for_ever(self) -> None:
+        while True:
+            await self.pass_time()
             await asyncio.sleep(_LOOKS)
 
     async def _settle(
@@ -172,8 +179,9 @@ class Decisions:
         """Decide, publish, remember; tell whether the partition was still ours."""
         async with partition.lock:
             now = now or self._clock()
-            heard = await self._ask(partition, entries, now)
-            made = await asyncio.to_thread(self._decide, partition, entries, now, heard)
+            before = {whose: partition.get(whose) for whose, _ in entries}
+            heard = await self._ask(before, entries, now)
+            made = await asyncio.to_thread(self._decide, partition, before, entries, now, heard)
             if not self._states.holds(partition):
                 return False
             if made.records:
@@ -192,42 +200,38 @@ class Decisions:
         return True
 
     async def _ask(
-        self, partition: Partition, entries: Sequence[Entry], now: datetime
+        self, states: Mapping[Address, State], entries: Sequence[Entry], now: datetime
     ) -> dict[Address, Heard]:
         """Ask the log about all that the rules may want to know of these addresses."""
         asked: defaultdict[Address, set[str]] = defaultdict(set)
-        states: dict[Address, State] = {}
+        seen: set[Address] = set()
         for whose, event in entries:
-            known = whose in states
-            if not known:
-                states[whose] = partition.get(whose)
             names = asks(states[whose], event, now)
-            if known and isinstance(event, MessageEvent) and is_soft(event):
+            if whose in seen and isinstance(event, MessageEvent) and is_soft(event):
                 names = frozenset({event.message_id})  # of a streak that began in this batch
             if names is not None:
                 asked[whose] |= names
+            seen.add(whose)
         return await self._hear(asked) if asked else {}
 
     def _decide(
         self,
         partition: Partition,
+        before: Mapping[Address, State],
         entries: Iterable[Entry],
         now: datetime,
-        heard: dict[Address, Heard],
+        heard: Mapping[Address, Heard],
     ) -> _Outcome:
-        before: dict[Address, State] = {}
-        states: dict[Address, State] = {}
+        states = dict(before)
         made = _Outcome([], [], [], Counter(), [])
         for whose, event in entries:
-            state = states.get(whose)
-            if state is None:
-                state = before[whose] = partition.get(whose)
-            policy = self._policies.of(whose.tenant_id)
+            state, policy = states[whose], self._policies.of(whose.tenant_id)
             decisions = decide(state, event, now, policy, heard.get(whose))
             after = fold(state, decisions)
             made.records.extend(_records(whose, announce(whose, state, decisions, after)))
             made.counts.update(type(each).__name__ for each in decisions)
-            made.listed.extend(_listed(whose, decisions))
+            if any(isinstance(each, Suppressed) for each in decisions):
+                made.listed.append(whose)
             states[whose] = forget(after, now, policy)
         for whose, state in states.items():
             wakes = wakes_at(state, self._policies.of(whose.tenant_id))
@@ -236,10 +240,6 @@ class Decisions:
             elif wakes is not None:
                 made.unchanged.append((whose, wakes))
         return made
-
-
-def _listed(whose: Address, decisions: Iterable[Decision]) -> list[Address]:
-    return [whose for each in decisions if isinstance(each, Suppressed)]
 
 
 def _records(whose: Address, said: Announcement) -> list[Outgoing]:

@@ -85,28 +85,33 @@ class Follower:
         self._feed = feed
         self._is_ours = is_ours
         self._known_until = known_until
+        #: Since when lines may be new; None: nothing was read yet.
+        self._since: datetime | None = None
         #: Lines that were seen, and those whose sends are to be looked up, by the fact of each.
         self._seen: dict[str, datetime] = {}
         self._waiting: dict[str, Line] = {}
 
     async def run(self) -> None:
         """Follow the history, for ever."""
-        since: datetime | None = None
         while True:
-            now = datetime.now(UTC)
-            try:
-                await self._read(since, now)
-                await self._look_up()
-                since = now - _LATE
-            except TransientError:
-                pass  # intake waits for the same database, and says so
-            except FatalError as error:
-                log.warning("blacklist_not_read", error=str(error))
+            await self.look()
             await asyncio.sleep(_EVERY)
 
-    async def _read(self, since: datetime | None, now: datetime) -> None:
-        recent = now - (_AT_START if since is None else _LATE)
-        for line in await asyncio.to_thread(self._history.lines, since):
+    async def look(self) -> None:
+        """Look at the history once."""
+        now = datetime.now(UTC)
+        try:
+            await self._read(now)
+            await self._look_up()
+            self._since = now - _LATE
+        except TransientError:
+            pass  # intake waits for the same database, and says so
+        except FatalError as error:
+            log.warning("blacklist_not_read", error=str(error))
+
+    async def _read(self, now: datetime) -> None:
+        recent = now - (_AT_START if self._since is None else _LATE)
+        for line in await asyncio.to_thread(self._history.lines, self._since):
             self._listed.add(line.whose)
             if line.event_id not in self._seen and line.recorded_at > recent:
                 self._waiting[line.event_id] = line

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 from time import monotonic
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -35,7 +35,7 @@ _FETCH: Final = 20_000
 Kept: TypeAlias = tuple[str, bytes | None, int | None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Partition:
     """The states of one partition, and which of them wakes next."""
 
@@ -64,9 +64,8 @@ class Partition:
     def keep(self, records: Iterable[Outgoing]) -> None:
         """Remember what has been published."""
         for each in records:
-            key = (each.key or b"").decode()
-            wake = int(each.headers[0][1]) if each.headers else None
-            self._put(key, each.value, wake)
+            key, value, wake = _kept(each)
+            self._put(key, value, wake)
             if wake is not None:
                 heappush(self._wakes, (wake, key))
 
@@ -105,6 +104,11 @@ class Partition:
             if self._wake_of.get(key) == wake:  # else it has changed since
                 found[key] = None
         return [Address.parse(key) for key in found]
+
+
+def _kept(record: Any) -> Kept:
+    """Read a record of a state, one to publish or one read back."""
+    return record.key.decode(), record.value, int(record.headers[0][1]) if record.headers else None
 
 
 class States:
@@ -175,13 +179,11 @@ async def read_back(bootstrap: str, number: int) -> list[Kept]:
         reader.assign([place])
         end = (await reader.end_offsets([place]))[place]
         await reader.seek_to_beginning(place)
-        latest: dict[str, Kept] = {}
+        latest: dict[bytes, Kept] = {}
         while await reader.position(place) < end:
             found = await reader.getmany(place, timeout_ms=1000, max_records=_FETCH)
             for record in found.get(place, ()):
-                key = record.key.decode()
-                wake = int(record.headers[0][1]) if record.headers else None
-                latest[key] = (key, record.value, wake)
+                latest[record.key] = _kept(record)
         return list(latest.values())
     finally:
         await reader.stop()

@@ -75,27 +75,19 @@ class World:
         ]
         acks = []
         event = SimpleNamespace(value=chunk_of(chunk), ack=lambda: acks.append(1))
-        await self.decide(event, acks)
+        await self.decide(event)
         return bool(acks)
 
-    async def decide(self, event, acks):
-        """Let the agent take a chunk, and run until it has decided on it, one way or another."""
+    async def decide(self, event):
+        """Let the agent take a chunk and decide on it."""
         await self.decisions.take(event)
-        deciding = asyncio.create_task(self.decisions.run())
-        while not (acks or self.held or deciding.done()):
-            await asyncio.sleep(0.005)
-        self.held.clear()
-        if deciding.done():
-            await deciding  # raises what went wrong
-        deciding.cancel()
+        await self.decisions.decide_waiting()
 
     async def pass_time(self, until):
         """Let the scheduler look once at a time."""
         self.now = until
         await self.states.opened(0)
-        scheduler = asyncio.create_task(self.decisions.run())
-        await asyncio.sleep(0.1)  # more than it needs for one look
-        scheduler.cancel()
+        await self.decisions.pass_time()
 
     def retries(self):
         published = self.topics.get("delivery.retries", ())
@@ -183,7 +175,7 @@ def test_what_is_no_feed_is_a_dead_letter_and_the_rest_of_the_chunk_goes_on():
         )
         acks = []
         event = SimpleNamespace(value=chunk_of([record]), ack=lambda: acks.append(1))
-        await world.decide(event, acks)
+        await world.decide(event)
         assert [letter.raw for letter in world.buried] == [b"{"]
         assert acks
 

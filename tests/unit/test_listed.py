@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from processor import listed as module
 from processor.listed import Follower, Listed
 from projections.listed import Line
 from projections.store import TransientError
@@ -45,17 +42,10 @@ class World:
 
     def follow(self, rounds=3):
         async def whole():
-            following = asyncio.create_task(self.follower.run())
             for _ in range(rounds):
-                await asyncio.sleep(0.05)
-            following.cancel()
+                await self.follower.look()
 
         asyncio.run(whole())
-
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch):
-    monkeypatch.setattr(module, "_EVERY", 0.01)
 
 
 def line(name, whose, ago):
