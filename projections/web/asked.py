@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
@@ -121,8 +121,34 @@ def moment_of(milliseconds_since: object) -> datetime:
     return EPOCH + timedelta(milliseconds=milliseconds_since)
 
 
-def question(
-    asker: Reading,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the parameters of a request give, but for the point in time; not looked at yet."""
+
+    channel: Channel
+    conditions: Sequence[str]
+    search: str
+    equal: Mapping[str, str | None]
+    sort: Sort
+    order: Order | None
+    clock: Clock
+
+    def question(self, asker: Asker, as_of: datetime | None) -> Question:
+        """Return the question of a bearer. Raises `QueryError` and a 422 for a wrong filter."""
+        equal = {name: value for name, value in self.equal.items() if value is not None}
+        if "recipient" in equal:
+            equal["recipient"] = normalised(self.channel, equal["recipient"])
+        filters = [Filter(name, "=", value) for name, value in equal.items()]
+        filters += [Filter.parse(text) for text in self.conditions]
+        known(self.channel, filters)
+        return Question(
+            asker=asker, channel=self.channel, filters=tuple(filters), search=self.search.strip(),
+            sort=self.sort, as_of=as_of, clock=self.clock,
+            descending=self.order == "desc" if self.order else self.sort == "date",
+        )  # fmt: skip
+
+
+def given(
     channel: ChannelPath,
     filter: FilterQuery = [],  # noqa: A002, B006 the name of the parameter; FastAPI copies it
     q: SearchQuery = "",
@@ -137,29 +163,34 @@ def question(
     order: Annotated[
         Order | None, Query(description="Default: desc by date, asc by the others")
     ] = None,
-    as_of: Annotated[
-        Instant | None, Query(description="The log as it was at this time (UTC if no zone)")
-    ] = None,
     clock: Annotated[
         Clock, Query(description="`as_of` by what had occurred, or had been recorded")
     ] = "occurred",
-) -> Question:
-    """Read a question off the parameters of a request. Raises `QueryError` for a wrong filter."""
+) -> Given:
+    """Read off the parameters of a request what is asked about a log."""
     equal = {
         "status": status, "recipient": recipient, "message_id": message_id,
         "record_type": record_type, "record_id": record_id, "campaign": campaign,
         "provider": provider,
     }  # fmt: skip
-    if recipient is not None:
-        equal["recipient"] = normalised(channel, recipient)
-    filters = [Filter(name, "=", value) for name, value in equal.items() if value is not None]
-    filters += [Filter.parse(text) for text in filter]
-    known(channel, filters)
-    descending = order == "desc" if order else sort == "date"
-    return Question(
-        asker=asker, channel=channel, filters=tuple(filters), search=q.strip(), sort=sort,
-        descending=descending, as_of=as_of, clock=clock,
+    return Given(
+        channel=channel, conditions=filter, search=q, equal=equal, sort=sort, order=order,
+        clock=clock,
     )  # fmt: skip
+
+
+Giving = Annotated[Given, Depends(given)]
+
+
+def question(
+    asker: Reading,
+    given: Giving,
+    as_of: Annotated[
+        Instant | None, Query(description="The log as it was at this time (UTC if no zone)")
+    ] = None,
+) -> Question:
+    """Read a question off the parameters of a request. Raises as `Given.question` does."""
+    return given.question(asker, as_of)
 
 
 def known(channel: Channel, filters: Sequence[Filter]) -> None:

@@ -14,13 +14,14 @@ from projections.web.access import Operating
 from projections.web.asked import moment_of
 from projections.web.columns import row_shown
 from projections.web.cursor import decode, encode
+from projections.web.database import Reader
 from projections.web.parts import BASE
 from projections.web.problems import ProblemError, responses
 from projections.web.values import CursorQuery, LimitQuery
 from schemas.events import milliseconds
 
 router = APIRouter(prefix=BASE, tags=["dead letters"])
-_Small = Annotated[int, Path(ge=-1, lt=2**31)]
+Small = Annotated[int, Path(ge=-1, lt=2**31)]
 
 
 @router.get(
@@ -37,23 +38,10 @@ def listing(
     cursor: CursorQuery = None,
 ) -> JSONResponse:
     """Return dead letters, the newest first, without their bytes."""
-    identity, last = (topic, reason, replayed), None
-    if cursor is not None:
-        died_at, *place = decode(identity, cursor, (int, str, int, int, int))
-        last = dead.Last(moment_of(died_at), dead.Place(*place))  # type: ignore[arg-type]
-    with parts.reader.asking() as client:
-        rows = list(
-            dead.listed(
-                client, parts.reader.name, topic=topic, reason=reason, replayed=replayed,
-                limit=limit + 1, brief=True, after=last,
-            )
-        )  # fmt: skip
-    following = None
-    if len(rows) > limit:
-        row = rows[limit - 1]
-        at = [row[f"source_{name}"] for name in ("topic", "partition", "offset")]
-        following = encode(identity, [milliseconds(row["died_at"]), *at, row["element"]])
-    return JSONResponse({"rows": [_letter(row) for row in rows[:limit]], "next": following})
+    rows, following = paged(
+        parts.reader, topic=topic, reason=reason, replayed=replayed, limit=limit, cursor=cursor
+    )
+    return JSONResponse({"rows": [_letter(row) for row in rows], "next": following})
 
 
 @router.get(
@@ -64,16 +52,47 @@ def listing(
 def whole(
     parts: Operating,
     topic: Annotated[str, Path(max_length=249)],
-    partition: _Small,
+    partition: Small,
     offset: Annotated[int, Path(ge=-1, lt=2**63)],
-    element: _Small,
+    element: Small,
 ) -> JSONResponse:
     """Return a dead letter with its headers, and its bytes in base64."""
-    with parts.reader.asking() as client:
-        row = dead.one(client, parts.reader.name, dead.Place(topic, partition, offset, element))
+    row = found(parts.reader, dead.Place(topic, partition, offset, element))
+    return JSONResponse({**_letter(row), "headers": dict(row["headers"]), "raw": row["raw"]})
+
+
+def paged(
+    reader: Reader, *, topic: str, reason: str, replayed: bool, limit: int, cursor: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the rows of a page, without their bytes, and the cursor of the next, if there is one.
+
+    Raises `ProblemError`, also for a cursor of another question.
+    """
+    identity, last = (topic, reason, replayed), None
+    if cursor is not None:
+        died_at, *place = decode(identity, cursor, (int, str, int, int, int))
+        last = dead.Last(moment_of(died_at), dead.Place(*place))  # type: ignore[arg-type]
+    with reader.asking() as client:
+        rows = list(
+            dead.listed(
+                client, reader.name, topic=topic, reason=reason, replayed=replayed,
+                limit=limit + 1, brief=True, after=last,
+            )
+        )  # fmt: skip
+    if len(rows) <= limit:
+        return rows, None
+    row = rows[limit - 1]
+    at = [row[f"source_{name}"] for name in ("topic", "partition", "offset")]
+    return rows[:limit], encode(identity, [milliseconds(row["died_at"]), *at, row["element"]])
+
+
+def found(reader: Reader, place: dead.Place) -> dict[str, Any]:
+    """Return the dead letter of a place, whole. Raises a 404 problem if there is none."""
+    with reader.asking() as client:
+        row = dead.one(client, reader.name, place)
     if row is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, "no dead letter of that place")
-    return JSONResponse({**_letter(row), "headers": dict(row["headers"]), "raw": row["raw"]})
+    return row
 
 
 def _letter(row: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,25 @@ def listing(
     cursor: CursorQuery = None,
 ) -> JSONResponse:
     """Return who is blacklisted now, in order of channel and address."""
+    rows, following = paged(
+        asker, channel=channel, rule=rule, address=address, limit=limit, cursor=cursor
+    )
+    return JSONResponse({"rows": [_entry(row) for row in rows], "next": following})
+
+
+def paged(
+    asker: Asker,
+    *,
+    channel: Channel | None,
+    rule: Rule | None,
+    address: str,
+    limit: int,
+    cursor: str | None,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the entries of a page, and the cursor of the next, if there is one.
+
+    Raises `ProblemError`, also for a cursor of another question.
+    """
     identity, last = (asker.tenant, channel, rule, address), None
     if cursor is not None:
         before, after = decode(identity, cursor, (str, str))
@@ -76,10 +95,10 @@ def listing(
             client, reader.name, asker.tenant,
             channel=channel, rule=rule, address=address, limit=limit + 1, after=last,
         )  # fmt: skip
-    following = None
-    if len(rows) > limit:
-        following = encode(identity, [rows[limit - 1]["channel"], rows[limit - 1]["address"]])
-    return JSONResponse({"rows": [_entry(row) for row in rows[:limit]], "next": following})
+    if len(rows) <= limit:
+        return rows, None
+    row = rows[limit - 1]
+    return rows[:limit], encode(identity, [row["channel"], row["address"]])
 
 
 @router.get(

@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from projections import blacklist
 from projections.web import suppressions
-from projections.web.cursor import decode, encode
 from projections.web.pages import words
 from projections.web.pages.bar import Bar
 from projections.web.pages.render import page
@@ -40,22 +39,13 @@ def listing(
     bar = Bar.of(request)
     if bar.tidy() != bar:
         raise ElsewhereError(str(bar.tidy()))
-    identity, last = ("page", viewer.tenant, channel, rule, address), None
-    if cursor is not None:
-        before, after = decode(identity, cursor, (str, str))
-        last = (cast("Channel", before), str(after))
-    reader = viewer.parts.reader
-    with reader.asking() as client:
-        rows = blacklist.listed(
-            client, reader.name, viewer.tenant, channel=cast("Channel | None", channel or None),
-            rule=cast("Rule | None", rule or None), address=address, limit=_PAGE + 1, after=last,
-        )  # fmt: skip
-    following = None
-    if len(rows) > _PAGE:
-        row = rows[_PAGE - 1]
-        following = bar.put(cursor=encode(identity, [row["channel"], row["address"]]))
+    rows, following = suppressions.paged(
+        viewer.asker, channel=cast("Channel | None", channel or None),
+        rule=cast("Rule | None", rule or None), address=address, limit=_PAGE, cursor=cursor,
+    )  # fmt: skip
     return page(
-        "blacklist", viewer, bar=bar, rows=rows[:_PAGE], next=following, channel=channel,
+        "blacklist", viewer, bar=bar, rows=rows, channel=channel,
+        next=bar.put(cursor=following) if following else None,
         rule=rule, part=address, narrowed=bool(channel or rule or address),
         walking=cursor is not None,
     )  # fmt: skip

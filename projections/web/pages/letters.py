@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import base64
-from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse
 
 from projections import dead
-from projections.web.asked import moment_of
-from projections.web.cursor import decode, encode
+from projections.web import dead_letters
 from projections.web.pages.bar import Bar
 from projections.web.pages.render import page
 from projections.web.pages.viewer import ElsewhereError, Operator
-from projections.web.problems import ProblemError
 from projections.web.values import CursorQuery
-from schemas.events import milliseconds
 
 router = APIRouter(include_in_schema=False)
 _PAGE: Final = 50
@@ -25,7 +21,6 @@ _PAGE: Final = 50
 _TEXT: Final = 65_536
 _HEX: Final = 4_096
 _LINE: Final = 16
-_Small = Annotated[int, Path(ge=-1, lt=2**31)]
 
 
 @router.get("/dead-letters")
@@ -41,27 +36,15 @@ def listing(
     bar = Bar.of(request)
     if bar.tidy() != bar:
         raise ElsewhereError(str(bar.tidy()))
-    identity, last = ("page", topic, reason, replayed), None
-    if cursor is not None:
-        died_at, *place = decode(identity, cursor, (int, str, int, int, int))
-        last = dead.Last(moment_of(died_at), dead.Place(*place))  # type: ignore[arg-type]
     reader = viewer.parts.reader
+    rows, following = dead_letters.paged(
+        reader, topic=topic, reason=reason, replayed=replayed, limit=_PAGE, cursor=cursor
+    )
     with reader.asking() as client:
-        rows = list(
-            dead.listed(
-                client, reader.name, topic=topic, reason=reason, replayed=replayed,
-                limit=_PAGE + 1, brief=True, after=last,
-            )
-        )  # fmt: skip
         reasons = dead.reasons(client, reader.name, replayed=replayed)
-    following = None
-    if len(rows) > _PAGE:
-        row = rows[_PAGE - 1]
-        at = [row[f"source_{name}"] for name in ("topic", "partition", "offset")]
-        place = [milliseconds(row["died_at"]), *at, row["element"]]
-        following = bar.put(cursor=encode(identity, place))
     return page(
-        "letters", viewer, bar=bar, rows=rows[:_PAGE], reasons=reasons, next=following,
+        "letters", viewer, bar=bar, rows=rows, reasons=reasons,
+        next=bar.put(cursor=following) if following else None,
         topic=topic, reason=reason, replayed=replayed,
     )  # fmt: skip
 
@@ -70,16 +53,13 @@ def listing(
 def letter(
     viewer: Operator,
     topic: Annotated[str, Path(max_length=249)],
-    partition: _Small,
+    partition: dead_letters.Small,
     offset: Annotated[int, Path(ge=-1, lt=2**63)],
-    element: _Small,
+    element: dead_letters.Small,
 ) -> HTMLResponse:
     """Show a dead letter with its bytes, as text and in hexadecimal."""
-    reader = viewer.parts.reader
-    with reader.asking() as client:
-        row = dead.one(client, reader.name, dead.Place(topic, partition, offset, element))
-    if row is None:
-        raise ProblemError(HTTPStatus.NOT_FOUND, "no dead letter of that place")
+    place = dead.Place(topic, partition, offset, element)
+    row = dead_letters.found(viewer.parts.reader, place)
     raw = base64.b64decode(row["raw"])
     return page(
         "letter", viewer, row=row, headers=dict(row["headers"]),

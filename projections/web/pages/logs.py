@@ -9,17 +9,16 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from projections.queries import Clock, Filter, log_of
-from projections.web import asked as asking
+from projections.queries import Filter, log_of
 from projections.web import logs
-from projections.web.asked import Equal, FilterQuery, Order, Question, SearchQuery, Sort
+from projections.web.asked import Giving, Question
 from projections.web.columns import iso
 from projections.web.export import Format
 from projections.web.pages import words
 from projections.web.pages.bar import Bar
 from projections.web.pages.render import page
 from projections.web.pages.viewer import ElsewhereError, Viewer, Viewing
-from projections.web.values import ChannelPath, CursorQuery, Instant, instant
+from projections.web.values import CursorQuery, Instant, instant
 
 router = APIRouter(include_in_schema=False)
 #: Columns that say whose messages a log is of.
@@ -44,22 +43,10 @@ class Shown:
 def shown(
     request: Request,
     viewer: Viewing,
-    channel: ChannelPath,
-    filter: FilterQuery = [],  # noqa: A002, B006 the name of the parameter; FastAPI copies it
-    q: SearchQuery = "",
-    status: Equal = None,
-    recipient: Equal = None,
-    message_id: Equal = None,
-    record_type: Equal = None,
-    record_id: Equal = None,
-    campaign: Equal = None,
-    provider: Equal = None,
-    sort: Sort = "date",
-    order: Order | None = None,
+    given: Giving,
     as_of: Annotated[str, Query(max_length=100)] = "",
-    clock: Clock = "occurred",
 ) -> Shown:
-    """Read a log's page off its address. Raises as `asked.question` does.
+    """Read a log's page off its address. Raises as `Given.question` does.
 
     An address with parts of a filter yet to be put together, or with empty parameters, leads to
     the one without: so the address bar has one that can be shared.
@@ -67,10 +54,7 @@ def shown(
     bar = Bar.of(request)
     if bar.tidy() != bar:
         raise ElsewhereError(str(bar.tidy()))
-    question = asking.question(
-        viewer.asker, channel, filter, q, status, recipient, message_id, record_type, record_id,
-        campaign, provider, sort, order, instant("as_of", as_of) if as_of else None, clock,
-    )  # fmt: skip
+    question = given.question(viewer.asker, instant("as_of", as_of) if as_of else None)
     return Shown(viewer=viewer, bar=bar, question=question)
 
 
