@@ -36,12 +36,9 @@ class Commands:
         """Return when Kafka has the command. Raises `NotTakenError` if it does not confirm it."""
         if not self.answers():
             raise NotTakenError(f"no broker answers at {self._kafka.bootstrap}")
+        key, value = commands.to_record(command)
         try:
-            sent = self._connected().send(
-                topics.COMMANDS,
-                value=command.model_dump_json().encode(),
-                key=commands.whose(command).key.encode(),
-            )
+            sent = self._connected().send(topics.COMMANDS, value=value, key=key)
             sent.get(timeout=_CONFIRMED / 1000)
         except KafkaError as error:
             log.warning("command_not_taken", id=command.id, error=str(error))

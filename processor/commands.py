@@ -68,14 +68,19 @@ def whose(asked: Command) -> Address:
     return Address(asked.tenant_id, asked.channel, asked.address)
 
 
+def to_record(asked: Command) -> tuple[bytes, bytes]:
+    """Return the key and the value of a command's record: those of one address keep their order."""
+    return whose(asked).key.encode(), asked.model_dump_json().encode()
+
+
 def publish(kafka: Kafka, asked: Sequence[Command]) -> None:
     """Put commands on Kafka; return when it has all. Raises `BrokerError`.
 
     Those about one address keep their order.
     """
     with producer(kafka) as send:
-        for each in asked:
-            send(COMMANDS, each.model_dump_json().encode(), key=whose(each).key.encode())
+        for key, value in map(to_record, asked):
+            send(COMMANDS, value, key=key)
 
 
 def wait(

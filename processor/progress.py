@@ -102,11 +102,3 @@ class Progress:
             await reader.start()
             self._reader = reader
         return self._reader
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        if self._reader is not None:
-            await self._reader.stop()
-        if self._admin is not None:
-            await self._admin.close()
-        self._reader = self._admin = None
