@@ -1,8 +1,4 @@
-"""Counts of statuses by provider or domain, and how long deliveries took, of some days of a log.
-
-As `projections.statistics` does for days: only messages with a partial state in these days are
-merged, told by the hash of their key.
-"""
+"""Counts of statuses by provider or domain, and how long deliveries took, of some days of a log."""
 
 from __future__ import annotations
 
@@ -10,9 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from projections.ddl import HASH, merging_select, reading_select
-from projections.expressions import TIME
-from projections.queries import Bound, log_of
+from projections.queries import Bound
+from projections.statistics import dated
 from schemas.events import Channel
 
 if TYPE_CHECKING:
@@ -45,7 +40,8 @@ def counts(
     errors.
     """
     bound = Bound()
-    rows = _dated(database, channel, tenant, since, until, bound)
+    names = ["status", "provider"] if by == "provider" else ["status"]
+    rows = dated(database, channel, tenant, since, until, names, bound)
     sql = (
         f"SELECT {_GROUPS[by]} AS apart, status, count() AS messages, "
         f"sum(count()) OVER (PARTITION BY apart) AS size FROM ({rows}) "
@@ -61,7 +57,8 @@ def delivery_time(
 ) -> Took:
     """Return how long the messages of some days took to arrive; guessed arrivals do not count."""
     bound = Bound()
-    rows = _dated(database, channel, tenant, since, until, bound)
+    names = ["sent_at", "delivered_at", "delivered_inferred"]
+    rows = dated(database, channel, tenant, since, until, names, bound)
     sql = (
         "SELECT count(), quantilesExact(0.5, 0.95)(dateDiff('millisecond', sent, delivered)) "
         "FROM (SELECT assumeNotNull(sent_at) AS sent, assumeNotNull(delivered_at) AS delivered "
@@ -70,19 +67,3 @@ def delivery_time(
     )
     count, (median, p95) = client.query(sql, parameters=bound.values).result_rows[0]
     return Took(count, median / 1000, p95 / 1000) if count else Took(0, None, None)
-
-
-def _dated(
-    database: str, channel: Channel, tenant: str, since: datetime, until: datetime, bound: Bound
-) -> str:
-    """Return the SELECT of a log's rows of some days."""
-    log = log_of(channel)
-    mine = f"tenant_id = {bound.bind(tenant, 'String')}"
-    start, end = bound.bind(since, TIME), bound.bind(until, TIME)
-    states = f"{database}.{log.state_table}"
-    within = (
-        f"{mine} AND {HASH} IN (SELECT {HASH} FROM {states} "
-        f"WHERE {mine} AND first_at >= {start} AND first_at < {end})"
-    )
-    rows = reading_select(log, f"({merging_select(log, states, within)})")
-    return f"SELECT * FROM ({rows}) WHERE date >= {start} AND date < {end}"

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from projections.queries import Filter
 from projections.statistics import daily_counts
 from projections.web import models
-from projections.web.access import Reading
+from projections.web.access import Asker, Reading
 from projections.web.asked import Question, moment_of
 from projections.web.breakdown import counts, delivery_time
 from projections.web.columns import iso, row_shown
@@ -24,9 +24,11 @@ from projections.web.values import (
     SinceQuery,
     UntilQuery,
 )  # fmt: skip
-from schemas.events import milliseconds
+from schemas.events import Channel, milliseconds
 
 router = APIRouter(prefix=BASE, tags=["statistics"])
+#: The status of what is under way, in both logs.
+WAITING: Final = "Sent"
 _USUAL: Final = timedelta(days=30)
 _LONGEST: Final = timedelta(days=400)
 #: In a cursor: between the time from which a walk counts back, of at most so many digits, and the
@@ -97,15 +99,13 @@ def stuck(
     if cursor is not None:
         at, _, cursor = cursor.partition(_BETWEEN)
         silent_since = moment_of(int(at) if at.isdecimal() and len(at) < _DIGITS else None)
-    asked = Question(
-        asker=asker,
-        channel=channel,
-        filters=(
-            Filter("status", "=", "Sent"),
-            Filter("last_event_at", "<=", iso(silent_since)),
-        ),
-    )
-    rows, following = asked.page(limit=limit, cursor=cursor)
+    rows, following = silent(asker, channel, silent_since).page(limit=limit, cursor=cursor)
     if following is not None:
         following = f"{milliseconds(silent_since)}{_BETWEEN}{following}"
     return JSONResponse({"rows": [row_shown(row) for row in rows], "next": following})
+
+
+def silent(asker: Asker, channel: Channel, since: datetime) -> Question:
+    """Return the question about what is sent, and silent since a time."""
+    filters = (Filter("status", "=", WAITING), Filter("last_event_at", "<=", iso(since)))
+    return Question(asker=asker, channel=channel, filters=filters)

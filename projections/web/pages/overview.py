@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
-from projections.queries import Filter
 from projections.statistics import daily_counts
-from projections.web.asked import Question
+from projections.web import statistics
 from projections.web.breakdown import By, counts, delivery_time
 from projections.web.columns import iso
 from projections.web.pages import charts, words
@@ -40,8 +39,6 @@ _RATES: Final[Mapping[Channel, tuple[tuple[str, tuple[str, ...]], ...]]] = {
 }  # fmt: skip
 _GROUPS: Final = 10
 _STUCK: Final = 10
-#: The status of what is under way, in both logs.
-_WAITING: Final = "Sent"
 
 
 class Rate(NamedTuple):
@@ -62,7 +59,7 @@ def overview(
     """Show a channel's messages of the last days."""
     now = datetime.now(UTC)
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    since = today - timedelta(days=days - 1)
+    since, silent_since = today - timedelta(days=days - 1), now - timedelta(hours=hours)
     reader, groups = viewer.parts.reader, {}
     breakdowns: tuple[By, ...] = ("provider", "domain") if channel == "email" else ("provider",)
     with reader.asking() as client:
@@ -80,9 +77,9 @@ def overview(
         since=since, statuses=_STACK[channel], totals=totals, total=totals.total(),
         rates=_rates(channel, totals), groups=groups, took=took, daily=daily,
         chart=chart, size=charts, links=_links(viewer, channel, chart),
-        stuck=_stuck(viewer, channel, hours),
-        stuck_filter=f"last_event_at<={iso(now - timedelta(hours=hours))}",
-        body="subject" if channel == "email" else "text", waiting=_WAITING,
+        stuck=statistics.silent(viewer.asker, channel, silent_since).rows(limit=_STUCK),
+        stuck_filter=f"last_event_at<={iso(silent_since)}",
+        body="subject" if channel == "email" else "text", waiting=statistics.WAITING,
     )  # fmt: skip
 
 
@@ -107,15 +104,3 @@ def _links(viewer: Viewer, channel: Channel, chart: charts.Chart) -> dict[date, 
         )
         for each in chart.columns
     }  # fmt: skip
-
-
-def _stuck(viewer: Viewer, channel: Channel, hours: int) -> list[dict[str, Any]]:
-    silent_since = datetime.now(UTC) - timedelta(hours=hours)
-    asked = Question(
-        asker=viewer.asker, channel=channel,
-        filters=(
-            Filter("status", "=", _WAITING),
-            Filter("last_event_at", "<=", iso(silent_since)),
-        ),
-    )  # fmt: skip
-    return asked.rows(limit=_STUCK)
