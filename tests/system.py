@@ -118,8 +118,8 @@ class System:
     def value(self, sql, **values):
         return next(iter(self.rows(sql, **values)[0].values()))
 
-    def lag(self):
-        """Return how many records the group has yet to commit, over all topics it reads."""
+    def lags(self):
+        """Return how many records the group has yet to commit, by partition of what it reads."""
         reads, _ = topics.check(self.kafka)
         consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap, group_id=self.group)
         try:
@@ -128,18 +128,25 @@ class System:
                 for n in consumer.partitions_for_topic(name) or ()
             ]  # fmt: skip
             ends, starts = consumer.end_offsets(partitions), consumer.beginning_offsets(partitions)
-            return sum(
-                ends[each] - max(consumer.committed(each) or 0, starts[each]) for each in partitions
-            )
+            lags = {
+                f"{each.topic}/{each.partition}":
+                ends[each] - max(consumer.committed(each) or 0, starts[each])
+                for each in partitions
+            }  # fmt: skip
+            return {place: lag for place, lag in lags.items() if lag}
         finally:
             consumer.close()
 
     def settled(self, patience=240):
         """Wait until every record is committed, also those that others led to."""
-        wait_for(
-            lambda: self.lag() == 0 and self.lag() == 0 and self.lag() == 0,
-            "the group to commit everything", patience,
-        )  # fmt: skip
+        try:
+            wait_for(
+                lambda: not self.lags() and not self.lags() and not self.lags(),
+                "the group to commit everything", patience,
+            )  # fmt: skip
+        except AssertionError as error:
+            said = "\n".join(f"{each.log}:\n{self.output(each)}" for each in self.workers)
+            raise AssertionError(f"{error}; left are {self.lags()}\n{said}") from None
 
     def empty(self, *names):
         """Make topics anew."""
