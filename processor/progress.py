@@ -14,10 +14,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
+from processor.kafka_client import AIOKafkaAdminClient, AIOKafkaConsumer, KafkaError, TopicPartition
 from processor.logging import get
 from schemas.events import EPOCH
 

@@ -15,9 +15,8 @@ from heapq import heapify, heappop, heappush
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from processor import metrics
+from processor.kafka_client import AIOKafkaConsumer, TopicPartition
 from processor.logging import get
 from processor.publishing import Outgoing
 from processor.topics import STATES

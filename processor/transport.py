@@ -19,13 +19,13 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka.consumer import fetcher
-from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
 from typing_extensions import override
 
 from processor.decoding import Chunk
+from processor.kafka_client import KafkaError
 from processor.logging import get
 
 log = get(__name__)
@@ -58,7 +58,9 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
         It waits with all that concerns the group until somebody has looked at the error, which its
         own `getmany` does, and Faust does not: after an outage of the broker at a bad moment the
-        worker would be no member any more, and would never notice.
+        worker would be no member any more, and would never notice. Of an error that ended its
+        heartbeat, or its asking for what is committed, it never recovers at all: joining the group
+        again begins both anew.
         """
         await self.call_thread(self._look_at_group)
 
@@ -72,6 +74,11 @@ class _Thread(driver.AIOKafkaConsumerThread):
             if coordinator._coordination_task.done():  # noqa: SLF001 - it has given up
                 raise
             log.warning("kafka_group_error", error=str(error) or type(error).__name__)
+            if any(
+                task is not None and task.done()
+                for task in (coordinator._heartbeat_task, coordinator._commit_refresh_task)  # noqa: SLF001
+            ):
+                coordinator.request_rejoin()
 
 
 class Consumer(driver.Consumer):

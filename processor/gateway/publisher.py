@@ -12,10 +12,8 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-
 from processor import health
+from processor.kafka_client import AIOKafkaProducer, KafkaError
 from processor.logging import get
 from processor.settings import Kafka
 

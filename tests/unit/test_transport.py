@@ -83,23 +83,31 @@ def test_a_commit_that_failed_is_due_again(monkeypatch, more):
 
 
 @pytest.mark.parametrize("given_up", [False, True])
-def test_an_error_of_the_group_is_looked_at_and_crashes_only_if_nothing_goes_on(given_up):
-    looked = []
+@pytest.mark.parametrize("beats", [False, True])
+def test_an_error_of_the_group_is_looked_at_and_crashes_only_if_nothing_goes_on(given_up, beats):
+    looked, joins = [], []
 
     def check_errors():
         looked.append(1)
         raise KafkaError("the coordinator is away")
 
+    def task(done):
+        return SimpleNamespace(done=lambda: done)
+
     thread = object.__new__(_Thread)
     thread._consumer = SimpleNamespace(
         _coordinator=SimpleNamespace(
             check_errors=check_errors,
-            _coordination_task=SimpleNamespace(done=lambda: given_up),
+            request_rejoin=lambda: joins.append(1),
+            _coordination_task=task(given_up),
+            _heartbeat_task=task(not beats),
+            _commit_refresh_task=None,
         )
     )
     with pytest.raises(KafkaError) if given_up else nullcontext():
         asyncio.run(thread._look_at_group())
     assert looked == [1]
+    assert joins == ([] if given_up or beats else [1])
 
 
 def test_gaps_between_chunks_are_not_tracked():
