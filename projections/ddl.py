@@ -27,8 +27,10 @@ _HASH_DDL: Final = f"{HASH} UInt64 MATERIALIZED {HASH_SQL}"
 #: A record's messages are at few addresses, so this finds the few granules that they are in: 10 ms
 #: rather than 40 of 5 million messages, for 6 ms of the engine's per 100,000 rows written.
 _INDEX: Final = "of_record {record} TYPE bloom_filter(0.01) GRANULARITY 8"
-#: Small granules keep the read of a few rows small.
-_STATE_SETTINGS: Final = "index_granularity = 1024"
+#: Small blocks keep the read of a few rows small: 55 whole messages of 5 million in 60 ms rather
+#: than 120, for 2 % more on disk.
+_BLOCKS: Final = "min_compress_block_size = 8192"
+_STATE_SETTINGS: Final = f"index_granularity = 1024, {_BLOCKS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +159,9 @@ def table_statements(target: Target) -> Iterator[str]:
     for projection in projections().values():
         states = target.stored(projection.state_table)
         yield state_table(projection, target, states)
-        # For a table made without it; parts that are there get it when they are merged.
-        yield (
-            f"ALTER TABLE {states}{target.on_cluster} ADD INDEX IF NOT EXISTS {_index(projection)}"
-        )
+        # For a table made without them; parts that are there get them when they are merged.
+        for change in (f"ADD INDEX IF NOT EXISTS {_index(projection)}", f"MODIFY SETTING {_BLOCKS}"):
+            yield f"ALTER TABLE {states}{target.on_cluster} {change}"
         yield from _distributed(projection.state_table, target, SHARD_KEY)
 
 
