@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import tempfile
 from collections.abc import AsyncIterable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,9 @@ from projections.listed import History
 from schemas.bounces import Rules
 
 log = get(__name__)
+
+#: The parameter of glibc's `mallopt` that says how many arenas there may be.
+_M_ARENA_MAX = -8
 
 
 class StartError(RuntimeError):
@@ -218,6 +223,16 @@ def _decide(app: faust.App, decisions: Decisions, states: States) -> None:
         await decisions.run()
 
 
+def _share_arenas() -> None:
+    """Let threads share two arenas of memory, where the C library is glibc.
+
+    Each arena keeps what its threads once needed: with one for each thread a worker grew to 749 MB
+    over 10 million events.
+    """
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
 def run_worker(settings: Settings) -> None:
     """Run a worker until it is told to stop.
 
@@ -242,6 +257,7 @@ def run_worker(settings: Settings) -> None:
     gc.set_threshold(100_000, 20, 20)
     # Arrow's own allocator keeps what each thread once needed (peak 490 instead of 570 MB).
     pa.set_memory_pool(pa.system_memory_pool())
+    _share_arenas()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(loop)

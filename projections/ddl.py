@@ -160,7 +160,8 @@ def table_statements(target: Target) -> Iterator[str]:
         states = target.stored(projection.state_table)
         yield state_table(projection, target, states)
         # For a table made without them; parts that are there get them when they are merged.
-        for change in (f"ADD INDEX IF NOT EXISTS {_index(projection)}", f"MODIFY SETTING {_BLOCKS}"):
+        index = f"ADD INDEX IF NOT EXISTS {_index(projection)}"
+        for change in (index, f"MODIFY SETTING {_BLOCKS}"):
             yield f"ALTER TABLE {states}{target.on_cluster} {change}"
         yield from _distributed(projection.state_table, target, SHARD_KEY)
 
