@@ -87,13 +87,13 @@ def rebuild(
         )
     )
     parts = _parts(client, events, log, max(1, -(-facts // SLICE)))
+    columns = ", ".join([*KEY, *(fold.name for fold in log.folds)])
     for done, part in enumerate(parts):
         yield Progress(done, len(parts), facts)
         sources = {events: part}
         if instead is not None:
             kept = f"NOT ({instead.left_out(part)})"
             sources = {events: f"{part} AND {kept}" if part else kept, instead.facts: part}
-        columns = ", ".join([*KEY, *(fold.name for fold in log.folds)])
         for source, where in sources.items():
             client.command(
                 f"INSERT INTO {fresh} ({columns}) {fold_select(log, source, where)}",
@@ -108,22 +108,18 @@ def _parts(client: Client, events: str, log: Projection, count: int) -> list[str
     By time: a part is read alone, as it lies together for each kind of fact. Cut by recipient, all
     facts were read again for each part. What of a message is in two parts becomes two states.
     """
-    levels = ", ".join(str(number / count) for number in range(1, count))
-    if not levels:
+    if count == 1:
         return [""]
+    levels = ", ".join(str(number / count) for number in range(1, count))
     found = client.query(
         f"SELECT quantiles({levels})(toUnixTimestamp64Milli(occurred_at)) FROM {events} "
         "WHERE channel = {channel:String}",
         parameters={"channel": log.channel},
     )
     cuts = [f"fromUnixTimestamp64Milli({int(each)}, 'UTC')" for each in found.result_rows[0][0]]
-    return [
-        " AND ".join(
-            [f"occurred_at >= {each}" for each in cuts[:number][-1:]]
-            + [f"occurred_at < {each}" for each in cuts[number:][:1]]
-        )
-        for number in range(count)
-    ]
+    begins = ["", *(f"occurred_at >= {cut}" for cut in cuts)]
+    ends = [*(f"occurred_at < {cut}" for cut in cuts), ""]
+    return [" AND ".join(filter(None, each)) for each in zip(begins, ends, strict=True)]
 
 
 def differences(client: Client, target: Target, log: Projection) -> list[Change]:
