@@ -29,6 +29,8 @@ log = get(__name__)
 #: Says in a record's headers when time next changes something of the state, in ms since 1970.
 _WAKES: Final = "wakes-at"
 _FETCH: Final = 20_000
+#: So many notes of when an address woke, once, are no matter.
+_STALE: Final = 10_000
 
 #: A state's key, its JSON (None: forgotten), and when it wakes.
 Kept: TypeAlias = tuple[str, bytes | None, int | None]
@@ -67,6 +69,8 @@ class Partition:
             self._put(key, value, wake)
             if wake is not None:
                 heappush(self._wakes, (wake, key))
+        if len(self._wakes) > _STALE + 2 * len(self._wake_of):
+            self._order()
 
     def wake(self, whose: Address, at: datetime) -> None:
         """Let an address that time has not changed be due again at a time."""
@@ -77,6 +81,10 @@ class Partition:
         """Remember what was read back."""
         for key, value, wake in kept:
             self._put(key, value, wake)
+        self._order()
+
+    def _order(self) -> None:
+        """Note of each address only when it wakes now: an earlier note stays until its time."""
         self._wakes = [(wake, key) for key, wake in self._wake_of.items()]
         heapify(self._wakes)
 
