@@ -102,6 +102,9 @@ class Intake:
         self._waiting: list[_Waiting] = []
         #: How much was left in Kafka of each partition, and when its last chunk said so.
         self._left: dict[tuple[str, int], tuple[float, int]] = {}
+        #: The writes that wait for the database, and since when there are any.
+        self._waits: set[object] = set()
+        self._away_since = 0.0
         self._changed = asyncio.Condition()
         self._written: asyncio.Queue[list[_Waiting]] = asyncio.Queue(maxsize=1)
 
@@ -234,17 +237,28 @@ class Intake:
         )
 
     async def _patiently(self, table: Table, rows: pa.Table) -> None:
-        """Insert; while the database is away, wait and say so once. Raises the other errors."""
-        waiting_since: float | None = None
+        """Insert; while the database is away, wait. Raises the other errors."""
+        insert = partial(self._insert, table, rows)
+        write = object()
+        try:
+            await patiently(insert, partial(self._away, write, table.name))
+        except Exception:  # an answer, too
+            self._back(write)
+            raise
+        self._back(write)
 
-        def waits(error: TransientError) -> None:
-            nonlocal waiting_since
-            if waiting_since is None:
-                waiting_since = monotonic()
-                log.warning("clickhouse_away", error=str(error), table=table.name)
-                metrics.WAITING.set(1)
+    def _away(self, write: object, table: str, error: TransientError) -> None:
+        """Say that the database is away, once for all writes that wait for it."""
+        if not self._waits:
+            self._away_since = monotonic()
+            log.warning("clickhouse_away", error=str(error), table=table)
+            metrics.WAITING.set(1)
+        self._waits.add(write)
 
-        await patiently(partial(self._insert, table, rows), waits)
-        if waiting_since is not None:
-            metrics.WAITING.set(0)
-            log.info("clickhouse_back", seconds=round(monotonic() - waiting_since, 1))
+    def _back(self, write: object) -> None:
+        """Say that it is back, when the last of them waits no more."""
+        if write in self._waits:
+            self._waits.discard(write)
+            if not self._waits:
+                metrics.WAITING.set(0)
+                log.info("clickhouse_back", seconds=round(monotonic() - self._away_since, 1))

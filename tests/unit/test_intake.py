@@ -8,8 +8,9 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
-from processor.decoding import Decoder
+from processor.decoding import Decoder, dead_letter
 from processor.intake import Intake, TooManyBadRecordsError
 from processor.settings import Intake as IntakeSettings
 from projections.store import BadRowsError, FatalError, TransientError
@@ -107,6 +108,21 @@ def test_an_outage_is_waited_out_and_nothing_is_acked_meanwhile():
     world.run(chunk)
     assert world.rows == ["a"]
     assert chunk.acked
+
+
+def test_an_outage_is_told_once_whatever_waits_for_its_end():
+    world = World(*[TransientError("away")] * 3)
+
+    async def two_writes():
+        intake = world.intake()
+        letter = dead_letter(Chunk(b"rubbish").value, Chunk(b"rubbish").value.records[0], "bad")
+        await asyncio.gather(intake.bury([letter]), intake.bury([letter]))
+
+    with capture_logs() as said:
+        asyncio.run(two_writes())
+    told = [each["event"] for each in said if each["event"].startswith("clickhouse")]
+    assert told == ["clickhouse_away", "clickhouse_back"]
+    assert world.buried == ["rubbish"] * 2
 
 
 def test_a_refused_row_becomes_a_dead_letter_with_its_record_and_the_others_are_written():
