@@ -30,7 +30,11 @@ _INDEX: Final = "of_record {record} TYPE bloom_filter(0.01) GRANULARITY 8"
 #: Small blocks keep the read of a few rows small: 55 whole messages of 5 million in 60 ms rather
 #: than 120, for 2 % more on disk.
 _BLOCKS: Final = "min_compress_block_size = 8192"
-_STATE_SETTINGS: Final = f"index_granularity = 1024, {_BLOCKS}"
+#: A new part is one file rather than two for each column, until it has been merged to this size:
+#: an insert has 4 rather than 150 files to make (150,000 to 200,000 rows/s with both folds, and a
+#: seventh less of the processor).
+_PARTS: Final = "min_bytes_for_wide_part = 100000000"
+_STATE_SETTINGS: Final = f"{_PARTS}, {_BLOCKS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ def state_table(projection: Projection, target: Target, name: str) -> str:
     return (
         f"CREATE TABLE IF NOT EXISTS {name}{target.on_cluster} ({columns}) "
         f"ENGINE = {target.engine('AggregatingMergeTree')} ORDER BY ({', '.join(KEY)}) "
-        f"SETTINGS {_STATE_SETTINGS} "
+        f"SETTINGS index_granularity = 1024, {_STATE_SETTINGS} "
         f"COMMENT {quote('partial states of ' + projection.name + '; read the view instead')}"
     )
 
@@ -128,7 +132,7 @@ def plain_table(table: Table, target: Target) -> str:
     return (
         f"CREATE TABLE IF NOT EXISTS {target.stored(table.name)}{target.on_cluster} ({columns}) "
         f"ENGINE = {target.engine('ReplacingMergeTree', table.version)} "
-        f"ORDER BY ({', '.join(table.order_by)}) COMMENT {quote(table.comment)}"
+        f"ORDER BY ({', '.join(table.order_by)}) SETTINGS {_PARTS} COMMENT {quote(table.comment)}"
     )
 
 
@@ -149,19 +153,22 @@ def statements(target: Target) -> Iterator[str]:
 
 
 def table_statements(target: Target) -> Iterator[str]:
-    """Yield the statements that create the database and its tables."""
+    """Yield the statements that create the database and its tables.
+
+    A table made without an index or a setting gets it, and its parts do when they are merged.
+    """
     yield f"CREATE DATABASE IF NOT EXISTS {target.database}{target.on_cluster} ENGINE = Atomic"
     for table in tables().values():
         yield plain_table(table, target)
+        yield f"ALTER TABLE {target.stored(table.name)}{target.on_cluster} MODIFY SETTING {_PARTS}"
         by_place = f"cityHash64({', '.join(table.order_by)})"
         shard_key = SHARD_KEY if "recipient" in table.columns else by_place
         yield from _distributed(table.name, target, shard_key)
     for projection in projections().values():
         states = target.stored(projection.state_table)
         yield state_table(projection, target, states)
-        # For a table made without them; parts that are there get them when they are merged.
         index = f"ADD INDEX IF NOT EXISTS {_index(projection)}"
-        for change in (index, f"MODIFY SETTING {_BLOCKS}"):
+        for change in (index, f"MODIFY SETTING {_STATE_SETTINGS}"):
             yield f"ALTER TABLE {states}{target.on_cluster} {change}"
         yield from _distributed(projection.state_table, target, SHARD_KEY)
 
