@@ -129,3 +129,11 @@ def test_in_any_order_of_acks_the_frontier_never_passes_a_hole(size, order, comm
             assert frontier == size * whole
     last = made._new_offset(TP0)
     assert (frontier if last is None else last) == size * 12
+
+
+def test_records_are_fetched_of_a_partition_whose_stream_has_enough():
+    made = consumer()
+    made.app = SimpleNamespace(in_recovery=False)
+    made._active_partitions, made._buffered_partitions = {TP0}, set()
+    made.on_buffer_full(TP0)
+    assert made._get_active_partitions() == {TP0}
