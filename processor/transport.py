@@ -116,7 +116,8 @@ class Consumer(driver.Consumer):
         for tp, chunk in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
-            if not chunk or not (active is None or tp in active or tp in self._buffered_partitions):
+            # Of one that was paused meanwhile too, what was read: it is read once only.
+            if not chunk or not (active is None or tp in active or tp in self._paused_partitions):
                 continue
             end = self.highwater(tp)
             self.app.monitor.track_tp_end_offset(tp, end)

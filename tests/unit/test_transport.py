@@ -137,3 +137,25 @@ def test_records_are_fetched_of_a_partition_whose_stream_has_enough():
     made._active_partitions, made._buffered_partitions = {TP0}, set()
     made.on_buffer_full(TP0)
     assert made._get_active_partitions() == {TP0}
+
+
+@pytest.mark.parametrize(("paused", "delivered"), [({TP0}, [9]), (set(), [])])
+def test_what_was_read_of_a_partition_is_delivered_if_it_was_paused_meanwhile(
+    monkeypatch, paused, delivered
+):
+    async def read(_self, _timeout):
+        record = SimpleNamespace(offset=9, timestamp=0, timestamp_type=0)
+        return {TP0: [record]}, {TP("sms.sends", 0)}
+
+    async def offsets():
+        return [message.offset async for _, message in made.getmany(1.0)]
+
+    monkeypatch.setattr(Consumer, "_wait_next_records", read)
+    monkeypatch.setattr(Consumer, "should_stop", False)
+    monkeypatch.setattr(Consumer, "highwater", lambda _self, _tp: 10)
+    made = consumer()
+    made.app = SimpleNamespace(
+        consumer_generation_id=1, monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None)
+    )
+    made._paused_partitions = paused
+    assert asyncio.run(offsets()) == delivered
