@@ -115,7 +115,8 @@ def test_an_outage_is_told_once_whatever_waits_for_its_end():
 
     async def two_writes():
         intake = world.intake()
-        letter = dead_letter(Chunk(b"rubbish").value, Chunk(b"rubbish").value.records[0], "bad")
+        chunk = Chunk(b"rubbish").value
+        letter = dead_letter(chunk, chunk.records[0], "bad")
         await asyncio.gather(intake.bury([letter]), intake.bury([letter]))
 
     with capture_logs() as said:
