@@ -17,6 +17,7 @@ from projections.ddl import HASH
 from projections.expressions import TIME
 from projections.merge import LARGEST
 from projections.queries import Bound, Filter, Listing, condition, log_of
+from projections.seen import SEEN, by_bits
 from projections.status import trace
 from projections.tables import KEY, Projection
 
@@ -194,7 +195,7 @@ class Candidates:
         tenant, condition_ = bound.conditions[0], shown(bound)
         name = f"{condition_} {bound.values}"
         if name not in self.counted:
-            some = f"SELECT * FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
+            some = f"SELECT *, {SEEN} FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
             found = self.client.query(
                 f"SELECT countIf({' AND '.join([*bound.conditions, condition_])}) / count() * "
                 f"(SELECT count() FROM {self.states} WHERE {tenant}) FROM ({some})",
@@ -251,7 +252,8 @@ def _dated(log: Projection, wanted: Filter) -> Shown:
 def _trace(log: Projection, wanted: Filter) -> Shown | None:
     """Return what some partial state of a message shows that a filter keeps, if there is such."""
     if wanted.operator == "=" and wanted.column == "status":
-        return lambda _: trace(log, wanted.value).sql
+        shown = by_bits(log, trace(log, wanted.value).sql)
+        return lambda _: shown
     reading = log.readings.get(wanted.column)
     if reading is None or wanted.operator not in {"=", "~"} or not wanted.value:
         return None

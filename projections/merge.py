@@ -91,6 +91,13 @@ class Fold:
         """The merged state of partial ones."""
         return f"{self.operator.engine}({self.name}) AS {self.name}"
 
+    @property
+    def seen(self) -> Expression:
+        """Tell whether a fact has counted; of a fold that keeps a time, or a set."""
+        if self.zero is None:
+            return self.state.is_set
+        return self.state.size > literal(0) if self.zero == frozenset() else self["at"].happened
+
     def __getitem__(self, name: str) -> Expression:
         return item(self.state, name)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from projections.ddl import Target, table_statements, view_statements
-from projections.tables import projections, tables
+from projections.ddl import Target, computed, table_statements, view_statements
+from projections.tables import Projection, projections, tables
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -31,11 +31,23 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
         if new := _add_missing(client, target, log.state_table, declared):
             columns = ", ".join(new)
             added.append(f"added {columns} to {log.name}: sendlog rebuild {log.name} fills history")
+        added += _computed(client, target, log)
     for statement in view_statements(target):
         client.command(statement)
     for name in sorted(_objects(client, target) - before):
         yield f"created {target.database}.{name}"
     yield from added
+
+
+def _computed(client: Client, target: Target, log: Projection) -> Iterator[str]:
+    """Add or renew what the engine makes of a state's other columns, of the past, too."""
+    made, stored = computed(log), f"{target.stored(log.state_table)}{target.on_cluster}"
+    for name in _add_missing(client, target, log.state_table, made):
+        # Until that is done, which is waited for by nobody, it is made each time it is read.
+        client.command(f"ALTER TABLE {stored} MATERIALIZE COLUMN {name}")
+        yield f"added column {name} to {log.state_table}"
+    for each in made.values():  # the same changes nothing
+        client.command(f"ALTER TABLE {stored} MODIFY COLUMN {each}")
 
 
 def _objects(client: Client, target: Target) -> set[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from projections.ddl import HASH
+from projections.ddl import CHECK, HASH
 from projections.expressions import TIME
 from projections.narrow import narrow_select
 from projections.queries import Bound, log_of
+from projections.seen import SEEN, by_bits, by_bits_alone
+from projections.status import steps
+from projections.tables import Projection
 from schemas.events import Channel
 
 if TYPE_CHECKING:
@@ -23,14 +27,11 @@ def daily_counts(
 
     Raises ClickHouse's errors.
     """
-    bound = Bound()
-    rows = dated(database, channel, tenant, since, until, ["status"], bound)
-    found = client.query(
-        "SELECT toDate(assumeNotNull(date)) AS day, status, count() "
-        f"FROM ({rows}) GROUP BY day, status ORDER BY day, status",
-        parameters=bound.values,
-    )
-    return [(row[0], row[1], int(row[2])) for row in found.result_rows]
+    asked = _Days(database, channel, tenant, since, until)
+    counts = asked.counted(client, asked.by_bits)
+    if any(not status for _, status in counts):
+        counts.update(asked.counted(client, asked.unsure))
+    return [(day, status, n) for (day, status), n in sorted(counts.items()) if status]
 
 
 def dated(
@@ -42,12 +43,79 @@ def dated(
     They are dated `since` or later, before `until`. They are told by a hash of their key, then
     grouped by the key itself; no more is merged than the columns are read from.
     """
-    log = log_of(channel)
-    mine = f"tenant_id = {bound.bind(tenant, 'String')}"
-    start, end = bound.bind(since, TIME), bound.bind(until, TIME)
-    states = f"{database}.{log.state_table}"
-    those = f"SELECT {HASH} FROM {states} WHERE {mine} AND first_at >= {start} AND first_at < {end}"
-    # All states of these messages: an earlier one may date them before.
-    where = f"{mine} AND {HASH} IN ({those})"
-    rows = narrow_select(log, ["date", *names], states, where)
-    return f"SELECT * FROM ({rows}) WHERE date >= {start} AND date < {end}"
+    return _Days(database, channel, tenant, since, until).all(names, bound)
+
+
+class _Days(NamedTuple):
+    """The messages of a tenant dated `since` or later, before `until`."""
+
+    database: str
+    channel: Channel
+    tenant: str
+    since: datetime
+    until: datetime
+
+    @property
+    def log(self) -> Projection:
+        """The log that they are in."""
+        return log_of(self.channel)
+
+    @property
+    def _states(self) -> str:
+        return f"{self.database}.{self.log.state_table}"
+
+    @property
+    def _unsure(self) -> str:
+        return by_bits(self.log, self.log.unsure.sql)
+
+    def counted(self, client: Client, rows: Callable[[Bound], str]) -> Counter[tuple[date, str]]:
+        """Return how many of some messages there are of each day and status."""
+        bound = Bound()
+        found = client.query(
+            "SELECT toDate(assumeNotNull(date)) AS day, status, count() "
+            f"FROM ({rows(bound)}) GROUP BY day, status",
+            parameters=bound.values,
+        )
+        return Counter({(day, status): int(n) for day, status, n in found.result_rows})
+
+    def by_bits(self, bound: Bound) -> str:
+        """Return the SELECT of date and status of all; the status is '' of what is unsure."""
+        status = by_bits_alone(self.log, steps(self.log)["status"].sql)
+        return (
+            f"SELECT date, if({self._unsure}, '', {status}) AS status "
+            f"FROM ({self._merged(bound)}) WHERE {self._within('date', bound)}"
+        )
+
+    def unsure(self, bound: Bound) -> str:
+        """Return the SELECT of date and status of those that the bits leave unsure: few."""
+        hashes = f"SELECT {HASH} FROM ({self._merged(bound)}) WHERE {self._unsure}"
+        return self._folded(["status"], f"{HASH} IN ({hashes})", bound)
+
+    def all(self, names: Sequence[str], bound: Bound) -> str:
+        """Return the SELECT of recipient, message_id, date and columns of all."""
+        return self._folded(names, self._all(bound), bound)
+
+    def _folded(self, names: Sequence[str], which: str, bound: Bound) -> str:
+        where = f"{self._mine(bound)} AND {which}"
+        rows = narrow_select(self.log, ["date", *names], self._states, where)
+        return f"SELECT * FROM ({rows}) WHERE {self._within('date', bound)}"
+
+    def _merged(self, bound: Bound) -> str:
+        """Return the SELECT of hash, date and bits: no text of the key is read to merge them."""
+        return (
+            f"SELECT {HASH}, min(assumeNotNull(first_at)) AS date, "
+            f"groupBitOr(part.{SEEN}) AS {SEEN} FROM {self._states} AS part "
+            f"WHERE {self._mine(bound)} AND {self._all(bound)} GROUP BY {HASH}, {CHECK}"
+        )
+
+    def _all(self, bound: Bound) -> str:
+        """Return what holds of all their states: an earlier one may date a message before."""
+        dated = f"{self._mine(bound)} AND {self._within('first_at', bound)}"
+        return f"{HASH} IN (SELECT {HASH} FROM {self._states} WHERE {dated})"
+
+    def _mine(self, bound: Bound) -> str:
+        return f"tenant_id = {bound.bind(self.tenant, 'String')}"
+
+    def _within(self, time: str, bound: Bound) -> str:
+        start, end = bound.bind(self.since, TIME), bound.bind(self.until, TIME)
+        return f"{time} >= {start} AND {time} < {end}"

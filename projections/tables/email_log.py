@@ -24,7 +24,6 @@ from projections.tables.shared import (
     codes_of,
     first_at,
     first_recorded_at,
-    happened,
     last_at,
     record,
     sender,
@@ -87,13 +86,13 @@ FOLDS: Final = (
 # ---- What follows from it ---------------------------------------------------------------------
 
 _superseded = resent_and_delivered(resends.state, bounce["attempt"], bounce["at"], arrived_at.state)
-_bounced = happened(bounce) & ~_superseded
-_arrived = arrived_at.state.is_set
-_exhausted = happened(exhausted) & ~_arrived
+_bounced = bounce.seen & ~_superseded
+_arrived = arrived_at.seen
+_exhausted = exhausted.seen & ~_arrived
 #: Of what never arrived, neither a bounce is superseded nor are retries used up to no end.
 _pending = (
-    ~_arrived & ~happened(bounce) & ~happened(exhausted) & ~happened(invalid) & ~happened(skipped)
-    & ~happened(failure)
+    ~_arrived & ~bounce.seen & ~exhausted.seen & ~invalid.seen & ~skipped.seen
+    & ~failure.seen
 )  # fmt: skip
 
 
@@ -101,11 +100,11 @@ ALWAYS = literal(value=True)
 RULES: Final = (
     Rule(
         status="Bounce", name="a hard or block bounce that no later delivered attempt superseded",
-        when=_bounced, why=codes_of(bounce_why), trace=happened(bounce),
+        when=_bounced, why=codes_of(bounce_why), trace=bounce.seen,
     ),
     Rule(
         status="Bounce", name="retries are used up and nothing was delivered", when=_exhausted,
-        trace=happened(exhausted),
+        trace=exhausted.seen,
         reason=words(
             "soft bounces:", soft_attempts.state.size.text, "of", attempt.state.text,
             "attempts used",
@@ -113,16 +112,16 @@ RULES: Final = (
         why=codes_of(soft_bounce),
     ),
     Rule(
-        status="Click", name="a click by a person", when=click_at.state.is_set,
+        status="Click", name="a click by a person", when=click_at.seen,
         reason=literal("a person clicked"),
     ),
     Rule(
-        status="Open", name="an open by a person", when=open_at.state.is_set,
+        status="Open", name="an open by a person", when=open_at.seen,
         reason=literal("a person opened it"),
     ),
     Rule(
         status="Delivery", name="opened by a machine only, which implies a delivery",
-        when=machine_at.state.is_set,
+        when=machine_at.seen,
         reason=literal("in the mailbox; opened by a machine only"),
     ),
     Rule(
@@ -131,31 +130,31 @@ RULES: Final = (
     ),
     Rule(
         status="Invalid", name="refused because the address is on a blacklist",
-        when=happened(invalid), reason=literal("refused, blacklisted"), why=codes_of(invalid),
-        trace=happened(invalid),
+        when=invalid.seen, reason=literal("refused, blacklisted"), why=codes_of(invalid),
+        trace=invalid.seen,
     ),
     Rule(
-        status="Skipped", name="refused because of an opt-out", when=happened(skipped),
+        status="Skipped", name="refused because of an opt-out", when=skipped.seen,
         reason=literal("skipped, opted out"), why=codes_of(skipped),
-        trace=happened(skipped),
+        trace=skipped.seen,
     ),
     Rule(
-        status="Bounce", name="refused before sending for another cause", when=happened(failure),
+        status="Bounce", name="refused before sending for another cause", when=failure.seen,
         reason=literal("not sent"), why=codes_of(failure),
-        trace=happened(failure),
+        trace=failure.seen,
     ),
     Rule(
-        status="Sent", name="softly bounced, with retries left", when=happened(soft_bounce),
+        status="Sent", name="softly bounced, with retries left", when=soft_bounce.seen,
         reason=words("soft bounce of attempt", soft_bounce["attempt"].text),
         why=codes_of(soft_bounce), trace=_pending,
     ),
     Rule(
-        status="Sent", name="deferred: the provider goes on trying", when=happened(deferral),
+        status="Sent", name="deferred: the provider goes on trying", when=deferral.seen,
         reason=literal("deferred"), why=codes_of(deferral),
         trace=_pending,
     ),
     Rule(
-        status="Sent", name="sent, and nothing heard since", when=sent_at.state.is_set,
+        status="Sent", name="sent, and nothing heard since", when=sent_at.seen,
         reason=literal("handed to the provider"), trace=_pending,
     ),
     Rule(
@@ -190,9 +189,9 @@ READINGS: Final = {
     "delivered_at": first_set(
         delivery_at.state, open_at.state, click_at.state, machine_at.state, complaint_at.state
     ),
-    "delivered_inferred": _arrived & ~delivery_at.state.is_set,
+    "delivered_inferred": _arrived & ~delivery_at.seen,
     "opened_at": first_set(open_at.state, click_at.state),
-    "opened_inferred": click_at.state.is_set & ~open_at.state.is_set,
+    "opened_inferred": click_at.seen & ~open_at.seen,
     "clicked_at": click_at.state,
     "machine_opened_at": machine_at.state,
     "complained_at": complaint_at.state,
@@ -200,7 +199,7 @@ READINGS: Final = {
     "bounced_at": either(_bounced, bounce["at"], literal(None)),
     "bounce_class": either(
         _bounced, bounce["bounce_class"],
-        either(happened(soft_bounce), literal("soft"), literal("")),
+        either(soft_bounce.seen, literal("soft"), literal("")),
     ),
     "smtp_code": item(_codes, "smtp_code"),
     "enhanced_status": item(_codes, "enhanced_status"),
@@ -215,7 +214,7 @@ READINGS: Final = {
         retry["due_at"], literal(None),
     ),
     "conflict": (_bounced & (arrived_at.state > bounce["at"]))
-    | ((happened(invalid) | happened(skipped) | happened(failure)) & _arrived),
+    | ((invalid.seen | skipped.seen | failure.seen) & _arrived),
     "last_event_at": last_at.state,
     "first_recorded_at": first_recorded_at.state,
 }  # fmt: skip
@@ -227,5 +226,18 @@ PROJECTION: Final = Projection(
     kinds=KINDS["email"] - {"note", "resubscribe", "suppressed", "reinstated"},
     folds=FOLDS,
     rules=RULES,
+    seen=(
+        bounce,
+        exhausted,
+        click_at,
+        open_at,
+        machine_at,
+        arrived_at,
+        invalid,
+        skipped,
+        failure,
+        resends,
+    ),
+    unsure=bounce.seen & resends.seen & arrived_at.seen,  # was it superseded?
     readings=READINGS,
 )

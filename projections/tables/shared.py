@@ -47,11 +47,6 @@ CODES: Final = {
 }
 
 
-def happened(fold: Fold) -> Expression:
-    """Tell whether a fold that keeps a time, `at`, has seen a fact."""
-    return fold["at"].happened
-
-
 def codes_of(fold: Fold) -> Expression:
     """Return what a fold of `CODES` keeps of them, for a rule to say why."""
     return together(**{name: fold[name] for name in CODES})

@@ -21,7 +21,6 @@ from projections.tables.shared import (
     codes_of,
     first_at,
     first_recorded_at,
-    happened,
     last_at,
     record,
     sender,
@@ -66,54 +65,54 @@ FOLDS: Final = (
 
 _segments = (parts.state > literal(1)) | (part.state > literal(1))
 #: Of a single segment, `expired` at or after `delivery` is noise.
-_expired = expired_at.state.is_set & (
-    _segments | ~delivery_at.state.is_set | (expired_at.state < delivery_at.state)
+_expired = expired_at.seen & (
+    _segments | ~delivery_at.seen | (expired_at.state < delivery_at.state)
 )
 
 
 RULES: Final = (
     Rule(
-        status="Rejected", name="stopped at carrier level", when=happened(rejected),
-        reason=literal("stopped by the carrier"), why=codes_of(rejected), trace=happened(rejected),
+        status="Rejected", name="stopped at carrier level", when=rejected.seen,
+        reason=literal("stopped by the carrier"), why=codes_of(rejected), trace=rejected.seen,
     ),
     Rule(
         status="Undelivered", name="the number is wrong, unsuitable or out of reach",
-        when=happened(undelivered), reason=literal("number wrong, unsuitable or out of reach"),
-        why=codes_of(undelivered), trace=happened(undelivered),
+        when=undelivered.seen, reason=literal("number wrong, unsuitable or out of reach"),
+        why=codes_of(undelivered), trace=undelivered.seen,
     ),
     Rule(
         status="Undelivered", name="it expired before it was delivered", when=_expired,
         reason=literal("expired before it was delivered"), why=codes_of(expired),
-        trace=expired_at.state.is_set,
+        trace=expired_at.seen,
     ),
     Rule(
-        status="Failed", name="the provider could not send it", when=happened(failed),
+        status="Failed", name="the provider could not send it", when=failed.seen,
         reason=literal("the provider could not send it"), why=codes_of(failed),
-        trace=happened(failed),
+        trace=failed.seen,
     ),
     Rule(
-        status="Failed", name="refused because the recipient opted out", when=happened(opt_out),
-        reason=literal("opted out"), why=codes_of(opt_out), trace=happened(opt_out),
+        status="Failed", name="refused because the recipient opted out", when=opt_out.seen,
+        reason=literal("opted out"), why=codes_of(opt_out), trace=opt_out.seen,
     ),
     Rule(
-        status="Received", name="received and read", when=read_at.state.is_set,
+        status="Received", name="received and read", when=read_at.seen,
         reason=literal("received and read"),
     ),
     Rule(
-        status="Delivered", name="the handset confirmed it", when=handset_at.state.is_set,
+        status="Delivered", name="the handset confirmed it", when=handset_at.seen,
         reason=literal("the handset confirmed it"),
     ),
     Rule(
         status="Delivered", name="delivered; nobody says whether to the handset",
-        when=delivery_at.state.is_set, reason=literal("delivered, not read"),
+        when=delivery_at.seen, reason=literal("delivered, not read"),
     ),
     Rule(
         status="Sent", name="the operator confirmed it, the handset has not",
-        when=operator_at.state.is_set,
+        when=operator_at.seen,
         reason=literal("the operator has it; the handset has not confirmed it"),
     ),
     Rule(
-        status="Sent", name="handed to the carrier", when=sent_at.state.is_set,
+        status="Sent", name="handed to the carrier", when=sent_at.seen,
         reason=literal("handed to the carrier"),
     ),
     Rule(
@@ -124,8 +123,8 @@ RULES: Final = (
 
 _text = "String"
 _any_failure = (
-    happened(rejected) | happened(undelivered) | _expired | happened(failed)
-    | happened(opt_out)
+    rejected.seen | undelivered.seen | _expired | failed.seen
+    | opt_out.seen
 )  # fmt: skip
 _codes = ("reason_code", "diagnostic")
 READINGS: Final = {
@@ -143,18 +142,18 @@ READINGS: Final = {
     "provider_message_id": sender["id"],
     "sent_at": sent_at.state,
     "delivered_at": first_set(delivery_at.state, read_at.state),
-    "delivered_inferred": read_at.state.is_set & ~delivery_at.state.is_set,
+    "delivered_inferred": read_at.seen & ~delivery_at.seen,
     "read_at": read_at.state,
     "handset": either(
-        handset_at.state.is_set | (operator_at.state.is_set & ~delivery_at.state.is_set),
-        handset_at.state.is_set, literal(None),
+        handset_at.seen | (operator_at.seen & ~delivery_at.seen),
+        handset_at.seen, literal(None),
     ),
     **{
         name: first_given(*(f[name] for f in (rejected, undelivered, expired, failed, opt_out)))
         for name in _codes
     },
     "parts": either(part.state > parts.state, part.state, parts.state),
-    "conflict": _any_failure & (delivery_at.state.is_set | read_at.state.is_set) & ~_segments,
+    "conflict": _any_failure & (delivery_at.seen | read_at.seen) & ~_segments,
     "last_event_at": last_at.state,
     "first_recorded_at": first_recorded_at.state,
 }  # fmt: skip
@@ -166,5 +165,18 @@ PROJECTION: Final = Projection(
     kinds=KINDS["sms"] - {"note", "skipped", "suppressed", "reinstated"},
     folds=FOLDS,
     rules=RULES,
+    seen=(
+        rejected,
+        undelivered,
+        expired_at,
+        failed,
+        opt_out,
+        read_at,
+        handset_at,
+        delivery_at,
+        operator_at,
+        sent_at,
+    ),
+    unsure=expired_at.seen & delivery_at.seen,  # which of both counts?
     readings=READINGS,
 )

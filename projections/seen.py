@@ -1,0 +1,46 @@
+"""What has happened to a message at all, in one number: most statuses hang on nothing more.
+
+A log names the folds that its statuses ask whether they have seen a fact (`Projection.seen`), and
+its table of states has a column with a bit for each. The engine makes it of a partial state as it
+is written; of merged states it is the bits of all. A query reads the bits where it would ask the
+folds: 4 bytes of a message rather than some 80.
+
+A bit is known by its place, in tables that are there already: a log's list only grows at its end.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from projections.tables import Projection
+
+SEEN: Final = "seen"
+
+
+def declared(log: Projection) -> str:
+    """Return the column as the table of states declares it."""
+    bits = (f"bitShiftLeft(toUInt32({f.seen.sql}), {place})" for place, f in enumerate(log.seen))
+    made = " + ".join(bits)
+    return f"{SEEN} SimpleAggregateFunction(groupBitOr, UInt32) MATERIALIZED toUInt32({made})"
+
+
+def by_bits(log: Projection, sql: str) -> str:
+    """Return an expression over states that reads the bits where it asked the folds."""
+    for place, fold in enumerate(log.seen):
+        sql = sql.replace(fold.seen.sql, f"bitTest({SEEN}, {place})")
+    return sql
+
+
+def by_bits_alone(log: Projection, sql: str) -> str:
+    """Return a status, or what it is read from, as it is of messages that are not `unsure`.
+
+    All that is kept of them otherwise changes nothing, and is taken to be nothing.
+    """
+    nothing = {fold.name: f"defaultValueOfTypeName('{_quoted(fold.kind)}')" for fold in log.folds}
+    names = re.compile(rf"\b({'|'.join(nothing)})\b")
+    return names.sub(lambda found: nothing[found[1]], by_bits(log, sql))
+
+
+def _quoted(kind: str) -> str:
+    return kind.replace("'", "\\'")
