@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 
 from projections import ddl, migrate, rebuild
 from projections.ddl import Target
+from projections.statistics import daily_counts
 from projections.store import FatalError, arrow_schema, connect, insert
 from projections.tables import projections
 from projections.tables.events import TABLE as EVENTS
@@ -60,6 +61,30 @@ def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_datab
     assert change.columns == ("tags",)
     rebuild.swap(client, target, LOG)
     assert tags() == [("m1", ["spring"]), ("m2", ["autumn"])]
+    assert list(migrate.migrate(client, target)) == []
+
+
+def test_what_the_engine_makes_of_states_it_makes_of_those_from_before_too(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    states = target.stored(LOG.state_table)
+    list(migrate.migrate(client, target))
+    for name in ("key_check", "seen"):
+        client.command(f"ALTER TABLE {states} DROP COLUMN {name}")
+    put(client, target.database, event(1, kind="open"), event(2, kind="bounce"))
+
+    def counted():
+        day = NOW.replace(hour=0)
+        asked = client, target.database, "email", "t", day, day + timedelta(days=1)
+        return {status: messages for _, status, messages in daily_counts(*asked)}
+
+    assert list(migrate.migrate(client, target)) == [
+        "added column key_check to email_log_state", "added column seen to email_log_state"
+    ]  # fmt: skip
+    put(client, target.database, event(1, kind="click"), event(3, kind="delivery"))
+    assert counted() == {"Click": 1, "Sent": 1, "Delivery": 1}
+    client.command(f"OPTIMIZE TABLE {states} FINAL")
+    assert counted() == {"Click": 1, "Sent": 1, "Delivery": 1}
     assert list(migrate.migrate(client, target)) == []
 
 

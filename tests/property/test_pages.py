@@ -234,3 +234,36 @@ def test_daily_counts_are_those_of_the_log(log, database, data):
     )
     values = {"t": tenant, "a": since, "b": until}
     assert counted == [tuple(row.values()) for row in stream(database.client, sql, values)]
+
+
+#: Messages that have both a failure and a delivery: which counts, the bits do not say.
+UNSURE = {
+    "email_log": {
+        "Delivery": [("bounce", 0, {"bounce_class": "hard", "attempt": 1}),
+                     ("sent", 1, {"attempt": 2}), ("delivery", 2, {"attempt": 2})],
+        "Bounce": [("sent", 0, {"attempt": 2}), ("delivery", 1, {"attempt": 2}),
+                   ("bounce", 2, {"bounce_class": "hard", "attempt": 2})],
+    },
+    "sms_log": {
+        "Delivered": [("delivery", 0, {}), ("expired", 1, {})],
+        "Undelivered": [("expired", 0, {}), ("delivery", 1, {})],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
+def test_messages_whose_status_takes_more_than_bits_are_counted_by_it(log, database):
+    tenant = f"t{next(TENANTS)}"
+    for status, facts_ in UNSURE[log.name].items():
+        for kind, minute, fields in facts_:  # each a partial state
+            event = {"channel": log.channel, "kind": kind, "message_id": status, "recipient": "r",
+                     "occurred_at": START + timedelta(minutes=minute), **fields}  # fmt: skip
+            insert(database.client, database.name, EVENTS,
+                   table_of(strategies.complete([event], tenant)))  # fmt: skip
+    sure = {"channel": log.channel, "kind": "delivery", "message_id": "sure", "recipient": "r",
+            "occurred_at": START}  # fmt: skip
+    insert(database.client, database.name, EVENTS, table_of(strategies.complete([sure], tenant)))
+    until = START + timedelta(days=1)
+    counted = daily_counts(database.client, database.name, log.channel, tenant, START, until)
+    delivered, failed = UNSURE[log.name]
+    assert {status: n for _, status, n in counted} == {delivered: 2, failed: 1}

@@ -189,3 +189,17 @@ def test_an_explanation_names_what_was_overruled():
     told = explain(fold_facts(projections()["email_log"], facts))
     assert (told.status, told.place) == ("Bounce", 1)
     assert ("Click", "a click by a person") in told.overruled
+
+
+def test_a_bit_keeps_its_place_for_there_are_tables_that_have_it():
+    places = {name: [fold.name for fold in log.seen] for name, log in projections().items()}
+    assert places == {
+        "email_log": [
+            "bounce", "exhausted", "click_at", "open_at", "machine_at", "arrived_at", "invalid",
+            "skipped", "failure", "resends",
+        ],
+        "sms_log": [
+            "rejected", "undelivered", "expired_at", "failed", "opt_out", "read_at", "handset_at",
+            "delivery_at", "operator_at", "sent_at",
+        ],
+    }  # fmt: skip

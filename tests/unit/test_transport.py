@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from hypothesis import given
@@ -159,3 +160,18 @@ def test_what_was_read_of_a_partition_is_delivered_if_it_was_paused_meanwhile(
     )
     made._paused_partitions = paused
     assert asyncio.run(offsets()) == delivered
+
+
+def test_a_fetch_waits_for_records_to_come_together(monkeypatch):
+    async def made():
+        plain = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1")
+        before = dict(vars(plain))
+        monkeypatch.setattr(
+            _Thread.__mro__[1], "_create_worker_consumer", lambda _self, _transport: plain
+        )
+        _Thread._create_worker_consumer(object.__new__(_Thread), None)
+        changed = {name for name in before if before[name] != vars(plain)[name]}
+        return changed, vars(plain).keys() - before.keys()
+
+    # Names that aiokafka knows, for it has no others to set them by.
+    assert asyncio.run(made()) == ({"_fetch_max_wait_ms", "_fetch_min_bytes"}, set())
