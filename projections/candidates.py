@@ -17,7 +17,7 @@ from projections.ddl import HASH
 from projections.expressions import TIME
 from projections.merge import LARGEST
 from projections.queries import Bound, Filter, Listing, condition, log_of
-from projections.seen import SEEN, by_bits
+from projections.seen import ANY, SEEN, by_bits
 from projections.status import trace
 from projections.tables import KEY, Projection
 
@@ -39,7 +39,7 @@ MOST: Final = 1000
 class Candidate(NamedTuple):
     """A message that may be on the page, and the first time of a partial state of it.
 
-    Once folded: its date, and its status if that was asked for by name.
+    Once folded: its date, its status if that was asked for by name, and its bits.
     """
 
     recipient: str
@@ -47,6 +47,7 @@ class Candidate(NamedTuple):
     hash: int
     at: datetime
     status: str = ""
+    seen: int = ANY
 
     @property
     def key(self) -> Key:

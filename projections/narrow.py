@@ -15,7 +15,7 @@ from projections.tables import Projection
 def narrow_select(
     log: Projection, names: Iterable[str], source: str, where: str, *, prewhere: str = ""
 ) -> str:
-    """Return the SELECT of recipient, message_id and columns of the messages of one tenant.
+    """Return the SELECT of recipient, message_id, bits and columns of the messages of one tenant.
 
     `source` are partial states; `where` names the tenant and is tested on each of them, after
     `prewhere`. To plan a whole row of a log, with its reasons, takes the engine up to 0.2 s; the
@@ -33,8 +33,7 @@ def narrow_select(
     ]
     if _uses(sql, "tenant_id"):
         merged.append("any(part.tenant_id) AS tenant_id")
-    if _uses(sql, SEEN):
-        merged.append(f"groupBitOr(part.{SEEN}) AS {SEEN}")
+    merged.append(f"groupBitOr(part.{SEEN}) AS {SEEN}")
     before = f"PREWHERE {prewhere} " if prewhere else ""
     # By the tenant, too, it would be slower: texts of a dictionary have a key of their own kind.
     inner = (
@@ -43,7 +42,7 @@ def narrow_select(
     )
     for name, step in taken.items():
         inner = f"SELECT *, {step} AS {name} FROM ({inner})"
-    outer = ["recipient", "message_id"] + [
+    outer = ["recipient", "message_id", SEEN] + [
         f"CAST({read[name]}, '{reading.kind}') AS {name}" if plain(reading.kind) == BOOL
         else f"{read[name]} AS {name}"
         for name, reading in readings.items() if name not in {"recipient", "message_id"}

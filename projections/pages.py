@@ -12,6 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ from projections.queries import (
     ordering,
     stream,
 )
+from projections.seen import SEEN, may_have
 from projections.status import read
 from projections.tables import KEY
 
@@ -217,7 +219,7 @@ class _Page:
         states = narrow_select(log, names, self.candidates.states, where, prewhere=first)
         status = "status" if wanted.sort == "status" else "''"
         return self.candidates.query(
-            f"SELECT recipient, message_id, {HASH_SQL}, assumeNotNull(date), {status} "
+            f"SELECT recipient, message_id, {HASH_SQL}, assumeNotNull(date), {status}, {SEEN} "
             f"FROM ({states}) WHERE {' AND '.join(kept or ['true'])} "
             f"ORDER BY {ordering(wanted)} LIMIT {wanted.limit}",
             bound,
@@ -240,18 +242,22 @@ class _Page:
         """Return the rows of some messages, in any order."""
         if not candidates:
             return []
-        log = self.candidates.log
+        log, states = self.candidates.log, self.candidates.states
         first, bound = self.candidates.these(candidates)
-        found = self.candidates.client.query(
-            merging_select(log, self.candidates.states, bound.where, prewhere=first),
-            parameters=bound.values,
-            query_formats={"Tuple": "tuple"},
-        )
-        rows = []
-        for values in found.result_rows:
-            state = dict(zip(found.column_names, values, strict=True))
-            rows.append(read(log, {name: state[name] for name in KEY}, state))
-        return rows
+        bits = reduce(operator.or_, (each.seen for each in candidates))
+        while True:
+            found = self.candidates.client.query(
+                merging_select(log, states, bound.where, prewhere=first, folds=may_have(log, bits)),
+                parameters=bound.values,
+                query_formats={"Tuple": "tuple"},
+            )
+            rows = [dict(zip(found.column_names, row, strict=True)) for row in found.result_rows]
+            now = reduce(operator.or_, (row[SEEN] for row in rows), bits)
+            if now == bits:
+                break
+            bits = now  # facts have come in between
+        nothing = {fold.name: fold.zero for fold in log.folds}
+        return [read(log, {name: row[name] for name in KEY}, {**nothing, **row}) for row in rows]
 
 
 def _in_order(found: list[Candidate], *, descending: bool) -> list[Candidate]:

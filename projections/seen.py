@@ -1,9 +1,10 @@
 """What has happened to a message at all, in one number: most statuses hang on nothing more.
 
-A log names the folds that its statuses ask whether they have seen a fact (`Projection.seen`), and
-its table of states has a column with a bit for each. The engine makes it of a partial state as it
-is written; of merged states it is the bits of all. A query reads the bits where it would ask the
-folds: 4 bytes of a message rather than some 80.
+Most folds of most messages have seen no fact. A log names them (`Projection.seen`), and its table
+of states has a column with a bit for each. The engine makes it of a partial state as it is written;
+of merged states it is the bits of all. A query reads the bits where it would ask the folds, 4 bytes
+of a message rather than some 80; and of messages whose bits are known, only the folds that have
+something.
 
 A bit is known by its place, in tables that are there already: a log's list only grows at its end.
 """
@@ -13,9 +14,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from projections.merge import Fold
 from projections.tables import Projection
 
 SEEN: Final = "seen"
+#: Of a message whose bits are not known: it may have anything.
+ANY: Final = -1
 
 
 def declared(log: Projection) -> str:
@@ -40,6 +44,12 @@ def by_bits_alone(log: Projection, sql: str) -> str:
     nothing = {fold.name: f"defaultValueOfTypeName('{_quoted(fold.kind)}')" for fold in log.folds}
     names = re.compile(rf"\b({'|'.join(nothing)})\b")
     return names.sub(lambda found: nothing[found[1]], by_bits(log, sql))
+
+
+def may_have(log: Projection, bits: int) -> list[Fold]:
+    """Return the folds that may have something of messages with these bits, of all together."""
+    empty = {fold.name for place, fold in enumerate(log.seen) if not bits >> place & 1}
+    return [fold for fold in log.folds if fold.name not in empty]
 
 
 def _quoted(kind: str) -> str:

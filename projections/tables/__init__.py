@@ -79,8 +79,8 @@ class Projection:
     `kinds` are the kinds of fact that make or change a row; `folds` what its state keeps; `rules`
     its status, the first that holds; `readings` its columns as people see them, in order, computed
     of the state (`status` and `status_reason` stand among them by name). `seen` are the folds of
-    which the rules ask whether they have seen a fact (`projections.seen`: new ones go to the end),
-    and `unsure` holds of the messages, in terms of these, whose status takes more than that.
+    which it is kept apart whether they have seen a fact (`projections.seen`: new ones go to the
+    end), and `unsure` holds of the messages, in terms of these, whose status takes more than that.
     """
 
     name: str

@@ -82,6 +82,12 @@ FOLDS: Final = (
     unsubscribe_at, arrived_at, opens, clicks, attempt, resends, bounce, bounce_why, soft_bounce,
     soft_attempts, exhausted, retry, deferral, invalid, skipped, failure, subject, tags,
 )  # fmt: skip
+#: New ones go to the end: a bit is known by its place.
+SEEN: Final = (
+    sent_at, delivery_at, open_at, click_at, machine_at, complaint_at, unsubscribe_at, arrived_at,
+    opens, clicks, resends, bounce, bounce_why, soft_bounce, soft_attempts, exhausted, deferral,
+    invalid, skipped, failure, tags, campaign,
+)  # fmt: skip
 
 # ---- What follows from it ---------------------------------------------------------------------
 
@@ -226,18 +232,7 @@ PROJECTION: Final = Projection(
     kinds=KINDS["email"] - {"note", "resubscribe", "suppressed", "reinstated"},
     folds=FOLDS,
     rules=RULES,
-    seen=(
-        bounce,
-        exhausted,
-        click_at,
-        open_at,
-        machine_at,
-        arrived_at,
-        invalid,
-        skipped,
-        failure,
-        resends,
-    ),
+    seen=SEEN,
     unsure=bounce.seen & resends.seen & arrived_at.seen,  # was it superseded?
     readings=READINGS,
 )

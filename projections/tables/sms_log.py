@@ -60,6 +60,11 @@ FOLDS: Final = (
     *SHARED_FOLDS, sent_at, delivery_at, handset_at, operator_at, read_at, expired_at,
     rejected, undelivered, expired, failed, opt_out, parts, part, text,
 )  # fmt: skip
+#: New ones go to the end: a bit is known by its place.
+SEEN: Final = (
+    sent_at, delivery_at, handset_at, operator_at, read_at, expired_at, rejected, undelivered,
+    expired, failed, opt_out, campaign,
+)  # fmt: skip
 
 # ---- What follows from it ---------------------------------------------------------------------
 
@@ -165,18 +170,7 @@ PROJECTION: Final = Projection(
     kinds=KINDS["sms"] - {"note", "skipped", "suppressed", "reinstated"},
     folds=FOLDS,
     rules=RULES,
-    seen=(
-        rejected,
-        undelivered,
-        expired_at,
-        failed,
-        opt_out,
-        read_at,
-        handset_at,
-        delivery_at,
-        operator_at,
-        sent_at,
-    ),
+    seen=SEEN,
     unsure=expired_at.seen & delivery_at.seen,  # which of both counts?
     readings=READINGS,
 )

@@ -195,11 +195,13 @@ def test_a_bit_keeps_its_place_for_there_are_tables_that_have_it():
     places = {name: [fold.name for fold in log.seen] for name, log in projections().items()}
     assert places == {
         "email_log": [
-            "bounce", "exhausted", "click_at", "open_at", "machine_at", "arrived_at", "invalid",
-            "skipped", "failure", "resends",
+            "sent_at", "delivery_at", "open_at", "click_at", "machine_at", "complaint_at",
+            "unsubscribe_at", "arrived_at", "opens", "clicks", "resends", "bounce", "bounce_why",
+            "soft_bounce", "soft_attempts", "exhausted", "deferral", "invalid", "skipped",
+            "failure", "tags", "campaign",
         ],
         "sms_log": [
-            "rejected", "undelivered", "expired_at", "failed", "opt_out", "read_at", "handset_at",
-            "delivery_at", "operator_at", "sent_at",
+            "sent_at", "delivery_at", "handset_at", "operator_at", "read_at", "expired_at",
+            "rejected", "undelivered", "expired", "failed", "opt_out", "campaign",
         ],
     }  # fmt: skip
