@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -128,6 +129,9 @@ class Intake:
             sum(each.size for each in self._waiting) < _MOST_BYTES
         )
 
+    def _has_many(self) -> bool:
+        return self._rows() >= self._batch_rows // 2
+
     def _rows(self) -> int:
         return sum(each.batch.weight for each in self._waiting)
 
@@ -158,9 +162,10 @@ class Intake:
             await self._write([each.batch for each in taken])
             await self._written.put(taken)
             # Small writes are spaced, or the engine would drown in small parts.
-            pause = started + self._write_interval - monotonic()
-            if pause > 0 and self._rows() < self._batch_rows // 2:
-                await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(started + self._write_interval - monotonic()):
+                    async with self._changed:
+                        await self._changed.wait_for(self._has_many)
 
     async def _finish_all(self) -> None:
         """Tell the rules of what is written, and ack it, while the next is being written."""
