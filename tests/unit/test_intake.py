@@ -94,6 +94,12 @@ def test_rows_are_written_and_chunks_acked():
     assert all(chunk.acked for chunk in chunks)
 
 
+def test_a_pause_between_small_writes_ends_when_there_is_much_to_write():
+    world, chunks = World(), [Chunk(fact("a")), Chunk(fact("b"), fact("c"), start=1)]
+    world.run(*chunks, write_interval=1_000_000, batch_rows=4)
+    assert world.rows == ["a", "b", "c"]
+
+
 def test_a_bad_record_is_published_and_stored_before_its_chunk_is_acked():
     world, chunk = World(), Chunk(fact("a"), b"rubbish")
     world.run(chunk)
