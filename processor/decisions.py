@@ -42,7 +42,7 @@ log = get(__name__)
 #: Events decided on before their outcome is published, at most about.
 _MOST: Final = 1_000
 #: Bytes that may wait to be decided on; then no more is fetched for a while.
-_MOST_WAITING: Final = 16 * 1024 * 1024
+_MOST_WAITING: Final = 4 * 1024 * 1024
 #: How often the scheduler looks, in seconds.
 _LOOKS: Final = 0.25
 #: For so many seconds a batch gives way to facts that wait to be written: while a worker catches

@@ -48,7 +48,7 @@ class Kafka(BaseModel):
     max_record_bytes: int = Field(
         1_048_576, ge=1024, le=8_388_608, description="a larger record is a dead letter"
     )
-    fetch_bytes: int = Field(8_388_608, ge=65_536, description="largest fetch of a partition")
+    fetch_bytes: int = Field(4_194_304, ge=65_536, description="largest fetch of a partition")
     fetch_records: int = Field(15_000, ge=1, description="largest chunk of a partition")
 
 

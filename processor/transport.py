@@ -40,6 +40,9 @@ _FETCH_WAIT = 100
 #: record, and takes 10 % with those of a tenth of a second together.
 _FETCH_LEAST = 262_144
 
+#: Bytes of records after which a chunk ends.
+_CHUNK_BYTES = 4 * 1024 * 1024
+
 #: Seconds between two looks at the group's errors.
 _LOOKS = 1.0
 #: Seconds that the last commit may take.
@@ -49,6 +52,30 @@ _LAST_COMMIT = 10.0
 #: aiokafka copies each record into another that also knows its topic and partition, which a chunk
 #: says once. Left as they were read, records cost 0.55 instead of 1.0 µs each.
 fetcher.PartitionRecords._consumer_record = lambda _self, _tp, record: record  # noqa: SLF001
+
+
+def _read_some(fetched: Any, max_records: int | None = None) -> list[Any]:
+    """Take records of what was fetched of a partition, no more than so many, or enough bytes.
+
+    In the place of aiokafka's `getall`, which counts records only: 4 MiB of a topic that compresses
+    well become 30 and more at once, of each partition. The rest waits as it came.
+    """
+    if not fetched.check_assignment(fetched._topic_partition) or not fetched.has_more():  # noqa: SLF001
+        return []
+    taken: list[Any] = []
+    room = _CHUNK_BYTES
+    for record in fetched._partition_records:  # noqa: SLF001
+        taken.append(record)
+        room -= len(record.value or b"")
+        if room <= 0 or len(taken) == max_records:
+            fetched._update_position()  # noqa: SLF001
+            return taken
+    fetched._update_position()  # noqa: SLF001
+    fetched._partition_records = None  # noqa: SLF001
+    return taken
+
+
+fetcher.FetchResult.getall = _read_some
 
 
 class _Thread(driver.AIOKafkaConsumerThread):

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.transport import Consumer, _Thread
+from processor.transport import Consumer, _read_some, _Thread
 
 TP0 = TP("email.sends", 0)
 
@@ -175,3 +176,33 @@ def test_a_fetch_waits_for_records_to_come_together(monkeypatch):
 
     # Names that aiokafka knows, for it has no others to set them by.
     assert asyncio.run(made()) == ({"_fetch_max_wait_ms", "_fetch_min_bytes"}, set())
+
+
+class Fetched:
+    """What aiokafka has fetched of a partition: all that is used of it."""
+
+    def __init__(self, *sizes):
+        self._partition_records = iter([SimpleNamespace(value=b"x" * size) for size in sizes])
+        self._topic_partition, self.position = TP0, 0
+
+    def check_assignment(self, _tp):
+        return True
+
+    def has_more(self):
+        return self._partition_records is not None
+
+    def _update_position(self):
+        self.position += 1
+
+
+def test_a_chunk_ends_when_it_has_enough_records_or_bytes_and_what_is_left_comes_next():
+    assert fetcher.FetchResult.getall is _read_some
+    fetched, mega = Fetched(*[1 << 20] * 6, 1, 1, 1), 1 << 20
+    chunks = []
+    while fetched.has_more():
+        chunks.append([len(each.value) for each in _read_some(fetched, max_records=4)])
+    assert chunks == [[mega] * 4, [mega, mega, 1, 1], [1]]
+    assert _read_some(fetched) == []
+    fetched = Fetched(*[1 << 20] * 6)
+    assert [len(_read_some(fetched)) for _ in range(2)] == [4, 2]
+    assert fetched.position == 2
