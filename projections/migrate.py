@@ -41,13 +41,32 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
 
 def _computed(client: Client, target: Target, log: Projection) -> Iterator[str]:
     """Add or renew what the engine makes of a state's other columns, of the past, too."""
-    made, stored = computed(log), f"{target.stored(log.state_table)}{target.on_cluster}"
-    for name in _add_missing(client, target, log.state_table, made):
-        # Until that is done, which is waited for by nobody, it is made each time it is read.
-        client.command(f"ALTER TABLE {stored} MATERIALIZE COLUMN {name}")
-        yield f"added column {name} to {log.state_table}"
-    for each in made.values():  # the same changes nothing
-        client.command(f"ALTER TABLE {stored} MODIFY COLUMN {each}")
+    made, table = computed(log), log.state_table
+    stored = f"{target.stored(table)}{target.on_cluster}"
+    before = _made_of(client, target, table)
+    _add_missing(client, target, table, made)
+    for declaration in made.values():  # the same changes nothing
+        client.command(f"ALTER TABLE {stored} MODIFY COLUMN {declaration}")
+    after = _made_of(client, target, table)
+    for name in made:
+        if before.get(name) != after[name]:
+            # Waited for: what has been written of it before may say less than is read of it.
+            client.command(
+                f"ALTER TABLE {stored} MATERIALIZE COLUMN {name}", settings={"mutations_sync": 2}
+            )
+            yield f"{'renewed' if name in before else 'added'} column {name} of {table}"
+
+
+def _made_of(client: Client, target: Target, table: str) -> dict[str, str]:
+    """Return the expressions of the columns that the engine makes, by name."""
+    found = client.query(
+        "SELECT name, default_expression FROM system.columns WHERE database = {database:String} "
+        "AND table = {table:String} AND default_kind = 'MATERIALIZED'",
+        parameters={
+            "database": target.database, "table": target.stored(table).partition(".")[2],
+        },
+    )  # fmt: skip
+    return {str(name): str(expression) for name, expression in found.result_rows}
 
 
 def _objects(client: Client, target: Target) -> set[str]:

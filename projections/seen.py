@@ -6,7 +6,8 @@ of merged states it is the bits of all. A query reads the bits where it would as
 of a message rather than some 80; and of messages whose bits are known, only the folds that have
 something.
 
-A bit is known by its place, in tables that are there already: a log's list only grows at its end.
+A bit is known by its place, in tables that are there already: a log's list only grows at its end,
+and `migrate` has the engine make the column anew of all states when it has grown.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ import pytest
 
 from projections import ddl, migrate, rebuild
 from projections.ddl import Target
+from projections.pages import listing
+from projections.queries import Listing
 from projections.statistics import daily_counts
 from projections.store import FatalError, arrow_schema, connect, insert
 from projections.tables import projections
@@ -38,6 +40,7 @@ def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_datab
     older = replace(
         LOG,
         folds=tuple(fold for fold in LOG.folds if fold.name != "tags"),
+        seen=tuple(fold for fold in LOG.seen if fold.name != "tags"),
         readings={name: how for name, how in LOG.readings.items() if name != "tags"},
     )
     with monkeypatch.context() as before:
@@ -46,7 +49,8 @@ def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_datab
         list(migrate.migrate(client, target))
         put(client, target.database, event(1, tags=["spring"]))
     assert list(migrate.migrate(client, target)) == [
-        "added tags to email_log: sendlog rebuild email_log fills history"
+        "added tags to email_log: sendlog rebuild email_log fills history",
+        "renewed column seen of email_log_state",
     ]
     put(client, target.database, event(2, tags=["autumn"]))
 
@@ -79,12 +83,31 @@ def test_what_the_engine_makes_of_states_it_makes_of_those_from_before_too(fresh
         return {status: messages for _, status, messages in daily_counts(*asked)}
 
     assert list(migrate.migrate(client, target)) == [
-        "added column key_check to email_log_state", "added column seen to email_log_state"
+        "added column key_check of email_log_state", "added column seen of email_log_state"
     ]  # fmt: skip
     put(client, target.database, event(1, kind="click"), event(3, kind="delivery"))
     assert counted() == {"Click": 1, "Sent": 1, "Delivery": 1}
     client.command(f"OPTIMIZE TABLE {states} FINAL")
     assert counted() == {"Click": 1, "Sent": 1, "Delivery": 1}
+    assert list(migrate.migrate(client, target)) == []
+
+
+def test_a_bit_more_is_made_of_states_from_before_too(fresh_database, monkeypatch):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    older = replace(LOG, seen=LOG.seen[: LOG.seen.index(next(
+        fold for fold in LOG.seen if fold.name == "tags"))])  # fmt: skip
+    with monkeypatch.context() as before:
+        for module in (ddl, migrate):
+            before.setattr(module, "projections", lambda: {**projections(), "email_log": older})
+        list(migrate.migrate(client, target))
+        put(client, target.database, event(1, tags=["spring"]))
+    assert list(migrate.migrate(client, target)) == ["renewed column seen of email_log_state"]
+    put(client, target.database, event(2, tags=["autumn"]))
+    [row, other] = listing(client, target.database, Listing(channel="email", tenant="t"))
+    assert {row["message_id"]: row["tags"], other["message_id"]: other["tags"]} == {
+        "m1": ["spring"], "m2": ["autumn"]
+    }  # fmt: skip
     assert list(migrate.migrate(client, target)) == []
 
 
