@@ -16,8 +16,7 @@ from typing import Final
 
 from projections.expressions import BOOL, plain, quote
 from projections.merge import Fold
-from projections.seen import SEEN
-from projections.seen import declared as seen
+from projections.seen import MERGED, SEEN, declared
 from projections.status import steps
 from projections.tables import KEY, Projection, Table, projections, tables, views
 
@@ -87,19 +86,17 @@ def fold_select(projection: Projection, source: str, where: str = "") -> str:
 
 def merging_select(
     projection: Projection, source: str, where: str, *, prewhere: str = "",
-    folds: Sequence[Fold] | None = None,
+    folds: Sequence[Fold] = (),
 ) -> str:  # fmt: skip
-    """Return the SELECT that merges the partial states of a few messages, one row per key.
+    """Return the SELECT that merges the partial states of a few messages, and their bits.
 
     What FINAL does for a whole table; but here `prewhere` and `where` are tested on the key first,
     and only what they leave is read: 34 ms for 50 messages of 5 million, with FINAL 1,600 ms.
-    Of the folds only some may be wanted (`projections.seen.may_have`): then the bits are there too.
+    It has one row per key, and all folds unless only some are wanted (`seen.may_have`).
     """
     before = f"PREWHERE {prewhere} " if prewhere else ""
-    merged = [each.merged for each in (projection.folds if folds is None else folds)]
-    if folds is not None:
-        merged.append(f"groupBitOr({SEEN}) AS {SEEN}")
-    columns = ", ".join([*KEY, *merged])
+    merged = (each.merged for each in folds or projection.folds)
+    columns = ", ".join([*KEY, *merged, MERGED])
     return (
         f"SELECT {columns} FROM {source} AS part {before}WHERE {where} GROUP BY {', '.join(KEY)}"
         " SETTINGS prefer_column_name_to_alias = 1"
@@ -120,7 +117,7 @@ def reading_select(projection: Projection, source: str) -> str:
 
 def computed(projection: Projection) -> dict[str, str]:
     """Return the columns of a table of states that the engine makes of the others, by name."""
-    return {**_COMPUTED, SEEN: seen(projection)}
+    return {**_COMPUTED, SEEN: declared(projection)}
 
 
 def state_table(projection: Projection, target: Target, name: str) -> str:

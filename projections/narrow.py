@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from projections.expressions import BOOL, plain, split_top
 from projections.merge import LARGEST, Fold
-from projections.seen import SEEN, by_bits
+from projections.seen import MERGED, SEEN, by_bits
 from projections.status import steps
 from projections.tables import Projection
 
@@ -33,7 +33,7 @@ def narrow_select(
     ]
     if _uses(sql, "tenant_id"):
         merged.append("any(part.tenant_id) AS tenant_id")
-    merged.append(f"groupBitOr(part.{SEEN}) AS {SEEN}")
+    merged.append(MERGED)
     before = f"PREWHERE {prewhere} " if prewhere else ""
     # By the tenant, too, it would be slower: texts of a dictionary have a key of their own kind.
     inner = (

@@ -15,10 +15,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from projections.expressions import quote
 from projections.merge import Fold
 from projections.tables import Projection
 
 SEEN: Final = "seen"
+#: The bits of several partial states, of a source that is called `part`.
+MERGED: Final = f"groupBitOr(part.{SEEN}) AS {SEEN}"
 #: Of a message whose bits are not known: it may have anything.
 ANY: Final = -1
 
@@ -42,7 +45,7 @@ def by_bits_alone(log: Projection, sql: str) -> str:
 
     All that is kept of them otherwise changes nothing, and is taken to be nothing.
     """
-    nothing = {fold.name: f"defaultValueOfTypeName('{_quoted(fold.kind)}')" for fold in log.folds}
+    nothing = {fold.name: f"defaultValueOfTypeName({quote(fold.kind)})" for fold in log.folds}
     names = re.compile(rf"\b({'|'.join(nothing)})\b")
     return names.sub(lambda found: nothing[found[1]], by_bits(log, sql))
 
@@ -51,7 +54,3 @@ def may_have(log: Projection, bits: int) -> list[Fold]:
     """Return the folds that may have something of messages with these bits, of all together."""
     empty = {fold.name for place, fold in enumerate(log.seen) if not bits >> place & 1}
     return [fold for fold in log.folds if fold.name not in empty]
-
-
-def _quoted(kind: str) -> str:
-    return kind.replace("'", "\\'")

@@ -11,7 +11,7 @@ from projections.ddl import CHECK, HASH
 from projections.expressions import TIME
 from projections.narrow import narrow_select
 from projections.queries import Bound, log_of
-from projections.seen import SEEN, by_bits, by_bits_alone
+from projections.seen import MERGED, by_bits, by_bits_alone
 from projections.status import steps
 from projections.tables import Projection
 from schemas.events import Channel
@@ -103,8 +103,8 @@ class _Days(NamedTuple):
     def _merged(self, bound: Bound) -> str:
         """Return the SELECT of hash, date and bits: no text of the key is read to merge them."""
         return (
-            f"SELECT {HASH}, min(assumeNotNull(first_at)) AS date, "
-            f"groupBitOr(part.{SEEN}) AS {SEEN} FROM {self._states} AS part "
+            f"SELECT {HASH}, min(assumeNotNull(first_at)) AS date, {MERGED} "
+            f"FROM {self._states} AS part "
             f"WHERE {self._mine(bound)} AND {self._all(bound)} GROUP BY {HASH}, {CHECK}"
         )
 

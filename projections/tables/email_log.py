@@ -97,9 +97,8 @@ _arrived = arrived_at.seen
 _exhausted = exhausted.seen & ~_arrived
 #: Of what never arrived, neither a bounce is superseded nor are retries used up to no end.
 _pending = (
-    ~_arrived & ~bounce.seen & ~exhausted.seen & ~invalid.seen & ~skipped.seen
-    & ~failure.seen
-)  # fmt: skip
+    ~_arrived & ~bounce.seen & ~exhausted.seen & ~invalid.seen & ~skipped.seen & ~failure.seen
+)
 
 
 ALWAYS = literal(value=True)
