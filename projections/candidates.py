@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from projections.ddl import HASH
+from projections.ddl import DATED, HASH
 from projections.expressions import TIME
 from projections.merge import LARGEST
 from projections.queries import Bound, Filter, Listing, condition, log_of
@@ -109,8 +109,8 @@ class Candidates:
         bound = self._narrowed()
         down = self.wanted.descending
         if upto is not None:
-            bound.conditions.append(f"first_at {'<=' if down else '>='} {bound.bind(upto, TIME)}")
-        return self._found(bound, f"ORDER BY first_at {'DESC' if down else 'ASC'}", number)
+            bound.conditions.append(f"{DATED} {'<=' if down else '>='} {bound.bind(upto, TIME)}")
+        return self._found(bound, f"ORDER BY {DATED} {'DESC' if down else 'ASC'}", number)
 
     def by_recipient(self, number: int, start: str | None) -> list[Candidate]:
         """Return `number` states in order of recipient, from `start` on."""
@@ -148,7 +148,7 @@ class Candidates:
 
     def _found(self, bound: Bound, order: str, number: int) -> list[Candidate]:
         return self.query(
-            f"SELECT recipient, message_id, {HASH}, assumeNotNull(first_at) FROM {self.states} "
+            f"SELECT recipient, message_id, {HASH}, {DATED} FROM {self.states} "
             f"WHERE {bound.where} {order} LIMIT {number}",
             bound,
         )
@@ -196,7 +196,7 @@ class Candidates:
         tenant, condition_ = bound.conditions[0], shown(bound)
         name = f"{condition_} {bound.values}"
         if name not in self.counted:
-            some = f"SELECT *, {SEEN} FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
+            some = f"SELECT *, {SEEN}, {DATED} FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
             found = self.client.query(
                 f"SELECT countIf({' AND '.join([*bound.conditions, condition_])}) / count() * "
                 f"(SELECT count() FROM {self.states} WHERE {tenant}) FROM ({some})",
@@ -218,10 +218,10 @@ class Candidates:
                 holds.append(condition(self.log, each, bound))
             elif each.column == "date" and each.operator in {">", ">=", "="}:
                 least = replace(each, operator=each.operator if each.operator == ">" else ">=")
-                holds.append(condition(self.log, least, bound, of="first_at"))
+                holds.append(condition(self.log, least, bound, of=DATED))
         after = self.wanted.after
         if after is not None and self.wanted.sort == "date" and not self.wanted.descending:
-            holds.append(f"first_at >= {bound.bind(after.date, TIME)}")
+            holds.append(f"{DATED} >= {bound.bind(after.date, TIME)}")
         return holds
 
     def _shown(self) -> list[Shown]:
@@ -242,12 +242,12 @@ class Candidates:
             if each.column == "date" and each.operator in {"<", "<=", "="}
         ]  # fmt: skip
         if after is not None and self.wanted.sort == "date" and self.wanted.descending:
-            found.append(lambda bound: f"first_at <= {bound.bind(after.date, TIME)}")
+            found.append(lambda bound: f"{DATED} <= {bound.bind(after.date, TIME)}")
         return found
 
 
 def _dated(log: Projection, wanted: Filter) -> Shown:
-    return lambda bound: condition(log, wanted, bound, of="first_at")
+    return lambda bound: condition(log, wanted, bound, of=DATED)
 
 
 def _trace(log: Projection, wanted: Filter) -> Shown | None:

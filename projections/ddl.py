@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from projections.expressions import BOOL, plain, quote
+from projections.expressions import BOOL, TIME, plain, quote
 from projections.merge import Fold
 from projections.seen import MERGED, SEEN, declared
 from projections.status import steps
@@ -28,13 +28,19 @@ HASH_SQL: Final = "cityHash64(recipient, message_id)"
 #: Eight bytes more: by both together messages are told apart without their texts being read. That
 #: two of ten million are taken for one has a chance of 1 to 10 to the 25.
 CHECK: Final = "key_check"
+#: The first time of a state, by a type that is never missing: only by such does the engine find the
+#: first and the last of all without reading every one (newest of 5 million: 125 to 65 ms).
+DATED: Final = "dated"
 _COMPUTED: Final = {
     HASH: f"{HASH} UInt64 MATERIALIZED {HASH_SQL}",
     CHECK: f"{CHECK} UInt64 MATERIALIZED sipHash64(recipient, message_id)",
+    DATED: f"{DATED} SimpleAggregateFunction(min, {TIME}) MATERIALIZED assumeNotNull(first_at)",
 }
 #: A record's messages are at few addresses, so this finds the few granules that they are in: 10 ms
 #: rather than 40 of 5 million messages, for 6 ms of the engine's per 100,000 rows written.
 _INDEX: Final = "of_record {record} TYPE bloom_filter(0.01) GRANULARITY 8"
+#: What tells the engine which granules hold nothing as early or late as what it has found already.
+BY_TIME: Final = f"by_time {DATED} TYPE minmax GRANULARITY 1"
 #: Small blocks keep the read of a few rows small: 55 whole messages of 5 million in 60 ms rather
 #: than 120, for 2 % more on disk.
 _BLOCKS: Final = "min_compress_block_size = 8192"
@@ -42,6 +48,10 @@ _BLOCKS: Final = "min_compress_block_size = 8192"
 #: to this size: some 150 files fewer for an insert of 40,000 events (150,000 to 178,000 rows/s with
 #: both folds). Not so the states: pages read a few of their columns, of all parts.
 _PARTS: Final = "min_bytes_for_wide_part = 100000000"
+#: A few rows of many columns are read by all cores, not by one: 55 messages in 74, not 105 ms.
+_ALL_CORES: Final = (
+    "merge_tree_min_rows_for_concurrent_read = 1, merge_tree_min_bytes_for_concurrent_read = 1"
+)
 _STATE_SETTINGS: Final = f"index_granularity = 1024, {_BLOCKS}"
 
 
@@ -99,7 +109,7 @@ def merging_select(
     columns = ", ".join([*KEY, *merged, MERGED])
     return (
         f"SELECT {columns} FROM {source} AS part {before}WHERE {where} GROUP BY {', '.join(KEY)}"
-        " SETTINGS prefer_column_name_to_alias = 1"
+        f" SETTINGS prefer_column_name_to_alias = 1, {_ALL_CORES}"
     )
 
 
@@ -125,7 +135,7 @@ def state_table(projection: Projection, target: Target, name: str) -> str:
     columns = ", ".join(
         [_KEY_DDL, *(f.ddl for f in projection.folds), *computed(projection).values()]
     )
-    columns += f", INDEX {_index(projection)}"
+    columns += f", INDEX {_index(projection)}, INDEX {BY_TIME}"
     return (
         f"CREATE TABLE IF NOT EXISTS {name}{target.on_cluster} ({columns}) "
         f"ENGINE = {target.engine('AggregatingMergeTree')} ORDER BY ({', '.join(KEY)}) "

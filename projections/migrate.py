@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from projections.ddl import Target, computed, table_statements, view_statements
+from projections.ddl import BY_TIME, DATED, Target, computed, table_statements, view_statements
 from projections.tables import Projection, projections, tables
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def _computed(client: Client, target: Target, log: Projection) -> Iterator[str]:
                 f"ALTER TABLE {stored} MATERIALIZE COLUMN {name}", settings={"mutations_sync": 2}
             )
             yield f"{'renewed' if name in before else 'added'} column {name} of {table}"
+    client.command(f"ALTER TABLE {stored} ADD INDEX IF NOT EXISTS {BY_TIME}")
+    if DATED not in before:  # not waited for: without it a page only takes longer
+        client.command(f"ALTER TABLE {stored} MATERIALIZE INDEX by_time")
 
 
 def _made_of(client: Client, target: Target, table: str) -> dict[str, str]:

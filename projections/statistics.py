@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from projections.ddl import CHECK, HASH
+from projections.ddl import CHECK, DATED, HASH
 from projections.expressions import TIME
 from projections.narrow import narrow_select
 from projections.queries import Bound, log_of
@@ -103,14 +103,14 @@ class _Days(NamedTuple):
     def _merged(self, bound: Bound) -> str:
         """Return the SELECT of hash, date and bits: no text of the key is read to merge them."""
         return (
-            f"SELECT {HASH}, min(assumeNotNull(first_at)) AS date, {MERGED} "
+            f"SELECT {HASH}, min({DATED}) AS date, {MERGED} "
             f"FROM {self._states} AS part "
             f"WHERE {self._mine(bound)} AND {self._all(bound)} GROUP BY {HASH}, {CHECK}"
         )
 
     def _all(self, bound: Bound) -> str:
         """Return what holds of all their states: an earlier one may date a message before."""
-        dated = f"{self._mine(bound)} AND {self._within('first_at', bound)}"
+        dated = f"{self._mine(bound)} AND {self._within(DATED, bound)}"
         return f"{HASH} IN (SELECT {HASH} FROM {self._states} WHERE {dated})"
 
     def _mine(self, bound: Bound) -> str:
