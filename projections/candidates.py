@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import prod
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from projections.ddl import DATED, HASH
 from projections.expressions import TIME
 from projections.merge import LARGEST
-from projections.queries import Bound, Filter, Listing, condition, log_of
+from projections.queries import SEARCH, Bound, Filter, Listing, condition, log_of
 from projections.seen import ANY, SEEN, by_bits
 from projections.status import trace
 from projections.tables import KEY, Projection
@@ -32,6 +33,8 @@ Shown = Callable[[Bound], str]
 RARE: Final = 400_000
 #: States of a tenant by which it is judged how many of all show something.
 _SAMPLE: Final = 131_072
+#: The share of candidates that a filter is taken to keep whose effect is not known beforehand.
+_UNTOLD: Final = 0.1
 #: All at once are as many as a question can name, each with its hash and its recipient.
 MOST: Final = 1000
 
@@ -55,6 +58,13 @@ class Candidate(NamedTuple):
         return self.recipient, self.message_id
 
 
+class Showing(NamedTuple):
+    """About how many states show something, and what share of those that hold all else."""
+
+    states: float
+    share: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
     """The candidates of one listing of a log."""
@@ -63,7 +73,7 @@ class Candidates:
     database: str
     wanted: Listing
     #: How many states show what, as far as that was asked.
-    counted: dict[str, float] = field(default_factory=dict)
+    counted: dict[str, Showing] = field(default_factory=dict)
 
     @property
     def log(self) -> Projection:
@@ -148,28 +158,29 @@ class Candidates:
 
     def _found(self, bound: Bound, order: str, number: int) -> list[Candidate]:
         return self.query(
-            f"SELECT recipient, message_id, {HASH}, {DATED} FROM {self.states} "
-            f"WHERE {bound.where} {order} LIMIT {number}",
+            f"SELECT recipient, message_id, {HASH}, {DATED}, '', {SEEN} FROM {self.states} "
+            f"{_where(bound.conditions)} {order} LIMIT {number}",
             bound,
         )
 
-    def sure(self) -> bool:
-        """Whether the filters keep most of the candidates in order of the listing."""
-        untold = [
-            each for each in self.wanted.filters
-            if each.column not in {*KEY, "date"} and _trace(self.log, each) is None
-        ]  # fmt: skip
+    def share(self) -> float:
+        """Return about which share of the candidates in order of the listing the filters keep."""
+        untold = any(
+            each.column not in {*KEY, "date"} and _trace(self.log, each) is None
+            for each in self.wanted.filters
+        )
         _, others = self._split()
-        return not untold and all(self._count(each) <= RARE for each in others)
+        return prod(
+            [self._count(each).share for each in others if not self._is_rare(each)],
+            start=_UNTOLD if untold else 1.0,
+        )
 
     def _narrowed(self) -> Bound:
         """Return the question about what candidates must show, some of it of the state itself."""
         bound = self._bound()
         itself, others = self._split()
         bound.conditions += [each(bound) for each in itself]
-        bound.conditions += [
-            self._among(bound, each) for each in others if self._count(each) <= RARE
-        ]
+        bound.conditions += [self._among(bound, each) for each in others if self._is_rare(each)]
         return bound
 
     def _split(self) -> tuple[list[Shown], list[Shown]]:
@@ -183,14 +194,17 @@ class Candidates:
         shown = self._shown()
         if len(shown) < 2:
             return shown, []
-        itself = max(shown, key=self._count)
+        itself = max(shown, key=lambda each: self._count(each).states)
         return [itself], [each for each in shown if each is not itself]
 
     def _among(self, bound: Bound, shown: Shown) -> str:
-        inner = [*self._always(bound), shown(bound)]
-        return f"{HASH} IN (SELECT {HASH} FROM {self.states} WHERE {' AND '.join(inner)})"
+        where = _where([*self._always(bound), shown(bound)])
+        return f"{HASH} IN (SELECT {HASH} FROM {self.states} {where})"
 
-    def _count(self, shown: Shown) -> float:
+    def _is_rare(self, shown: Shown) -> bool:
+        return self._count(shown).states <= RARE
+
+    def _count(self, shown: Shown) -> Showing:
         """Return about how many states show something, judged by a part of them."""
         bound = self._bound()
         tenant, condition_ = bound.conditions[0], shown(bound)
@@ -198,11 +212,12 @@ class Candidates:
         if name not in self.counted:
             some = f"SELECT *, {SEEN}, {DATED} FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
             found = self.client.query(
-                f"SELECT countIf({' AND '.join([*bound.conditions, condition_])}) / count() * "
-                f"(SELECT count() FROM {self.states} WHERE {tenant}) FROM ({some})",
+                f"SELECT countIf({bound.where} AND {condition_}) AS showing, "
+                f"showing / count() * (SELECT count() FROM {self.states} WHERE {tenant}), "
+                f"showing / greatest(1, countIf({bound.where})) FROM ({some})",
                 parameters=bound.values,
             )
-            self.counted[name] = found.result_rows[0][0]
+            self.counted[name] = Showing(*found.result_rows[0][1:])
         return self.counted[name]
 
     def _bound(self) -> Bound:
@@ -244,6 +259,20 @@ class Candidates:
         if after is not None and self.wanted.sort == "date" and self.wanted.descending:
             found.append(lambda bound: f"{DATED} <= {bound.bind(after.date, TIME)}")
         return found
+
+
+def _where(conditions: Sequence[str]) -> str:
+    """Return the clauses that ask conditions, of a tenant first, and then in texts.
+
+    The engine would begin with what is smallest on disk, which may be the texts, and to search one
+    costs more than all else: 110 to 70 ms for a status at a domain, of 5 million states.
+    """
+    tenant, *others = conditions
+    texts = [each for each in others if each.startswith(SEARCH)]
+    if not texts or len(texts) == len(others):
+        return f"WHERE {' AND '.join(conditions)}"
+    first = [each for each in others if each not in texts]
+    return f"PREWHERE {' AND '.join([*first, *texts])} WHERE {tenant}"
 
 
 def _dated(log: Projection, wanted: Filter) -> Shown:

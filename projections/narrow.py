@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from projections.ddl import ALL_CORES
 from projections.expressions import BOOL, plain, split_top
 from projections.merge import LARGEST, Fold
 from projections.seen import MERGED, SEEN, by_bits
@@ -35,10 +36,11 @@ def narrow_select(
         merged.append("any(part.tenant_id) AS tenant_id")
     merged.append(MERGED)
     before = f"PREWHERE {prewhere} " if prewhere else ""
+    cores = f", {ALL_CORES}" if prewhere else ""
     # By the tenant, too, it would be slower: texts of a dictionary have a key of their own kind.
     inner = (
         f"SELECT {', '.join(merged)} FROM {source} AS part {before}WHERE {where} "
-        "GROUP BY message_id, recipient SETTINGS prefer_column_name_to_alias = 1"
+        f"GROUP BY message_id, recipient SETTINGS prefer_column_name_to_alias = 1{cores}"
     )
     for name, step in taken.items():
         inner = f"SELECT *, {step} AS {name} FROM ({inner})"

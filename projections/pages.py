@@ -197,7 +197,10 @@ class _Page:
 
     def _first_round(self) -> int:
         """Return how many candidates the page is likely to be found among."""
-        return min((3 if self.candidates.sure() else 16) * self.wanted.limit, MOST)
+        share = max(self.candidates.share(), 0.01)
+        # A message may have several states, and of a share there may be fewer than on average.
+        states = max(3.0, 1.6 / share)
+        return min(int(states * self.wanted.limit), MOST)
 
     def _rounds(self) -> int:
         return _ROUNDS + 2 * self.wanted.limit // MOST
