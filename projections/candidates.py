@@ -18,7 +18,7 @@ from projections.ddl import DATED, HASH
 from projections.expressions import TIME
 from projections.merge import LARGEST
 from projections.queries import SEARCH, Bound, Filter, Listing, condition, log_of
-from projections.seen import ANY, SEEN, by_bits
+from projections.seen import SEEN, by_bits
 from projections.status import trace
 from projections.tables import KEY, Projection
 
@@ -40,17 +40,17 @@ MOST: Final = 1000
 
 
 class Candidate(NamedTuple):
-    """A message that may be on the page, and the first time of a partial state of it.
+    """A message that may be on the page, and the first time and the bits of a partial state of it.
 
-    Once folded: its date, its status if that was asked for by name, and its bits.
+    Once folded: its date, its status if the page is sorted by that, and the bits of all its states.
     """
 
     recipient: str
     message_id: str
     hash: int
     at: datetime
-    status: str = ""
-    seen: int = ANY
+    status: str
+    seen: int
 
     @property
     def key(self) -> Key:
@@ -212,12 +212,12 @@ class Candidates:
         if name not in self.counted:
             some = f"SELECT *, {SEEN}, {DATED} FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
             found = self.client.query(
-                f"SELECT countIf({bound.where} AND {condition_}) AS showing, "
-                f"showing / count() * (SELECT count() FROM {self.states} WHERE {tenant}), "
+                f"WITH countIf({bound.where} AND {condition_}) AS showing "
+                f"SELECT showing / count() * (SELECT count() FROM {self.states} WHERE {tenant}), "
                 f"showing / greatest(1, countIf({bound.where})) FROM ({some})",
                 parameters=bound.values,
             )
-            self.counted[name] = Showing(*found.result_rows[0][1:])
+            self.counted[name] = Showing(*found.result_rows[0])
         return self.counted[name]
 
     def _bound(self) -> Bound:

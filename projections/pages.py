@@ -197,7 +197,7 @@ class _Page:
 
     def _first_round(self) -> int:
         """Return how many candidates the page is likely to be found among."""
-        share = max(self.candidates.share(), 0.01)
+        share = max(self.candidates.share(), 0.01)  # below that, all that may be at once
         # A message may have several states, and of a share there may be fewer than on average.
         states = max(3.0, 1.6 / share)
         return min(int(states * self.wanted.limit), MOST)

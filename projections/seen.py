@@ -22,8 +22,6 @@ from projections.tables import Projection
 SEEN: Final = "seen"
 #: The bits of several partial states, of a source that is called `part`.
 MERGED: Final = f"groupBitOr(part.{SEEN}) AS {SEEN}"
-#: Of a message whose bits are not known: it may have anything.
-ANY: Final = -1
 
 
 def declared(log: Projection) -> str:
