@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 STREAMED: Final = frozenset(
     {"ArrowStream", "CSV", "JSONEachRow", "Native", "RowBinary", "TSV", "TabSeparated"}
 )
+#: Merges give way to what people wait for, and large ones, which may take minutes, to small ones.
+#: (The first takes CAP_SYS_NICE, as root has it; without, the engine leaves it.) For a server the
+#: same is in `deploy/clickhouse/merges.yaml`.
+_STARTED_WITH: Final = (
+    "?os_threads_nice_value_merge_mutate=10"
+    "&background_merges_mutations_scheduling_policy=shortest_task_first"
+)
 #: As a library the engine has other defaults than a server, for typing queries by hand.
 _SERVER: Final = {
     "implicit_select": "0",
@@ -159,10 +166,11 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._address = f"{folder}{_STARTED_WITH}"
         with _printed_errors() as printed:
             try:
                 # The engine stays up as long as one connection is open: this one.
-                self._anchor = connect(str(folder))
+                self._anchor = connect(self._address)
             except RuntimeError as error:
                 raise EngineError(_reason(printed, error)) from None
 
@@ -177,7 +185,7 @@ class Engine:
 
         `label` names it for `cancel`. Raises `EngineError` for an unknown database or setting.
         """
-        session = Session(connect(str(self.folder)), dict(params))
+        session = Session(connect(self._address), dict(params))
         try:
             if database:
                 session.query(f"USE {_quoted(database, '`')}", "Null")

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import clickhouse_connect
@@ -23,6 +24,7 @@ from deploy.local.addresses import free_port
 from deploy.local.database import Database, program
 from deploy.local.process import LocalError, Server
 
+MERGES = Path(__file__).parents[2] / "deploy/clickhouse/merges.yaml"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 ODD = 'it\'s "odd"\\ \t\n\r\0 `x` {y} ü 日本 🎈'
 
@@ -248,6 +250,18 @@ def test_settings_of_a_query_are_its_own(fresh_database):
     client.command("USE system")
     found = client.query("SELECT getSetting('max_block_size') = 77, currentDatabase()")
     assert found.result_rows == [(0, fresh_database.name)]
+
+
+def test_it_starts_as_a_server_does_with_our_file_about_merges(fresh_database):
+    wanted = dict(
+        line.split(": ") for line in MERGES.read_text().splitlines() if line and line[0] != "#"
+    )
+    rows = fresh_database.client.query(
+        "SELECT name, value FROM system.server_settings "
+        "WHERE changed AND name IN {names:Array(String)}",
+        parameters={"names": list(wanted)},
+    ).result_rows
+    assert dict(rows) == wanted
 
 
 def test_an_unknown_setting_is_refused(fresh_database):
