@@ -8,7 +8,7 @@ them, where those are not too many to be a set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import prod
@@ -117,10 +117,31 @@ class Candidates:
         than the last of these states are among them, and going forward all that are earlier.
         """
         bound = self._narrowed()
-        down = self.wanted.descending
         if upto is not None:
-            bound.conditions.append(f"{DATED} {'<=' if down else '>='} {bound.bind(upto, TIME)}")
-        return self._found(bound, f"ORDER BY {DATED} {'DESC' if down else 'ASC'}", number)
+            sign = "<=" if self.wanted.descending else ">="
+            bound.conditions.append(f"{DATED} {sign} {bound.bind(upto, TIME)}")
+        return self._found(bound, self._by_time, number)
+
+    def time_of(self, place: int) -> datetime | None:
+        """Return the first time of the state at a place in that order, if there are so many."""
+        bound = self._narrowed()
+        found = self.client.query(
+            f"SELECT {DATED} FROM {self.states} {_where(bound.conditions)} {self._by_time} "
+            f"LIMIT 1 OFFSET {place}",
+            parameters=bound.values,
+        )
+        return found.result_rows[0][0] if found.result_rows else None
+
+    def until(self, last: datetime | None) -> Bound:
+        """Return the question about every state of the messages of that order up to a time."""
+        bound = self._narrowed()
+        tenant = bound.conditions[0]
+        if last is not None:
+            sign = ">=" if self.wanted.descending else "<="
+            bound.conditions.append(f"{DATED} {sign} {bound.bind(last, TIME)}")
+        states = f"SELECT {HASH} FROM {self.states} {_where(bound.conditions)}"
+        bound.conditions = [tenant, f"{HASH} IN ({states})"]
+        return bound
 
     def by_recipient(self, number: int, start: str | None) -> list[Candidate]:
         """Return `number` states in order of recipient, from `start` on."""
@@ -156,6 +177,10 @@ class Candidates:
         hashes = bound.bind([each.hash for each in candidates], "Array(UInt64)")
         return f"{HASH} IN {hashes}", bound
 
+    @property
+    def _by_time(self) -> str:
+        return f"ORDER BY {DATED} {'DESC' if self.wanted.descending else 'ASC'}"
+
     def _found(self, bound: Bound, order: str, number: int) -> list[Candidate]:
         return self.query(
             f"SELECT recipient, message_id, {HASH}, {DATED}, '', {SEEN} FROM {self.states} "
@@ -171,9 +196,15 @@ class Candidates:
         )
         _, others = self._split()
         return prod(
-            [self._count(each).share for each in others if not self._is_rare(each)],
+            [each.share for each in self._count(*others) if each.states > RARE],
             start=_UNTOLD if untold else 1.0,
         )
+
+    def count_statuses(self, statuses: Iterable[str]) -> None:
+        """Judge by one look how many states show each status, if that is going to matter."""
+        if shown := self._shown():
+            traces = (_trace(self.log, Filter("status", "=", each)) for each in statuses)
+            self._count(*shown, *(each for each in traces if each is not None))
 
     def _narrowed(self) -> Bound:
         """Return the question about what candidates must show, some of it of the state itself."""
@@ -194,7 +225,8 @@ class Candidates:
         shown = self._shown()
         if len(shown) < 2:
             return shown, []
-        itself = max(shown, key=lambda each: self._count(each).states)
+        counts = [each.states for each in self._count(*shown)]
+        itself = shown[counts.index(max(counts))]
         return [itself], [each for each in shown if each is not itself]
 
     def _among(self, bound: Bound, shown: Shown) -> str:
@@ -202,23 +234,31 @@ class Candidates:
         return f"{HASH} IN (SELECT {HASH} FROM {self.states} {where})"
 
     def _is_rare(self, shown: Shown) -> bool:
-        return self._count(shown).states <= RARE
+        return self._count(shown)[0].states <= RARE
 
-    def _count(self, shown: Shown) -> Showing:
-        """Return about how many states show something, judged by a part of them."""
-        bound = self._bound()
-        tenant, condition_ = bound.conditions[0], shown(bound)
-        name = f"{condition_} {bound.values}"
-        if name not in self.counted:
+    def _count(self, *shown: Shown) -> list[Showing]:
+        """Return about how many states show each of some things, judged by a part of them."""
+        names = [self._name(each) for each in shown]
+        new = {n: each for n, each in zip(names, shown, strict=True) if n not in self.counted}
+        if new:
+            bound = self._bound()
+            tenant, always = bound.conditions[0], bound.where
+            counts = ", ".join(f"countIf({always} AND {each(bound)})" for each in new.values())
             some = f"SELECT *, {SEEN}, {DATED} FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
             found = self.client.query(
-                f"WITH countIf({bound.where} AND {condition_}) AS showing "
-                f"SELECT showing / count() * (SELECT count() FROM {self.states} WHERE {tenant}), "
-                f"showing / greatest(1, countIf({bound.where})) FROM ({some})",
+                f"SELECT (SELECT count() FROM {self.states} WHERE {tenant}), count(), "
+                f"countIf({always}), {counts} FROM ({some})",
                 parameters=bound.values,
             )
-            self.counted[name] = Showing(*found.result_rows[0])
-        return self.counted[name]
+            all_, looked_at, holding, *showing = found.result_rows[0]
+            for name, number in zip(new, showing, strict=True):
+                states = number / max(1, looked_at) * all_
+                self.counted[name] = Showing(states, number / max(1, holding))
+        return [self.counted[name] for name in names]
+
+    def _name(self, shown: Shown) -> str:
+        bound = self._bound()
+        return f"{shown(bound)} {bound.values}"
 
     def _bound(self) -> Bound:
         bound = Bound()

@@ -69,6 +69,9 @@ class Fold:
     kind: str  # ClickHouse type of the merged value
     zero: Any  # the value of no facts at all
     take: Callable[[Any], Any]  # one fact's value as a state
+    #: Whether the table keeps it as it is: most of what it takes to search short texts is unpacking
+    #: them (of 5 million subjects 128 to 71 ms, for a fifth more on disk).
+    unpacked: bool = False
 
     @property
     def state(self) -> Expression:
@@ -78,7 +81,8 @@ class Fold:
     @property
     def ddl(self) -> str:
         """The column as a state table declares it."""
-        return f"{self.name} SimpleAggregateFunction({self.operator.engine}, {self.kind})"
+        codec = " CODEC(NONE)" if self.unpacked else ""
+        return f"{self.name} SimpleAggregateFunction({self.operator.engine}, {self.kind}){codec}"
 
     @property
     def sql(self) -> str:

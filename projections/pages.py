@@ -51,8 +51,10 @@ _COMPARED: Final = {
 }  # fmt: skip
 #: Messages found beyond the page, for those that get another place before they are read.
 _SPARE: Final = 5
-#: Rounds of candidates in vain after which all that there may be are folded at once.
-_ROUNDS: Final = 3
+#: Rounds of candidates in vain after which many, or all that there may be, are folded at once.
+_ROUNDS: Final = 2
+#: So many candidates by date: of 5 million messages in 250 ms, all of them in 1,700.
+_MANY: Final = 200_000
 
 
 class _NotFoundError(Exception):
@@ -130,7 +132,7 @@ class _Page:
 
     def _by_date(self) -> Iterator[Candidate]:
         """Yield messages in order of date, in rounds of candidates."""
-        down, seen = self.wanted.descending, set[Key]()
+        down, seen, yielded = self.wanted.descending, set[Key](), set[Key]()
         waiting: list[Candidate] = []
         upto, number = None, self._first_round()
         for _ in range(self._rounds()):
@@ -145,8 +147,27 @@ class _Page:
             # What is dated as the last candidate may have others beside it.
             safe = [each for each in waiting if (each.at > upto if down else each.at < upto)]
             yield from safe
+            yielded |= {each.key for each in safe}
             waiting = waiting[len(safe) :]
-        raise _NotFoundError
+        for each in self._of_many():
+            if each.key not in yielded:
+                yield each
+
+    def _of_many(self) -> Iterator[Candidate]:
+        """Yield the messages of a page by date from many candidates, folded where they are.
+
+        So many are needed where most is heard of old messages: all day long those are opened that
+        were sent in the morning, and the newest states are theirs.
+        """
+        last, down = self.candidates.time_of(_MANY), self.wanted.descending
+        found = self._kept("", self.candidates.until(last))
+        if last is None:
+            yield from found
+            return
+        safe = [each for each in found if (each.at >= last if down else each.at <= last)]
+        yield from safe
+        if len(safe) < self.wanted.limit:
+            raise _NotFoundError
 
     def _by_recipient(self) -> Iterator[Candidate]:
         """Yield messages in order of recipient: all of some recipients, then of the next."""
@@ -166,6 +187,8 @@ class _Page:
         """Yield messages in order of status: of each status those that a listing by date gives."""
         wanted, after = self.wanted, self.wanted.after
         statuses = sorted({rule.status for rule in self.candidates.log.rules})
+        others = tuple(f for f in wanted.filters if f.operator != "=" or f.column != "status")
+        self.candidates.of(replace(wanted, filters=others)).count_statuses(statuses)
         for status in statuses[::-1] if wanted.descending else statuses:
             if not all(_may_be(status, each) for each in wanted.filters):
                 continue
@@ -174,11 +197,8 @@ class _Page:
                 if status != after.value and (status < str(after.value)) != wanted.descending:
                     continue
                 begun = after._replace(value=after.date) if status == after.value else None
-            filters = (
-                each for each in wanted.filters if each.operator != "=" or each.column != "status"
-            )
             of_status = replace(
-                wanted, filters=(*filters, Filter("status", "=", status)), sort="date",
+                wanted, filters=(*others, Filter("status", "=", status)), sort="date",
                 descending=True, after=begun,
             )  # fmt: skip
             for each in _Page(self.candidates.of(of_status)).by_date_or_all():

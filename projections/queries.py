@@ -20,8 +20,8 @@ Clock = Literal["occurred", "recorded"]
 #: How a listing may be sorted, by the words of the page: each by itself, then newest first.
 SORTS: Final = ("date", "recipient", "status")
 OPERATORS: Final = ("!=", ">=", "<=", "=", "~", "<", ">")
-#: What searches a text for another, in letters of either case.
-SEARCH: Final = "positionCaseInsensitiveUTF8"
+#: What searches a text for another, in letters of either case; of all scripts with "UTF8" after it.
+SEARCH: Final = "positionCaseInsensitive"
 
 
 class QueryError(ValueError):
@@ -179,7 +179,8 @@ def condition(log: Projection, wanted: Filter, bound: Bound, *, of: str = "") ->
     if wanted.operator == "~":
         text = name if kind == "String" else f"toString({name})"
         value = bound.bind(wanted.value, "String")
-        return f"{SEARCH}({text}, {value}) > 0"
+        script = "" if wanted.value.isascii() else "UTF8"  # without it a fifth faster
+        return f"{SEARCH}{script}({text}, {value}) > 0"
     if kind.startswith("Array("):
         has = f"has({name}, {bound.bind(wanted.value, 'String')})"
         return {"=": has, "!=": f"NOT {has}"}.get(wanted.operator) or _refuse(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from projections.expressions import (
@@ -74,7 +75,9 @@ deferral = latest("deferral", _at, where=_kind.is_in("deferral"), **CODES)
 invalid = latest("invalid", _at, where=_kind.is_in("invalid"), **CODES)
 skipped = latest("skipped", _at, where=_kind.is_in("skipped"), **CODES)
 failure = latest("failure", _at, where=_kind.is_in("failure"), **CODES)
-subject = latest("subject", _at, where=FACT.subject.given, value=FACT.subject)
+subject = replace(
+    latest("subject", _at, where=FACT.subject.given, value=FACT.subject), unpacked=True
+)
 tags = union_of_lists("tags", FACT.tags)
 
 FOLDS: Final = (

@@ -129,15 +129,18 @@ class Feed:
 
     def _send(self, partition):
         times = self.times[partition]
-        value = (
+        value = self.value(partition, len(times))
+        times.append(time.monotonic())
+        self._producer.produce(TOPIC, value.encode(), partition=partition)
+
+    def value(self, partition, number):
+        """Return the fact with a number in its partition."""
+        return (
             f'{{"channel":"email","kind":"sent","tenant_id":"{self.tenant}",'
-            f'"message_id":"m-{partition}-{len(times)}",'
-            f'"recipient":"{recipient(partition, len(times))}",'
+            f'"message_id":"m-{partition}-{number}","recipient":"{recipient(partition, number)}",'
             f'"occurred_at":"{datetime.now(UTC).isoformat()}","record_type":"family",'
             f'"record_id":"{self.record()}","subject":"{self.SUBJECT}","campaign":"reminders"}}'
         )
-        times.append(time.monotonic())
-        self._producer.produce(TOPIC, value.encode(), partition=partition)
 
     def record(self):
         """Return the record that the next fact is about."""

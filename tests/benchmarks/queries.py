@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from projections.ddl import Target
 from tests.benchmarks import latency
+from tests.benchmarks.latency import recipient
 from tests.benchmarks.load import BIG, TOPIC, filled, people
 from tests.benchmarks.questions import ENOUGH, Asked, answer, plain_answer, questions, sample
 from tests.benchmarks.report import BenchmarkError, percentile
@@ -32,16 +33,41 @@ WRITTEN = 0.9
 
 
 class Feed(latency.Feed):
-    """Facts of new emails to new addresses, about records that have emails already."""
+    """Facts as a busy day has them: of each four a new email is sent and delivered, two old opened.
+
+    New ones are to new addresses, about records that have emails already.
+    """
 
     SUBJECT = "The lesson on Thursday has moved"  # no text that is looked for
 
     def __init__(self, system, rate, records):
         self._dice, self._records = Random(SEED), records
+        self._old = system.rows(
+            f"SELECT message_id, recipient FROM {DATABASE}.events WHERE tenant_id = '{BIG}' "
+            "AND channel = 'email' AND kind = 'open' LIMIT 1 BY cityHash64(recipient) % 20000"
+        )
         super().__init__(system, BIG, rate, DAY)
 
     def record(self):
         return f"F-{self._dice.randrange(self._records)}"
+
+    def value(self, partition, number):
+        match number % 4:
+            case 0:
+                return super().value(partition, number)
+            case 1:
+                return self.follows(
+                    "delivery", f"m-{partition}-{number - 1}", recipient(partition, number - 1)
+                )
+        return self.follows("open", **self._dice.choice(self._old))
+
+    def follows(self, kind, message_id, recipient):
+        """Return a later fact of a message."""
+        return (
+            f'{{"channel":"email","kind":"{kind}","tenant_id":"{self.tenant}",'
+            f'"message_id":"{message_id}","recipient":"{recipient}",'
+            f'"occurred_at":"{datetime.now(UTC).isoformat()}"}}'
+        )
 
 
 class Past(NamedTuple):

@@ -98,6 +98,36 @@ def test_what_the_engine_makes_of_states_it_makes_of_those_from_before_too(fresh
     assert list(migrate.migrate(client, target)) == []
 
 
+def test_columns_are_packed_as_declared_in_a_table_from_before_too(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+
+    def packed():
+        found = client.query(
+            "SELECT name, compression_codec, type, default_expression FROM system.columns "
+            "WHERE database = {database:String} AND table = 'email_log_state' "
+            "AND name IN ('subject', 'dated', 'seen', 'key_hash')",
+            parameters={"database": target.database},
+        )
+        return {row[0]: row[1:] for row in found.result_rows}
+
+    declared = packed()
+    assert {name: codec for name, (codec, *_) in declared.items()} == {
+        "subject": "CODEC(NONE)", "dated": "CODEC(T64)", "seen": "CODEC(T64)",
+        "key_hash": "CODEC(NONE)",
+    }  # fmt: skip
+    for name, (_, kind, made) in declared.items():
+        of = f"MATERIALIZED {made}" if made else ""
+        client.command(
+            f"ALTER TABLE {target.stored(LOG.state_table)} "
+            f"MODIFY COLUMN {name} {kind} {of} CODEC(LZ4)"
+        )
+    assert {codec for codec, *_ in packed().values()} == {"CODEC(LZ4)"}
+    assert list(migrate.migrate(client, target)) == []
+    assert packed() == declared
+
+
 def test_a_bit_more_is_made_of_states_from_before_too(fresh_database, monkeypatch):
     client = connect(fresh_database.url, user="default", password="")
     target = Target(fresh_database.name)

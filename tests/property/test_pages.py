@@ -71,6 +71,7 @@ def among_millions(data, monkeypatch):
     monkeypatch.setattr("projections.pages._FEW", data.draw(st.sampled_from([0, 2, 1000])))
     monkeypatch.setattr("projections.pages._READ", data.draw(st.sampled_from([0, 200])))
     monkeypatch.setattr("projections.pages._ROUNDS", data.draw(st.sampled_from([0, 1, 3, 20])))
+    monkeypatch.setattr("projections.pages._MANY", data.draw(st.sampled_from([0, 1, 3, 1000])))
     monkeypatch.setattr("projections.pages.MOST", data.draw(st.sampled_from([1, 2, 5, 1000])))
     monkeypatch.setattr("projections.candidates.RARE", data.draw(st.sampled_from([0, 2, 1000])))
 
