@@ -14,11 +14,11 @@ from datetime import datetime
 from math import prod
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from projections.ddl import DATED, HASH
+from projections.ddl import CHECK, DATED, HASH
 from projections.expressions import TIME
 from projections.merge import LARGEST
 from projections.queries import SEARCH, Bound, Filter, Listing, condition, log_of
-from projections.seen import SEEN, by_bits
+from projections.seen import MERGED, SEEN, by_bits, late_sql
 from projections.status import trace
 from projections.tables import KEY, Projection
 
@@ -35,6 +35,8 @@ RARE: Final = 400_000
 _SAMPLE: Final = 131_072
 #: The share of candidates that a filter is taken to keep whose effect is not known beforehand.
 _UNTOLD: Final = 0.1
+#: The share of states above which something counts as usual.
+_MOSTLY: Final = 0.5
 #: All at once are as many as a question can name, each with its hash and its recipient.
 MOST: Final = 1000
 
@@ -110,38 +112,63 @@ class Candidates:
                 return found
         return None
 
-    def by_date(self, number: int, upto: datetime | None = None) -> list[Candidate]:
+    def by_date(
+        self, number: int, upto: datetime | None = None, *, early: bool = False
+    ) -> list[Candidate]:
         """Return `number` states in order of their first time, from `upto` on.
 
         A message is dated as the first of its states. So going back in time, all messages later
         than the last of these states are among them, and going forward all that are earlier.
+        With `early` what seems to be of later facts only is left out: see `late`.
         """
         bound = self._narrowed()
+        if early:
+            bound.conditions.append(f"NOT {late_sql(self.log)}")
         if upto is not None:
             sign = "<=" if self.wanted.descending else ">="
             bound.conditions.append(f"{DATED} {sign} {bound.bind(upto, TIME)}")
-        return self._found(bound, self._by_time, number)
+        return self._found(bound, f"ORDER BY {DATED} {self._way}", number)
 
-    def time_of(self, place: int) -> datetime | None:
-        """Return the first time of the state at a place in that order, if there are so many."""
-        bound = self._narrowed()
-        found = self.client.query(
-            f"SELECT {DATED} FROM {self.states} {_where(bound.conditions)} {self._by_time} "
-            f"LIMIT 1 OFFSET {place}",
-            parameters=bound.values,
-        )
-        return found.result_rows[0][0] if found.result_rows else None
+    @property
+    def begin_early(self) -> bool:
+        """Whether most states are not late: they are where no mailer tells of its sends."""
+        return self._count(lambda _: late_sql(self.log))[0].share < _MOSTLY
 
-    def until(self, last: datetime | None) -> Bound:
-        """Return the question about every state of the messages of that order up to a time."""
+    def late(self, upto: datetime | None, known: Sequence[Candidate]) -> list[Candidate]:
+        """Return the latest messages whose states that `by_date` leaves out are not all there is.
+
+        Of the states of later facts few are of messages as new as they are: what is `known` apart,
+        those of which nothing earlier than `upto` is there. The messages are found by eight bytes
+        each, dated, and come the latest first, `MOST` of them.
+        """
         bound = self._narrowed()
         tenant = bound.conditions[0]
-        if last is not None:
-            sign = ">=" if self.wanted.descending else "<="
-            bound.conditions.append(f"{DATED} {sign} {bound.bind(last, TIME)}")
+        bound.conditions.append(late_sql(self.log))
+        since = "true"
+        if upto is not None:
+            time = bound.bind(upto, TIME)
+            bound.conditions.append(f"{DATED} >= {time}")
+            since = f"at >= {time}"
+        hashes = bound.bind([each.hash for each in known], "Array(UInt64)")
+        bound.conditions.append(f"{HASH} NOT IN {hashes}")
         states = f"SELECT {HASH} FROM {self.states} {_where(bound.conditions)}"
-        bound.conditions = [tenant, f"{HASH} IN ({states})"]
-        return bound
+        found = self.client.query(
+            f"SELECT {HASH}, min({DATED}) AS at FROM {self.states} "
+            f"WHERE {tenant} AND {HASH} IN ({states}) GROUP BY {HASH}, {CHECK} HAVING {since} "
+            f"ORDER BY at DESC LIMIT {MOST}",
+            parameters=bound.values,
+        )
+        if not found.result_rows:
+            return []
+        bound = Bound()
+        tenant = f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}"
+        hashes = bound.bind([row[0] for row in found.result_rows], "Array(UInt64)")
+        return self.query(
+            f"SELECT recipient, message_id, {HASH}, min({DATED}) AS at, '', {MERGED} "
+            f"FROM {self.states} AS part PREWHERE {HASH} IN {hashes} WHERE {tenant} "
+            f"GROUP BY recipient, message_id, {HASH} ORDER BY at DESC",
+            bound,
+        )
 
     def by_recipient(self, number: int, start: str | None) -> list[Candidate]:
         """Return `number` states in order of recipient, from `start` on."""
@@ -151,8 +178,8 @@ class Candidates:
             bound.conditions.append(
                 f"recipient {'<=' if down else '>='} {bound.bind(start, 'String')}"
             )
-        way = "DESC" if down else "ASC"
-        return self._found(bound, f"ORDER BY tenant_id {way}, recipient {way}", number)
+        order = f"ORDER BY tenant_id {self._way}, recipient {self._way}"
+        return self._found(bound, order, number)
 
     def all(self) -> Bound:
         """Return the question about every state of every candidate, however many there are."""
@@ -178,8 +205,8 @@ class Candidates:
         return f"{HASH} IN {hashes}", bound
 
     @property
-    def _by_time(self) -> str:
-        return f"ORDER BY {DATED} {'DESC' if self.wanted.descending else 'ASC'}"
+    def _way(self) -> str:
+        return "DESC" if self.wanted.descending else "ASC"
 
     def _found(self, bound: Bound, order: str, number: int) -> list[Candidate]:
         return self.query(

@@ -29,7 +29,7 @@ from projections.queries import (
     ordering,
     stream,
 )
-from projections.seen import SEEN, may_have
+from projections.seen import SEEN, is_late, may_have
 from projections.status import read
 from projections.tables import KEY
 
@@ -51,10 +51,8 @@ _COMPARED: Final = {
 }  # fmt: skip
 #: Messages found beyond the page, for those that get another place before they are read.
 _SPARE: Final = 5
-#: Rounds of candidates in vain after which many, or all that there may be, are folded at once.
-_ROUNDS: Final = 2
-#: So many candidates by date: of 5 million messages in 250 ms, all of them in 1,700.
-_MANY: Final = 200_000
+#: Rounds of candidates in vain after which all that there may be are folded at once.
+_ROUNDS: Final = 3
 
 
 class _NotFoundError(Exception):
@@ -149,24 +147,32 @@ class _Page:
             yield from safe
             yielded |= {each.key for each in safe}
             waiting = waiting[len(safe) :]
-        for each in self._of_many():
+            early = [each for each in found if not is_late(self.candidates.log, each.seen)]
+            if down and len(early) < self.wanted.limit and self.candidates.begin_early:
+                break
+        if not (down and self.candidates.begin_early):
+            raise _NotFoundError
+        for each in self._begun():
             if each.key not in yielded:
                 yield each
 
-    def _of_many(self) -> Iterator[Candidate]:
-        """Yield the messages of a page by date from many candidates, folded where they are.
+    def _begun(self) -> Iterator[Candidate]:
+        """Yield the newest messages, where most that is heard is of old ones.
 
-        So many are needed where most is heard of old messages: all day long those are opened that
-        were sent in the morning, and the newest states are theirs.
+        All day long those are opened that were sent in the morning, and the newest states are
+        theirs. So states in which a message seems to begin are taken for candidates, and of the
+        others those that are of messages as new.
         """
-        last, down = self.candidates.time_of(_MANY), self.wanted.descending
-        found = self._kept("", self.candidates.until(last))
-        if last is None:
-            yield from found
-            return
-        safe = [each for each in found if (each.at >= last if down else each.at <= last)]
-        yield from safe
-        if len(safe) < self.wanted.limit:
+        begun = self.candidates.by_date(MOST, early=True)
+        upto = begun[-1].at if len(begun) == MOST else None
+        others = self.candidates.late(upto, begun)
+        if len(others) >= MOST:
+            upto = max(others[-1].at, upto or others[-1].at)
+        known = {each.key for each in begun}
+        others = [each for each in others if each.key not in known]
+        found = _in_order([*self._folded(begun), *self._folded(others)], descending=True)
+        yield from (each for each in found if upto is None or each.at > upto)
+        if upto is not None:
             raise _NotFoundError
 
     def _by_recipient(self) -> Iterator[Candidate]:

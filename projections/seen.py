@@ -56,3 +56,23 @@ def may_have(log: Projection, bits: int) -> list[Fold]:
     """Return the folds that may have something of messages with these bits, of all together."""
     empty = {fold.name for place, fold in enumerate(log.seen) if not bits >> place & 1}
     return [fold for fold in log.folds if fold.name not in empty]
+
+
+def is_late(log: Projection, bits: int) -> bool:
+    """Tell whether a partial state seems to be of later facts only: its message is older than it.
+
+    A guess, of which only the pace of a page may depend.
+    """
+    sent, later = _lives(log)
+    return bool(bits & later) and not bits & sent
+
+
+def late_sql(log: Projection) -> str:
+    """Return that as a condition."""
+    sent, later = _lives(log)
+    return f"(bitAnd({SEEN}, {later}) != 0 AND bitAnd({SEEN}, {sent}) = 0)"
+
+
+def _lives(log: Projection) -> tuple[int, int]:
+    places = {fold.name: 1 << place for place, fold in enumerate(log.seen)}
+    return places[log.sent_at.name], sum(places[fold.name] for fold in log.later)

@@ -81,6 +81,7 @@ class Projection:
     of the state (`status` and `status_reason` stand among them by name). `seen` are the folds of
     which it is kept apart whether they have seen a fact (`projections.seen`: new ones go to the
     end), and `unsure` holds of the messages, in terms of these, whose status takes more than that.
+    Of these folds `sent_at` is of what comes first in a message's life, `later` of what follows.
     """
 
     name: str
@@ -90,6 +91,8 @@ class Projection:
     rules: tuple[Rule, ...]
     seen: tuple[Fold, ...]
     unsure: Expression
+    sent_at: Fold
+    later: tuple[Fold, ...]
     readings: Mapping[str, Expression]
     comment: str
 

@@ -236,5 +236,7 @@ PROJECTION: Final = Projection(
     rules=RULES,
     seen=SEEN,
     unsure=bounce.seen & resends.seen & arrived_at.seen,  # was it superseded?
+    sent_at=sent_at,
+    later=(delivery_at, open_at, click_at, machine_at, complaint_at, unsubscribe_at, bounce),
     readings=READINGS,
 )

@@ -172,5 +172,7 @@ PROJECTION: Final = Projection(
     rules=RULES,
     seen=SEEN,
     unsure=expired_at.seen & delivery_at.seen,  # which of both counts?
+    sent_at=sent_at,
+    later=(delivery_at, handset_at, operator_at, read_at, expired_at, undelivered),
     readings=READINGS,
 )

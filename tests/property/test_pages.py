@@ -71,8 +71,10 @@ def among_millions(data, monkeypatch):
     monkeypatch.setattr("projections.pages._FEW", data.draw(st.sampled_from([0, 2, 1000])))
     monkeypatch.setattr("projections.pages._READ", data.draw(st.sampled_from([0, 200])))
     monkeypatch.setattr("projections.pages._ROUNDS", data.draw(st.sampled_from([0, 1, 3, 20])))
-    monkeypatch.setattr("projections.pages._MANY", data.draw(st.sampled_from([0, 1, 3, 1000])))
-    monkeypatch.setattr("projections.pages.MOST", data.draw(st.sampled_from([1, 2, 5, 1000])))
+    most = data.draw(st.sampled_from([1, 2, 5, 1000]))
+    for module in ("pages", "candidates"):
+        monkeypatch.setattr(f"projections.{module}.MOST", most)
+    monkeypatch.setattr("projections.candidates._MOSTLY", data.draw(st.sampled_from([0, 0.5, 2])))
     monkeypatch.setattr("projections.candidates.RARE", data.draw(st.sampled_from([0, 2, 1000])))
 
 
