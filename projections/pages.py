@@ -12,6 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import reduce
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -135,6 +136,8 @@ class _Page:
         upto, number = None, self._first_round()
         for _ in range(self._rounds()):
             found = self.candidates.by_date(number, upto)
+            if len(found) == number and self._mostly_late(found):
+                break
             new = {each.key: each for each in found if each.key not in seen}
             seen |= new.keys()
             waiting = _in_order([*waiting, *self._folded(list(new.values()))], descending=down)
@@ -147,33 +150,42 @@ class _Page:
             yield from safe
             yielded |= {each.key for each in safe}
             waiting = waiting[len(safe) :]
-            early = [each for each in found if not is_late(self.candidates.log, each.seen)]
-            if down and len(early) < self.wanted.limit and self.candidates.begin_early:
-                break
         if not (down and self.candidates.begin_early):
             raise _NotFoundError
-        for each in self._begun():
-            if each.key not in yielded:
-                yield each
+        for number in (self._first_round(), MOST):
+            waiting, upto = self._begun(number)
+            safe = [each for each in waiting if each.key not in yielded]
+            yield from safe
+            if upto is None:
+                return
+            yielded |= {each.key for each in safe}
+        raise _NotFoundError
 
-    def _begun(self) -> Iterator[Candidate]:
-        """Yield the newest messages, where most that is heard is of old ones.
+    def _mostly_late(self, found: Sequence[Candidate]) -> bool:
+        """Whether the newest states are of old messages: too few of them could begin a message."""
+        late = sum(is_late(self.candidates.log, each.seen) for each in found)
+        return (
+            self.wanted.descending
+            and len(found) - late < self.wanted.limit
+            and self.candidates.begin_early
+        )
+
+    def _begun(self, number: int) -> tuple[list[Candidate], datetime | None]:
+        """Return the newest messages, where most that is heard is of old ones, and up to when.
 
         All day long those are opened that were sent in the morning, and the newest states are
-        theirs. So states in which a message seems to begin are taken for candidates, and of the
-        others those that are of messages as new.
+        theirs. So `number` states in which a message seems to begin are taken for candidates, and
+        of the others those that are of messages as new.
         """
-        begun = self.candidates.by_date(MOST, early=True)
-        upto = begun[-1].at if len(begun) == MOST else None
+        begun = self.candidates.by_date(number, early=True)
+        upto = begun[-1].at if len(begun) == number else None
         others = self.candidates.late(upto, begun)
         if len(others) >= MOST:
             upto = max(others[-1].at, upto or others[-1].at)
         known = {each.key for each in begun}
         others = [each for each in others if each.key not in known]
         found = _in_order([*self._folded(begun), *self._folded(others)], descending=True)
-        yield from (each for each in found if upto is None or each.at > upto)
-        if upto is not None:
-            raise _NotFoundError
+        return [each for each in found if upto is None or each.at > upto], upto
 
     def _by_recipient(self) -> Iterator[Candidate]:
         """Yield messages in order of recipient: all of some recipients, then of the next."""
