@@ -71,6 +71,7 @@ def among_millions(data, monkeypatch):
     monkeypatch.setattr("projections.pages._FEW", data.draw(st.sampled_from([0, 2, 1000])))
     monkeypatch.setattr("projections.pages._READ", data.draw(st.sampled_from([0, 200])))
     monkeypatch.setattr("projections.pages._ROUNDS", data.draw(st.sampled_from([0, 1, 3, 20])))
+    monkeypatch.setattr("projections.pages._SPARE", data.draw(st.sampled_from([0, 5])))
     most = data.draw(st.sampled_from([1, 2, 5, 1000]))
     for module in ("pages", "candidates"):
         monkeypatch.setattr(f"projections.{module}.MOST", most)
@@ -139,6 +140,37 @@ def test_what_comes_in_during_a_walk_moves_no_other_row(database, sort, descendi
         arrive(next(numbers), next(numbers))
     assert len(walked) == len(set(walked))
     assert {f"r{n:02}" for n in range(0, 40, 4)} <= set(walked)
+
+
+def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database, monkeypatch):
+    tenant = f"t{next(TENANTS)}"
+    old = [("sent", f"old{n}", n) for n in range(3)]
+    new = [("sent", "new", 10), ("delivery", "nobody told of its send", 11)]
+    opened = [("open", f"old{n % 3}", 20 + n) for n in range(9)]
+    for kind, recipient, minute in (*old, *new, *opened):
+        at = START + timedelta(minutes=minute)
+        event = {"channel": "email", "kind": kind, "message_id": "m", "recipient": recipient,
+                 "occurred_at": at, "recorded_at": START}  # fmt: skip
+        insert(database.client, database.name, EVENTS,
+               table_of(strategies.complete([event], tenant)))  # fmt: skip
+    monkeypatch.setattr("projections.pages._SPARE", 0)
+    monkeypatch.setattr("projections.pages.MOST", 4)
+    monkeypatch.setattr("projections.candidates._MOSTLY", 2)
+    monkeypatch.setattr(_Page, "_kept", only_of_some(_Page._kept))
+    for limit in (1, 2):
+        wanted = Listing(channel="email", tenant=tenant, limit=limit)
+        found = listing(database.client, database.name, wanted)
+        assert [row["recipient"] for row in found] == ["nobody told of its send", "new"][:limit]
+
+
+def only_of_some(kept):
+    """Fold some messages only, never all."""
+
+    def checked(page, first, bound):
+        assert first, "all were folded"
+        return kept(page, first, bound)
+
+    return checked
 
 
 def test_a_later_state_does_not_bring_a_message_into_the_dates_asked_for(database, monkeypatch):
