@@ -34,11 +34,11 @@ from schemas.events import Channel, fingerprint
 #: What becomes of a later send, by the rule that stands.
 EFFECTS: Final[Mapping[Rule, Effect]] = {"unsubscribe": "skipped"}
 #: The kind of fact that refuses a send; in the log it is Invalid, Skipped, or for SMS Failed.
-_REFUSALS: Final[Mapping[tuple[Channel, Rule], str]] = {
+REFUSALS: Final[Mapping[tuple[Channel, Rule], str]] = {
     ("email", "unsubscribe"): "skipped",
     ("sms", "opt_out"): "opt_out",
 }
-_REFUSAL: Final[Mapping[Channel, str]] = {"email": "invalid", "sms": "failed"}
+REFUSAL: Final[Mapping[Channel, str]] = {"email": "invalid", "sms": "failed"}
 #: The rules in the words of a status reason.
 _WORDS: Final[Mapping[Rule, str]] = {
     "unsubscribe": "unsubscribed",
@@ -126,7 +126,7 @@ def _facts(whose: Address, decision: Decision) -> Iterator[DecisionFact]:
                 cause_event_id=decision.id,
             )  # fmt: skip
         case Refused(reason=reason):
-            kind = _REFUSALS.get((whose.channel, reason.rule), _REFUSAL[whose.channel])
+            kind = REFUSALS.get((whose.channel, reason.rule), REFUSAL[whose.channel])
             yield _fact(
                 whose, kind, decision.at, decision.message_id, **_why(reason),
                 attempt=decision.attempt, cause_event_id=reason.event_id,

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from deploy.local.process import Program, Server
 from processor import topics
+from processor.announcements import REFUSAL, REFUSALS
 from processor.decoding import Decoder
 from processor.demo.traffic import Pace, in_order, messages
 from processor.settings import Intake
@@ -35,7 +36,7 @@ PEERS = "tests.benchmarks.peers"
 #: Of all events, how many are visible when the clock starts and when it stops.
 FROM, UNTIL = 0.1, 0.95
 #: The kinds of what the rules decide: facts of their own, and what a send becomes that is refused.
-DECIDED = sorted(DECISIONS | {"invalid", "skipped", "failed", "opt_out"})
+DECIDED = sorted({*DECISIONS, *REFUSALS.values(), *REFUSAL.values()})
 #: Records looked through at a time while the backlog is made.
 CHUNK = 5_000
 
