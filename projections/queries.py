@@ -20,8 +20,8 @@ Clock = Literal["occurred", "recorded"]
 #: How a listing may be sorted, by the words of the page: each by itself, then newest first.
 SORTS: Final = ("date", "recipient", "status")
 OPERATORS: Final = ("!=", ">=", "<=", "=", "~", "<", ">")
-#: What searches a text for another, in letters of either case; of all scripts with "UTF8" after it.
-SEARCH: Final = "positionCaseInsensitive"
+#: How a condition begins that searches a text for another.
+SEARCH: Final = "position"
 
 
 class QueryError(ValueError):
@@ -178,14 +178,26 @@ def condition(log: Projection, wanted: Filter, bound: Bound, *, of: str = "") ->
     name, kind = of or wanted.column, plain(reading.kind)
     if wanted.operator == "~":
         text = name if kind == "String" else f"toString({name})"
-        value = bound.bind(wanted.value, "String")
-        script = "" if wanted.value.isascii() else "UTF8"  # without it a fifth faster
-        return f"{SEARCH}{script}({text}, {value}) > 0"
+        return _contains(text, wanted, bound)
     if kind.startswith("Array("):
         has = f"has({name}, {bound.bind(wanted.value, 'String')})"
         return {"=": has, "!=": f"NOT {has}"}.get(wanted.operator) or _refuse(wanted)
     value = bound.bind(_value(wanted, kind), kind)
     return f"{name} {wanted.operator} {value}"
+
+
+def _contains(text: str, wanted: Filter, bound: Bound) -> str:
+    """Return the condition that a text has another in it, in letters of either case.
+
+    A recipient is lower-cased already, and to search it as it is takes two thirds of the time; in
+    letters of all scripts it would take a fifth more.
+    """
+    value, ways = wanted.value, "CaseInsensitive"
+    if not value.isascii():
+        ways = "CaseInsensitiveUTF8"
+    elif wanted.column == "recipient":
+        value, ways = value.lower(), ""
+    return f"{SEARCH}{ways}({text}, {bound.bind(value, 'String')}) > 0"
 
 
 def _refuse(wanted: Filter) -> str:

@@ -31,7 +31,7 @@ from deploy.local.requests import Ask, credentials, decoded, form_fields
 from deploy.local.statements import Insert, last_format, separate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import ParamSpec, TypeVar
 
     from starlette.types import Receive, Scope, Send
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 #: So many requests wait for the engine side by side, further ones queue.
 THREADS: Final = 32
 _IN_MEMORY: Final = 64 << 20
+#: Bytes of an answer that are worth the way from thread to thread.
+_PIECE: Final = 256 << 10
 #: HTTP status by ClickHouse's error code, as its server has it; any other is a 500.
 _STATUS: Final = (
     dict.fromkeys((6, 26, 27, 36, 38, 41, 43, 53, 62, 72, 271, 456, 457), 400)
@@ -97,7 +99,7 @@ class Interface:
         try:
             session, answer, form = await self._in_thread(label, self._run, ask, statement, label)
             try:
-                await self._send(ask, answer, form, label, send)
+                await self._send(ask, answer, form, label, send, watch)
             finally:
                 await self._in_thread(label, session.close)
         finally:
@@ -119,7 +121,9 @@ class Interface:
             raise
         return session, answer, form if reads else ""
 
-    async def _send(self, ask: Ask, answer: Answer, form: str, label: str, send: Send) -> None:
+    async def _send(
+        self, ask: Ask, answer: Answer, form: str, label: str, send: Send, watch: asyncio.Task[None]
+    ) -> None:
         counts = {
             "read_rows": str(answer.read_rows),
             "written_rows": str(answer.written_rows),
@@ -136,12 +140,13 @@ class Interface:
             headers["X-ClickHouse-Format"] = form
         await _begin(send, 200, headers)
         try:
-            while chunk := await self._in_thread(label, next, answer.chunks, b""):
+            while len(chunk := await self._in_thread(label, _piece, answer.chunks)) >= _PIECE:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except EngineError as error:  # too late for a status: ClickHouse's mark in the body
             text = f"{error}\n".encode()
             mark = b"__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n"
             chunk = mark % (tag.encode(), text, len(text), tag.encode())
+        watch.cancel()  # to the server a client that has its answer is one that has gone
         await send({"type": "http.response.body", "body": chunk})
 
     async def _watch(self, request: Request, statement: Insert | str, label: str) -> None:
@@ -165,6 +170,16 @@ class Interface:
                     await asyncio.wait({waiting})
             waiting.exception()  # that it was cancelled is no news
             raise
+
+
+def _piece(chunks: Iterator[bytes]) -> bytes:
+    """Return the next chunks together, of `_PIECE` bytes at least unless they are the last."""
+    taken: list[bytes] = []
+    size = 0
+    while size < _PIECE and (chunk := next(chunks, b"")):
+        taken.append(chunk)
+        size += len(chunk)
+    return b"".join(taken)
 
 
 async def _begin(send: Send, status: int, headers: dict[str, str]) -> None:

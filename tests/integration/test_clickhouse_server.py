@@ -331,6 +331,14 @@ def test_a_query_whose_client_has_gone_is_cancelled(fresh_database):
     wait_for(lambda: not running(client, "sleepEachRow(0.2)"))
 
 
+def test_a_query_that_was_answered_is_not_cancelled(fresh_database):
+    """To look for it among all that run would take as long as a small query itself."""
+    client = fresh_database.client
+    statements = "SELECT value FROM system.events WHERE event = 'Query'"
+    before, after = (client.command(statements) for _ in range(2))
+    assert after - before == len(["USE database", "SET settings", "SELECT"])
+
+
 def test_a_stream_that_is_left_early_leaves_the_server_well(fresh_database):
     client = fresh_database.client
     with client.query_row_block_stream("SELECT number FROM numbers(500000000)") as blocks:
