@@ -37,6 +37,8 @@ _SAMPLE: Final = 131_072
 _UNTOLD: Final = 0.1
 #: The share of states above which something counts as usual.
 _MOSTLY: Final = 0.5
+#: Messages of which to fold all is faster than to find out which of them are new: 0.1 ms each.
+_FEW_LATE: Final = 300
 #: All at once are as many as a question can name, each with its hash and its recipient.
 MOST: Final = 1000
 
@@ -135,11 +137,11 @@ class Candidates:
         return self._count(lambda _: late_sql(self.log))[0].share < _MOSTLY
 
     def late(self, upto: datetime | None, known: Sequence[Candidate]) -> list[Candidate]:
-        """Return the latest messages whose states that `by_date` leaves out are not all there is.
+        """Return messages whose states `by_date` leaves out, what is `known` apart: the latest.
 
-        Of the states of later facts few are of messages as new as they are: what is `known` apart,
-        those of which nothing earlier than `upto` is there. The messages are found by eight bytes
-        each, dated, and come the latest first, `MOST` of them.
+        Down to `upto`, or `MOST` of them, dated and the latest first. Of the states of later facts
+        few are of messages as new as they are: those of which nothing earlier than `upto` is there.
+        Unless all are few anyway, these are found by eight bytes each.
         """
         bound = self._narrowed()
         tenant = bound.conditions[0]
@@ -151,6 +153,9 @@ class Candidates:
             since = f"at >= {time}"
         hashes = bound.bind([each.hash for each in known], "Array(UInt64)")
         bound.conditions.append(f"{HASH} NOT IN {hashes}")
+        few = self._found(bound, f"LIMIT 1 BY {HASH}", _FEW_LATE + 1)
+        if len(few) <= _FEW_LATE:
+            return few
         states = f"SELECT {HASH} FROM {self.states} {_where(bound.conditions)}"
         found = self.client.query(
             f"SELECT {HASH}, min({DATED}) AS at FROM {self.states} "

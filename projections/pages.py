@@ -52,6 +52,8 @@ _COMPARED: Final = {
 }  # fmt: skip
 #: Messages found beyond the page, for those that get another place before they are read.
 _SPARE: Final = 5
+#: States that could begin a message, for each message of a page: some have the time of the last.
+_ENOUGH: Final = 1.2
 #: Rounds of candidates in vain after which all that there may be are folded at once.
 _ROUNDS: Final = 3
 
@@ -166,7 +168,7 @@ class _Page:
         late = sum(is_late(self.candidates.log, each.seen) for each in found)
         return (
             self.wanted.descending
-            and len(found) - late < self.wanted.limit
+            and len(found) - late < _ENOUGH * self.wanted.limit
             and self.candidates.begin_early
         )
 
@@ -184,7 +186,10 @@ class _Page:
             upto = max(others[-1].at, upto or others[-1].at)
         known = {each.key for each in begun}
         others = [each for each in others if each.key not in known]
-        found = _in_order([*self._folded(begun), *self._folded(others)], descending=True)
+        if len(begun) + len(others) <= MOST:
+            found = self._folded([*begun, *others])
+        else:
+            found = _in_order([*self._folded(begun), *self._folded(others)], descending=True)
         return [each for each in found if upto is None or each.at > upto], upto
 
     def _by_recipient(self) -> Iterator[Candidate]:
@@ -237,7 +242,7 @@ class _Page:
         """Return how many candidates the page is likely to be found among."""
         share = max(self.candidates.share(), 0.01)  # below that, all that may be at once
         # A message may have several states, and of a share there may be fewer than on average.
-        states = max(3.0, 1.6 / share)
+        states = max(4.0, 1.6 / share)
         return min(int(states * self.wanted.limit), MOST)
 
     def _rounds(self) -> int:

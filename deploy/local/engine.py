@@ -46,6 +46,10 @@ _SERVER: Final = {
     "cast_string_to_dynamic_use_inference": "0",
 }
 _SLICE: Final = 1 << 20
+#: Statements whose kind is kept, and their length at most: to find it takes 3 ms of a long one, and
+#: programs ask the same over and over, with other values.
+_KINDS: Final = 1000
+_TEXT: Final = 20_000
 _ARROW_END: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _NOT_STREAMED: Final = "Streaming query is not supported"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -81,17 +85,28 @@ class Answer:
 class Session:
     """One request's connection to the engine; not for two threads at a time."""
 
-    def __init__(self, connection: Connection, params: dict[str, str]) -> None:
+    def __init__(
+        self, connection: Connection, params: dict[str, str], kinds: dict[str, str]
+    ) -> None:
+        """Take a connection, the values of parameters, and the kinds of statements, where known."""
         self._connection = connection
         self._params = params
+        self._kinds = kinds
 
     def kind(self, sql: str) -> str:
         """Say what a statement does: READ_ONLY, MUTATING, MUTATING_GLOBAL, CONTROL or UNKNOWN."""
+        if sql in self._kinds:
+            return self._kinds[sql]
         with _engine_errors():
             found = self._connection.classify_query(sql)
         if found["statement_count"] > 1:
             raise EngineError("Multi-statements are not allowed: send them one by one", 62)
-        return str(found["query_class"].name)
+        kind = str(found["query_class"].name)
+        if len(self._kinds) >= _KINDS:
+            self._kinds.clear()
+        if len(sql) <= _TEXT:
+            self._kinds[sql] = kind
+        return kind
 
     def set(self, values: Mapping[str, str]) -> None:
         """Change settings for the rest of the session."""
@@ -167,6 +182,7 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._address = f"{folder}{_STARTED_WITH}"
+        self._kinds: dict[str, str] = {}
         with _printed_errors() as printed:
             try:
                 # The engine stays up as long as one connection is open: this one.
@@ -185,7 +201,7 @@ class Engine:
 
         `label` names it for `cancel`. Raises `EngineError` for an unknown database or setting.
         """
-        session = Session(connect(self._address), dict(params))
+        session = Session(connect(self._address), dict(params), self._kinds)
         try:
             if database:
                 session.query(f"USE {_quoted(database, '`')}", "Null")
