@@ -76,6 +76,7 @@ def among_millions(data, monkeypatch):
     for module in ("pages", "candidates"):
         monkeypatch.setattr(f"projections.{module}.MOST", most)
     monkeypatch.setattr("projections.candidates._MOSTLY", data.draw(st.sampled_from([0, 0.5, 2])))
+    monkeypatch.setattr("projections.candidates._FEW_LATE", data.draw(st.sampled_from([0, 2, 300])))
     monkeypatch.setattr("projections.candidates.RARE", data.draw(st.sampled_from([0, 2, 1000])))
 
 
@@ -142,7 +143,8 @@ def test_what_comes_in_during_a_walk_moves_no_other_row(database, sort, descendi
     assert {f"r{n:02}" for n in range(0, 40, 4)} <= set(walked)
 
 
-def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database, monkeypatch):
+@pytest.mark.parametrize("few", [0, 300])
+def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database, few, monkeypatch):
     tenant = f"t{next(TENANTS)}"
     old = [("sent", f"old{n}", n) for n in range(3)]
     new = [("sent", "new", 10), ("delivery", "nobody told of its send", 11)]
@@ -156,6 +158,7 @@ def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database,
     monkeypatch.setattr("projections.pages._SPARE", 0)
     monkeypatch.setattr("projections.pages.MOST", 4)
     monkeypatch.setattr("projections.candidates._MOSTLY", 2)
+    monkeypatch.setattr("projections.candidates._FEW_LATE", few)
     monkeypatch.setattr(_Page, "_kept", only_of_some(_Page._kept))
     for limit in (1, 2):
         wanted = Listing(channel="email", tenant=tenant, limit=limit)
