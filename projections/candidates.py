@@ -31,6 +31,8 @@ Shown = Callable[[Bound], str]
 
 #: Messages that show something, up to which their hashes are worth a set: 8 bytes each.
 RARE: Final = 400_000
+#: So many times more states than are few, as judged by a part, surely are not few.
+_SURELY: Final = 20
 #: States of a tenant by which it is judged how many of all show something.
 _SAMPLE: Final = 131_072
 #: The share of candidates that a filter is taken to keep whose effect is not known beforehand.
@@ -113,6 +115,11 @@ class Candidates:
             if len(found) <= most:
                 return found
         return None
+
+    def may_be_few(self, most: int) -> bool:
+        """Whether `few` may return something: judged by a part of the states, to spare a scan."""
+        shown = self._shown()
+        return not shown or min(each.states for each in self._count(*shown)) <= _SURELY * most
 
     def by_date(
         self, number: int, upto: datetime | None = None, *, early: bool = False

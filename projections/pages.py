@@ -122,7 +122,8 @@ class _Page:
         """Yield the messages of the page in order, and those after it."""
         wanted = self.wanted
         rounds = wanted.sort != "status" and self.candidates.alone
-        if wanted.filters and not rounds and (few := self.candidates.few(_FEW)) is not None:
+        few = self._few() if wanted.filters and not rounds else None
+        if few is not None:
             yield from self._folded(few)
         elif wanted.sort == "recipient":
             yield from self._by_recipient()
@@ -130,6 +131,23 @@ class _Page:
             yield from self._by_status()
         else:
             yield from self._by_date()
+
+    def _few(self) -> list[Candidate] | None:
+        """Return all candidates, if there are few."""
+        if self.wanted.sort == "status":  # one look at all that this is going to ask about
+            self.candidates.of(replace(self.wanted, filters=self._beside)).count_statuses(
+                self._statuses
+            )
+        return self.candidates.few(_FEW) if self.candidates.may_be_few(_FEW) else None
+
+    @property
+    def _statuses(self) -> list[str]:
+        return sorted({rule.status for rule in self.candidates.log.rules})
+
+    @property
+    def _beside(self) -> tuple[Filter, ...]:
+        """The filters but those that name the status."""
+        return tuple(f for f in self.wanted.filters if f.operator != "=" or f.column != "status")
 
     def _by_date(self) -> Iterator[Candidate]:
         """Yield messages in order of date, in rounds of candidates."""
@@ -209,9 +227,7 @@ class _Page:
     def _by_status(self) -> Iterator[Candidate]:
         """Yield messages in order of status: of each status those that a listing by date gives."""
         wanted, after = self.wanted, self.wanted.after
-        statuses = sorted({rule.status for rule in self.candidates.log.rules})
-        others = tuple(f for f in wanted.filters if f.operator != "=" or f.column != "status")
-        self.candidates.of(replace(wanted, filters=others)).count_statuses(statuses)
+        statuses, others = self._statuses, self._beside
         for status in statuses[::-1] if wanted.descending else statuses:
             if not all(_may_be(status, each) for each in wanted.filters):
                 continue
