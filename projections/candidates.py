@@ -148,7 +148,7 @@ class Candidates:
 
         Down to `upto`, or `MOST` of them, dated and the latest first. Of the states of later facts
         few are of messages as new as they are: those of which nothing earlier than `upto` is there.
-        Unless all are few anyway, these are found by eight bytes each.
+        Unless all are few anyway, which come as they are, these are found by eight bytes each.
         """
         bound = self._narrowed()
         tenant = bound.conditions[0]

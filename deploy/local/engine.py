@@ -95,8 +95,8 @@ class Session:
 
     def kind(self, sql: str) -> str:
         """Say what a statement does: READ_ONLY, MUTATING, MUTATING_GLOBAL, CONTROL or UNKNOWN."""
-        if sql in self._kinds:
-            return self._kinds[sql]
+        if known := self._kinds.get(sql):
+            return known
         with _engine_errors():
             found = self._connection.classify_query(sql)
         if found["statement_count"] > 1:

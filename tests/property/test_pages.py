@@ -143,6 +143,20 @@ def test_what_comes_in_during_a_walk_moves_no_other_row(database, sort, descendi
     assert {f"r{n:02}" for n in range(0, 40, 4)} <= set(walked)
 
 
+@pytest.mark.parametrize(
+    ("column", "text"), [("recipient", "SAM@Ex"), ("recipient", "ÉLODIE"), ("subject", "iNVOICE")]
+)
+def test_a_text_is_found_in_letters_of_either_case(database, column, text):
+    tenant = f"t{next(TENANTS)}"
+    event = {"channel": "email", "kind": "sent", "message_id": "m", "subject": "Your Invoice",
+             "recipient": "élodie.sam@example.com", "occurred_at": START,
+             "recorded_at": START}  # fmt: skip
+    insert(database.client, database.name, EVENTS, table_of(strategies.complete([event], tenant)))
+    for value, there in ((text, 1), (f"{text}!", 0)):
+        wanted = Listing(channel="email", tenant=tenant, filters=[Filter(column, "~", value)])
+        assert len(list(listing(database.client, database.name, wanted))) == there
+
+
 @pytest.mark.parametrize("few", [0, 300])
 def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database, few, monkeypatch):
     tenant = f"t{next(TENANTS)}"
