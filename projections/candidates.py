@@ -8,7 +8,7 @@ them, where those are not too many to be a set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import prod
@@ -239,9 +239,10 @@ class Candidates:
             start=_UNTOLD if untold else 1.0,
         )
 
-    def count_statuses(self, statuses: Iterable[str]) -> None:
+    def count_statuses(self) -> None:
         """Judge by one look how many states show each status, if that is going to matter."""
         if shown := self._shown():
+            statuses = {rule.status for rule in self.log.rules}
             traces = (_trace(self.log, Filter("status", "=", each)) for each in statuses)
             self._count(*shown, *(each for each in traces if each is not None))
 

@@ -135,19 +135,8 @@ class _Page:
     def _few(self) -> list[Candidate] | None:
         """Return all candidates, if there are few."""
         if self.wanted.sort == "status":  # one look at all that this is going to ask about
-            self.candidates.of(replace(self.wanted, filters=self._beside)).count_statuses(
-                self._statuses
-            )
+            self.candidates.count_statuses()
         return self.candidates.few(_FEW) if self.candidates.may_be_few(_FEW) else None
-
-    @property
-    def _statuses(self) -> list[str]:
-        return sorted({rule.status for rule in self.candidates.log.rules})
-
-    @property
-    def _beside(self) -> tuple[Filter, ...]:
-        """The filters but those that name the status."""
-        return tuple(f for f in self.wanted.filters if f.operator != "=" or f.column != "status")
 
     def _by_date(self) -> Iterator[Candidate]:
         """Yield messages in order of date, in rounds of candidates."""
@@ -227,7 +216,8 @@ class _Page:
     def _by_status(self) -> Iterator[Candidate]:
         """Yield messages in order of status: of each status those that a listing by date gives."""
         wanted, after = self.wanted, self.wanted.after
-        statuses, others = self._statuses, self._beside
+        statuses = sorted({rule.status for rule in self.candidates.log.rules})
+        others = tuple(f for f in wanted.filters if f.operator != "=" or f.column != "status")
         for status in statuses[::-1] if wanted.descending else statuses:
             if not all(_may_be(status, each) for each in wanted.filters):
                 continue
