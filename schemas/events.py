@@ -7,9 +7,10 @@ validating one costs about half of what a model object does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
+from itertools import repeat
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -146,4 +147,34 @@ def fingerprint(event: Mapping[str, object], *, own_time: bool = True) -> str:
         f"{get('attempt') or 1}\x1f{get('url') or ''}\x1f{get('smtp_code') or ''}\x1f"
         f"{get('enhanced_status') or ''}\x1f{get('reason_code') or ''}\x1f{get('part') or ''}"
     )
+    return _digest(content)
+
+
+def fingerprints(columns: Mapping[str, Sequence[object]], times: Sequence[int]) -> list[str]:
+    """Return the `fingerprint` of many events: of the columns of what they all have set.
+
+    `times` are those at which they occurred, in milliseconds since 1970. Of columns it takes half
+    of the time (0.9 instead of 2.0 µs each).
+    """
+    parts: list[Iterable[str]] = [map(str, times)]
+    for name in _TELLING:
+        nothing = "1" if name == "attempt" else ""
+        values = columns.get(name) or repeat(None, len(times))
+        if name in _NUMBERS:
+            parts.append([str(value) if value else nothing for value in values])
+        else:
+            parts.append([value or nothing for value in cast("Iterable[str | None]", values)])
+    return list(map(_digest, map("\x1f".join, zip(*parts, strict=True))))
+
+
+#: What tells one fact from another, beside its time, in the order in which `fingerprint` reads it.
+_TELLING: Final = (
+    "tenant_id", "channel", "kind", "provider", "message_id", "recipient", "attempt", "url",
+    "smtp_code", "enhanced_status", "reason_code", "part",
+)  # fmt: skip
+#: Those that are numbers.
+_NUMBERS: Final = frozenset({"attempt", "smtp_code", "part"})
+
+
+def _digest(content: str) -> str:
     return blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

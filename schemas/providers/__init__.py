@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from pydantic import ValidationError
 
@@ -98,12 +98,11 @@ class Adapter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """The outcome for one payload."""
 
-    events: list[Fields] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    events: list[Fields]
+    rejected: list[Rejected]
 
 
 @cache
@@ -167,34 +166,36 @@ def decode(
     sent must not be able to write another tenant's rows. Else it is that of the sender's metadata,
     in the payload; else that of the header `sendlog-default-tenant`; else `tenant`.
     """
-    result, problems = Decoded(), list[str]()
+    events: list[Fields] = []
+    rejected: list[Rejected] = []
+    problems: list[str] = []
     whose = headers.get(TENANT_HEADER)
     otherwise = headers.get(DEFAULT_TENANT_HEADER) or tenant
     try:
         for event in adapter.events(payload, headers):
             if isinstance(event, Rejected):
-                result.rejected.append(event)
+                rejected.append(event)
                 continue
             event["tenant_id"] = whose or event.get("tenant_id") or otherwise
             problem = _complete(event, adapter, recorded_at, rules)
             if problem:
                 problems.append(problem)
             else:
-                result.events.append(event)
+                events.append(event)
     except ValidationError as error:
-        result.rejected.append(Rejected(reason=explain_validation(error), raw=payload))
+        rejected.append(Rejected(reason=explain_validation(error), raw=payload))
     except UnreadableError as error:
-        result.rejected.append(Rejected(reason=str(error), raw=payload))
+        rejected.append(Rejected(reason=str(error), raw=payload))
     except _BROKEN as error:
         # A shape that the adapter did not foresee: kept and named, like any other bad payload.
         # The error's own text is left out, for it may quote an address.
         reason = f"unexpected shape ({type(error).__name__})"
-        result.rejected.append(Rejected(reason=reason, raw=payload))
+        rejected.append(Rejected(reason=reason, raw=payload))
     if problems:
         # Once for the whole payload: a copy of it for each event would multiply a large batch.
         more = f" (and {len(problems) - 1} more of its events)" if len(problems) > 1 else ""
-        result.rejected.append(Rejected(reason=problems[0] + more, raw=payload))
-    return result
+        rejected.append(Rejected(reason=problems[0] + more, raw=payload))
+    return Decoded(events, rejected)
 
 
 def _complete(event: Fields, adapter: Adapter, recorded_at: datetime, rules: Rules | None) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.events import KINDS, MessageEvent, fingerprint, milliseconds
+from schemas.events import KINDS, MessageEvent, fingerprint, fingerprints, milliseconds
 
 FACT = {
     "channel": "email",
@@ -89,6 +89,21 @@ def test_values_do_not_run_into_their_neighbours() -> None:
     one = {**FACT, "message_id": "ab", "recipient": "c"}
     two = {**FACT, "message_id": "a", "recipient": "bc"}
     assert fingerprint(one) != fingerprint(two)
+
+
+@given(data=st.data(), names=st.sets(st.sampled_from(sorted(TELLING.keys() - FACT.keys()))))
+def test_of_columns_fingerprints_are_those_of_the_facts_one_by_one(data, names) -> None:
+    others = {
+        name: data.draw(
+            st.lists(st.sampled_from([None, type(told)(), told]), min_size=3, max_size=3)
+        )
+        for name in names
+        for told in [TELLING[name]]
+    }
+    columns = {name: [value, TELLING[name], value] for name, value in FACT.items()} | others
+    facts = [{name: values[at] for name, values in columns.items()} for at in range(3)]
+    times = [milliseconds(fact["occurred_at"]) for fact in facts]
+    assert fingerprints(columns, times) == [fingerprint(fact) for fact in facts]
 
 
 @given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2099, 12, 31)))
