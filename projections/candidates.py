@@ -1,34 +1,30 @@
 """Which messages may be on a page, found in the partial states without folding them.
 
-Of what filters ask, some holds of every partial state of a message (its key; a date no earlier),
-and some is shown by one of them at least: a text, what a status rests on, a date no later. A scan
-may ask one such thing of the states that it reads, and the others by way of the messages that show
-them, where those are not too many to be a set.
+Of what some partial state of a message shows (`projections.traces`), a scan may ask one thing of
+the states that it reads, and the others by way of the messages that show them, where those are not
+too many to be a set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from math import prod
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from projections.ddl import CHECK, DATED, HASH
 from projections.expressions import TIME
-from projections.merge import LARGEST
-from projections.queries import SEARCH, Bound, Filter, Listing, condition, log_of
-from projections.seen import MERGED, SEEN, by_bits, late_sql
-from projections.status import trace
+from projections.queries import SEARCH, Bound, Filter, Listing
+from projections.seen import MERGED, SEEN
 from projections.tables import KEY, Projection
+from projections.traces import Shown, Traces, every, trace_of
+from schemas.events import EARLIEST, LATEST
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 Key = tuple[str, str]  # recipient, message_id
-#: A condition on a partial state, once its values are bound.
-Shown = Callable[[Bound], str]
-
 #: Messages that show something, up to which their hashes are worth a set: 8 bytes each.
 RARE: Final = 400_000
 #: So many times more states than are few, as judged by a part, surely are not few.
@@ -37,8 +33,8 @@ _SURELY: Final = 20
 _SAMPLE: Final = 131_072
 #: The share of candidates that a filter is taken to keep whose effect is not known beforehand.
 _UNTOLD: Final = 0.1
-#: The share of states above which something counts as usual.
-_MOSTLY: Final = 0.5
+#: So many times the time in which there should be enough on average: no two days are alike.
+_PLENTY: Final = 3
 #: Messages of which to fold all is faster than to find out which of them are new: 0.1 ms each.
 _FEW_LATE: Final = 300
 #: All at once are as many as a question can name, each with its hash and its recipient.
@@ -71,6 +67,14 @@ class Showing(NamedTuple):
     share: float
 
 
+@dataclass(slots=True)
+class Looked:
+    """What a look at a part of the states told: about when they begin, and what they show."""
+
+    since: datetime = EARLIEST
+    showing: dict[str, Showing] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
     """The candidates of one listing of a log."""
@@ -78,13 +82,17 @@ class Candidates:
     client: Client
     database: str
     wanted: Listing
-    #: How many states show what, as far as that was asked.
-    counted: dict[str, Showing] = field(default_factory=dict)
+    looked: Looked = field(default_factory=Looked)
 
     @property
     def log(self) -> Projection:
         """The log that is listed."""
-        return log_of(self.wanted.channel)
+        return self.asks.log
+
+    @property
+    def asks(self) -> Traces:
+        """What the listing asks of partial states."""
+        return Traces(self.wanted)
 
     @property
     def states(self) -> str:
@@ -108,7 +116,7 @@ class Candidates:
 
     def few(self, most: int) -> list[Candidate] | None:
         """Return all candidates, if what the filters ask is shown by no more than `most` states."""
-        for shown in self._shown() or [lambda _: "true"]:
+        for shown in self.asks.shown() or [every]:
             bound = self._bound()
             bound.conditions.append(shown(bound))
             found = self._found(bound, "", most + 1)
@@ -118,46 +126,64 @@ class Candidates:
 
     def may_be_few(self, most: int) -> bool:
         """Whether `few` may return something: judged by a part of the states, to spare a scan."""
-        shown = self._shown()
+        shown = self.asks.shown()
         return not shown or min(each.states for each in self._count(*shown)) <= _SURELY * most
 
-    def by_date(
-        self, number: int, upto: datetime | None = None, *, early: bool = False
-    ) -> list[Candidate]:
+    def by_date(self, number: int, upto: datetime | None = None) -> list[Candidate]:
         """Return `number` states in order of their first time, from `upto` on.
 
         A message is dated as the first of its states. So going back in time, all messages later
         than the last of these states are among them, and going forward all that are earlier.
-        With `early` what seems to be of later facts only is left out: see `late`.
         """
-        bound = self._narrowed()
-        if early:
-            bound.conditions.append(f"NOT {late_sql(self.log)}")
+        return self._in_time(self._narrowed(), number, upto)
+
+    def begun(self, number: int, upto: datetime | None) -> list[Candidate]:
+        """Return `number` states from `upto` back in which a message seems to begin; see `late`."""
+        return self._begun(number, upto, EARLIEST)
+
+    def just_begun(self, number: int) -> list[Candidate]:
+        """Return the newest of these, or fewer, if texts are searched and so many are not in sight.
+
+        Texts are searched in what other conditions leave, and of times there is an index: so only
+        where they should be found, the newest 110 at a domain of 5 million states in 11, not 84 ms.
+        """
+        if not any(each.operator == "~" for each in self.wanted.filters):
+            return self._begun(number, None, EARLIEST)
+        itself, others = self._split()
+        any_, late, *shares = self._count(every, self.asks.late, *itself, *others)
+        states = any_.states * prod(each.share for each in shares) * (1 - late.share)
+        if states < _PLENTY * number:
+            return []
+        after = self.wanted.after
+        until = after.date if after is not None else datetime.now(UTC)
+        length = (until - self.looked.since) * (_PLENTY * number / states)
+        return self._begun(number, None, until - length)
+
+    def _begun(self, number: int, upto: datetime | None, start: datetime) -> list[Candidate]:
+        bound = self._narrowed(start)
+        bound.conditions.append(f"NOT {self.asks.late(bound)}")
+        return self._in_time(bound, number, upto)
+
+    def _in_time(self, bound: Bound, number: int, upto: datetime | None) -> list[Candidate]:
         if upto is not None:
             sign = "<=" if self.wanted.descending else ">="
             bound.conditions.append(f"{DATED} {sign} {bound.bind(upto, TIME)}")
         return self._found(bound, f"ORDER BY {DATED} {self._way}", number)
 
-    @property
-    def begin_early(self) -> bool:
-        """Whether most states are not late: they are where no mailer tells of its sends."""
-        return self._count(lambda _: late_sql(self.log))[0].share < _MOSTLY
+    def late(
+        self, upto: datetime | None, since: datetime | None, known: Sequence[Candidate]
+    ) -> list[Candidate]:
+        """Return messages of which `begun` leaves a state out, what is `known` apart: the latest.
 
-    def late(self, upto: datetime | None, known: Sequence[Candidate]) -> list[Candidate]:
-        """Return messages whose states `by_date` leaves out, what is `known` apart: the latest.
-
-        Down to `upto`, or `MOST` of them, dated and the latest first. Of the states of later facts
-        few are of messages as new as they are: those of which nothing earlier than `upto` is there.
-        Unless all are few anyway, which come as they are, these are found by eight bytes each.
+        Those dated from `since` down to `upto`, or `MOST` of them, dated and the latest first. Of
+        the states of later facts few are of messages as new as they are: those of which nothing
+        earlier than `upto` is there. Unless all are few anyway, which come as they are, these are
+        found by eight bytes each.
         """
-        bound = self._narrowed()
+        first, last = upto or EARLIEST, since or LATEST
+        bound = self._narrowed(first)
         tenant = bound.conditions[0]
-        bound.conditions.append(late_sql(self.log))
-        since = "true"
-        if upto is not None:
-            time = bound.bind(upto, TIME)
-            bound.conditions.append(f"{DATED} >= {time}")
-            since = f"at >= {time}"
+        bound.conditions.append(self.asks.late(bound))
         hashes = bound.bind([each.hash for each in known], "Array(UInt64)")
         bound.conditions.append(f"{HASH} NOT IN {hashes}")
         few = self._found(bound, f"LIMIT 1 BY {HASH}", _FEW_LATE + 1)
@@ -166,7 +192,8 @@ class Candidates:
         states = f"SELECT {HASH} FROM {self.states} {_where(bound.conditions)}"
         found = self.client.query(
             f"SELECT {HASH}, min({DATED}) AS at FROM {self.states} "
-            f"WHERE {tenant} AND {HASH} IN ({states}) GROUP BY {HASH}, {CHECK} HAVING {since} "
+            f"WHERE {tenant} AND {HASH} IN ({states}) GROUP BY {HASH}, {CHECK} "
+            f"HAVING at >= {bound.bind(first, TIME)} AND at <= {bound.bind(last, TIME)} "
             f"ORDER BY at DESC LIMIT {MOST}",
             parameters=bound.values,
         )
@@ -199,8 +226,9 @@ class Candidates:
         bound.conditions.append(f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}")
         if self.wanted.filters or self.wanted.after:
             # By way of the hash: an earlier state may date a message before the dates asked for.
-            shown = self._shown() or [lambda _: "true"]
-            bound.conditions += [self._among(bound, each) for each in shown]
+            shown = self.asks.shown() or [every]
+            always = self.asks.always(bound)
+            bound.conditions += [self._among(bound, always, each) for each in shown]
         return bound
 
     def these(self, candidates: Sequence[Candidate]) -> tuple[str, Bound]:
@@ -230,7 +258,7 @@ class Candidates:
     def share(self) -> float:
         """Return about which share of the candidates in order of the listing the filters keep."""
         untold = any(
-            each.column not in {*KEY, "date"} and _trace(self.log, each) is None
+            each.column not in {*KEY, "date"} and trace_of(self.log, each) is None
             for each in self.wanted.filters
         )
         _, others = self._split()
@@ -241,17 +269,25 @@ class Candidates:
 
     def count_statuses(self) -> None:
         """Judge by one look how many states show each status, if that is going to matter."""
-        if shown := self._shown():
+        if shown := self.asks.shown():
             statuses = {rule.status for rule in self.log.rules}
-            traces = (_trace(self.log, Filter("status", "=", each)) for each in statuses)
+            traces = (trace_of(self.log, Filter("status", "=", each)) for each in statuses)
             self._count(*shown, *(each for each in traces if each is not None))
 
-    def _narrowed(self) -> Bound:
-        """Return the question about what candidates must show, some of it of the state itself."""
+    def _narrowed(self, start: datetime = EARLIEST) -> Bound:
+        """Return the question about what candidates must show, some of it of the state itself.
+
+        Of messages from `start` on: all of their states are, too.
+        """
         bound = self._bound()
+        if start > EARLIEST:
+            bound.conditions.append(f"{DATED} >= {bound.bind(start, TIME)}")
+        always = list(bound.conditions)
         itself, others = self._split()
         bound.conditions += [each(bound) for each in itself]
-        bound.conditions += [self._among(bound, each) for each in others if self._is_rare(each)]
+        bound.conditions += [
+            self._among(bound, always, each) for each in others if self._is_rare(each)
+        ]
         return bound
 
     def _split(self) -> tuple[list[Shown], list[Shown]]:
@@ -260,17 +296,17 @@ class Candidates:
         A state may show something later than the message is dated: in order of time that will do
         only going back, from the very end. Else the first state is asked for: what it shows.
         """
-        if self.wanted.sort == "date" and (self._limits() or not self.wanted.descending):
-            return self._limits(), self._traces()
-        shown = self._shown()
+        if self.wanted.sort == "date" and (self.asks.limits() or not self.wanted.descending):
+            return self.asks.limits(), self.asks.traces()
+        shown = self.asks.shown()
         if len(shown) < 2:
             return shown, []
         counts = [each.states for each in self._count(*shown)]
         itself = shown[counts.index(max(counts))]
         return [itself], [each for each in shown if each is not itself]
 
-    def _among(self, bound: Bound, shown: Shown) -> str:
-        where = _where([*self._always(bound), shown(bound)])
+    def _among(self, bound: Bound, always: Sequence[str], shown: Shown) -> str:
+        where = _where([*always, shown(bound)])
         return f"{HASH} IN (SELECT {HASH} FROM {self.states} {where})"
 
     def _is_rare(self, shown: Shown) -> bool:
@@ -278,8 +314,11 @@ class Candidates:
 
     def _count(self, *shown: Shown) -> list[Showing]:
         """Return about how many states show each of some things, judged by a part of them."""
-        names = [self._name(each) for each in shown]
-        new = {n: each for n, each in zip(names, shown, strict=True) if n not in self.counted}
+        if not shown:
+            return []
+        known = self.looked.showing
+        asked = {self._name(each): each for each in (*shown, every, self.asks.late)}
+        new = {name: each for name, each in asked.items() if name not in known}
         if new:
             bound = self._bound()
             tenant, always = bound.conditions[0], bound.where
@@ -287,14 +326,15 @@ class Candidates:
             some = f"SELECT *, {SEEN}, {DATED} FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
             found = self.client.query(
                 f"SELECT (SELECT count() FROM {self.states} WHERE {tenant}), count(), "
-                f"countIf({always}), {counts} FROM ({some})",
+                f"min({DATED}), countIf({always}), {counts} FROM ({some})",
                 parameters=bound.values,
             )
-            all_, looked_at, holding, *showing = found.result_rows[0]
+            all_, looked_at, since, holding, *showing = found.result_rows[0]
+            self.looked.since = since
             for name, number in zip(new, showing, strict=True):
                 states = number / max(1, looked_at) * all_
-                self.counted[name] = Showing(states, number / max(1, holding))
-        return [self.counted[name] for name in names]
+                known[name] = Showing(states, number / max(1, holding))
+        return [known[self._name(each)] for each in shown]
 
     def _name(self, shown: Shown) -> str:
         bound = self._bound()
@@ -302,43 +342,8 @@ class Candidates:
 
     def _bound(self) -> Bound:
         bound = Bound()
-        bound.conditions += self._always(bound)
+        bound.conditions += self.asks.always(bound)
         return bound
-
-    def _always(self, bound: Bound) -> list[str]:
-        """Return what holds of every partial state of a candidate."""
-        holds = [f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}"]
-        for each in self.wanted.filters:
-            if each.column in KEY:
-                holds.append(condition(self.log, each, bound))
-            elif each.column == "date" and each.operator in {">", ">=", "="}:
-                least = replace(each, operator=each.operator if each.operator == ">" else ">=")
-                holds.append(condition(self.log, least, bound, of=DATED))
-        after = self.wanted.after
-        if after is not None and self.wanted.sort == "date" and not self.wanted.descending:
-            holds.append(f"{DATED} >= {bound.bind(after.date, TIME)}")
-        return holds
-
-    def _shown(self) -> list[Shown]:
-        """Return what some partial state of a candidate shows, each of it."""
-        limits = self._limits()
-        first: list[Shown] = [lambda bound: " AND ".join(limit(bound) for limit in limits)]
-        return self._traces() + (first if limits else [])
-
-    def _traces(self) -> list[Shown]:
-        found = (_trace(self.log, each) for each in self.wanted.filters)
-        return [each for each in found if each is not None]
-
-    def _limits(self) -> list[Shown]:
-        """Return what only the first partial state of a candidate shows: a date no later."""
-        after = self.wanted.after
-        found = [
-            _dated(self.log, each) for each in self.wanted.filters
-            if each.column == "date" and each.operator in {"<", "<=", "="}
-        ]  # fmt: skip
-        if after is not None and self.wanted.sort == "date" and self.wanted.descending:
-            found.append(lambda bound: f"{DATED} <= {bound.bind(after.date, TIME)}")
-        return found
 
 
 def _where(conditions: Sequence[str]) -> str:
@@ -353,26 +358,3 @@ def _where(conditions: Sequence[str]) -> str:
         return f"WHERE {' AND '.join(conditions)}"
     first = [each for each in others if each not in texts]
     return f"PREWHERE {' AND '.join([*first, *texts])} WHERE {tenant}"
-
-
-def _dated(log: Projection, wanted: Filter) -> Shown:
-    return lambda bound: condition(log, wanted, bound, of=DATED)
-
-
-def _trace(log: Projection, wanted: Filter) -> Shown | None:
-    """Return what some partial state of a message shows that a filter keeps, if there is such."""
-    if wanted.operator == "=" and wanted.column == "status":
-        shown = by_bits(log, trace(log, wanted.value).sql)
-        return lambda _: shown
-    reading = log.readings.get(wanted.column)
-    if reading is None or wanted.operator not in {"=", "~"} or not wanted.value:
-        return None
-    for fold in log.folds:
-        # The largest of all is the largest of one of them.
-        if fold.operator is LARGEST and _is_item(reading.sql, fold.name):
-            return lambda bound: condition(log, wanted, bound, of=reading.sql)
-    return None
-
-
-def _is_item(sql: str, name: str) -> bool:
-    return sql.startswith(f"tupleElement({name}, ") and sql.endswith(")") and sql.count("(") == 1

@@ -30,7 +30,7 @@ from projections.queries import (
     ordering,
     stream,
 )
-from projections.seen import SEEN, is_late, may_have
+from projections.seen import SEEN, may_have
 from projections.status import read
 from projections.tables import KEY
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 Row = dict[str, Any]
+#: Candidates that come next by date, and up to when there are no others; None: to the end.
+_Round = tuple[list[Candidate], datetime | None]
 
 #: Pages up to this are found by candidates; a longer listing is an export, and folds the tenant.
 LARGEST_PAGE: Final = 1000
@@ -52,8 +54,6 @@ _COMPARED: Final = {
 }  # fmt: skip
 #: Messages found beyond the page, for those that get another place before they are read.
 _SPARE: Final = 5
-#: States that could begin a message, for each message of a page: some have the time of the last.
-_ENOUGH: Final = 1.2
 #: Rounds of candidates in vain after which all that there may be are folded at once.
 _ROUNDS: Final = 3
 
@@ -140,64 +140,50 @@ class _Page:
 
     def _by_date(self) -> Iterator[Candidate]:
         """Yield messages in order of date, in rounds of candidates."""
-        down, seen, yielded = self.wanted.descending, set[Key](), set[Key]()
+        down, seen, number = self.wanted.descending, set[Key](), self._first_round()
+        begun = self.candidates.just_begun(number) if down else []
+        rounds = self._back(begun) if len(begun) == number else self._onward(number)
         waiting: list[Candidate] = []
-        upto, number = None, self._first_round()
-        for _ in range(self._rounds()):
-            found = self.candidates.by_date(number, upto)
-            if len(found) == number and self._mostly_late(found):
-                break
-            new = {each.key: each for each in found if each.key not in seen}
-            seen |= new.keys()
-            waiting = _in_order([*waiting, *self._folded(list(new.values()))], descending=down)
-            if len(found) < number:
+        for found, upto in islice(rounds, self._rounds()):
+            new = list({each.key: each for each in found if each.key not in seen}.values())
+            seen |= {each.key for each in new}
+            for start in range(0, len(new), MOST):
+                waiting += self._folded(new[start : start + MOST])
+            waiting = _in_order(waiting, descending=down)
+            if upto is None:
                 yield from waiting
                 return
-            upto, number = found[-1].at, MOST
             # What is dated as the last candidate may have others beside it.
             safe = [each for each in waiting if (each.at > upto if down else each.at < upto)]
             yield from safe
-            yielded |= {each.key for each in safe}
             waiting = waiting[len(safe) :]
-        if not (down and self.candidates.begin_early):
-            raise _NotFoundError
-        for number in (self._first_round(), MOST):
-            waiting, upto = self._begun(number)
-            safe = [each for each in waiting if each.key not in yielded]
-            yield from safe
-            if upto is None:
-                return
-            yielded |= {each.key for each in safe}
         raise _NotFoundError
 
-    def _mostly_late(self, found: Sequence[Candidate]) -> bool:
-        """Whether the newest states are of old messages: too few of them could begin a message."""
-        late = sum(is_late(self.candidates.log, each.seen) for each in found)
-        return (
-            self.wanted.descending
-            and len(found) - late < _ENOUGH * self.wanted.limit
-            and self.candidates.begin_early
-        )
+    def _back(self, begun: list[Candidate]) -> Iterator[_Round]:
+        """Yield the newest messages, and so on, where states in which some seem to begin are found.
 
-    def _begun(self, number: int) -> tuple[list[Candidate], datetime | None]:
-        """Return the newest messages, where most that is heard is of old ones, and up to when.
-
-        All day long those are opened that were sent in the morning, and the newest states are
-        theirs. So `number` states in which a message seems to begin are taken for candidates, and
-        of the others those that are of messages as new.
+        Most that is heard at any time is of older messages: they are opened all day long that were
+        sent in the morning, and the newest states are theirs. So those in which a message seems to
+        begin are taken for candidates, and of the others those that are of messages as new.
         """
-        begun = self.candidates.by_date(number, early=True)
-        upto = begun[-1].at if len(begun) == number else None
-        others = self.candidates.late(upto, begun)
-        if len(others) >= MOST:
-            upto = max(others[-1].at, upto or others[-1].at)
-        known = {each.key for each in begun}
-        others = [each for each in others if each.key not in known]
-        if len(begun) + len(others) <= MOST:
-            found = self._folded([*begun, *others])
-        else:
-            found = _in_order([*self._folded(begun), *self._folded(others)], descending=True)
-        return [each for each in found if upto is None or each.at > upto], upto
+        upto, number = None, len(begun)
+        while True:
+            since, upto = upto, begun[-1].at if len(begun) == number else None
+            others = self.candidates.late(upto, since, begun)
+            if len(others) >= MOST:
+                upto = max(others[-1].at, upto or others[-1].at)
+            yield [*begun, *others], upto
+            number = MOST
+            begun = self.candidates.begun(number, upto)
+
+    def _onward(self, number: int) -> Iterator[_Round]:
+        """Yield messages in either order of date, by all their states."""
+        upto = None
+        while True:
+            found = self.candidates.by_date(number, upto)
+            upto = found[-1].at if len(found) == number else None
+            yield found, upto
+            number = MOST
 
     def _by_recipient(self) -> Iterator[Candidate]:
         """Yield messages in order of recipient: all of some recipients, then of the next."""
@@ -247,8 +233,10 @@ class _Page:
     def _first_round(self) -> int:
         """Return how many candidates the page is likely to be found among."""
         share = max(self.candidates.share(), 0.01)  # below that, all that may be at once
-        # A message may have several states, and of a share there may be fewer than on average.
-        states = max(4.0, 1.6 / share)
+        # A message may have several states, and of a share there may be fewer than on average. By
+        # date, newest first, those are taken in which one begins.
+        many = 2.0 if self.wanted.sort == "date" and self.wanted.descending else 4.0
+        states = max(many, 1.6 / share)
         return min(int(states * self.wanted.limit), MOST)
 
     def _rounds(self) -> int:

@@ -58,17 +58,11 @@ def may_have(log: Projection, bits: int) -> list[Fold]:
     return [fold for fold in log.folds if fold.name not in empty]
 
 
-def is_late(log: Projection, bits: int) -> bool:
-    """Tell whether a partial state seems to be of later facts only: its message is older than it.
+def late_sql(log: Projection) -> str:
+    """Return the condition that a state seems to be of later facts only: its message is older.
 
     A guess, of which only the pace of a page may depend.
     """
-    sent, later = _lives(log)
-    return bool(bits & later) and not bits & sent
-
-
-def late_sql(log: Projection) -> str:
-    """Return that as a condition."""
     sent, later = _lives(log)
     return f"(bitAnd({SEEN}, {later}) != 0 AND bitAnd({SEEN}, {sent}) = 0)"
 

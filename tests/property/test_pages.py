@@ -50,6 +50,8 @@ def database(fresh_database):
     client = connect(fresh_database.url, user="default", password="")
     for _ in migrate(client, Target(fresh_database.name)):
         pass
+    for log in LOGS:  # or what the tests insert part by part would soon be one state
+        client.command(f"SYSTEM STOP MERGES {fresh_database.name}.{log.state_table}")
     return Fresh(fresh_database.url, fresh_database.name, client)
 
 
@@ -75,7 +77,7 @@ def among_millions(data, monkeypatch):
     most = data.draw(st.sampled_from([1, 2, 5, 1000]))
     for module in ("pages", "candidates"):
         monkeypatch.setattr(f"projections.{module}.MOST", most)
-    monkeypatch.setattr("projections.candidates._MOSTLY", data.draw(st.sampled_from([0, 0.5, 2])))
+    monkeypatch.setattr("projections.candidates._PLENTY", data.draw(st.sampled_from([0.01, 0.2, 3])))
     monkeypatch.setattr("projections.candidates._FEW_LATE", data.draw(st.sampled_from([0, 2, 300])))
     monkeypatch.setattr("projections.candidates.RARE", data.draw(st.sampled_from([0, 2, 1000])))
 
@@ -171,13 +173,41 @@ def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database,
                table_of(strategies.complete([event], tenant)))  # fmt: skip
     monkeypatch.setattr("projections.pages._SPARE", 0)
     monkeypatch.setattr("projections.pages.MOST", 4)
-    monkeypatch.setattr("projections.candidates._MOSTLY", 2)
     monkeypatch.setattr("projections.candidates._FEW_LATE", few)
     monkeypatch.setattr(_Page, "_kept", only_of_some(_Page._kept))
     for limit in (1, 2):
         wanted = Listing(channel="email", tenant=tenant, limit=limit)
         found = listing(database.client, database.name, wanted)
         assert [row["recipient"] for row in found] == ["nobody told of its send", "new"][:limit]
+
+
+def test_what_was_opened_later_than_newer_messages_is_found_behind_them(database, monkeypatch):
+    tenant = f"t{next(TENANTS)}"
+
+    def arrive(*told, provider):
+        """Insert facts together, so that they are one state of each message."""
+        events = [
+            {"channel": "email", "kind": kind, "message_id": "m", "recipient": recipient,
+             "provider": provider, "occurred_at": START + timedelta(minutes=minute),
+             "recorded_at": START}
+            for kind, recipient, minute in told
+        ]  # fmt: skip
+        insert(database.client, database.name, EVENTS,
+               table_of(strategies.complete(events, tenant)))  # fmt: skip
+
+    for minute in range(40, 44):
+        arrive(("sent", f"r{minute}", minute), ("open", f"r{minute}", minute), provider="other")
+    arrive(("sent", "ours", 10), provider="ses")
+    arrive(("open", "ours", 50), provider="ses")
+    for module in ("pages", "candidates"):
+        monkeypatch.setattr(f"projections.{module}.MOST", 4)
+    for name in ("pages._FEW", "pages._READ", "pages._SPARE", "candidates._FEW_LATE"):
+        monkeypatch.setattr(f"projections.{name}", 0)
+    monkeypatch.setattr(_Page, "_kept", only_of_some(_Page._kept))
+    filters = [Filter("status", "=", "Open"), Filter("provider", "!=", "other")]
+    wanted = Listing(channel="email", tenant=tenant, limit=1, filters=filters)
+    found = listing(database.client, database.name, wanted)
+    assert [row["recipient"] for row in found] == ["ours"]
 
 
 def only_of_some(kept):
