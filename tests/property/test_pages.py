@@ -77,7 +77,8 @@ def among_millions(data, monkeypatch):
     most = data.draw(st.sampled_from([1, 2, 5, 1000]))
     for module in ("pages", "candidates"):
         monkeypatch.setattr(f"projections.{module}.MOST", most)
-    monkeypatch.setattr("projections.candidates._PLENTY", data.draw(st.sampled_from([0.01, 0.2, 3])))
+    plenty = data.draw(st.sampled_from([0.01, 0.2, 3]))
+    monkeypatch.setattr("projections.candidates._PLENTY", plenty)
     monkeypatch.setattr("projections.candidates._FEW_LATE", data.draw(st.sampled_from([0, 2, 300])))
     monkeypatch.setattr("projections.candidates.RARE", data.draw(st.sampled_from([0, 2, 1000])))
 
