@@ -154,7 +154,7 @@ def fingerprints(columns: Mapping[str, Sequence[object]], times: Sequence[int]) 
     """Return the `fingerprint` of many events: of the columns of what they all have set.
 
     `times` are those at which they occurred, in milliseconds since 1970. Of columns it takes half
-    of the time (0.9 instead of 2.0 µs each).
+    of the time (1.2 instead of 2.1 µs each).
     """
     parts: list[Iterable[str]] = [map(str, times)]
     for name in _TELLING:
