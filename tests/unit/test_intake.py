@@ -20,7 +20,7 @@ from tests.chunks import chunk_of
 class Chunk:
     """What Faust gives: a list of records, and an ack."""
 
-    def __init__(self, *values, topic="email.sends", start=0, left=0):
+    def __init__(self, *values, topic="email.sends", start=0):
         self.acked = False
         self.value = chunk_of([
             SimpleNamespace(
@@ -28,7 +28,7 @@ class Chunk:
                 value=value, headers=(),
             )
             for n, value in enumerate(values)
-        ])._replace(left=left)  # fmt: skip
+        ])  # fmt: skip
 
     def ack(self):
         self.acked = True
@@ -48,7 +48,6 @@ class World:
     def __init__(self, *failures, refuses=()):
         self.failures, self.refuses = list(failures), set(refuses)
         self.rows, self.buried, self.published = [], [], []
-        self.writes = []  # how many rows each had
 
     def insert(self, table, rows):
         if self.failures:
@@ -60,7 +59,6 @@ class World:
         if self.refuses & set(ids):
             raise BadRowsError("Code: 27. Cannot parse input")
         self.rows += ids
-        self.writes.append(len(ids))
 
     async def publish(self, letters):
         self.published += letters
@@ -100,30 +98,6 @@ def test_a_pause_between_small_writes_ends_when_there_is_much_to_write():
     world, chunks = World(), [Chunk(fact("a")), Chunk(fact("b"), fact("c"), start=1)]
     world.run(*chunks, write_interval=1_000_000, batch_rows=4)
     assert world.rows == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(("left", "writes"), [(0, [1, 1, 1]), (100, [1, 2])])
-def test_writes_are_fuller_while_more_is_left_in_kafka_than_a_write_takes(
-    monkeypatch, left, writes
-):
-    monkeypatch.setattr("processor.intake._FULLER", 1e9)
-    world = World()
-
-    async def one_by_one():
-        intake = world.intake(write_interval=1e-6, batch_rows=4)
-        writer = asyncio.create_task(intake.run())
-        for n, name in enumerate("abc"):
-            await intake.take(Chunk(fact(name), start=n, left=left))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.2 if left and n == 1 else 60):  # this one waits
-                    while len(world.rows) <= n:
-                        await asyncio.sleep(0.001)
-        writer.cancel()
-        with suppress(asyncio.CancelledError):
-            await writer
-
-    asyncio.run(one_by_one())
-    assert world.writes == writes
 
 
 def test_a_bad_record_is_published_and_stored_before_its_chunk_is_acked():
