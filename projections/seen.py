@@ -63,10 +63,6 @@ def late_sql(log: Projection) -> str:
 
     A guess, of which only the pace of a page may depend.
     """
-    sent, later = _lives(log)
-    return f"(bitAnd({SEEN}, {later}) != 0 AND bitAnd({SEEN}, {sent}) = 0)"
-
-
-def _lives(log: Projection) -> tuple[int, int]:
     places = {fold.name: 1 << place for place, fold in enumerate(log.seen)}
-    return places[log.sent_at.name], sum(places[fold.name] for fold in log.later)
+    sent, later = places[log.sent_at.name], sum(places[fold.name] for fold in log.later)
+    return f"(bitAnd({SEEN}, {later}) != 0 AND bitAnd({SEEN}, {sent}) = 0)"

@@ -68,6 +68,12 @@ def filled(log, database, data):
     return tenant
 
 
+def put(database, tenant, *events):
+    """Insert events of a tenant at once: of each message, one partial state."""
+    facts = strategies.complete(list(events), tenant)
+    insert(database.client, database.name, EVENTS, table_of(facts))
+
+
 def among_millions(data, monkeypatch):
     """Make few things count as many, so that every way of looking is gone."""
     monkeypatch.setattr("projections.pages._FEW", data.draw(st.sampled_from([0, 2, 1000])))
@@ -132,8 +138,7 @@ def test_what_comes_in_during_a_walk_moves_no_other_row(database, sort, descendi
              "occurred_at": START + timedelta(seconds=n), "recorded_at": START}
             for n in numbers
         ]  # fmt: skip
-        insert(database.client, database.name, EVENTS,
-               table_of(strategies.complete(events, tenant)))  # fmt: skip
+        put(database, tenant, *events)
 
     arrive(*range(0, 40, 4))
     wanted = Listing(channel="email", tenant=tenant, sort=sort, descending=descending, limit=2)
@@ -154,7 +159,7 @@ def test_a_text_is_found_in_letters_of_either_case(database, column, text):
     event = {"channel": "email", "kind": "sent", "message_id": "m", "subject": "Your Invoice",
              "recipient": "élodie.sam@example.com", "occurred_at": START,
              "recorded_at": START}  # fmt: skip
-    insert(database.client, database.name, EVENTS, table_of(strategies.complete([event], tenant)))
+    put(database, tenant, event)
     for value, there in ((text, 1), (f"{text}!", 0)):
         wanted = Listing(channel="email", tenant=tenant, filters=[Filter(column, "~", value)])
         assert len(list(listing(database.client, database.name, wanted))) == there
@@ -170,8 +175,7 @@ def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database,
         at = START + timedelta(minutes=minute)
         event = {"channel": "email", "kind": kind, "message_id": "m", "recipient": recipient,
                  "occurred_at": at, "recorded_at": START}  # fmt: skip
-        insert(database.client, database.name, EVENTS,
-               table_of(strategies.complete([event], tenant)))  # fmt: skip
+        put(database, tenant, event)
     monkeypatch.setattr("projections.pages._SPARE", 0)
     monkeypatch.setattr("projections.pages.MOST", 4)
     monkeypatch.setattr("projections.candidates._FEW_LATE", few)
@@ -193,8 +197,7 @@ def test_what_was_opened_later_than_newer_messages_is_found_behind_them(database
              "recorded_at": START}
             for kind, recipient, minute in told
         ]  # fmt: skip
-        insert(database.client, database.name, EVENTS,
-               table_of(strategies.complete(events, tenant)))  # fmt: skip
+        put(database, tenant, *events)
 
     for minute in range(40, 44):
         arrive(("sent", f"r{minute}", minute), ("open", f"r{minute}", minute), provider="other")
@@ -227,8 +230,7 @@ def test_a_later_state_does_not_bring_a_message_into_the_dates_asked_for(databas
     for recipient, at in (("early", START), ("early", later), ("in time", later)):
         event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": recipient,
                  "occurred_at": at, "recorded_at": START}  # fmt: skip
-        insert(database.client, database.name, EVENTS,
-               table_of(strategies.complete([event], tenant)))  # fmt: skip
+        put(database, tenant, event)
     since = Filter("date", ">=", later.isoformat())
     for rounds in (0, 3):
         monkeypatch.setattr("projections.pages._ROUNDS", rounds)
@@ -248,8 +250,7 @@ def test_a_tenant_may_be_empty_and_a_filter_may_name_it(database, sort):
     assert list(listing(database.client, database.name, wanted)) == []
     event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": "r",
              "occurred_at": START, "recorded_at": START}  # fmt: skip
-    table = table_of(strategies.complete([event], tenant))
-    insert(database.client, database.name, EVENTS, table)
+    put(database, tenant, event)
     assert [row["recipient"] for row in listing(database.client, database.name, wanted)] == ["r"]
 
 
@@ -259,8 +260,7 @@ def test_a_row_that_moves_while_its_page_is_read_takes_no_other_with_it(database
     def arrive(kind, recipient):
         event = {"channel": "email", "kind": kind, "message_id": "m", "recipient": recipient,
                  "occurred_at": START, "recorded_at": START}  # fmt: skip
-        insert(database.client, database.name, EVENTS,
-               table_of(strategies.complete([event], tenant)))  # fmt: skip
+        put(database, tenant, event)
 
     for number in range(10):
         arrive("delivery", f"r{number}")
@@ -341,11 +341,10 @@ def test_messages_whose_status_takes_more_than_bits_are_counted_by_it(log, datab
         for kind, minute, fields in facts_:  # each a partial state
             event = {"channel": log.channel, "kind": kind, "message_id": status, "recipient": "r",
                      "occurred_at": START + timedelta(minutes=minute), **fields}  # fmt: skip
-            insert(database.client, database.name, EVENTS,
-                   table_of(strategies.complete([event], tenant)))  # fmt: skip
+            put(database, tenant, event)
     sure = {"channel": log.channel, "kind": "delivery", "message_id": "sure", "recipient": "r",
             "occurred_at": START}  # fmt: skip
-    insert(database.client, database.name, EVENTS, table_of(strategies.complete([sure], tenant)))
+    put(database, tenant, sure)
     until = START + timedelta(days=1)
     counted = daily_counts(database.client, database.name, log.channel, tenant, START, until)
     delivered, failed = UNSURE[log.name]
