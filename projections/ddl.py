@@ -137,7 +137,7 @@ def state_table(projection: Projection, target: Target, name: str) -> str:
     columns = ", ".join(
         [_KEY_DDL, *(f.ddl for f in projection.folds), *computed(projection).values()]
     )
-    columns += f", INDEX {_index(projection)}, INDEX {BY_TIME}"
+    columns += f", INDEX {record_index(projection)}, INDEX {BY_TIME}"
     return (
         f"CREATE TABLE IF NOT EXISTS {name}{target.on_cluster} ({columns}) "
         f"ENGINE = {target.engine('AggregatingMergeTree')} ORDER BY ({', '.join(KEY)}) "
@@ -146,7 +146,8 @@ def state_table(projection: Projection, target: Target, name: str) -> str:
     )
 
 
-def _index(projection: Projection) -> str:
+def record_index(projection: Projection) -> str:
+    """Return the index on the record that a message is of, as a table of states declares it."""
     return _INDEX.format(record=projection.readings["record_id"].sql)
 
 
@@ -199,8 +200,11 @@ def table_statements(target: Target) -> Iterator[str]:
     for projection in projections().values():
         states = target.stored(projection.state_table)
         yield state_table(projection, target, states)
-        changes = [f"ADD INDEX IF NOT EXISTS {_index(projection)}", f"MODIFY SETTING {_BLOCKS}"]
-        changes += [f"MODIFY COLUMN IF EXISTS {f.ddl}" for f in projection.folds if f.unpacked]
+        changes = [
+            f"ADD INDEX IF NOT EXISTS {record_index(projection)}",
+            f"MODIFY SETTING {_BLOCKS}",
+        ]
+        changes += [f"MODIFY COLUMN IF EXISTS {f.ddl}" for f in projection.folds if f.uncompressed]
         for change in changes:
             yield f"ALTER TABLE {states}{target.on_cluster} {change}"
         yield from _distributed(projection.state_table, target, SHARD_KEY)

@@ -227,15 +227,19 @@ def item(whole: Expression, name: str) -> Expression:
 
     Raises `KeyError` if there is none of that name.
     """
-    parts = split_top(whole.kind.removeprefix("Tuple(")[:-1])
-    names = [part.partition(" ")[0] for part in parts]
-    if name not in names:
+    kinds = kinds_of(whole.kind)
+    if name not in kinds:
         raise KeyError(f"no {name!r} in {whole.kind}")
-    place = names.index(name)
-    kind = parts[place].partition(" ")[2]
+    place = list(kinds).index(name)
     return Expression(
-        f"tupleElement({whole.sql}, {place + 1})", kind, lambda row: whole.of(row)[place]
+        f"tupleElement({whole.sql}, {place + 1})", kinds[name], lambda row: whole.of(row)[place]
     )
+
+
+def kinds_of(kind: str) -> dict[str, str]:
+    """Return the types of the values of a named tuple, by name."""
+    listed = split_top(kind.removeprefix("Tuple(")[:-1])
+    return {name: each for name, _, each in (part.partition(" ") for part in listed)}
 
 
 def split_top(listed: str) -> list[str]:

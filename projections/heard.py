@@ -17,10 +17,10 @@ _OVER: Final = {
     "count(open_at) > 0 OR count(machine_at) > 0": "it was opened",
     "count(click_at) > 0": "it was clicked",
     "count(complaint_at) > 0": "its recipient complained",
-    "max(tupleElement(bounce, 'at')) > toDateTime64(0, 3)": "it bounced for good",
-    "max(tupleElement(invalid, 'at')) > toDateTime64(0, 3)": "it was refused",
-    "max(tupleElement(skipped, 'at')) > toDateTime64(0, 3)": "it was skipped",
-    "max(tupleElement(failure, 'at')) > toDateTime64(0, 3)": "it failed",
+    "max(bounce_packed) > ''": "it bounced for good",
+    "max(invalid_packed) > ''": "it was refused",
+    "max(skipped_packed) > ''": "it was skipped",
+    "max(failure_packed) > ''": "it failed",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from projections import repacking
 from projections.ddl import BY_TIME, DATED, Target, computed, table_statements, view_statements
 from projections.tables import Projection, projections, tables
 
@@ -19,6 +20,12 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
     facts that come from now on, until it is rebuilt: its line says so. Raises ClickHouse's errors.
     """
     before = _objects(client, target)
+    tuples = {
+        name: repacking.kept_as_tuples(log, _columns(client, target, log.state_table))
+        for name, log in projections().items()
+    }
+    for name, folds in tuples.items():
+        repacking.begin(client, target, projections()[name], folds)
     for statement in table_statements(target):
         client.command(statement)
     added = []
@@ -34,6 +41,8 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
         added += _computed(client, target, log)
     for statement in view_statements(target):
         client.command(statement)
+    for name, folds in tuples.items():
+        added += repacking.finish(client, target, projections()[name], folds)
     for name in sorted(_objects(client, target) - before):
         yield f"created {target.database}.{name}"
     yield from added
@@ -80,16 +89,22 @@ def _objects(client: Client, target: Target) -> set[str]:
     return {row[0] for row in rows.result_rows}
 
 
-def _add_missing(client: Client, target: Target, table: str, declared: dict[str, str]) -> list[str]:
-    stored = target.stored(table)
+def _columns(client: Client, target: Target, table: str) -> set[str]:
     found = client.query(
         "SELECT name FROM system.columns "
         "WHERE database = {database:String} AND table = {table:String}",
-        parameters={"database": target.database, "table": stored.partition(".")[2]},
-    )
-    missing = [name for name in declared if name not in {row[0] for row in found.result_rows}]
+        parameters={
+            "database": target.database, "table": target.stored(table).partition(".")[2],
+        },
+    )  # fmt: skip
+    return {row[0] for row in found.result_rows}
+
+
+def _add_missing(client: Client, target: Target, table: str, declared: dict[str, str]) -> list[str]:
+    there = _columns(client, target, table)
+    missing = [name for name in declared if name not in there]
     for name in missing:
-        for each in {stored, f"{target.database}.{table}"}:
+        for each in {target.stored(table), f"{target.database}.{table}"}:
             client.command(
                 f"ALTER TABLE {each}{target.on_cluster} ADD COLUMN IF NOT EXISTS {declared[name]}"
             )

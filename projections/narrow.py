@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from projections.ddl import ALL_CORES
-from projections.expressions import BOOL, plain, split_top
-from projections.merge import LARGEST, Fold
+from projections.expressions import BOOL, plain
 from projections.seen import MERGED, SEEN, by_bits
 from projections.status import steps
 from projections.tables import Projection
@@ -30,7 +29,11 @@ def narrow_select(
     merged = [
         "recipient",
         "message_id",
-        *(_merged(f, sql) for f in log.folds if _uses(sql, f.name)),
+        *(
+            f"{f.operator.engine}(part.{f.name}) AS {f.name}"
+            for f in log.folds
+            if _uses(sql, f.name)
+        ),
     ]
     if _uses(sql, "tenant_id"):
         merged.append("any(part.tenant_id) AS tenant_id")
@@ -62,19 +65,3 @@ def _steps_of(log: Projection, sql: str) -> Iterator[tuple[str, str]]:
         if _uses(sql, name):
             yield name, (made := by_bits(log, step.sql))
             sql += f" {made}"
-
-
-def _merged(fold: Fold, sql: str) -> str:
-    """Return the merged state of a fold, or of its first items if `sql` reads nothing else of it.
-
-    The first items of the largest are the largest of the first items: numbers, not texts.
-    """
-    items = [int(n) for n in re.findall(rf"tupleElement\({fold.name}, (\d+)\)", sql)]
-    alone = len(items) == len(re.findall(rf"\b{fold.name}\b", sql))
-    all_ = len(split_top(fold.kind.removeprefix("Tuple(")[:-1]))
-    if fold.operator is LARGEST and alone and max(items) < all_:
-        first = [f"tupleElement(part.{fold.name}, {n + 1})" for n in range(max(items))]
-        # Tuples are compared by a slower way than numbers.
-        most = f"max(tuple({', '.join(first)}))" if len(first) > 1 else f"tuple(max({first[0]}))"
-        return f"{most} AS {fold.name}"
-    return f"{fold.operator.engine}(part.{fold.name}) AS {fold.name}"

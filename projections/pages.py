@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from projections.candidates import MOST, Candidate, Candidates, Key
 from projections.ddl import HASH_SQL, merging_select
 from projections.narrow import narrow_select
+from projections.packing import unpack
 from projections.queries import (
     Bound,
     Filter,
@@ -286,12 +287,17 @@ class _Page:
         first, bound = self.candidates.these(candidates)
         bits = reduce(operator.or_, (each.seen for each in candidates))
         while True:
+            folds = may_have(log, bits)
+            packed = {fold.name: fold.kind for fold in folds if fold.is_packed}
             found = self.candidates.client.query(
-                merging_select(log, states, bound.where, prewhere=first, folds=may_have(log, bits)),
+                merging_select(log, states, bound.where, prewhere=first, folds=folds),
                 parameters=bound.values,
                 query_formats={"Tuple": "tuple"},
+                column_formats=dict.fromkeys(packed, "bytes"),
             )
             rows = [dict(zip(found.column_names, row, strict=True)) for row in found.result_rows]
+            for row in rows:
+                row.update((name, unpack(row[name], kind)) for name, kind in packed.items())
             now = reduce(operator.or_, (row[SEEN] for row in rows), bits)
             if now == bits:
                 break

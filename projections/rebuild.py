@@ -77,7 +77,7 @@ def rebuild(
     fresh = _fresh(log, target)
     client.command(state_table(log, target, fresh))
     client.command(folding_view(log, target, f"{fresh}_fold", fresh))
-    _wait_for_older_inserts(client)
+    wait_for_older_inserts(client)
     events = target.stored("events")
     facts = int(
         scalar(
@@ -161,8 +161,8 @@ def discard(client: Client, target: Target, log: Projection) -> None:
     client.command(f"DROP TABLE IF EXISTS {fresh}{target.on_cluster} SYNC")
 
 
-def _wait_for_older_inserts(client: Client) -> None:
-    """Wait for the inserts under way: they began before the fresh table's view, and miss it."""
+def wait_for_older_inserts(client: Client) -> None:
+    """Wait for the inserts under way: they began before a new view or column, and miss it."""
     running = "SELECT query_id FROM system.processes WHERE query_kind = 'Insert'"
     older = {row[0] for row in client.query(running).result_rows}
     while older & {row[0] for row in client.query(running).result_rows}:

@@ -47,7 +47,7 @@ def by_bits_alone(log: Projection, sql: str) -> str:
 
     All that is kept of them otherwise changes nothing, and is taken to be nothing.
     """
-    nothing = {fold.name: f"defaultValueOfTypeName({quote(fold.kind)})" for fold in log.folds}
+    nothing = {fold.name: f"defaultValueOfTypeName({quote(fold.stored)})" for fold in log.folds}
     names = re.compile(rf"\b({'|'.join(nothing)})\b")
     return names.sub(lambda found: nothing[found[1]], by_bits(log, sql))
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from projections.ddl import DATED
-from projections.expressions import TIME
-from projections.merge import LARGEST
+from projections.expressions import TIME, kinds_of
 from projections.queries import Bound, Filter, Listing, condition, log_of
 from projections.seen import by_bits, late_sql
 from projections.status import trace
@@ -92,10 +91,6 @@ def trace_of(log: Projection, wanted: Filter) -> Shown | None:
         return None
     for fold in log.folds:
         # The largest of all is the largest of one of them.
-        if fold.operator is LARGEST and _is_item(reading.sql, fold.name):
+        if fold.is_packed and reading.sql in {fold[name].sql for name in kinds_of(fold.kind)}:
             return lambda bound: condition(log, wanted, bound, of=reading.sql)
     return None
-
-
-def _is_item(sql: str, name: str) -> bool:
-    return sql.startswith(f"tupleElement({name}, ") and sql.endswith(")") and sql.count("(") == 1

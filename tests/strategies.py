@@ -72,7 +72,7 @@ def values(kind):
         return st.frozensets(values(kind.removeprefix("Array(")[:-1]), max_size=3)
     if kind.startswith("Tuple("):
         parts = split_top(kind.removeprefix("Tuple(")[:-1])
-        return st.tuples(*(values(part.partition(" ")[2]) for part in parts))
+        return st.tuples(*(values(part.partition(" ")[2]) for part in parts)).map(_as_packed)
     if kind == TIME:
         return times | st.just(EPOCH)
     if kind == "Bool":
@@ -80,6 +80,10 @@ def values(kind):
     if kind.startswith("UInt"):
         return st.integers(0, 5)
     return texts | st.sampled_from(["5.1.1", "hard", "30007"])
+
+
+def _as_packed(values):
+    return tuple(v.replace("\0", "") if isinstance(v, str) else v for v in values)
 
 
 def states(folds: tuple[Fold, ...]):

@@ -16,7 +16,15 @@ from projections.expressions import (
     together,
     words,
 )
-from projections.merge import earliest, largest, last, latest, union, union_of_lists
+from projections.merge import (
+    earliest,
+    largest,
+    largest_of,
+    last,
+    latest,
+    union,
+    union_of_lists,
+)
 from projections.tables import NO_CODES, Projection, Rule
 from projections.tables.events import TABLE as FACT
 from projections.tables.shared import (
@@ -62,21 +70,22 @@ resends = union(
 )
 bounce = latest("bounce", _at, where=_final, attempt=FACT.attempt, bounce_class=FACT.bounce_class)
 #: Codes first, so that a failure without a code never erases an earlier code.
-bounce_why = largest("bounce_why", together(coded=_coded, at=_at, **CODES), where=_final)
+bounce_why = largest_of("bounce_why", where=_final, coded=_coded, at=_at, **CODES)
 soft_bounce = latest("soft_bounce", _at, where=_soft, attempt=FACT.attempt, **CODES)
 soft_attempts = union("soft_attempts", FACT.attempt, where=_soft)
 exhausted = latest("exhausted", _at, where=_kind.is_in("retry_exhausted"), attempt=FACT.attempt)
-retry = largest(
+retry = largest_of(
     "retry",
-    together(attempt=FACT.attempt, due_at=FACT.due_at.present),
     where=_kind.is_in("retry_scheduled") & FACT.due_at.is_set,
+    attempt=FACT.attempt,
+    due_at=FACT.due_at.present,
 )
 deferral = latest("deferral", _at, where=_kind.is_in("deferral"), **CODES)
 invalid = latest("invalid", _at, where=_kind.is_in("invalid"), **CODES)
 skipped = latest("skipped", _at, where=_kind.is_in("skipped"), **CODES)
 failure = latest("failure", _at, where=_kind.is_in("failure"), **CODES)
 subject = replace(
-    latest("subject", _at, where=FACT.subject.given, value=FACT.subject), unpacked=True
+    latest("subject", _at, where=FACT.subject.given, value=FACT.subject), uncompressed=True
 )
 tags = union_of_lists("tags", FACT.tags)
 

@@ -10,9 +10,8 @@ from projections.expressions import (
     first_given,
     first_set,
     literal,
-    together,
 )
-from projections.merge import Fold, earliest, largest, latest
+from projections.merge import Fold, earliest, largest, largest_of, latest
 from projections.tables import Projection, Rule
 from projections.tables.events import TABLE as FACT
 from projections.tables.shared import (
@@ -34,8 +33,8 @@ _delivered = _kind.is_in("delivery")
 
 def _failure(name: str, *kinds: str) -> Fold:
     """Keep why it failed; codes first, for a failure without one never erases an earlier code."""
-    return largest(
-        name, together(coded=FACT.reason_code.given, at=_at, **CODES), where=_kind.is_in(*kinds)
+    return largest_of(
+        name, where=_kind.is_in(*kinds), coded=FACT.reason_code.given, at=_at, **CODES
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from projections.ddl import HASH, merging_select, reading_select
-from projections.expressions import split_top
+from projections.packing import texts_of
 from projections.pages import LARGEST_PAGE
 from projections.pages import listing as listed
 from projections.queries import Listing, listing_sql, log_of, stream
@@ -110,7 +110,5 @@ def _texts(log: Projection) -> Iterator[str]:
     """Yield every text that a partial state keeps."""
     yield from ("recipient", "message_id")
     for fold in log.folds:
-        if fold.kind.startswith("Tuple("):
-            for place, item in enumerate(split_top(fold.kind.removeprefix("Tuple(")[:-1]), 1):
-                if item.endswith(" String"):
-                    yield f"tupleElement({fold.name}, {place})"
+        if fold.is_packed:
+            yield from texts_of(fold.name, fold.kind)

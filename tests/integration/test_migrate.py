@@ -10,6 +10,7 @@ import pytest
 
 from projections import ddl, migrate, rebuild
 from projections.ddl import Target
+from projections.expressions import kinds_of
 from projections.pages import listing
 from projections.queries import Listing
 from projections.statistics import daily_counts
@@ -107,14 +108,14 @@ def test_columns_are_packed_as_declared_in_a_table_from_before_too(fresh_databas
         found = client.query(
             "SELECT name, compression_codec, type, default_expression FROM system.columns "
             "WHERE database = {database:String} AND table = 'email_log_state' "
-            "AND name IN ('subject', 'dated', 'seen', 'key_hash')",
+            "AND name IN ('subject_packed', 'dated', 'seen', 'key_hash')",
             parameters={"database": target.database},
         )
         return {row[0]: row[1:] for row in found.result_rows}
 
     declared = packed()
     assert {name: codec for name, (codec, *_) in declared.items()} == {
-        "subject": "CODEC(NONE)", "dated": "CODEC(T64)", "seen": "CODEC(T64)",
+        "subject_packed": "CODEC(NONE)", "dated": "CODEC(T64)", "seen": "CODEC(T64)",
         "key_hash": "CODEC(NONE)",
     }  # fmt: skip
     for name, (_, kind, made) in declared.items():
@@ -167,3 +168,66 @@ def test_a_rebuild_is_refused_on_a_cluster(fresh_database):
     client = connect(fresh_database.url, user="default", password="")
     with pytest.raises(FatalError, match="on one server"):
         next(rebuild.rebuild(client, Target(fresh_database.name, "main"), LOG))
+
+
+def test_states_kept_as_tuples_are_packed_where_they_are(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    states = target.stored(LOG.state_table)
+    list(migrate.migrate(client, target))
+    later = NOW + timedelta(hours=1)
+    codes = {"smtp_code": 550, "enhanced_status": "5.1.1", "diagnostic": "no, “such” user\\"}
+    put(
+        client, target.database,
+        event(1, subject="Ünïcode", record_type="family", record_id="F1", provider="ses"),
+        event(1, kind="bounce", bounce_class="hard", occurred_at=later, **codes),
+        event(2, kind="retry_scheduled", attempt=2, due_at=later), event(3, kind="deferral"),
+    )  # fmt: skip
+
+    def rows():
+        return client.query(
+            f"SELECT * FROM {target.database}.email_log ORDER BY message_id"
+        ).result_rows
+
+    expected = rows()
+    keep_as_tuples(client, target)
+    assert list(migrate.migrate(client, target)) == [
+        f"created {target.database}.email_log_fold",
+        "renewed column seen of email_log_state",
+        f"packed {', '.join(f.name.removesuffix('_packed') for f in PACKED)} of email_log_state",
+    ]
+    assert rows() == expected
+    put(client, target.database, event(2, kind="sent", occurred_at=later, subject="later"))
+    client.command(f"OPTIMIZE TABLE {states} FINAL")
+    assert [row[:1] for row in rows()] == [row[:1] for row in expected]
+    found = listing(client, target.database, Listing(channel="email", tenant="t"))
+    assert sorted(row["subject"] for row in found) == ["", "later", "Ünïcode"]
+    assert list(migrate.migrate(client, target)) == []
+
+
+PACKED = [fold for fold in LOG.folds if fold.is_packed]
+
+
+def keep_as_tuples(client, target):
+    """Turn a table of states into one from before values were packed, with the same states."""
+    states, names = target.stored(LOG.state_table), ["tenant_id", "recipient", "message_id"]
+    client.command(f"DROP VIEW {target.database}.email_log_fold SYNC")
+    client.command(f"CREATE TABLE {target.database}.kept AS {states}")
+    client.command(f"INSERT INTO {target.database}.kept SELECT * FROM {states}")
+    client.command(f"TRUNCATE TABLE {states}")
+    seen = "SimpleAggregateFunction(groupBitOr, UInt32) MATERIALIZED toUInt32(0)"
+    client.command(f"ALTER TABLE {states} MODIFY COLUMN seen {seen}")
+    client.command(f"ALTER TABLE {states} DROP INDEX of_record")
+    taken = {name: name for name in [*names, *(f.name for f in LOG.folds if not f.is_packed)]}
+    for fold in PACKED:
+        name = fold.name.removesuffix("_packed")
+        taken[name] = f"tuple({', '.join(fold[each].sql for each in kinds_of(fold.kind))})"
+        kind = f"SimpleAggregateFunction(max, {fold.kind})"
+        client.command(f"ALTER TABLE {states} ADD COLUMN {name} {kind}, DROP COLUMN {fold.name}")
+    index = "of_record tupleElement(record, 3) TYPE bloom_filter(0.01) GRANULARITY 8"
+    client.command(f"ALTER TABLE {states} ADD INDEX {index}")
+    client.command(
+        f"INSERT INTO {states} ({', '.join(taken)}) "
+        f"SELECT {', '.join(taken.values())} FROM {target.database}.kept"
+    )
+    client.command(f"DROP TABLE {target.database}.kept SYNC")
