@@ -49,17 +49,31 @@ def finish(client: Client, target: Target, log: Projection, folds: list[Fold]) -
     """
     if not folds:
         return
-    stored = f"{target.stored(log.state_table)}{target.on_cluster}"
-    wait_for_older_inserts(client)
-    every = ", ".join(f"MATERIALIZE COLUMN {fold.name}" for fold in folds)
-    client.command(
-        f"ALTER TABLE {stored} {every}, MATERIALIZE INDEX of_record",
-        settings={"mutations_sync": 2},
-    )
-    for fold in folds:
-        _alter(client, target, log, f"MODIFY COLUMN {fold.name} REMOVE DEFAULT")
-        _alter(client, target, log, f"DROP COLUMN {_tuple_of(fold)}")
+    if _made_of_tuples(client, target, log):  # else it was broken off after that
+        wait_for_older_inserts(client)
+        every = ", ".join(f"MATERIALIZE COLUMN {fold.name}" for fold in folds)
+        client.command(
+            f"ALTER TABLE {target.stored(log.state_table)}{target.on_cluster} {every}, "
+            "MATERIALIZE INDEX of_record",
+            settings={"mutations_sync": 2},
+        )
+        for_all = (f"MODIFY COLUMN {fold.name} REMOVE DEFAULT" for fold in folds)
+        _alter(client, target, log, ", ".join(for_all))
+    tuples = ", ".join(f"DROP COLUMN IF EXISTS {_tuple_of(fold)}" for fold in folds)
+    _alter(client, target, log, tuples)
     yield f"packed {', '.join(map(_tuple_of, folds))} of {log.state_table}"
+
+
+def _made_of_tuples(client: Client, target: Target, log: Projection) -> bool:
+    found = client.query(
+        "SELECT count() FROM system.columns WHERE database = {database:String} "
+        "AND table = {table:String} AND default_kind = 'DEFAULT'",
+        parameters={
+            "database": target.database,
+            "table": target.stored(log.state_table).partition(".")[2],
+        },
+    )
+    return bool(found.result_rows[0][0])
 
 
 def _tuple_of(fold: Fold) -> str:
