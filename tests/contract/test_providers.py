@@ -43,7 +43,7 @@ ABSENT = (None, "", [], False)
 each_adapter = pytest.mark.parametrize("adapter", adapters().values(), ids=adapters())
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 thorough = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

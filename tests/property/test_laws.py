@@ -27,7 +27,7 @@ from tests.strategies import facts, states
 
 LOGS = list(projections().values())
 ENGINE = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -98,7 +98,7 @@ def listings(log, tenant):
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
 def test_a_page_is_the_head_of_the_whole_listing(log, database, data, monkeypatch):
     among_millions(data, monkeypatch)
     tenant = filled(log, database, data)
@@ -111,7 +111,7 @@ def test_a_page_is_the_head_of_the_whole_listing(log, database, data, monkeypatc
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
 def test_the_pages_of_a_walk_are_the_whole_listing(log, database, data, monkeypatch):
     among_millions(data, monkeypatch)
     tenant = filled(log, database, data)
@@ -286,7 +286,7 @@ def test_a_row_that_moves_while_its_page_is_read_takes_no_other_with_it(database
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
 @given(data=st.data())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_what_a_status_needs_some_partial_state_shows(log, data):
     events = [complete(e) for e in strategies.complete(data.draw(facts(log.channel)), "t")]
     events = [e for e in events if e["kind"] in log.kinds] or [
@@ -303,7 +303,7 @@ def test_what_a_status_needs_some_partial_state_shows(log, data):
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
 @given(data=st.data())
 @settings(
-    max_examples=40, deadline=None,
+    max_examples=25, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 def test_daily_counts_are_those_of_the_log(log, database, data):

@@ -454,5 +454,5 @@ class Machine(RuleBasedStateMachine):
 
 TestRulesAgainstTheModel = Machine.TestCase
 TestRulesAgainstTheModel.settings = settings(
-    max_examples=200, stateful_step_count=40, deadline=None
+    max_examples=120, stateful_step_count=40, deadline=None
 )
