@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from schemas.events import EPOCH
-
 Row = Mapping[str, Any]
 
 STRING: Final = "String"
@@ -98,13 +96,6 @@ class Expression:
         """Tell whether a text is not empty, or a number not zero."""
         empty = "''" if plain(self.kind) == STRING else "0"
         return Expression(f"({self.sql} != {empty})", BOOL, lambda row: bool(self.of(row)))
-
-    @property
-    def happened(self) -> Expression:
-        """Tell whether a time that starts at 1970 has been set."""
-        return Expression(
-            f"({self.sql} > toDateTime64(0, 3, 'UTC'))", BOOL, lambda row: self.of(row) > EPOCH
-        )
 
     @property
     def text(self) -> Expression:

@@ -21,9 +21,9 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
     """
     before = _objects(client, target)
     tuples = {
-        name: repacking.kept_as_tuples(log, _columns(client, target, log.state_table))
-        for name, log in projections().items()
-    }
+        log.name: folds for log in projections().values()
+        if (folds := repacking.kept_as_tuples(log, _columns(client, target, log.state_table)))
+    }  # fmt: skip
     for name, folds in tuples.items():
         repacking.begin(client, target, projections()[name], folds)
     for statement in table_statements(target):
@@ -42,7 +42,7 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
     for statement in view_statements(target):
         client.command(statement)
     for name, folds in tuples.items():
-        added += repacking.finish(client, target, projections()[name], folds)
+        added.append(repacking.finish(client, target, projections()[name], folds))
     for name in sorted(_objects(client, target) - before):
         yield f"created {target.database}.{name}"
     yield from added

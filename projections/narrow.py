@@ -29,11 +29,7 @@ def narrow_select(
     merged = [
         "recipient",
         "message_id",
-        *(
-            f"{f.operator.engine}(part.{f.name}) AS {f.name}"
-            for f in log.folds
-            if _uses(sql, f.name)
-        ),
+        *(fold.merged for fold in log.folds if _uses(sql, fold.name)),
     ]
     if _uses(sql, "tenant_id"):
         merged.append("any(part.tenant_id) AS tenant_id")

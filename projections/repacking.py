@@ -7,7 +7,6 @@ write them, the default is written down for all, and the tuples are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from projections.ddl import Target, record_index
@@ -28,8 +27,6 @@ def kept_as_tuples(log: Projection, columns: set[str]) -> list[Fold]:
 
 def begin(client: Client, target: Target, log: Projection, folds: list[Fold]) -> None:
     """Add the columns of `folds`, made of their tuples. Raises ClickHouse's errors."""
-    if not folds:
-        return
     for fold in folds:
         name, kind = _tuple_of(fold), fold.kind
         items = [(f"tupleElement({name}, {n})", each) for n, each in _numbered(kind)]
@@ -42,13 +39,11 @@ def begin(client: Client, target: Target, log: Projection, folds: list[Fold]) ->
     client.command(f"ALTER TABLE {stored} ADD INDEX IF NOT EXISTS {record_index(log)}")
 
 
-def finish(client: Client, target: Target, log: Projection, folds: list[Fold]) -> Iterator[str]:
-    """Write the columns down for all states and drop the tuples; yield a line that says so.
+def finish(client: Client, target: Target, log: Projection, folds: list[Fold]) -> str:
+    """Write the columns down for all states and drop the tuples; return a line that says so.
 
     The folding views must write the columns by now. Raises ClickHouse's errors.
     """
-    if not folds:
-        return
     if _made_of_tuples(client, target, log):  # else it was broken off after that
         wait_for_older_inserts(client)
         every = ", ".join(f"MATERIALIZE COLUMN {fold.name}" for fold in folds)
@@ -61,7 +56,7 @@ def finish(client: Client, target: Target, log: Projection, folds: list[Fold]) -
         _alter(client, target, log, ", ".join(for_all))
     tuples = ", ".join(f"DROP COLUMN IF EXISTS {_tuple_of(fold)}" for fold in folds)
     _alter(client, target, log, tuples)
-    yield f"packed {', '.join(map(_tuple_of, folds))} of {log.state_table}"
+    return f"packed {', '.join(map(_tuple_of, folds))} of {log.state_table}"
 
 
 def _made_of_tuples(client: Client, target: Target, log: Projection) -> bool:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from projections.expressions import TIME, plain, split_top
+from projections.expressions import TIME, kinds_of, plain
 from projections.merge import Fold
 from schemas.events import EPOCH, KINDS, fingerprint
 
@@ -71,8 +71,7 @@ def values(kind):
     if kind.startswith("Array("):
         return st.frozensets(values(kind.removeprefix("Array(")[:-1]), max_size=3)
     if kind.startswith("Tuple("):
-        parts = split_top(kind.removeprefix("Tuple(")[:-1])
-        return st.tuples(*(values(part.partition(" ")[2]) for part in parts)).map(_as_packed)
+        return st.tuples(*map(values, kinds_of(kind).values())).map(_as_packed)
     if kind == TIME:
         return times | st.just(EPOCH)
     if kind == "Bool":
