@@ -65,11 +65,12 @@ def announce(
     whose: Address, before: State, decisions: tuple[Decision, ...], after: State
 ) -> Announcement:
     """Return what decisions that led from one state to another have to be published as."""
-    entry = entry_of(whose, after)
+    moved = after.reasons != before.reasons
+    entry = entry_of(whose, after) if moved else None
     return Announcement(
         facts=tuple(fact for each in decisions for fact in _facts(whose, each)),
         retries=tuple(_retry(whose, each) for each in decisions if isinstance(each, RetryAsked)),
-        entry_changed=entry != entry_of(whose, before),
+        entry_changed=moved and entry != entry_of(whose, before),
         entry=entry,
     )
 

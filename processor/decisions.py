@@ -1,9 +1,9 @@
 """The policy agent and the scheduler: the rules, put to facts, commands and the passing of time.
 
-The steps for a batch: (1) ask the log what the rules need to know; (2) decide, address by address;
-(3) publish what is decided and wait for the broker to have it; (4) publish the new states and wait;
-(5) remember them, and only then ack. A crash between any two of them repeats the batch on older
-states, which gives the same decisions with the same ids.
+The steps for a batch, of all partitions: (1) ask the log what the rules need to know; (2) decide,
+address by address; (3) publish what is decided and wait for the broker to have it; (4) publish the
+new states and wait; (5) remember them, and only then ack. A crash between any two of them repeats
+the batch on older states, which gives the same decisions with the same ids.
 
 Time is put to the rules by the scheduler, at the moment that each state names: a retry is due, a
 listing expires, something may be forgotten. It passes only as far as all is known that Kafka had by
@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from pydantic_core import to_json
@@ -29,7 +30,7 @@ from processor.decided import Suppressed
 from processor.decoding import Chunk, DeadLetter, Record, dead_letter
 from processor.logging import get
 from processor.policies import Policies
-from processor.policy import asks, decide, fold, forget, wakes_at
+from processor.policy import asks, decide, forget, wakes_at
 from processor.publishing import Outgoing, Publish
 from processor.states import Partition, States
 from processor.topics import DECISIONS, RETRIES, SUPPRESSIONS
@@ -45,6 +46,11 @@ _MOST: Final = 1_000
 _MOST_WAITING: Final = 4 * 1024 * 1024
 #: How often the scheduler looks, in seconds.
 _LOOKS: Final = 0.25
+#: What is fed at one time comes partition by partition, within so many seconds of each other.
+_GATHERS: Final = 0.1
+#: Batches begin so many seconds after each other, at least: however few addresses it is about, a
+#: question to the log costs the database as much as a small write.
+_EVERY: Final = 1.0
 #: For so many seconds a batch gives way to facts that wait to be written: while a worker catches
 #: up, decisions cost it a few percent of its pace instead of a third.
 _GIVES_WAY: Final = 5.0
@@ -52,6 +58,7 @@ _GIVES_WAY: Final = 5.0
 _AGAIN: Final = timedelta(seconds=1)
 
 Entry: TypeAlias = tuple[Address, Event]
+Entries: TypeAlias = Mapping[Partition, Sequence[Entry]]
 #: Asks the log: by address, which messages are asked about.
 Hear: TypeAlias = Callable[[dict[Address, set[str]]], Awaitable[dict[Address, Heard]]]
 Bury: TypeAlias = Callable[[Sequence[DeadLetter]], Awaitable[None]]
@@ -59,7 +66,7 @@ Bury: TypeAlias = Callable[[Sequence[DeadLetter]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a batch led to."""
+    """What a batch led to in a partition."""
 
     records: list[Outgoing]
     states: list[Outgoing]
@@ -96,6 +103,8 @@ class Decisions:
         self._hold = hold
         self._waiting: list[tuple[Any, Partition]] = []
         self._came = asyncio.Event()
+        #: Held while states are decided on, so that an event and the clock never do at once.
+        self._deciding = asyncio.Lock()
         self._clock = clock
 
     async def take(self, event: Any) -> None:
@@ -114,15 +123,21 @@ class Decisions:
         return sum(len(record.value or b"") for chunk in chunks for record in chunk.records)
 
     async def decide_waiting(self) -> None:
-        """Decide on all that was taken, waiting for something to be."""
-        await self._came.wait()
+        """Decide on all that was taken, and ack it, unless its partition is taken away."""
         self._came.clear()
         taken, self._waiting = self._waiting, []
-        by_partition: defaultdict[Partition, list[Any]] = defaultdict(list)
+        waiting: defaultdict[Partition, list[Entry]] = defaultdict(list)
+        lost: set[Partition] = set()
         for event, partition in taken:
-            by_partition[partition].append(event)
-        for partition, events in by_partition.items():
-            await self._decide_on(partition, events)
+            for record in event.value.records:
+                waiting[partition] += await self._read(event.value, record)
+                if sum(map(len, waiting.values())) >= _MOST:
+                    lost |= await self._give_way_and_settle(waiting)
+                    waiting.clear()
+        lost |= await self._give_way_and_settle(waiting)
+        for event, partition in taken:
+            if partition not in lost:
+                event.ack()
         self._hold(False)
 
     async def pass_time(self) -> None:
@@ -130,28 +145,18 @@ class Decisions:
         now = self._clock()
         if any(each.wakes_before(now) for each in self._states.open()):
             now = min(now, await self._known_until())
-            for partition in self._states.open():
-                while due := partition.due(now, _MOST):
-                    await self._settle(partition, [(whose, Tick()) for whose in due], now)
+            while ticks := self._due(now):
+                await self._settle(ticks, now)
         self._states.count()
 
-    async def _decide_on(self, partition: Partition, events: Sequence[Any]) -> None:
-        """Decide on chunks of a partition, and ack them, unless it is taken away meanwhile."""
-        waiting: list[Entry] = []
-        for event in events:
-            for record in event.value.records:
-                waiting += await self._read(event.value, record)
-                if len(waiting) >= _MOST:
-                    if not await self._give_way_and_settle(partition, waiting):
-                        return
-                    waiting = []
-        if await self._give_way_and_settle(partition, waiting):
-            for event in events:
-                event.ack()
+    def _due(self, now: datetime) -> Entries:
+        ours = self._states.open()
+        found = {each: each.due(now, 1 + _MOST // len(ours)) for each in ours}
+        return {each: [(whose, Tick()) for whose in due] for each, due in found.items() if due}
 
-    async def _give_way_and_settle(self, partition: Partition, entries: Sequence[Entry]) -> bool:
+    async def _give_way_and_settle(self, entries: Entries) -> set[Partition]:
         await self._intake_keeps_up(_GIVES_WAY)
-        return await self._settle(partition, entries)
+        return await self._settle(entries)
 
     async def _read(self, chunk: Chunk, record: Record) -> Sequence[Entry]:
         try:
@@ -165,7 +170,11 @@ class Decisions:
         await asyncio.gather(self._decide_for_ever(), self._pass_time_for_ever())
 
     async def _decide_for_ever(self) -> None:
+        began = -_EVERY
         while True:
+            await self._came.wait()
+            await asyncio.sleep(max(_GATHERS, began + _EVERY - monotonic()))
+            began = monotonic()
             await self.decide_waiting()
 
     async def _pass_time_for_ever(self) -> None:
@@ -173,46 +182,49 @@ class Decisions:
             await self.pass_time()
             await asyncio.sleep(_LOOKS)
 
-    async def _settle(
-        self, partition: Partition, entries: Sequence[Entry], now: datetime | None = None
-    ) -> bool:
-        """Decide, publish, remember; tell whether the partition was still ours."""
-        async with partition.lock:
+    async def _settle(self, entries: Entries, now: datetime | None = None) -> set[Partition]:
+        """Decide, publish, remember; return the partitions that were no longer ours by then."""
+        async with self._deciding:
             now = now or self._clock()
-            before = {whose: partition.get(whose) for whose, _ in entries}
-            heard = await self._ask(before, entries, now)
-            made = await asyncio.to_thread(self._decide, partition, before, entries, now, heard)
-            if not self._states.holds(partition):
-                return False
-            if made.records:
-                await self._publish(made.records)
-            if not self._states.holds(partition):
-                return False
-            if made.states:
-                await self._publish(made.states)
-            partition.keep(made.states)
-            for whose, at in made.unchanged:
-                partition.wake(whose, max(at, now + _AGAIN))
-        for whose in made.listed:
-            self._list(whose)
-        for decision, count in made.counts.items():
-            metrics.DECISIONS.labels(decision=decision).inc(count)
-        return True
+            made = await self._decide_all(entries, now)
+            await self._publish_of(made, lambda each: each.records)
+            await self._publish_of(made, lambda each: each.states)
+            for partition, outcome in made.items():
+                partition.keep(outcome.states)
+                for whose, at in outcome.unchanged:
+                    partition.wake(whose, max(at, now + _AGAIN))
+        for outcome in made.values():
+            for whose in outcome.listed:
+                self._list(whose)
+            for decision, count in outcome.counts.items():
+                metrics.DECISIONS.labels(decision=decision).inc(count)
+        return entries.keys() - made.keys()
 
-    async def _ask(
-        self, states: Mapping[Address, State], entries: Sequence[Entry], now: datetime
-    ) -> dict[Address, Heard]:
-        """Ask the log about all that the rules may want to know of these addresses."""
-        asked: defaultdict[Address, set[str]] = defaultdict(set)
-        seen: set[Address] = set()
-        for whose, event in entries:
-            names = asks(states[whose], event, now)
-            if whose in seen and isinstance(event, MessageEvent) and is_soft(event):
-                names = frozenset({event.message_id})  # of a streak that began in this batch
-            if names is not None:
-                asked[whose] |= names
-            seen.add(whose)
-        return await self._hear(asked) if asked else {}
+    async def _publish_of(
+        self, made: dict[Partition, _Outcome], which: Callable[[_Outcome], Sequence[Outgoing]]
+    ) -> None:
+        """Publish of what is still ours, and wait; drop the rest."""
+        for partition in [each for each in made if not self._states.holds(each)]:
+            del made[partition]
+        if records := [record for outcome in made.values() for record in which(outcome)]:
+            await self._publish(records)
+
+    async def _decide_all(self, entries: Entries, now: datetime) -> dict[Partition, _Outcome]:
+        before = {
+            each: {whose: each.get(whose) for whose, _ in some} for each, some in entries.items()
+        }
+        asked: dict[Address, set[str]] = {}
+        for partition, some in entries.items():
+            asked |= _asked(before[partition], some, now)
+        heard = await self._hear(asked) if asked else {}
+
+        def decide_all() -> dict[Partition, _Outcome]:
+            return {
+                each: self._decide(each, before[each], some, now, heard)
+                for each, some in entries.items()
+            }
+
+        return await asyncio.to_thread(decide_all)
 
     def _decide(
         self,
@@ -226,12 +238,12 @@ class Decisions:
         made = _Outcome([], [], [], Counter(), [])
         for whose, event in entries:
             state, policy = states[whose], self._policies.of(whose.tenant_id)
-            decisions = decide(state, event, now, policy, heard.get(whose))
-            after = fold(state, decisions)
-            made.records.extend(_records(whose, announce(whose, state, decisions, after)))
-            made.counts.update(type(each).__name__ for each in decisions)
-            if any(isinstance(each, Suppressed) for each in decisions):
-                made.listed.append(whose)
+            decisions, after = decide(state, event, now, policy, heard.get(whose))
+            if decisions:
+                made.records.extend(_records(whose, announce(whose, state, decisions, after)))
+                made.counts.update(type(each).__name__ for each in decisions)
+                if any(isinstance(each, Suppressed) for each in decisions):
+                    made.listed.append(whose)
             states[whose] = forget(after, now, policy)
         for whose, state in states.items():
             wakes = wakes_at(state, self._policies.of(whose.tenant_id))
@@ -240,6 +252,22 @@ class Decisions:
             elif wakes is not None:
                 made.unchanged.append((whose, wakes))
         return made
+
+
+def _asked(
+    states: Mapping[Address, State], entries: Sequence[Entry], now: datetime
+) -> dict[Address, set[str]]:
+    """Return all that the log has to be asked before the rules decide on these addresses."""
+    asked: defaultdict[Address, set[str]] = defaultdict(set)
+    seen: set[Address] = set()
+    for whose, event in entries:
+        names = asks(states[whose], event, now)
+        if whose in seen and isinstance(event, MessageEvent) and is_soft(event):
+            names = frozenset({event.message_id})  # of a streak that began in this batch
+        if names is not None:
+            asked[whose] |= names
+        seen.add(whose)
+    return asked
 
 
 def _records(whose: Address, said: Announcement) -> list[Outgoing]:

@@ -1,7 +1,7 @@
 """The rules for retries and the blacklist: pure, over what is remembered of one address.
 
-    decisions = decide(state, event, now, policy, heard)
-    state = forget(fold(state, decisions), now, policy)
+    decisions, after = decide(state, event, now, policy, heard)
+    state = forget(after, now, policy)
 
 **Crashes.** Publish what is decided and wait for the broker, then store the state, then commit. A
 crash between leaves a state that is older than what was published; the events come again and give
@@ -50,8 +50,8 @@ Rule: TypeAlias = Callable[[State], Decisions]
 
 def decide(
     state: State, event: Event, now: datetime, policy: Policy, heard: Heard | None = None
-) -> tuple[Decision, ...]:
-    """Return what follows from an event, in order.
+) -> tuple[tuple[Decision, ...], State]:
+    """Return what follows from an event, in order, and the state after it.
 
     By `now` retries fall due and listings expire at a `Tick`, nothing happened later than now, and
     what is past its time is not begun. What the log has `heard` is needed where `asks` says so.
@@ -59,10 +59,10 @@ def decide(
     case = Case(_time_of(event, now), now, policy, heard or Heard())
     made: list[Decision] = []
     for rule in _rules_for(event, case):
-        new = tuple(rule(state))
-        made += new
-        state = fold(state, new)
-    return tuple(made)
+        if new := tuple(rule(state)):
+            made += new
+            state = fold(state, new)
+    return tuple(made), state
 
 
 def fold(state: State, decisions: Iterable[Decision]) -> State:

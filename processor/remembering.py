@@ -142,10 +142,10 @@ def _itself(at: datetime) -> datetime:
     return at
 
 
-def _newest(items: Mapping[K, V], most: int, age: Callable[[V], Any]) -> dict[K, V]:
+def _newest(items: Mapping[K, V], most: int, age: Callable[[V], Any]) -> Mapping[K, V]:
     """Return at most so many items, the newest by `age`."""
     if len(items) <= most:
-        return dict(items)
+        return items
     return dict(sorted(items.items(), key=lambda item: age(item[1]))[-most:])
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from processor.cases import Event, Heard, Tick
 from processor.decided import RetriesExhausted, RetryAsked, Suppressed
 from processor.policies import Policy
-from processor.policy import asks, decide, fold, forget, wakes_at
+from processor.policy import asks, decide, forget, wakes_at
 from processor.trouble import State
 from schemas.decisions import Command, Rule
 from schemas.events import Channel, MessageEvent
@@ -87,10 +87,10 @@ class _Run:
         before = self._states.get(whom, State())
         asked = asks(before, event, now)
         heard = None if asked is None else self._heard.about(whom, asked)
-        decisions = decide(before, event, now, self._policy, heard)
+        decisions, after = decide(before, event, now, self._policy, heard)
         for each in decisions:
             self._count(whom, each)
-        state = forget(fold(before, decisions), now, self._policy)
+        state = forget(after, now, self._policy)
         if state.is_empty:
             self._states.pop(whom, None)
             self._wake_of.pop(whom, None)

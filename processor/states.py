@@ -44,8 +44,6 @@ class Partition:
     """The states of one partition, and which of them wakes next."""
 
     number: int
-    #: Held while states are decided on, so that an event and the clock never do at once.
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _values: dict[str, bytes] = field(default_factory=dict)
     _wakes: list[tuple[int, str]] = field(default_factory=list)
     _wake_of: dict[str, int] = field(default_factory=dict)

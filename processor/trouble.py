@@ -110,7 +110,8 @@ def joined(reasons: Iterable[Reason]) -> Reason:
     ordered = sorted(reasons, key=lambda each: (each.since, each.event_id))
     ends = [each.until for each in ordered if each.until is not None]
     until = max(ends) if len(ends) == len(ordered) else None
-    return ordered[0].model_copy(update={"until": until})
+    first = ordered[0]
+    return first if first.until == until else first.model_copy(update={"until": until})
 
 
 _JSON: Final = TypeAdapter(State)

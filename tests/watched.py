@@ -8,7 +8,7 @@ from itertools import count
 from processor.announcements import announce
 from processor.decided import CommandRefused
 from processor.policies import Policy
-from processor.policy import Heard, State, Tick, decide, fold, forget, wakes_at
+from processor.policy import Heard, State, Tick, decide, forget, wakes_at
 from processor.trouble import dump, load
 from schemas.decisions import Address, Command
 from schemas.events import MessageEvent, fingerprint
@@ -61,8 +61,7 @@ class Watched:
     def give(self, event, now=None, **heard):
         """Put an event to the rules; return the kinds of fact, but notes, and retries it led to."""
         now = now or getattr(event, "occurred_at", None) or event.asked_at
-        decisions = decide(self.state, event, now, self.policy, Heard(**heard))
-        after = fold(self.state, decisions)
+        decisions, after = decide(self.state, event, now, self.policy, Heard(**heard))
         said = announce(self.whose, self.state, decisions, after)
         kept = forget(after, now, self.policy)
         assert load(dump(kept)) == kept

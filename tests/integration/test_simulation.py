@@ -13,7 +13,7 @@ import pytest
 
 from processor.announcements import announce
 from processor.policies import Policy
-from processor.policy import State, decide, fold
+from processor.policy import State, decide
 from processor.simulation import simulate
 from projections import history
 from projections.ddl import Target
@@ -127,8 +127,7 @@ def test_what_people_did_is_part_of_history(past):
     whose = Address("third", "email", "jo@example.com")
     state, facts = State(), [of(*whose[::2], bounce("hard", START))]
     for event in (facts[0], command("reset", START + HOURS), command("add", START + 2 * HOURS)):
-        decisions = decide(state, event, START + 3 * HOURS, Policy())
-        after = fold(state, decisions)
+        decisions, after = decide(state, event, START + 3 * HOURS, Policy())
         said = announce(whose, state, decisions, after).facts
         facts += (each.model_copy(update={"recorded_at": each.occurred_at}) for each in said)
         state = after

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from processor.announcements import announce, entry_of
 from processor.policies import Policy
-from processor.policy import Heard, State, Tick, decide, evolve, fold, forget
+from processor.policy import Heard, State, Tick, decide, evolve, forget
 from processor.trouble import dump, load
 from schemas.decisions import Address
 from tests.watched import DAYS, HOURS, START, bounce, command, fact
@@ -54,11 +54,12 @@ def lived(events, policy=None, now=NOW):
     policy = policy or Policy()
     state, said = State(), []
     for event in events:
-        decisions = decide(state, event, now, policy)
-        after = state
+        decisions, after = decide(state, event, now, policy)
+        made = state
         for each in decisions:
-            after = evolve(after, each)
-            assert evolve(after, each) == after
+            made = evolve(made, each)
+            assert evolve(made, each) == made
+        assert made == after
         said.append(announce(JO, state, decisions, after))
         state = load(dump(forget(after, now, policy)))
     return state, said
@@ -286,8 +287,7 @@ class Machine(RuleBasedStateMachine):
         self.read(*self.records[-1])
 
     def read(self, event, now, heard):
-        decisions = decide(self.state, event, now, self.policy, heard)
-        after = fold(self.state, decisions)
+        decisions, after = decide(self.state, event, now, self.policy, heard)
         said = announce(JO, self.state, decisions, after)
         self.facts |= {each.event_id: each for each in said.facts}
         for each in said.retries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -163,6 +164,52 @@ def test_a_partition_that_is_taken_away_meanwhile_keeps_nothing_and_acks_nothing
         first, second = bounce("soft"), bounce("soft", START + HOURS, "m2")
         assert not await world.take(first, second)
         assert world.topics == {}
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_partitions_are_decided_on_together_and_one_that_is_taken_away_spares_the_others(lost):
+    async def life():
+        world, acked = World(), []
+        people = [f"p{number}@example.com" for number in range(9)]
+
+        async def give(day, message):
+            at = START + day * 24 * HOURS
+            facts = [
+                bounce("soft", at, message).model_copy(update={"recipient": each}).model_dump()
+                for each in people
+            ]
+            world.now = at
+            for record in to_records(facts, [], 2):
+                read = SimpleNamespace(
+                    value=record.value, partition=record.partition, topic=record.topic, offset=day
+                )
+                event = SimpleNamespace(
+                    value=chunk_of([read]), ack=partial(acked.append, record.partition)
+                )
+                await world.decisions.take(event)
+            await world.decisions.decide_waiting()
+
+        await give(0, "m1")
+        assert sorted(acked) == [0, 1]
+        assert world.asked == []
+        if lost:
+            hear = world.hear
+
+            async def lose(asked):
+                world.states.forget([1])
+                return await hear(asked)
+
+            world.hear = lose
+            world.begin()
+        acked.clear()
+        await give(1, "m2")
+        [asked] = world.asked
+        assert {each.address for each in asked} == set(people)
+        assert sorted(acked) == ([0] if lost else [0, 1])
+        kept = {each.partition for each in world.topics["delivery.policy-state"][len(people) :]}
+        assert kept == ({0} if lost else {0, 1})
 
     asyncio.run(life())
 

@@ -16,6 +16,7 @@ JO, ANN = (Address("acme", "email", f"{name}@example.com") for name in ("jo", "a
 class World:
     def __init__(self, *lines):
         self.lines_, self.looked_up, self.fed, self.failures = list(lines), [], [], 0
+        self.asked = []
         self.until = datetime.max.replace(tzinfo=UTC)
         self.ours = {JO, ANN}
         self.listed = Listed()
@@ -25,6 +26,7 @@ class World:
         )  # fmt: skip
 
     def lines(self, since):
+        self.asked.append(since)
         if self.failures:
             self.failures -= 1
             raise TransientError("away")
@@ -82,3 +84,17 @@ def test_a_database_that_is_away_is_waited_for():
     world.failures = 2
     world.follow()
     assert world.looked_up == ["new"]
+
+
+def test_what_was_written_late_is_looked_for_once_a_minute(monkeypatch):
+    world = World()
+    world.follow()
+    now = datetime.now(UTC)
+    whole, *soon = world.asked
+    assert whole is None
+    assert all(since > now - timedelta(minutes=1) for since in soon)
+    monkeypatch.setattr("processor.listed._A_MINUTE", timedelta(0))
+    world.lines_ = [line("late", ANN, timedelta(minutes=5))]
+    world.follow()
+    assert world.looked_up == ["late"]
+    assert all(since < now - timedelta(minutes=9) for since in world.asked[3:])

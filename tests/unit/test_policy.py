@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from processor.policies import Policy
-from processor.policy import decide, fold
+from processor.policy import decide
 from processor.retrying import waits
 from processor.trouble import State, dump, load
 from tests.watched import DAYS, HOURS, MINUTES, START, Watched, bounce, command, fact
@@ -105,9 +105,9 @@ def test_ten_copies_of_one_bounce_count_once():
 )  # fmt: skip
 def test_a_copy_decides_nothing(event):
     policy, now = Policy(), START + HOURS
-    state = fold(State(), decide(State(), event, now, policy))
+    _, state = decide(State(), event, now, policy)
     assert state != State()
-    assert decide(state, event, now, policy) == ()
+    assert decide(state, event, now, policy) == ((), state)
 
 
 def test_another_notice_of_an_attempt_that_bounced_asks_for_nothing_more():
