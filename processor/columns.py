@@ -16,7 +16,7 @@ SCHEMA: Final = arrow_schema(TABLE)
 _TIME: Final = SCHEMA.field("occurred_at").type
 _TYPES: Final = {column.name: column.type for column in SCHEMA}
 _ROW: Final = pa.struct(list(SCHEMA))
-#: So many events of a shape are turned over by column.
+#: As few events of a shape are not turned over by column.
 _FEW: Final = 64
 
 
@@ -34,7 +34,8 @@ def table_of(events: Sequence[Fields], topic: str, partition: int) -> pa.Table:
     shapes: defaultdict[tuple[str, ...], list[Fields]] = defaultdict(list)
     for event in events:
         shapes[tuple(event)].append(event)
-    batches, few = [], []
+    batches: list[pa.RecordBatch] = []
+    few: list[Fields] = []
     for names, alike in shapes.items():
         if len(alike) < _FEW:
             few += alike

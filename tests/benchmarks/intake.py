@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from deploy.local.process import Program, Server
@@ -132,7 +133,10 @@ def result(rounds, *, raw):
         "title": f"Kafka backlog of {what} to queryable rows",
         "columns": COLUMNS,
         "rows": rows,
-        "notes": [*compared(rows), "* processor seconds per 100,000 events; peak MB: the worker's"],
+        "notes": [
+            *compared(rows), *decided(rounds),
+            "* processor seconds per 100,000 events; peak MB: the worker's",
+        ],
         "chart": {
             "title": f"From a backlog of {what} in Kafka to queryable rows",
             "panels": [
@@ -166,6 +170,12 @@ def compared(rows):
         best = max(peers, key=peers.get)
         said.append(f"{ours / peers[best]:.2f} times the best peer ({best})")
     return [f"sendlog is {', '.join(said)}"]
+
+
+def decided(rounds):
+    """Say how long the rules took after the last row, where they were measured."""
+    after = [one["committed_after"] for one in rounds.get("sendlog", ())]
+    return [f"sendlog had decided on all of it {median(after):.0f} s later"] if after else []
 
 
 def records(count, *, raw):
@@ -223,14 +233,17 @@ def measure(system, name, contender, count, *, whole=True, already=0):
         wait_for(lambda: assigned(system) or ended(worker, name), f"{name} to be assigned")
         before, begun = spent(system, worker), time.monotonic()
         steps = watch(lambda: visible(system, contender) - already, worker, count, name)
-        after, peak = spent(system, worker), memory(worker._process.pid, "VmHWM")
-        if whole:  # an insert shows in `events` a little before its folds do: wait for its end
+        seen = time.monotonic()
+        if whole:  # folds show a little later than events, and what the rules decide much later
             system.settled()
+        committed = time.monotonic()
+        after, peak = spent(system, worker), memory(worker._process.pid, "VmHWM")
         merged(system)
         after["database"] = spent(system, worker)["database"]
     return {
         "events_per_second": speed(steps, count),
         "seconds": steps[-1][0] - begun,
+        "committed_after": committed - seen if whole else None,
         **{f"{part}_cpu": (after[part] - before[part]) / steps[-1][1] * 100_000 for part in before},
         # What the limit has made before it begins is no matter of the worker's.
         "worker_peak_mb": peak if contender.database == DATABASE else None,

@@ -46,11 +46,12 @@ def test_a_run_of_one_write_has_a_rate_too():
 
 
 def test_what_is_not_measured_of_a_system_is_left_out_of_its_row():
-    one = dict.fromkeys(MEASURED, 1.0)
+    one = dict.fromkeys((*MEASURED, "committed_after"), 1.0)
     rows = result({"sendlog": [one, one], "limit": [one | {"worker_peak_mb": None}]}, raw=False)
     assert rows["rows"][0]["worker_peak_mb"] == 1
     assert "worker_peak_mb" not in rows["rows"][1]
     assert table(rows).row_count == 2
+    assert "sendlog had decided on all of it 1 s later" in rows["notes"]
 
 
 def test_systems_that_give_other_rows_fail_the_run():
