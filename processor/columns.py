@@ -16,7 +16,7 @@ SCHEMA: Final = arrow_schema(TABLE)
 _TIME: Final = SCHEMA.field("occurred_at").type
 _TYPES: Final = {column.name: column.type for column in SCHEMA}
 _ROW: Final = pa.struct(list(SCHEMA))
-#: As few events of a shape are not turned over by column.
+#: Fewer events of one shape are asked each for every column.
 _FEW: Final = 64
 
 

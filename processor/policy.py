@@ -42,7 +42,7 @@ from schemas.events import MessageEvent
 #: All that an agent needs to run the rules.
 __all__ = [
     "Command", "Event", "Heard", "MessageEvent", "State", "Tick", "asks", "decide", "dump",
-    "evolve", "fold", "forget", "load", "wakes_at",
+    "evolve", "forget", "load", "wakes_at",
 ]  # fmt: skip
 
 Rule: TypeAlias = Callable[[State], Decisions]

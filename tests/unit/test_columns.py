@@ -14,7 +14,7 @@ THERE = AT.astimezone(timezone(timedelta(hours=5, minutes=30)))
 
 
 def events():
-    """Return events of three shapes, one of them of many."""
+    """Return events of several shapes, most of one."""
     fact = {
         "channel": "email", "kind": "sent", "tenant_id": "acme", "message_id": "m",
         "recipient": "jo@example.com", "occurred_at": AT, "recorded_at": 1_790_000_000_000,

@@ -178,13 +178,21 @@ def test_a_silly_header_does_no_harm(topic, headers):
     assert batch.events.num_rows + len(batch.dead) == len(values)
 
 
-def test_what_nobody_foresaw_becomes_one_dead_letter_and_spares_its_neighbours(monkeypatch):
+@pytest.mark.parametrize("few", [1, 64], ids=["by column", "by event"])
+def test_what_nobody_foresaw_becomes_one_dead_letter_and_spares_its_neighbours(monkeypatch, few):
     def explode(event):
         if event["message_id"] == "odd":
             raise ZeroDivisionError
         return "0" * 32
 
+    def explode_all(columns, times):
+        if "odd" in columns["message_id"]:
+            raise ZeroDivisionError
+        return ["0" * 32] * len(times)
+
+    monkeypatch.setattr("processor.columns._FEW", few)
     monkeypatch.setattr("processor.columns.fingerprint", explode)
+    monkeypatch.setattr("processor.columns.fingerprints", explode_all)
     values = [one(), one(message_id="odd"), one()]
     batch = decoded([record(value, offset=n) for n, value in enumerate(values)])
     assert batch.events["source_offset"].to_pylist() == [0, 2]
