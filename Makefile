@@ -37,9 +37,11 @@ $(BROWSER_READY): $(READY) tests/browser/chromium.py
 .PHONY: setup-browser
 setup-browser: $(BROWSER_READY)  ## See that there is a browser for the tests of the pages
 
+# Tests on a real broker wait more than they work, so files of them share the cores by two. Each
+# process starts servers of its own.
 .PHONY: test
 test: setup setup-browser check  ## Run everything: checks, then all tests on real Kafka and the real engine
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-faults
 test-faults: setup  ## The full fault runs: long, with many crashes

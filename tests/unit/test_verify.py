@@ -327,6 +327,7 @@ def test_no_secret_at_all_matches_nothing():
         ("resend", "whsec_é", "not base64"),
         ("ses", "arn:aws:s3:::bucket", "no ARN of an SNS topic"),
     ],
+    ids=range(7),  # keys are drawn anew by each process, names must not be
 )
 def test_a_secret_that_cannot_be_one_is_told_before_any_webhook(provider, secret, words):
     with pytest.raises(SignatureError, match=words) as caught:
