@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import faust
@@ -25,12 +26,40 @@ Publish: TypeAlias = Callable[[Sequence[Outgoing]], Awaitable[None]]
 
 
 async def publish(app: faust.App, records: Sequence[Outgoing]) -> None:
-    """Publish records; return when the broker has them. Raises what the broker refused."""
-    producer = await app.maybe_start_producer()
-    sent = [
-        await producer.send(
-            each.topic, each.key, each.value, each.partition, None, list(each.headers)
-        )
-        for each in records
-    ]
-    await asyncio.gather(*sent)  # not a flush: that waits for what others send, too
+    """Publish records; return when the broker has them. Raises what the broker refused.
+
+    The records of a partition go as Kafka's own batches, made here: a record that is sent alone has
+    a future and a timer of its own, and costs 40 µs, not 15.
+    """
+    producer = (await app.maybe_start_producer())._ensure_producer()  # noqa: SLF001 - aiokafka's
+    places: defaultdict[tuple[str, int], list[Outgoing]] = defaultdict(list)
+    for each in records:
+        places[each.topic, await _partition(producer, each)].append(each)
+    await asyncio.gather(
+        *(_publish_to(producer, *place, its_own) for place, its_own in places.items())
+    )
+
+
+async def _partition(producer: Any, record: Outgoing) -> int:
+    if record.partition is not None:
+        return record.partition
+    await producer.partitions_for(record.topic)  # they are known from then on
+    key, value = record.key, record.value
+    partition: int = producer._partition(record.topic, None, key, value, key, value)  # noqa: SLF001
+    return partition
+
+
+async def _publish_to(
+    producer: Any, topic: str, partition: int, records: Sequence[Outgoing]
+) -> None:
+    """Publish records of one partition in their order."""
+    sent = []
+    batch = producer.create_batch()
+    for each in records:
+        fields = {"key": each.key, "value": each.value, "headers": list(each.headers)}
+        if batch.append(timestamp=None, **fields) is None:  # it is full; an empty one never is
+            sent.append(await producer.send_batch(batch, topic, partition=partition))
+            batch = producer.create_batch()
+            batch.append(timestamp=None, **fields)
+    sent.append(await producer.send_batch(batch, topic, partition=partition))
+    await asyncio.gather(*sent)

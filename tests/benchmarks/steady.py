@@ -1,0 +1,111 @@
+"""What facts of all kinds at a steady rate cost, and how soon the rules have decided on them.
+
+A worker with its rules is given facts at an even pace, far below what it can take. A backlog is
+read in large chunks; here all is small, and what each look, write and question costs shows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from tests.benchmarks.intake import merged, records, spent
+from tests.benchmarks.latency import TICK, WARM_UP
+from tests.benchmarks.measure import memory
+from tests.benchmarks.report import BenchmarkError, percentile
+from tests.system import DATABASE, running
+
+NAME = "steady"
+RATES = (250, 1_000, 4_000)  # facts a second
+PARTS = ("worker", "broker", "database")
+#: How long after the fact that led to it a line of the blacklist's history was in Kafka.
+DECIDED = f"""
+    SELECT dateDiff('millisecond', e.recorded_at, h.recorded_at) AS ms
+    FROM {DATABASE}.suppression_history AS h
+    INNER JOIN {DATABASE}.events AS e ON e.tenant_id = h.tenant_id AND e.event_id = h.cause_event_id
+    WHERE h.change = 'added' AND e.recorded_at >= {{since:DateTime64(3, 'UTC')}}
+"""
+
+
+def run(options, console):
+    seconds = 10 if options.quick else 60
+    lasts = WARM_UP + seconds
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
+        console.print("making facts")
+        facts = iter(list(records(sum(RATES) * lasts, raw=options.raw)))
+        worker = system.worker()
+        rows = []
+        for rate in RATES:
+            console.print(f"{rate:,} records a second for {lasts} s")
+            rows.append(measure(system, worker, islice(facts, rate * lasts), rate, seconds))
+    return {
+        "title": "What facts of all kinds cost at a steady rate, with the rules",
+        "columns": {
+            "rate": ("records", ""), "events_per_second": ("events/s", ",.0f"),
+            **{part: (f"{part}, % of a core", ",.0f") for part in PARTS},
+            "listed": ("listed", ",.0f"), "p50_ms": ("p50 ms", ",.0f"),
+            "p99_ms": ("p99 ms", ",.0f"), "mb": ("worker, MB", ",.0f"),
+        },
+        "rows": rows,
+        "notes": [
+            "listed: addresses; ms from the fact that led to it to the decision, both by Kafka",
+        ],
+        "chart": {
+            "title": "Facts of all kinds at a steady rate, with the rules",
+            "panels": [
+                {"title": "what it costs", "kind": "bars", "label": "rate",
+                 "values": {part: part for part in PARTS}, "unit": "percent of a core"},
+                {"title": "from a fact to what is decided on it", "kind": "groups",
+                 "label": "rate", "unit": "milliseconds",
+                 "values": {"p50_ms": "median", "p99_ms": "99th percentile"}},
+            ],
+        },
+    }  # fmt: skip
+
+
+def measure(system, worker, facts, rate, seconds):
+    """Return what a rate costs each part, after some seconds of it that are not counted."""
+    producer = Producer(
+        {"bootstrap.servers": system.broker.bootstrap, "acks": "all", "linger.ms": 5,
+         "compression.type": "lz4"}
+    )  # fmt: skip
+    send(producer, facts, rate, WARM_UP)
+    seen, before, begun = events(system), spent(system, worker), time.monotonic()
+    since = datetime.now(UTC)
+    send(producer, facts, rate, seconds)
+    after, ended, passed = spent(system, worker), events(system), time.monotonic() - begun
+    producer.flush()
+    system.settled()
+    merged(system)  # those of this rate are no matter of the next
+    waits = [row["ms"] for row in system.rows(DECIDED, since=since)]
+    if not waits:
+        raise BenchmarkError(f"at {rate:,} records a second nothing was decided")
+    return {
+        "rate": f"{rate:,}/s",
+        "events_per_second": (ended - seen) / passed,
+        **{part: 100 * (after[part] - before[part]) / passed for part in PARTS},
+        "listed": len(waits), "p50_ms": percentile(waits, 0.5), "p99_ms": percentile(waits, 0.99),
+        "mb": memory(worker._process.pid),
+    }  # fmt: skip
+
+
+def events(system):
+    return system.value(f"SELECT count() FROM {DATABASE}.events")
+
+
+def send(producer, facts, rate, seconds):
+    """Send facts at an even pace for so many seconds."""
+    begun, sent = time.monotonic(), 0
+    while (passed := time.monotonic() - begun) < seconds:
+        due = int(passed * rate)
+        for fact in islice(facts, due - sent):
+            headers = list(fact.headers)
+            producer.produce(fact.topic, fact.value, fact.key, headers=headers)
+        sent = due
+        producer.poll(0)
+        time.sleep(TICK)
