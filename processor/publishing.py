@@ -32,21 +32,16 @@ async def publish(app: faust.App, records: Sequence[Outgoing]) -> None:
     a future and a timer of its own, and costs 40 µs, not 15.
     """
     producer = (await app.maybe_start_producer())._ensure_producer()  # noqa: SLF001 - aiokafka's
+    for topic in {each.topic for each in records}:
+        await producer.partitions_for(topic)  # they are known from then on
     places: defaultdict[tuple[str, int], list[Outgoing]] = defaultdict(list)
     for each in records:
-        places[each.topic, await _partition(producer, each)].append(each)
+        key, value = each.key, each.value
+        at = producer._partition(each.topic, each.partition, key, value, key, value)  # noqa: SLF001
+        places[each.topic, at].append(each)
     await asyncio.gather(
         *(_publish_to(producer, *place, its_own) for place, its_own in places.items())
     )
-
-
-async def _partition(producer: Any, record: Outgoing) -> int:
-    if record.partition is not None:
-        return record.partition
-    await producer.partitions_for(record.topic)  # they are known from then on
-    key, value = record.key, record.value
-    partition: int = producer._partition(record.topic, None, key, value, key, value)  # noqa: SLF001
-    return partition
 
 
 async def _publish_to(
@@ -55,11 +50,10 @@ async def _publish_to(
     """Publish records of one partition in their order."""
     sent = []
     batch = producer.create_batch()
-    for each in records:
-        fields = {"key": each.key, "value": each.value, "headers": list(each.headers)}
-        if batch.append(timestamp=None, **fields) is None:  # it is full; an empty one never is
+    for _, key, value, headers, _ in records:
+        # None: it is full. An empty one takes a record of any size.
+        while batch.append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
             sent.append(await producer.send_batch(batch, topic, partition=partition))
             batch = producer.create_batch()
-            batch.append(timestamp=None, **fields)
     sent.append(await producer.send_batch(batch, topic, partition=partition))
     await asyncio.gather(*sent)

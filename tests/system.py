@@ -39,6 +39,25 @@ def wait_for(condition, what, patience=180):
     raise AssertionError(f"waited {patience} s in vain for {what}")
 
 
+def read(bootstrap, topic):
+    """Return every record of a topic, in order of its partitions and offsets."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap, consumer_timeout_ms=30_000,
+        auto_offset_reset="earliest", enable_auto_commit=False,
+    )  # fmt: skip
+    try:
+        places = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
+        consumer.assign(places)
+        left = {place: end for place, end in consumer.end_offsets(places).items() if end}
+        records = []
+        while any(consumer.position(place) < end for place, end in left.items()):
+            for found in consumer.poll(1000).values():
+                records += found
+        return records
+    finally:
+        consumer.close()
+
+
 class System:
     """Broker, engine, topics and tables; `worker` starts a worker on them."""
 
@@ -156,22 +175,7 @@ class System:
         topics.apply(self.kafka)
 
     def read(self, topic):
-        """Return every record of a topic, in order of its partitions and offsets."""
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.broker.bootstrap, consumer_timeout_ms=30_000,
-            auto_offset_reset="earliest", enable_auto_commit=False,
-        )  # fmt: skip
-        try:
-            places = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
-            consumer.assign(places)
-            left = {place: end for place, end in consumer.end_offsets(places).items() if end}
-            records = []
-            while any(consumer.position(place) < end for place, end in left.items()):
-                for found in consumer.poll(1000).values():
-                    records += found
-            return records
-        finally:
-            consumer.close()
+        return read(self.broker.bootstrap, topic)
 
     def stop(self):
         for worker in self.workers:

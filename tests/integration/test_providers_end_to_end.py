@@ -9,7 +9,6 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 
 from processor import topics
 from processor.gateway import handshakes
@@ -77,18 +76,8 @@ def door(system):
 
 def records_of(system):
     """Return all records of the feeds."""
-    consumer = KafkaConsumer(bootstrap_servers=system.broker.bootstrap, group_id=None)
-    try:
-        feeds = [topic.name for topic in topics.wanted() if topics.feed_provider(topic.name)]
-        parts = [TopicPartition(f, n) for f in feeds for n in consumer.partitions_for_topic(f)]
-        consumer.assign(parts)
-        consumer.seek_to_beginning(*parts)
-        count, found = sum(consumer.end_offsets(parts).values()), []
-        while len(found) < count:
-            found += [record for batch in consumer.poll(1000).values() for record in batch]
-    finally:
-        consumer.close()
-    return found
+    feeds = [topic.name for topic in topics.wanted() if topics.feed_provider(topic.name)]
+    return [record for feed in feeds for record in system.read(feed)]
 
 
 @pytest.fixture(scope="module")
