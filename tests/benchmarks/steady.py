@@ -9,11 +9,9 @@ from __future__ import annotations
 import tempfile
 import time
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
-from confluent_kafka import Producer
-
+from tests.benchmarks import latency
 from tests.benchmarks.intake import merged, records, spent
 from tests.benchmarks.latency import TICK, WARM_UP
 from tests.benchmarks.measure import memory
@@ -37,12 +35,12 @@ def run(options, console):
     lasts = WARM_UP + seconds
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
         console.print("making facts")
-        facts = iter(list(records(sum(RATES) * lasts, raw=options.raw)))
+        facts = iter(list(records(sum(RATES) * lasts, raw=False)))
         worker = system.worker()
         rows = []
         for rate in RATES:
             console.print(f"{rate:,} records a second for {lasts} s")
-            rows.append(measure(system, worker, islice(facts, rate * lasts), rate, seconds))
+            rows.append(measure(system, worker, facts, rate, seconds))
     return {
         "title": "What facts of all kinds cost at a steady rate, with the rules",
         "columns": {
@@ -69,18 +67,28 @@ def run(options, console):
     }  # fmt: skip
 
 
+class Feed(latency.Feed):
+    """Sends facts that are made already, whatever their topics."""
+
+    def __init__(self, system, facts, rate, seconds):
+        self._facts = facts
+        super().__init__(system, "", rate, seconds)
+
+    def _send(self, _partition):
+        fact = next(self._facts)
+        headers = list(fact.headers)
+        self._producer.produce(fact.topic, fact.value, fact.key, headers=headers)
+
+
 def measure(system, worker, facts, rate, seconds):
     """Return what a rate costs each part, after some seconds of it that are not counted."""
-    producer = Producer(
-        {"bootstrap.servers": system.broker.bootstrap, "acks": "all", "linger.ms": 5,
-         "compression.type": "lz4"}
-    )  # fmt: skip
-    send(producer, facts, rate, WARM_UP)
+    feed = Feed(system, facts, rate, WARM_UP + seconds)
+    time.sleep(WARM_UP)
     seen, before, begun = events(system), spent(system, worker), time.monotonic()
     since = datetime.now(UTC)
-    send(producer, facts, rate, seconds)
+    while not feed.done():
+        time.sleep(TICK)
     after, ended, passed = spent(system, worker), events(system), time.monotonic() - begun
-    producer.flush()
     system.settled()
     merged(system)  # those of this rate are no matter of the next
     waits = [row["ms"] for row in system.rows(DECIDED, since=since)]
@@ -97,16 +105,3 @@ def measure(system, worker, facts, rate, seconds):
 
 def events(system):
     return system.value(f"SELECT count() FROM {DATABASE}.events")
-
-
-def send(producer, facts, rate, seconds):
-    """Send facts at an even pace for so many seconds."""
-    begun, sent = time.monotonic(), 0
-    while (passed := time.monotonic() - begun) < seconds:
-        due = int(passed * rate)
-        for fact in islice(facts, due - sent):
-            headers = list(fact.headers)
-            producer.produce(fact.topic, fact.value, fact.key, headers=headers)
-        sent = due
-        producer.poll(0)
-        time.sleep(TICK)
