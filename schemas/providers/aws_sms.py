@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from schemas.providers import Rejected, UnreadableError, explain_validation
-from schemas.providers._common import called_back, epoch, ours, parts, utc
+from schemas.providers._common import called_back, epoch, ours, parts, reader, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -140,7 +140,7 @@ class _Push(_Event, _Bridged, total=False):
     records: list[object]
 
 
-_push: Final = TypeAdapter(_Push).validator.validate_json
+_push: Final = reader(_Push)
 _record: Final = TypeAdapter(_Record).validator.validate_python
 _streamed: Final = TypeAdapter(_Streamed).validator.validate_python
 

@@ -12,13 +12,12 @@ from email.parser import BytesParser
 from email.utils import getaddresses
 from typing import TYPE_CHECKING, Final, cast
 
-from pydantic import TypeAdapter
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from schemas.bounces import status_in
 from schemas.providers import UnreadableError
-from schemas.providers._common import OURS, echo, epoch, form, ours, reply, tags
+from schemas.providers._common import OURS, echo, epoch, form, ours, reader, reply, tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -141,7 +140,7 @@ class _Push(_Event, _Signed, total=False):
     """What arrives: a signed event, or the event itself, as Mailgun's log has it."""
 
 
-_push: Final = TypeAdapter(_Push).validator.validate_json
+_push: Final = reader(_Push)
 
 
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from schemas.providers import IN_GENERAL, UnreadableError
-from schemas.providers._common import instant, ours, reply, tags
+from schemas.providers._common import instant, ours, reader, reply, tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -99,7 +98,7 @@ class _Record(TypedDict, total=False):
     FromFull: object  # incoming mail, which names no RecordType
 
 
-_record: Final = TypeAdapter(_Record).validator.validate_json
+_record: Final = reader(_Record)
 
 
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:

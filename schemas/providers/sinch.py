@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
 from schemas.providers import Rejected, UnreadableError, explain_validation
-from schemas.providers._common import called_back, instant, international, parts, reference
+from schemas.providers._common import called_back, instant, international, parts, reader, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -141,7 +141,7 @@ class _Report(TypedDict, total=False):
     event_time: str | None
 
 
-_report: Final = TypeAdapter(_Report).validator.validate_json
+_report: Final = reader(_Report)
 _status: Final = TypeAdapter(_Status).validator.validate_python
 _number: Final = TypeAdapter(str).validator.validate_python
 

@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
 from schemas.providers import Rejected, UnreadableError, explain_validation
-from schemas.providers._common import OURS, called_back, echo, instant, parts, tags
+from schemas.providers._common import OURS, called_back, echo, instant, parts, reader, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,7 +108,7 @@ class _Push(_Data, total=False):
     data: _Data
 
 
-_push: Final = TypeAdapter(_Push).validator.validate_json
+_push: Final = reader(_Push)
 _message: Final = TypeAdapter(_Message).validator.validate_python
 _recipient: Final = TypeAdapter(_Recipient).validator.validate_python
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from schemas.providers import UnreadableError
@@ -22,6 +21,7 @@ from schemas.providers._common import (
     form,
     international,
     parts,
+    reader,
     reference,
     utc,
 )
@@ -140,7 +140,7 @@ _Push = TypedDict(
     },
     total=False,
 )
-_push: Final = TypeAdapter(_Push).validator.validate_json
+_push: Final = reader(_Push)
 
 
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:

@@ -70,10 +70,7 @@ def run(options: Options, console: Console) -> Result:
     rows = []
     for provider in adapters():
         console.print(f"decoding {provider}")
-        for layout, payloads in (("single", singles(provider)), ("batch", batches(provider))):
-            if payloads:
-                chunk = feed(provider, payloads)
-                rows.append(cost(f"{provider}, {layout}", partial(decoder, chunk), rounds))
+        rows += feeds(provider, decoder, rounds)
     console.print("decoding facts, folding in Python")
     rows += facts(decoder, rounds)
     console.print("folding in the engine")
@@ -81,8 +78,8 @@ def run(options: Options, console: Console) -> Result:
     ses = next(row["microseconds"] for row in rows if row["what"] == "ses, single")
     for row in rows:
         row["of_ses"] = row["microseconds"] / ses
-    feeds = [row for row in rows if row["what"].partition(",")[0] in adapters()]
-    if slow := [f"{r['what']} {r['of_ses']:.2f}" for r in feeds if r["of_ses"] > MOST]:
+    fed = [row for row in rows if row["what"].partition(",")[0] in adapters()]
+    if slow := [f"{r['what']} {r['of_ses']:.2f}" for r in fed if r["of_ses"] > MOST]:
         raise BenchmarkError(f"over {MOST} times what an event of SES costs: {'; '.join(slow)}")
     return {
         "title": "Processor time of an event: decoding to Arrow columns, and folding",
@@ -131,6 +128,15 @@ def line(what: str, seconds: float) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------ providers' feeds
+
+
+def feeds(provider: str, decoder: Decoder, rounds: int) -> list[dict[str, Any]]:
+    """Return what an event of a provider costs to decode, alone in its record and in a batch."""
+    return [
+        cost(f"{provider}, {layout}", partial(decoder, chunk_of(feed(provider, payloads))), rounds)
+        for layout, payloads in (("single", singles(provider)), ("batch", batches(provider)))
+        if payloads
+    ]
 
 
 def usual(provider: str, found: dict[str, list[Any]], count: int) -> list[Any]:
@@ -197,10 +203,10 @@ def facts(decoder: Decoder, rounds: int) -> list[dict[str, Any]]:
     records = business(4 * CHUNK)
     rows = []
     for topic, channel in FACTS.items():
-        chunk = [record for record in records if record.topic == topic]
+        chunk = chunk_of([record for record in records if record.topic == topic])
         rows.append(cost(f"facts, {channel}", partial(decoder, chunk), rounds))
         log = next(log for log in projections().values() if log.channel == channel)
-        events = sorted(decoder(chunk_of(chunk)).events.to_pylist(), key=key_of)
+        events = sorted(decoder(chunk).events.to_pylist(), key=key_of)
         events = [{n: text(v) for n, v in event.items()} for event in events]
         fold = partial(fold_all, log, events)
         rows.append(cost(f"fold in Python, {log.name}", fold, rounds, len(events)))
@@ -235,8 +241,8 @@ def engine_folds(rounds: int) -> list[dict[str, Any]]:
         target = Target("bench")
         list(migrate(client, target))
         for topic in FACTS:
-            chunk = [record for record in records if record.topic == topic]
-            insert(client, target.database, EVENTS, decoder(chunk_of(chunk)).events)
+            chunk = chunk_of([record for record in records if record.topic == topic])
+            insert(client, target.database, EVENTS, decoder(chunk).events)
         for log in projections().values():
             sql = f"SELECT count() FROM bench.events WHERE channel = '{log.channel}'"
             count = client.query(sql).result_rows[0][0]

@@ -8,7 +8,11 @@ from random import Random
 
 import pytest
 
+from processor.decoding import Decoder
+from processor.settings import Intake
 from projections.queries import Filter
+from schemas.providers import adapters
+from tests.benchmarks import adapters as costs
 from tests.benchmarks.__main__ import arguments, found
 from tests.benchmarks.asking import address
 from tests.benchmarks.intake import MEASURED, compared, result, same_rows, speed
@@ -110,6 +114,14 @@ def test_sizes_are_given_with_commas_or_one_by_one():
 
 def test_every_benchmark_is_found_without_importing_it():
     assert {"intake", "queries", "api"} <= set(found())
+
+
+def test_every_adapter_has_its_cost_and_so_have_facts():
+    decoder = Decoder(Intake(), max_record_bytes=8_388_608)
+    rows = [row for each in adapters() for row in costs.feeds(each, decoder, 1)]
+    assert {row["what"].partition(",")[0] for row in rows} == set(adapters())
+    rows += costs.facts(decoder, 1)
+    assert all(row["microseconds"] > 0 for row in rows)
 
 
 def test_a_page_is_asked_of_the_api_by_its_filters_and_order():

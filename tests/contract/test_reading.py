@@ -1,0 +1,82 @@
+"""What reads a provider's JSON fast gives what pydantic would, or leaves it to pydantic."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from msgspec import MsgspecError
+from msgspec.json import Decoder
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from schemas.providers._common import reader
+from tests.contract.test_mutations import spoiled
+
+#: The types that adapters read a payload as, by provider.
+READ = {
+    "aws_sms": "_Push", "mailgun": "_Push", "postmark": "_Record", "ses": "_Push",
+    "sinch": "_Report", "telnyx": "_Push", "vonage": "_Push",
+}  # fmt: skip
+
+
+class Thing(TypedDict, total=False):
+    """Something to read."""
+
+    name: str
+    count: int
+
+
+def type_of(provider):
+    return getattr(import_module(f"schemas.providers.{provider}"), READ[provider])
+
+
+def judged(read, payload):
+    """Return what is read, or None for what is refused."""
+    try:
+        return read(payload)
+    except (MsgspecError, RecursionError, UnicodeError, ValidationError):
+        return None
+
+
+def is_utf8(payload):
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("provider", READ)
+def test_what_is_read_fast_is_what_pydantic_reads(provider):
+    kind = type_of(provider)
+    fast, slow = Decoder(kind).decode, TypeAdapter(kind).validator.validate_json
+    either, read = reader(kind), 0
+    for payload, _ in spoiled(provider, 3_000):
+        found, wanted = judged(fast, payload), judged(slow, payload)
+        if wanted is None and found is not None:  # bytes of other members, which nobody reads
+            assert not is_utf8(payload)
+            continue
+        assert repr(judged(either, payload)) == repr(found or wanted)
+        if found is not None:
+            assert found == wanted
+            assert {name: type(value) for name, value in found.items()} == {
+                name: type(value) for name, value in wanted.items()
+            }
+            read += 1
+    assert read > 300
+
+
+def test_what_cannot_be_read_fast_is_read_by_pydantic_which_says_what_is_wrong():
+    read = reader(Thing)
+    assert read(b'{"count": "7", "other": [1]}') == {"count": 7}
+    assert read('{"name": "a", "name": "b"}') == {"name": "b"}
+    for payload, wrong in (
+        (b'{"name": 1}', r"name\n  Input should be a valid string"),
+        (b'{"name": "\xff"}', "invalid unicode"),
+        (b'{"name": "\\ud800"}', "hex escape"),
+        (b"{", "EOF"),
+        (b'{"other": ' + b"[" * 5_000, "recursion limit"),
+    ):
+        with pytest.raises(ValidationError, match=wrong):
+            read(payload)
