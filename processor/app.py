@@ -22,7 +22,7 @@ from prometheus_client import start_http_server
 from processor import policies, policy_rows, rules, topics
 from processor.decisions import Decisions
 from processor.decoding import Decoder
-from processor.feeding import partition_of
+from processor.feeding import facts_told, partition_of
 from processor.health import watch_broker
 from processor.hearing import Log
 from processor.intake import Event, Intake
@@ -131,7 +131,7 @@ def build(
         follower = Follower(
             listed=listed,
             history=History(connect, database),
-            feed=intake.feed,
+            feed=lambda missed: intake.feed(facts_told(missed)),
             is_ours=lambda whose: states.has(partition_of(whose, fed)),
             known_until=progress.look,
         )

@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
 from processor.columns import table_of
-from processor.feeding import chosen
+from processor.feeding import Told, chosen, commands_told, facts_told
 from processor.lines import IN_HISTORY, Line, told
 from processor.settings import Intake
 from processor.topics import COMMANDS, DECISIONS, FACTS, feed_provider
@@ -87,8 +87,7 @@ class Batch:
     events: pa.Table
     dead: list[DeadLetter] = field(default_factory=list)
     #: What the rules for retries and the blacklist are fed of it.
-    facts: Sequence[Fields] = ()
-    commands: Sequence[Command] = ()
+    fed: Sequence[Told] = ()
     #: What it tells of the history of the blacklist.
     history: Sequence[Line] = ()
 
@@ -100,7 +99,7 @@ class Batch:
     @property
     def is_bad(self) -> bool:
         """Whether all of it is dead letters."""
-        return bool(self.dead) and not self.events.num_rows and not self.commands
+        return bool(self.dead) and not self.events.num_rows and not self.fed
 
     @property
     def size(self) -> int:
@@ -194,9 +193,8 @@ class Decoder:
                 chunk,
                 pa.concat_tables([part.events for part in parts]),
                 [letter for part in parts for letter in part.dead],
-                [fact for part in parts for fact in part.facts],
-                [command for part in parts for command in part.commands],
-                [told for part in parts for told in part.history],
+                [told for part in parts for told in part.fed],
+                [line for part in parts for line in part.history],
             )
 
     def _decode(self, chunk: Chunk) -> Batch:
@@ -208,8 +206,8 @@ class Decoder:
             return self._facts(chunk, channel)
         return self._feed(chunk, topic)
 
-    def _chosen(self, events: Sequence[Fields]) -> Sequence[Fields]:
-        return chosen(events, self._listed) if self._feeds else ()
+    def _fed(self, events: Sequence[Fields]) -> Sequence[Told]:
+        return facts_told(chosen(events, self._listed)) if self._feeds else ()
 
     def _commands(self, chunk: Chunk) -> Batch:
         commands: list[Command] = []
@@ -223,7 +221,7 @@ class Decoder:
                 dead.append(dead_letter(chunk, record, explain_validation(error)))
             except (TypeError, ValueError) as error:
                 dead.append(dead_letter(chunk, record, f"it is no command as JSON: {error}"))
-        return replace(_batch(chunk, [], dead), commands=commands)
+        return replace(_batch(chunk, [], dead), fed=commands_told(commands))
 
     def _facts(self, chunk: Chunk, channel: Channel | None) -> Batch:
         events: list[Fields] = []
@@ -248,7 +246,7 @@ class Decoder:
         batch = _batch(chunk, events, dead)
         if channel is None:
             return replace(batch, history=[line for each in history for line in told(*each, chunk)])
-        return replace(batch, facts=self._chosen(events))
+        return replace(batch, fed=self._fed(events))
 
     def _feed(self, chunk: Chunk, topic: str) -> Batch:
         channel, provider = feed_provider(topic) or ("", topic)
@@ -283,7 +281,7 @@ class Decoder:
                 dead_letter(chunk, record, part.reason, raw=part.raw, element=part.element)
                 for part in decoded.rejected
             )
-        return replace(_batch(chunk, events, dead), facts=self._chosen(events))
+        return replace(_batch(chunk, events, dead), fed=self._fed(events))
 
 
 def _size_problem(value: bytes | None, limit: int) -> str:

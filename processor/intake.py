@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from processor.decoding import (
     dead_letter,
     dead_letter_rows,
 )
-from processor.feeding import to_records
+from processor.feeding import Told, to_records
 from processor.logging import get
 from processor.patience import patiently
 from processor.publishing import Publish
@@ -43,7 +43,6 @@ from projections.tables import Table
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.suppression_history import TABLE as HISTORY
-from schemas.decisions import Command
 
 log = get(__name__)
 
@@ -172,12 +171,9 @@ class Intake:
         while True:
             taken = await self._written.get()
             batches = [each.batch for each in taken]
-            if history := [told for batch in batches for told in batch.history]:
+            if history := [line for batch in batches for line in batch.history]:
                 await self._patiently(HISTORY, lines.rows(history))
-            await self.feed(
-                [fact for batch in batches for fact in batch.facts],
-                [command for batch in batches for command in batch.commands],
-            )
+            await self.feed([told for batch in batches for told in batch.fed])
             for each in taken:
                 each.event.ack()
 
@@ -203,11 +199,9 @@ class Intake:
         if events.num_rows:
             await self._write_events(events, batches)
 
-    async def feed(
-        self, facts: Sequence[Mapping[str, Any]], commands: Sequence[Command] = ()
-    ) -> None:
+    async def feed(self, told: Sequence[Told]) -> None:
         """Give facts and commands to the rules; return when the broker has them."""
-        if records := list(to_records(facts, commands, self._policy_partitions)):
+        if records := list(to_records(told, self._policy_partitions)):
             await self._publish(records)
 
     async def _write_events(self, events: pa.Table, batches: Sequence[Batch]) -> None:

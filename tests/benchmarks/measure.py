@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,8 +12,8 @@ from xml.etree import ElementTree as ET
 
 TICK = os.sysconf("SC_CLK_TCK")
 PACKAGES = (
-    "aiokafka", "chdb", "clickhouse-connect", "confluent-kafka", "faust-streaming", "pyarrow",
-    "pydantic", "quixstreams", "sentry-arroyo", "uvloop",
+    "aiokafka", "chdb", "clickhouse-connect", "confluent-kafka", "faust-streaming", "msgspec",
+    "pyarrow", "pydantic", "quixstreams", "sentry-arroyo", "uvloop",
 )  # fmt: skip
 POM = Path(__file__).parents[2] / "deploy/local/kafka/pom.xml"
 
@@ -40,8 +41,9 @@ def family(pid):
     """Return a process and all that descend from it."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += family(int(child))
+        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            for child in (task / "children").read_text().split():
+                found += family(int(child))
     return found
 
 
