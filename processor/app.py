@@ -22,7 +22,7 @@ from prometheus_client import start_http_server
 from processor import policies, policy_rows, rules, topics
 from processor.decisions import Decisions
 from processor.decoding import Decoder
-from processor.feeding import facts_told, partition_of
+from processor.feeding import partition_of, to_records
 from processor.health import watch_broker
 from processor.hearing import Log
 from processor.intake import Event, Intake
@@ -97,14 +97,13 @@ def build(
             max_record_bytes=settings.kafka.max_record_bytes,
             rules=bounces,
             listed=listed,
-            feeds=settings.policy,
+            feeds=fed if settings.policy else 0,
         ),
         insert=store.Store(connect, database).insert,
         publish=partial(publish, app),
         batch_rows=settings.intake.batch_rows,
         write_interval=settings.intake.write_interval,
         stop_after_bad=settings.intake.stop_after_bad,
-        policy_partitions=fed,
     )
     _take_in(app, intake, inputs)
 
@@ -131,7 +130,7 @@ def build(
         follower = Follower(
             listed=listed,
             history=History(connect, database),
-            feed=lambda missed: intake.feed(facts_told(missed)),
+            feed=lambda missed: publish(app, list(to_records(missed, [], fed))),
             is_ours=lambda whose: states.has(partition_of(whose, fed)),
             known_until=progress.look,
         )

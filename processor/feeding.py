@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict
@@ -71,56 +71,30 @@ def chosen(events: Iterable[Fields], listed: Container[tuple[Any, Any, Any]]) ->
     ]  # fmt: skip
 
 
-class Told(NamedTuple):
-    """A fact or a command as it travels: a hash of the address it is about, and its line."""
-
-    whose: int
-    line: bytes
-
-
-def facts_told(facts: Iterable[Mapping[str, Any]]) -> list[Told]:
-    """Return facts, given by the columns of the event store, as they travel.
-
-    Of what was decoded it is made at once: some facts kept of many lie scattered, and to decode the
-    next in what the others left takes a worker a tenth more.
-    """
-    found: list[Told] = []
-    for fact in facts:
-        told = {name: given for name, given in fact.items() if name in _TOLD and given is not None}
-        told["occurred_at"] = _whole(fact["occurred_at"])
-        told["diagnostic"] = (fact.get("diagnostic") or "")[:_QUOTED]
-        whose = Address(fact["tenant_id"], fact["channel"], fact["recipient"])
-        found.append(Told(_hash(whose), to_json({"fact": told})))
-    return found
-
-
-def commands_told(commands: Iterable[Command]) -> list[Told]:
-    """Return commands as they travel."""
-    return [
-        Told(_hash(Address(each.tenant_id, each.channel, each.address)), to_json({"command": each}))
-        for each in commands
-    ]
-
-
 def _whole(time: datetime) -> datetime:
     """Return a time in whole milliseconds, as the log has it: what follows from it has, too."""
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def _hash(whose: Address) -> int:
-    return crc32(whose.key.encode("utf-8", "surrogatepass"))
-
-
 def partition_of(whose: Address, partitions: int) -> int:
     """Return the partition of an address, of its facts as of what is remembered of it."""
-    return _hash(whose) % partitions
+    return crc32(whose.key.encode("utf-8", "surrogatepass")) % partitions
 
 
-def to_records(told: Iterable[Told], partitions: int) -> Iterator[Outgoing]:
-    """Yield the records that feed facts and commands to the rules."""
+def to_records(
+    facts: Iterable[Mapping[str, Any]], commands: Iterable[Command], partitions: int
+) -> Iterator[Outgoing]:
+    """Yield the records that feed facts, by the columns of the event store, and commands."""
     lines: defaultdict[int, list[bytes]] = defaultdict(list)
-    for whose, line in told:
-        lines[whose % partitions].append(line)
+    for fact in facts:
+        told = {name: given for name, given in fact.items() if name in _TOLD and given is not None}
+        told["occurred_at"] = _whole(fact["occurred_at"])
+        told["diagnostic"] = (fact.get("diagnostic") or "")[:_QUOTED]
+        whose = Address(fact["tenant_id"], fact["channel"], fact["recipient"])
+        lines[partition_of(whose, partitions)].append(to_json({"fact": told}))
+    for command in commands:
+        whose = Address(command.tenant_id, command.channel, command.address)
+        lines[partition_of(whose, partitions)].append(to_json({"command": command}))
     for partition, of_partition in lines.items():
         for value in _joined(of_partition):
             yield Outgoing(POLICY, None, value, partition=partition)

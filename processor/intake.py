@@ -32,7 +32,6 @@ from processor.decoding import (
     dead_letter,
     dead_letter_rows,
 )
-from processor.feeding import Told, to_records
 from processor.logging import get
 from processor.patience import patiently
 from processor.publishing import Publish
@@ -89,7 +88,6 @@ class Intake:
         batch_rows: int,
         write_interval: float,
         stop_after_bad: int,
-        policy_partitions: int = 1,
     ) -> None:
         self._decode = decode
         self._insert = insert
@@ -97,7 +95,6 @@ class Intake:
         self._batch_rows = batch_rows
         self._write_interval = write_interval
         self._stop_after_bad = stop_after_bad
-        self._policy_partitions = policy_partitions
         self._bad_in_a_row: Counter[str] = Counter()
         self._waiting: list[_Waiting] = []
         #: How much was left in Kafka of each partition, and when its last chunk said so.
@@ -173,7 +170,8 @@ class Intake:
             batches = [each.batch for each in taken]
             if history := [line for batch in batches for line in batch.history]:
                 await self._patiently(HISTORY, lines.rows(history))
-            await self.feed([told for batch in batches for told in batch.fed])
+            if fed := [record for batch in batches for record in batch.fed]:
+                await self._publish(fed)
             for each in taken:
                 each.event.ack()
 
@@ -198,11 +196,6 @@ class Intake:
             await self.bury(dead)
         if events.num_rows:
             await self._write_events(events, batches)
-
-    async def feed(self, told: Sequence[Told]) -> None:
-        """Give facts and commands to the rules; return when the broker has them."""
-        if records := list(to_records(told, self._policy_partitions)):
-            await self._publish(records)
 
     async def _write_events(self, events: pa.Table, batches: Sequence[Batch]) -> None:
         started = monotonic()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from processor.decisions import Decisions
-from processor.feeding import commands_told, facts_told, to_records
+from processor.feeding import to_records
 from processor.policies import Policies, Policy
 from processor.policy import Heard
 from processor.states import States
@@ -68,11 +68,11 @@ class World:
 
     async def take(self, *events):
         """Give events to the agent as a chunk; tell whether it was acked."""
-        told = facts_told(each.model_dump() for each in events if hasattr(each, "kind"))
-        told += commands_told(each for each in events if not hasattr(each, "kind"))
+        facts = [each.model_dump() for each in events if hasattr(each, "kind")]
+        commands = [each for each in events if not hasattr(each, "kind")]
         chunk = [
             SimpleNamespace(value=record.value, partition=0, topic=record.topic, offset=n)
-            for n, record in enumerate(to_records(told, 1))
+            for n, record in enumerate(to_records(facts, commands, 1))
         ]
         acks = []
         event = SimpleNamespace(value=chunk_of(chunk), ack=lambda: acks.append(1))
@@ -181,7 +181,7 @@ def test_partitions_are_decided_on_together_and_one_that_is_taken_away_spares_th
                 for each in people
             ]
             world.now = at
-            for record in to_records(facts_told(facts), 2):
+            for record in to_records(facts, [], 2):
                 read = SimpleNamespace(
                     value=record.value, partition=record.partition, topic=record.topic, offset=day
                 )

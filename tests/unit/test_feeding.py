@@ -6,14 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from processor.feeding import (
-    chosen,
-    commands_told,
-    entries,
-    facts_told,
-    partition_of,
-    to_records,
-)
+from processor.feeding import chosen, entries, partition_of, to_records
 from schemas.decisions import Address, Command
 from schemas.events import fingerprint
 
@@ -54,8 +47,7 @@ def test_facts_and_commands_come_back_as_they_were_in_whole_milliseconds():
         id="c1", command="reset", tenant_id="acme", channel="email", address="jo@example.com",
         actor="Kim", reason="asked by phone", asked_at=NOW,
     )  # fmt: skip
-    told = facts_told([event("bounce", bounce_class="soft", smtp_code=452)])
-    [record] = to_records(told + commands_told([command]), 1)
+    [record] = to_records([event("bounce", bounce_class="soft", smtp_code=452)], [command], 1)
     (whose, fact), (also, same) = entries(record.value)
     assert whose == also == Address("acme", "email", "jo@example.com")
     assert (fact.bounce_class, fact.smtp_code) == ("soft", 452)
@@ -75,7 +67,7 @@ def test_many_facts_share_records_of_bounded_size_in_the_partitions_of_their_add
     facts = [
         event("bounce", recipient=f"a{n}@example.com", diagnostic="x" * 60_000) for n in range(3000)
     ]
-    records = list(to_records(facts_told(facts), 2))
+    records = list(to_records(facts, [], 2))
     assert 4 <= len(records) <= 12
     for record in records:
         assert len(record.value) < 510_000

@@ -41,7 +41,7 @@ class Job:
     def __init__(self, url, database=DATABASE):
         self._client = connect(url, user="default", password="")
         self._database = database
-        self._decode = Decoder(Intake(), max_record_bytes=Kafka().max_record_bytes, feeds=False)
+        self._decode = Decoder(Intake(), max_record_bytes=Kafka().max_record_bytes, feeds=0)
 
     def __call__(self, records):
         events, dead = self.decode(records)
