@@ -73,7 +73,7 @@ def judge(provider, hook, secret=None, now=NOW, **options):
     verify(provider, request, secret or SECRETS.get(provider, SHARED), now, **options)
 
 
-def refused(provider, hook, words="", secret=None, now=NOW, **options):
+def refused(provider, hook, words=r"\w", secret=None, now=NOW, **options):
     with pytest.raises(SignatureError, match=words) as caught:
         judge(provider, hook, secret, now, **options)
     return str(caught.value)
