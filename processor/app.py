@@ -88,6 +88,7 @@ def build(
     the topic that the rules are fed by.
     """
     app = _faust_app(settings.kafka)
+    send = partial(publish, app)
     connect = partial(client_of, settings)
     database = settings.clickhouse.database
     listed = Listed()
@@ -100,7 +101,7 @@ def build(
             feeds=fed if settings.policy else 0,
         ),
         insert=store.Store(connect, database).insert,
-        publish=partial(publish, app),
+        publish=send,
         batch_rows=settings.intake.batch_rows,
         write_interval=settings.intake.write_interval,
         stop_after_bad=settings.intake.stop_after_bad,
@@ -120,7 +121,7 @@ def build(
             states=states,
             policies=policed,
             hear=Log(connect, database).hear,
-            publish=partial(publish, app),
+            publish=send,
             bury=intake.bury,
             list_address=listed.add,
             intake_keeps_up=intake.keeps_up,
@@ -130,7 +131,7 @@ def build(
         follower = Follower(
             listed=listed,
             history=History(connect, database),
-            feed=lambda missed: publish(app, list(to_records(missed, [], fed))),
+            feed=lambda missed: send(to_records(missed, [], fed)),
             is_ours=lambda whose: states.has(partition_of(whose, fed)),
             known_until=progress.look,
         )

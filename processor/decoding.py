@@ -214,7 +214,7 @@ class Decoder:
     ) -> Sequence[Outgoing]:
         if not self._feeds:
             return ()
-        return list(to_records(chosen(events, self._listed), commands, self._feeds))
+        return to_records(chosen(events, self._listed), commands, self._feeds)
 
     def _commands(self, chunk: Chunk) -> Batch:
         commands: list[Command] = []

@@ -83,8 +83,8 @@ def partition_of(whose: Address, partitions: int) -> int:
 
 def to_records(
     facts: Iterable[Mapping[str, Any]], commands: Iterable[Command], partitions: int
-) -> Iterator[Outgoing]:
-    """Yield the records that feed facts, by the columns of the event store, and commands."""
+) -> list[Outgoing]:
+    """Return the records that feed facts, by the columns of the event store, and commands."""
     lines: defaultdict[int, list[bytes]] = defaultdict(list)
     for fact in facts:
         told = {name: given for name, given in fact.items() if name in _TOLD and given is not None}
@@ -95,9 +95,10 @@ def to_records(
     for command in commands:
         whose = Address(command.tenant_id, command.channel, command.address)
         lines[partition_of(whose, partitions)].append(to_json({"command": command}))
-    for partition, of_partition in lines.items():
-        for value in _joined(of_partition):
-            yield Outgoing(POLICY, None, value, partition=partition)
+    return [
+        Outgoing(POLICY, None, value, partition=partition)
+        for partition, of_partition in lines.items() for value in _joined(of_partition)
+    ]  # fmt: skip
 
 
 def _joined(lines: Sequence[bytes]) -> Iterator[bytes]:

@@ -41,7 +41,7 @@ def family(pid):
     """Return a process and all that descend from it."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+        with suppress(FileNotFoundError):  # a thread or a child that has ended meanwhile
             for child in (task / "children").read_text().split():
                 found += family(int(child))
     return found
