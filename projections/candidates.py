@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from projections.ddl import CHECK, DATED, HASH
 from projections.expressions import TIME
-from projections.queries import SEARCH, Bound, Filter, Listing
+from projections.queries import SEARCH, Bound, Listing
 from projections.seen import MERGED, SEEN
 from projections.tables import KEY, Projection
-from projections.traces import Shown, Traces, every, trace_of
+from projections.traces import Shown, Traces, either, every, has_status, trace_of
 from schemas.events import EARLIEST, LATEST
 
 if TYPE_CHECKING:
@@ -114,6 +114,11 @@ class Candidates:
         """Whether what the filters ask is asked of the states that are read in order, all of it."""
         return not self._split()[1]
 
+    @property
+    def searches(self) -> bool:
+        """Whether a text is searched, which costs more than all else."""
+        return any(each.operator == "~" for each in self.wanted.filters)
+
     def few(self, most: int) -> list[Candidate] | None:
         """Return all candidates, if what the filters ask is shown by no more than `most` states."""
         for shown in self.asks.shown() or [every]:
@@ -145,7 +150,7 @@ class Candidates:
         None that is dated before `start`.
         """
         bound = self._narrowed(start)
-        bound.conditions.append(f"NOT {self.asks.late(bound)}")
+        bound.conditions.append(self.asks.begins(bound))
         return self._in_time(bound, number, upto)
 
     def just_begun(self, number: int) -> list[Candidate]:
@@ -154,17 +159,19 @@ class Candidates:
         Texts are searched in what other conditions leave, and of times there is an index: so only
         where they should be found, the newest 110 at a domain of 5 million states in 11, not 84 ms.
         """
-        if not any(each.operator == "~" for each in self.wanted.filters):
+        if not self.searches:
             return self.begun(number)
-        itself, others = self._split()
-        any_, late, *shares = self._count(every, self.asks.late, *itself, *others)
-        states = any_.states * prod(each.share for each in shares) * (1 - late.share)
+        states = self.number()
         if states < _PLENTY * number:
             return []
         after = self.wanted.after
         until = after.date if after is not None else datetime.now(UTC)
         length = (until - self.looked.since) * (_PLENTY * number / states)
         return self.begun(number, start=until - length)
+
+    def number(self) -> float:
+        """Return about how many states show all that is asked, and seem to begin a message."""
+        return self._count(self.asks.begun())[0].states
 
     def _in_time(self, bound: Bound, number: int, upto: datetime | None) -> list[Candidate]:
         if upto is not None:
@@ -269,12 +276,26 @@ class Candidates:
             start=_UNTOLD if untold else 1.0,
         )
 
-    def count_statuses(self) -> None:
-        """Judge by one look how many states show each status, if that is going to matter."""
+    def look_at(self, listings: Sequence[Candidates]) -> None:
+        """Judge by one look all that some other listings of these candidates will ask about."""
         if shown := self.asks.shown():
-            statuses = {rule.status for rule in self.log.rules}
-            traces = (trace_of(self.log, Filter("status", "=", each)) for each in statuses)
-            self._count(*shown, *(each for each in traces if each is not None))
+            of_each = [
+                trace for each in listings for trace in (*each.asks.shown(), each.asks.begun())
+            ]
+            self._count(*shown, *of_each)
+
+    def of_statuses(self, statuses: Sequence[str], most: int) -> list[Candidate] | None:
+        """Return all candidates that may have one of some statuses, if those are up to `most`.
+
+        Where a text is searched that is faster than status by status: 100, not 150 ms for two.
+        """
+        traces = [has_status(self.log, each) for each in statuses]
+        if sum(each.states for each in self._count(*traces)) > RARE:
+            return None
+        bound = self._narrowed()
+        bound.conditions.append(self._among(bound, self.asks.always(bound), either(*traces)))
+        found = self._found(bound, "", most + 1)
+        return found if len(found) <= most else None
 
     def _narrowed(self, start: datetime = EARLIEST) -> Bound:
         """Return the question about what candidates must show, some of it of the state itself.
@@ -296,7 +317,8 @@ class Candidates:
         """Return what to ask of the state that is read, and what of any state of its message.
 
         A state may show something later than the message is dated: in order of time that will do
-        only going back, from the very end. Else the first state is asked for: what it shows.
+        only going back, from the very end. Else the first state is asked for: what it shows. Of
+        what too many show to be a set only one thing can be asked: that which the fewest show.
         """
         if self.wanted.sort == "date" and (self.asks.limits() or not self.wanted.descending):
             return self.asks.limits(), self.asks.traces()
@@ -304,7 +326,8 @@ class Candidates:
         if len(shown) < 2:
             return shown, []
         counts = [each.states for each in self._count(*shown)]
-        itself = shown[counts.index(max(counts))]
+        many = [each for each in counts if each > RARE]
+        itself = shown[counts.index(min(many) if many else max(counts))]
         return [itself], [each for each in shown if each is not itself]
 
     def _among(self, bound: Bound, always: Sequence[str], shown: Shown) -> str:
@@ -319,7 +342,7 @@ class Candidates:
         if not shown:
             return []
         known = self.looked.showing
-        asked = {self._name(each): each for each in (*shown, every, self.asks.late)}
+        asked = {self._name(each): each for each in shown}
         new = {name: each for name, each in asked.items() if name not in known}
         if new:
             bound = self._bound()

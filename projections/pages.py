@@ -10,11 +10,11 @@ that rare things are found by one scan of the columns in question, without foldi
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
-from itertools import islice
+from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from projections.candidates import MOST, Candidate, Candidates, Key
@@ -136,7 +136,7 @@ class _Page:
     def _few(self) -> list[Candidate] | None:
         """Return all candidates, if there are few."""
         if self.wanted.sort == "status":  # one look at all that this is going to ask about
-            self.candidates.count_statuses()
+            self.candidates.look_at([each.candidates for each in self._of_statuses().values()])
         return self.candidates.few(_FEW) if self.candidates.may_be_few(_FEW) else None
 
     def _by_date(self) -> Iterator[Candidate]:
@@ -202,9 +202,22 @@ class _Page:
 
     def _by_status(self) -> Iterator[Candidate]:
         """Yield messages in order of status: of each status those that a listing by date gives."""
+        pages = self._of_statuses()
+        rare = self._rare(pages) if self.candidates.searches else []
+        few = self.candidates.of_statuses(rare, _FEW) if len(rare) > 1 else None
+        if few is not None:
+            yield from (each for each in self._folded(few) if each.status in rare)
+            pages = {status: page for status, page in pages.items() if status not in rare}
+        for status, page in pages.items():
+            for each in page.by_date_or_all():
+                yield each._replace(status=status)
+
+    def _of_statuses(self) -> dict[str, _Page]:
+        """Return, in order, the listings by date of which a listing by status consists."""
         wanted, after = self.wanted, self.wanted.after
         statuses = sorted({rule.status for rule in self.candidates.log.rules})
         others = tuple(f for f in wanted.filters if f.operator != "=" or f.column != "status")
+        pages = {}
         for status in statuses[::-1] if wanted.descending else statuses:
             if not all(_may_be(status, each) for each in wanted.filters):
                 continue
@@ -217,8 +230,14 @@ class _Page:
                 wanted, filters=(*others, Filter("status", "=", status)), sort="date",
                 descending=True, after=begun,
             )  # fmt: skip
-            for each in _Page(self.candidates.of(of_status)).by_date_or_all():
-                yield each._replace(status=status)
+            pages[status] = _Page(self.candidates.of(of_status))
+        return pages
+
+    def _rare(self, pages: Mapping[str, _Page]) -> list[str]:
+        """Return the first statuses that all together hardly any candidate should have."""
+        numbers = accumulate(page.candidates.number() for page in pages.values())
+        within = takewhile(lambda each: each[1] <= _FEW / 2, zip(pages, numbers, strict=True))
+        return [status for status, _ in within]
 
     def by_date_or_all(self) -> Iterator[Candidate]:
         """Yield the messages of a page by date, however they are found."""

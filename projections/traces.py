@@ -60,6 +60,14 @@ class Traces:
         """Return that a state seems to be of later facts only: see `late_sql`."""
         return late_sql(self.log)
 
+    def begins(self, bound: Bound) -> str:
+        """Return that a message seems to begin in a state."""
+        return f"NOT {self.late(bound)}"
+
+    def begun(self) -> Shown:
+        """Return all that a state shows in which a candidate seems to begin."""
+        return _together(*self.shown(), self.begins)
+
     def limits(self) -> list[Shown]:
         """Return what only the first partial state of a candidate shows: a date no later."""
         after = self.wanted.after
@@ -77,15 +85,30 @@ def every(_: Bound) -> str:
     return "true"
 
 
+def either(*shown: Shown) -> Shown:
+    """Return what a state shows that shows one of some things, or more."""
+    return lambda bound: f"({' OR '.join(each(bound) for each in shown)})"
+
+
+def _together(*shown: Shown) -> Shown:
+    """Return what a state shows that shows all of some things."""
+    return lambda bound: " AND ".join(each(bound) for each in shown)
+
+
 def _dated(log: Projection, wanted: Filter) -> Shown:
     return lambda bound: condition(log, wanted, bound, of=DATED)
+
+
+def has_status(log: Projection, status: str) -> Shown:
+    """Return what some partial state of a message with a status shows."""
+    shown = by_bits(log, trace(log, status).sql)
+    return lambda _: shown
 
 
 def trace_of(log: Projection, wanted: Filter) -> Shown | None:
     """Return what some partial state of a message shows that a filter keeps, if there is such."""
     if wanted.operator == "=" and wanted.column == "status":
-        shown = by_bits(log, trace(log, wanted.value).sql)
-        return lambda _: shown
+        return has_status(log, wanted.value)
     reading = log.readings.get(wanted.column)
     if reading is None or wanted.operator not in {"=", "~"} or not wanted.value:
         return None
