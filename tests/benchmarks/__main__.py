@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.benchmarks import report
-from tests.benchmarks.measure import machine
+from tests.benchmarks.measure import NO_JOURNAL, machine
 from tests.benchmarks.report import BenchmarkError, Options
 
 
@@ -30,6 +31,8 @@ def main():
     options = arguments(sys.argv[1:])
     console = Console(stderr=True)
     where = machine()
+    if where["machine"]["disk"] == NO_JOURNAL:
+        console.print(f"{tempfile.gettempdir()} is on {NO_JOURNAL}, where the engine writes slowly")
     failed = []
     for name in options.names:
         started = time.monotonic()

@@ -16,7 +16,7 @@ from tests.benchmarks import adapters as costs
 from tests.benchmarks.__main__ import arguments, found
 from tests.benchmarks.asking import address
 from tests.benchmarks.intake import MEASURED, compared, result, same_rows, speed
-from tests.benchmarks.measure import machine
+from tests.benchmarks.measure import NO_JOURNAL, filesystem, machine
 from tests.benchmarks.questions import PAGE, RECORD, Asked, Question, Sent, page, pages, questions
 from tests.benchmarks.report import BenchmarkError, Options, percentile, summary, table, write
 
@@ -147,3 +147,19 @@ def test_the_questions_about_pages_are_all_but_the_counts():
         wanted = Asked(each, Random(1), sent, [])
         assert address(wanted.apart()).startswith("/api/v1/logs/email?")
         assert wanted.apart() == wanted.apart()
+
+
+@pytest.mark.parametrize(
+    ("journal", "folder", "kind"),
+    [
+        ("vda1-8", "/nowhere", "ext4"), ("vda2-8", "/nowhere", NO_JOURNAL),
+        ("vda1-8", "/nowhere/x/y", "tmpfs"),
+    ],
+)  # fmt: skip
+def test_a_filesystem_is_that_of_the_innermost_mount_and_ext4_may_have_no_journal(
+    tmp_path, journal, folder, kind
+):
+    mounts = "/dev/vda1 / ext4 rw 0 0\nnone /nowhere/x tmpfs rw 0 0\n/dev/vdb /v xfs rw 0 0\n"
+    (tmp_path / "mounts").write_text(mounts)
+    (tmp_path / "fs/jbd2" / journal).mkdir(parents=True)
+    assert filesystem(folder, tmp_path) == kind
