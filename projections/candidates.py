@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from projections.ddl import CHECK, DATED, HASH
 from projections.expressions import TIME
 from projections.queries import SEARCH, Bound, Listing
+from projections.sample import Looked, Sample
 from projections.seen import MERGED, SEEN
 from projections.tables import KEY, Projection
 from projections.traces import Shown, Traces, either, every, has_status, trace_of
@@ -29,8 +30,6 @@ Key = tuple[str, str]  # recipient, message_id
 RARE: Final = 400_000
 #: So many times more states than are few, as judged by a part, surely are not few.
 _SURELY: Final = 20
-#: States of a tenant by which it is judged how many of all show something.
-_SAMPLE: Final = 131_072
 #: The share of candidates that a filter is taken to keep whose effect is not known beforehand.
 _UNTOLD: Final = 0.1
 #: So many times the time in which there should be enough on average: no two days are alike.
@@ -60,21 +59,6 @@ class Candidate(NamedTuple):
         return self.recipient, self.message_id
 
 
-class Showing(NamedTuple):
-    """About how many states show something, and what share of those that hold all else."""
-
-    states: float
-    share: float
-
-
-@dataclass(slots=True)
-class Looked:
-    """What a look at a part of the states told: about when they begin, and what they show."""
-
-    since: datetime = EARLIEST
-    showing: dict[str, Showing] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
     """The candidates of one listing of a log."""
@@ -93,6 +77,11 @@ class Candidates:
     def asks(self) -> Traces:
         """What the listing asks of partial states."""
         return Traces(self.wanted)
+
+    @property
+    def sample(self) -> Sample:
+        """A part of its states, by which the pace is chosen."""
+        return Sample(self.client, self.states, self._bound, self.looked)
 
     @property
     def states(self) -> str:
@@ -132,7 +121,7 @@ class Candidates:
     def may_be_few(self, most: int) -> bool:
         """Whether `few` may return something: judged by a part of the states, to spare a scan."""
         shown = self.asks.shown()
-        return not shown or min(each.states for each in self._count(*shown)) <= _SURELY * most
+        return not shown or min(self._numbers(shown)) <= _SURELY * most
 
     def by_date(self, number: int, upto: datetime | None = None) -> list[Candidate]:
         """Return `number` states in order of their first time, from `upto` on.
@@ -166,12 +155,12 @@ class Candidates:
             return []
         after = self.wanted.after
         until = after.date if after is not None else datetime.now(UTC)
-        length = (until - self.looked.since) * (_PLENTY * number / states)
+        length = (until - self.sample.since) * (_PLENTY * number / states)
         return self.begun(number, start=until - length)
 
     def number(self) -> float:
         """Return about how many states show all that is asked, and seem to begin a message."""
-        return self._count(self.asks.begun())[0].states
+        return self.sample.number(*self.asks.shown(), self.asks.begins)
 
     def _in_time(self, bound: Bound, number: int, upto: datetime | None) -> list[Candidate]:
         if upto is not None:
@@ -272,17 +261,15 @@ class Candidates:
         )
         _, others = self._split()
         return prod(
-            [each.share for each in self._count(*others) if each.states > RARE],
+            [self.sample.share(each) for each in others if not self._is_rare(each)],
             start=_UNTOLD if untold else 1.0,
         )
 
     def look_at(self, listings: Sequence[Candidates]) -> None:
         """Judge by one look all that some other listings of these candidates will ask about."""
         if shown := self.asks.shown():
-            of_each = [
-                trace for each in listings for trace in (*each.asks.shown(), each.asks.begun())
-            ]
-            self._count(*shown, *of_each)
+            of_each = [trace for each in listings for trace in each.asks.shown()]
+            self.sample.look(*shown, *of_each, self.asks.begins)
 
     def of_statuses(self, statuses: Sequence[str], most: int) -> list[Candidate] | None:
         """Return all candidates that may have one of some statuses, if those are up to `most`.
@@ -290,7 +277,7 @@ class Candidates:
         Where a text is searched that is faster than status by status: 100, not 150 ms for two.
         """
         traces = [has_status(self.log, each) for each in statuses]
-        if sum(each.states for each in self._count(*traces)) > RARE:
+        if sum(self._numbers(traces)) > RARE:
             return None
         bound = self._narrowed()
         bound.conditions.append(self._among(bound, self.asks.always(bound), either(*traces)))
@@ -325,7 +312,7 @@ class Candidates:
         shown = self.asks.shown()
         if len(shown) < 2:
             return shown, []
-        counts = [each.states for each in self._count(*shown)]
+        counts = self._numbers(shown)
         many = [each for each in counts if each > RARE]
         itself = shown[counts.index(min(many) if many else max(counts))]
         return [itself], [each for each in shown if each is not itself]
@@ -334,36 +321,13 @@ class Candidates:
         where = _where([*always, shown(bound)])
         return f"{HASH} IN (SELECT {HASH} FROM {self.states} {where})"
 
+    def _numbers(self, shown: Sequence[Shown]) -> list[float]:
+        """Return about how many states show each of some things, by one look."""
+        self.sample.look(*shown)
+        return [self.sample.number(each) for each in shown]
+
     def _is_rare(self, shown: Shown) -> bool:
-        return self._count(shown)[0].states <= RARE
-
-    def _count(self, *shown: Shown) -> list[Showing]:
-        """Return about how many states show each of some things, judged by a part of them."""
-        if not shown:
-            return []
-        known = self.looked.showing
-        asked = {self._name(each): each for each in shown}
-        new = {name: each for name, each in asked.items() if name not in known}
-        if new:
-            bound = self._bound()
-            tenant, always = bound.conditions[0], bound.where
-            counts = ", ".join(f"countIf({always} AND {each(bound)})" for each in new.values())
-            some = f"SELECT *, {SEEN}, {DATED} FROM {self.states} WHERE {tenant} LIMIT {_SAMPLE}"
-            found = self.client.query(
-                f"SELECT (SELECT count() FROM {self.states} WHERE {tenant}), count(), "
-                f"min({DATED}), countIf({always}), {counts} FROM ({some})",
-                parameters=bound.values,
-            )
-            all_, looked_at, since, holding, *showing = found.result_rows[0]
-            self.looked.since = since
-            for name, number in zip(new, showing, strict=True):
-                states = number / max(1, looked_at) * all_
-                known[name] = Showing(states, number / max(1, holding))
-        return [known[self._name(each)] for each in shown]
-
-    def _name(self, shown: Shown) -> str:
-        bound = self._bound()
-        return f"{shown(bound)} {bound.values}"
+        return self.sample.number(shown) <= RARE
 
     def _bound(self) -> Bound:
         bound = Bound()

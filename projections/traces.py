@@ -64,10 +64,6 @@ class Traces:
         """Return that a message seems to begin in a state."""
         return f"NOT {self.late(bound)}"
 
-    def begun(self) -> Shown:
-        """Return all that a state shows in which a candidate seems to begin."""
-        return _together(*self.shown(), self.begins)
-
     def limits(self) -> list[Shown]:
         """Return what only the first partial state of a candidate shows: a date no later."""
         after = self.wanted.after
@@ -88,11 +84,6 @@ def every(_: Bound) -> str:
 def either(*shown: Shown) -> Shown:
     """Return what a state shows that shows one of some things, or more."""
     return lambda bound: f"({' OR '.join(each(bound) for each in shown)})"
-
-
-def _together(*shown: Shown) -> Shown:
-    """Return what a state shows that shows all of some things."""
-    return lambda bound: " AND ".join(each(bound) for each in shown)
 
 
 def _dated(log: Projection, wanted: Filter) -> Shown:
