@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from projections.candidates import Candidates
 from projections.ddl import Target
 from projections.merge import fold
 from projections.migrate import migrate
@@ -212,6 +213,46 @@ def test_what_was_opened_later_than_newer_messages_is_found_behind_them(database
     wanted = Listing(channel="email", tenant=tenant, limit=1, filters=filters)
     found = listing(database.client, database.name, wanted)
     assert [row["recipient"] for row in found] == ["ours"]
+
+
+def test_a_text_is_searched_once_for_all_statuses_that_hardly_any_message_has(
+    database, monkeypatch
+):
+    tenant = f"t{next(TENANTS)}"
+
+    def arrive(recipient, *kinds):
+        """Insert facts together, so that they are one state."""
+        events = [
+            {"channel": "email", "kind": kind, "message_id": "m", "recipient": recipient,
+             "occurred_at": START, "recorded_at": START}
+            | ({"subject": "Your invoice"} if kind == "queued" else {})
+            for kind in kinds
+        ]  # fmt: skip
+        put(database, tenant, *events)
+
+    for number in range(6):
+        arrive(f"opened{number}", "queued", "sent", "open")
+    arrive("skipped", "queued")
+    arrive("skipped", "skipped")
+    arrive("sent", "queued", "sent")
+    arrive("not only sent", "queued", "sent")
+    arrive("not only sent", "open")
+    arrive("skipped, without a subject", "skipped")
+    monkeypatch.setattr("projections.pages._FEW", 7)
+    searched, search = [], Candidates.of_statuses
+
+    def noted(self, statuses, most):
+        found = search(self, statuses, most)
+        searched.append((statuses, sorted(each.recipient for each in found)))
+        return found
+
+    monkeypatch.setattr(Candidates, "of_statuses", noted)
+    text = Filter("subject", "~", "invoice")
+    wanted = Listing(channel="email", tenant=tenant, sort="status", filters=[text])
+    found = [row["recipient"] for row in listing(database.client, database.name, wanted)]
+    assert searched == [(["Skipped", "Sent"], ["not only sent", "sent", "skipped"])]
+    assert found[:2] == ["skipped", "sent"]
+    assert sorted(found[2:]) == ["not only sent", *(f"opened{number}" for number in range(6))]
 
 
 def only_of_some(kept):
