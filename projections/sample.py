@@ -25,10 +25,10 @@ _SIZE: Final = 131_072
 class Looked:
     """What the states of a sample show, of what has been asked."""
 
-    #: What was asked, by how it is asked and of which values, each with its bit.
-    asked: dict[str, tuple[int, Shown]] = field(default_factory=dict)
-    #: How many states show what these bits stand for, and nothing else of it.
-    counts: Counter[int] = field(default_factory=Counter)
+    #: What was asked, by how it is asked and of which values.
+    asked: dict[str, Shown] = field(default_factory=dict)
+    #: How many states of candidates show just some of it: whether they do, in that order.
+    counts: Counter[tuple[int, ...]] = field(default_factory=Counter)
     #: States of the tenant to each of them.
     scale: float = 0.0
     #: When the first of them begins.
@@ -54,42 +54,43 @@ class Sample:
 
     def number(self, *shown: Shown) -> float:
         """Return about how many states of candidates show all of some things."""
-        return self._count(self.look(*shown)) * self.looked.scale
+        self.look(*shown)
+        return self._count(*shown) * self.looked.scale
 
     def share(self, shown: Shown) -> float:
         """Return about which share of the states of candidates show something."""
-        bits = self.look(shown)
-        return self._count(bits) / max(1, self._count(0))
+        self.look(shown)
+        return self._count(shown) / max(1, self._count())
 
-    def look(self, *shown: Shown) -> int:
-        """Return the bits of some things, of which one query tells, unless they are known."""
+    def look(self, *shown: Shown) -> None:
+        """Have one query tell of some things, unless all are known."""
         asked = {self._name(each): each for each in shown}
-        if new := [name for name in asked if name not in self.looked.asked]:
-            for name in new:
-                self.looked.asked[name] = 1 << len(self.looked.asked), asked[name]
+        if asked.keys() - self.looked.asked.keys():
+            self.looked.asked.update(asked)
             self._ask()
-        return sum(self.looked.asked[name][0] for name in asked)
 
     def _ask(self) -> None:
         bound = self.begin()
         tenant, always = bound.conditions[0], bound.where
-        shows = " + ".join(
-            f"{bit} * toUInt64({shown(bound)})" for bit, shown in self.looked.asked.values()
-        )
+        asked = self.looked.asked.values()
+        columns = {f"shows{place}": each(bound) for place, each in enumerate(asked)}
+        shows = ", ".join(f"{condition} AS {name}" for name, condition in columns.items())
         found = self.client.query(
-            f"SELECT {shows} AS shows, {always} AS holds, count(), min({DATED}), "
-            f"(SELECT count() FROM {self.states} WHERE {tenant}) "
+            f"SELECT (SELECT count() FROM {self.states} WHERE {tenant}), count(), min({DATED}), "
+            f"{always} AS holds, {shows} "
             f"FROM (SELECT *, {SEEN}, {DATED} FROM {self.states} WHERE {tenant} LIMIT {_SIZE}) "
-            "GROUP BY shows, holds",
+            f"GROUP BY holds, {', '.join(columns)}",
             parameters=bound.values,
         ).result_rows
         if found:
-            self.looked.counts = Counter({row[0]: row[2] for row in found if row[1]})
-            self.looked.scale = found[0][4] / sum(row[2] for row in found)
-            self.looked.since = min(row[3] for row in found)
+            self.looked.counts = Counter({tuple(row[4:]): row[1] for row in found if row[3]})
+            self.looked.scale = found[0][0] / sum(row[1] for row in found)
+            self.looked.since = min(row[2] for row in found)
 
-    def _count(self, bits: int) -> int:
-        return sum(n for shows, n in self.looked.counts.items() if shows & bits == bits)
+    def _count(self, *shown: Shown) -> int:
+        names = list(self.looked.asked)
+        places = [names.index(self._name(each)) for each in shown]
+        return sum(n for shows, n in self.looked.counts.items() if all(shows[at] for at in places))
 
     def _name(self, shown: Shown) -> str:
         bound = self.begin()

@@ -166,6 +166,19 @@ def test_a_text_is_found_in_letters_of_either_case(database, column, text):
         assert len(list(listing(database.client, database.name, wanted))) == there
 
 
+@pytest.mark.parametrize("sort", SORTS)
+def test_there_may_be_a_hundred_filters(database, sort, monkeypatch):
+    monkeypatch.setattr("projections.pages._FEW", 0)
+    tenant = f"t{next(TENANTS)}"
+    event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": "r",
+             "subject": "x" * 100, "occurred_at": START, "recorded_at": START}  # fmt: skip
+    put(database, tenant, event)
+    for more, there in (("", 1), ("y", 0)):
+        texts = [Filter("subject", "~", "x" * length + more) for length in range(1, 101)]
+        wanted = Listing(channel="email", tenant=tenant, sort=sort, filters=texts)
+        assert len(list(listing(database.client, database.name, wanted))) == there
+
+
 @pytest.mark.parametrize("few", [0, 300])
 def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database, few, monkeypatch):
     tenant = f"t{next(TENANTS)}"
