@@ -113,15 +113,14 @@ class Candidates:
         for shown in self.asks.shown() or [every]:
             bound = self._bound()
             bound.conditions.append(shown(bound))
-            found = self._found(bound, "", most + 1)
-            if len(found) <= most:
+            if (found := self._up_to(bound, most)) is not None:
                 return found
         return None
 
     def may_be_few(self, most: int) -> bool:
         """Whether `few` may return something: judged by a part of the states, to spare a scan."""
         shown = self.asks.shown()
-        return not shown or min(self._numbers(shown)) <= _SURELY * most
+        return not shown or min(self.sample.numbers(shown)) <= _SURELY * most
 
     def by_date(self, number: int, upto: datetime | None = None) -> list[Candidate]:
         """Return `number` states in order of their first time, from `upto` on.
@@ -155,7 +154,7 @@ class Candidates:
             return []
         after = self.wanted.after
         until = after.date if after is not None else datetime.now(UTC)
-        length = (until - self.sample.since) * (_PLENTY * number / states)
+        length = (until - self.looked.since) * (_PLENTY * number / states)
         return self.begun(number, start=until - length)
 
     def number(self) -> float:
@@ -253,6 +252,10 @@ class Candidates:
             bound,
         )
 
+    def _up_to(self, bound: Bound, most: int) -> list[Candidate] | None:
+        found = self._found(bound, "", most + 1)
+        return found if len(found) <= most else None
+
     def share(self) -> float:
         """Return about which share of the candidates in order of the listing the filters keep."""
         untold = any(
@@ -277,12 +280,11 @@ class Candidates:
         Where a text is searched that is faster than status by status: 100, not 150 ms for two.
         """
         traces = [has_status(self.log, each) for each in statuses]
-        if sum(self._numbers(traces)) > RARE:
+        if sum(self.sample.numbers(traces)) > RARE:
             return None
         bound = self._narrowed()
         bound.conditions.append(self._among(bound, self.asks.always(bound), either(*traces)))
-        found = self._found(bound, "", most + 1)
-        return found if len(found) <= most else None
+        return self._up_to(bound, most)
 
     def _narrowed(self, start: datetime = EARLIEST) -> Bound:
         """Return the question about what candidates must show, some of it of the state itself.
@@ -312,7 +314,7 @@ class Candidates:
         shown = self.asks.shown()
         if len(shown) < 2:
             return shown, []
-        counts = self._numbers(shown)
+        counts = self.sample.numbers(shown)
         many = [each for each in counts if each > RARE]
         itself = shown[counts.index(min(many) if many else max(counts))]
         return [itself], [each for each in shown if each is not itself]
@@ -320,11 +322,6 @@ class Candidates:
     def _among(self, bound: Bound, always: Sequence[str], shown: Shown) -> str:
         where = _where([*always, shown(bound)])
         return f"{HASH} IN (SELECT {HASH} FROM {self.states} {where})"
-
-    def _numbers(self, shown: Sequence[Shown]) -> list[float]:
-        """Return about how many states show each of some things, by one look."""
-        self.sample.look(*shown)
-        return [self.sample.number(each) for each in shown]
 
     def _is_rare(self, shown: Shown) -> bool:
         return self.sample.number(shown) <= RARE

@@ -234,7 +234,10 @@ class _Page:
         return pages
 
     def _rare(self, pages: Mapping[str, _Page]) -> list[str]:
-        """Return the first statuses that all together hardly any candidate should have."""
+        """Return the first statuses that all together hardly any candidate should have.
+
+        By a guess that may be too low by half: more than are few are searched for in vain.
+        """
         numbers = accumulate(page.candidates.number() for page in pages.values())
         within = takewhile(lambda each: each[1] <= _FEW / 2, zip(pages, numbers, strict=True))
         return [status for status, _ in within]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -47,27 +47,25 @@ class Sample:
     begin: Callable[[], Bound]
     looked: Looked
 
-    @property
-    def since(self) -> datetime:
-        """About when the first of all states begins."""
-        return self.looked.since
-
     def number(self, *shown: Shown) -> float:
         """Return about how many states of candidates show all of some things."""
-        self.look(*shown)
-        return self._count(*shown) * self.looked.scale
+        return self._count(self.look(*shown)) * self.looked.scale
+
+    def numbers(self, shown: Sequence[Shown]) -> list[float]:
+        """Return about how many states of candidates show each of some things, by one look."""
+        return [self._count([name]) * self.looked.scale for name in self.look(*shown)]
 
     def share(self, shown: Shown) -> float:
         """Return about which share of the states of candidates show something."""
-        self.look(shown)
-        return self._count(shown) / max(1, self._count())
+        return self._count(self.look(shown)) / max(1, self._count([]))
 
-    def look(self, *shown: Shown) -> None:
-        """Have one query tell of some things, unless all are known."""
-        asked = {self._name(each): each for each in shown}
-        if asked.keys() - self.looked.asked.keys():
-            self.looked.asked.update(asked)
+    def look(self, *shown: Shown) -> list[str]:
+        """Have one query tell of some things, unless all are known; return how they are known."""
+        names = list(map(self._name, shown))
+        if not self.looked.asked.keys() >= set(names):
+            self.looked.asked.update(zip(names, shown, strict=True))
             self._ask()
+        return names
 
     def _ask(self) -> None:
         bound = self.begin()
@@ -87,9 +85,8 @@ class Sample:
             self.looked.scale = found[0][0] / sum(row[1] for row in found)
             self.looked.since = min(row[2] for row in found)
 
-    def _count(self, *shown: Shown) -> int:
-        names = list(self.looked.asked)
-        places = [names.index(self._name(each)) for each in shown]
+    def _count(self, names: Sequence[str]) -> int:
+        places = [place for place, name in enumerate(self.looked.asked) if name in names]
         return sum(n for shows, n in self.looked.counts.items() if all(shows[at] for at in places))
 
     def _name(self, shown: Shown) -> str:

@@ -44,8 +44,8 @@ def declared(log: Projection) -> str:
 def by_bits(log: Projection, sql: str) -> str:
     """Return an expression over states that reads the bits where it asked the folds.
 
-    Of several bits it asks at once whether there is any, or none: which of 5 million states are of
-    what is pending in 21 rather than 41 ms.
+    Of several bits it asks at once whether there is any, or none: to find what is pending, of 5
+    million states, takes 21 rather than 41 ms.
     """
     for place, fold in enumerate(log.seen):
         sql = sql.replace(fold.seen.sql, _any_of(1 << place))
