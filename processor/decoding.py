@@ -272,8 +272,8 @@ class Decoder:
                 dead.append(dead_letter(chunk, record, _size_problem(value, self._max_bytes)))
                 continue
             headers = _headers(record)
-            recorded_at = EPOCH + timedelta(milliseconds=_recorded_at(record))
-            decoded = decode(adapter, value, headers, recorded_at, tenant, self._rules)
+            came = _recorded_at(record) if RECORDED_AT_HEADER in headers else record.timestamp or 0
+            decoded = decode(adapter, value, headers, came, tenant, self._rules)
             for event in decoded.events:
                 event["source_offset"] = record.offset
             events.extend(decoded.events)

@@ -176,5 +176,11 @@ _TELLING: Final = (
 _NUMBERS: Final = frozenset({"attempt", "smtp_code", "part"})
 
 
+#: Copied for each fact: with its size given anew, a hash takes half as long again.
+_NOTHING: Final = blake2b(digest_size=16)
+
+
 def _digest(content: str) -> str:
-    return blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    digest = _NOTHING.copy()
+    digest.update(content.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from schemas.bounces import Verdict, classify
 from schemas.events import (
     EARLIEST,
+    EPOCH,
     KINDS,
     LATEST,
     BounceClass,
@@ -25,6 +27,7 @@ from schemas.events import (
     Fields,
     MessageEvent,
     fingerprint,
+    milliseconds,
 )
 
 if TYPE_CHECKING:
@@ -153,14 +156,14 @@ def decode(
     adapter: Adapter,
     payload: bytes,
     headers: Mapping[str, str],
-    recorded_at: datetime,
+    recorded_at: int,
     tenant: str,
     rules: Rules | None = None,
 ) -> Decoded:
     """Turn one payload into complete event fields; whatever cannot be read is in `rejected`.
 
-    `recorded_at` is the Kafka record's timestamp and stands in for the time of events that carry
-    none; `rules` classify bounces. Never raises.
+    `recorded_at` is the Kafka record's timestamp, in milliseconds since 1970, and stands in for the
+    time of events that carry none; `rules` classify bounces. Never raises.
 
     The tenant is that of the header `sendlog-tenant`, where there is one: who can have a payload
     sent must not be able to write another tenant's rows. Else it is that of the sender's metadata,
@@ -198,7 +201,7 @@ def decode(
     return Decoded(events, rejected)
 
 
-def _complete(event: Fields, adapter: Adapter, recorded_at: datetime, rules: Rules | None) -> str:
+def _complete(event: Fields, adapter: Adapter, recorded_at: int, rules: Rules | None) -> str:
     """Fill in what is common to all providers; return what is wrong with the event, or ''."""
     kind = event["kind"]
     if kind not in KINDS[adapter.CHANNEL]:
@@ -210,7 +213,7 @@ def _complete(event: Fields, adapter: Adapter, recorded_at: datetime, rules: Rul
     occurred_at = event.get("occurred_at")
     own_time = occurred_at is not None
     if occurred_at is None:
-        event["occurred_at"] = recorded_at
+        event["occurred_at"] = EPOCH + timedelta(milliseconds=recorded_at)
     elif not EARLIEST <= cast("datetime", occurred_at) < LATEST:
         return f"occurred_at {occurred_at} is outside 1990 to 2099: unit or clock wrong"
     event["recorded_at"] = recorded_at
@@ -259,10 +262,13 @@ def normalise(
         raise UnreadableError(
             f"no adapter for provider {provider!r}; there are: {', '.join(sorted(adapters()))}"
         )
-    decoded = decode(adapter, payload, headers, recorded_at, tenant, rules)
+    decoded = decode(adapter, payload, headers, milliseconds(recorded_at), tenant, rules)
     if decoded.rejected:
         raise UnreadableError("; ".join(part.reason for part in decoded.rejected))
     try:
-        return [MessageEvent.model_validate(event) for event in decoded.events]
+        return [
+            MessageEvent.model_validate({**event, "recorded_at": recorded_at})
+            for event in decoded.events
+        ]
     except ValidationError as error:
         raise UnreadableError(explain_validation(error)) from error

@@ -24,12 +24,13 @@ import pytest
 from processor.decoding import Decoder
 from processor.settings import Intake
 from processor.topics import feed_topic
-from schemas.events import EARLIEST, KINDS, LATEST, MessageEvent
+from schemas.events import EARLIEST, KINDS, LATEST, MessageEvent, milliseconds
 from schemas.providers import Decoded, UnreadableError, adapters, decode, normalise
 from tests.chunks import chunk_of
 
 PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, 0, 0, 5_000, tzinfo=UTC)
+CAME = milliseconds(RECORDED_AT)
 MANY = 100_000
 CHUNK = 500
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
@@ -244,8 +245,8 @@ def test_a_spoiled_payload_gives_sound_facts_or_rejections_and_always_the_same(p
     adapter = adapters()[provider]
     read = some = 0
     for payload, headers in spoiled(provider, -(-MANY // len(adapters()))):
-        decoded = decode(adapter, payload, headers, RECORDED_AT, "default")
-        again = decode(adapter, payload, headers, RECORDED_AT, "default")
+        decoded = decode(adapter, payload, headers, CAME, "default")
+        again = decode(adapter, payload, headers, CAME, "default")
         assert decoded == again, payload
         sound(decoded, adapter.CHANNEL)
         read += 1

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import schemas.providers
-from schemas.events import KINDS, MessageEvent
+from schemas.events import KINDS, MessageEvent, milliseconds
 from schemas.providers import (
     DEFAULT_TENANT_HEADER,
     TENANT_HEADER,
@@ -34,6 +34,7 @@ from schemas.providers import (
 
 PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, 0, 0, 5_000, tzinfo=UTC)
+CAME = milliseconds(RECORDED_AT)
 CASES = {
     f"{path.parent.name}/{path.stem}": json.loads(path.read_text("utf-8"))
     for path in sorted(PAYLOADS.glob("*/*.json"))
@@ -127,7 +128,7 @@ def test_an_event_belongs_to_its_adapter_and_says_its_kind(case) -> None:
 def test_the_tenant_of_the_record_is_that_of_every_event_whatever_the_payload_says(case) -> None:
     adapter, payload = adapters()[case["provider"]], case["payload"].encode()
     headers = {**(case.get("headers") or {}), TENANT_HEADER: "verified"}
-    decoded = decode(adapter, payload, headers, RECORDED_AT, "default")
+    decoded = decode(adapter, payload, headers, CAME, "default")
     assert {event["tenant_id"] for event in decoded.events} <= {"verified"}
     free = events_of(case)
     assert len(decoded.events) == len(free)
@@ -170,14 +171,14 @@ values = st.recursive(
 @thorough
 @given(payload=st.binary(max_size=400))
 def test_any_bytes_give_events_or_rejections(adapter, payload) -> None:
-    sound(decode(adapter, payload, {}, RECORDED_AT, "default"))
+    sound(decode(adapter, payload, {}, CAME, "default"))
 
 
 @each_adapter
 @thorough
 @given(value=values)
 def test_any_json_gives_events_or_rejections(adapter, value) -> None:
-    sound(decode(adapter, json.dumps(value).encode(), {}, RECORDED_AT, "default"))
+    sound(decode(adapter, json.dumps(value).encode(), {}, CAME, "default"))
 
 
 @each_adapter
@@ -185,7 +186,7 @@ def test_any_json_gives_events_or_rejections(adapter, value) -> None:
 @given(fields=st.dictionaries(st.text(), st.text(), max_size=8), query=st.text())
 def test_any_form_gives_events_or_rejections(adapter, fields, query) -> None:
     headers = {"x-callback-query": query}
-    sound(decode(adapter, urlencode(fields).encode(), headers, RECORDED_AT, "default"))
+    sound(decode(adapter, urlencode(fields).encode(), headers, CAME, "default"))
 
 
 @pytest.mark.parametrize("provider", adapters())
@@ -195,7 +196,7 @@ def test_a_real_payload_with_something_wrong_gives_events_or_rejections(provider
     case = data.draw(st.sampled_from([c for c in CASES.values() if c["provider"] == provider]))
     spoiled = data.draw(st.sampled_from([spoil_bytes, spoil_members]))(case["payload"], data)
     headers = case.get("headers") or {}
-    sound(decode(adapters()[provider], spoiled, headers, RECORDED_AT, "default"))
+    sound(decode(adapters()[provider], spoiled, headers, CAME, "default"))
 
 
 def spoil_bytes(payload: str, data: st.DataObject) -> bytes:
@@ -243,7 +244,7 @@ def test_every_text_may_be_far_too_long(case) -> None:
     swollen = case["payload"].replace("example", "example" * 20_000)
     headers = case.get("headers") or {}
     adapter = adapters()[case["provider"]]
-    sound(decode(adapter, swollen.encode(), headers, RECORDED_AT, "default"))
+    sound(decode(adapter, swollen.encode(), headers, CAME, "default"))
 
 
 # ------------------------------------------------------------------ the registry
@@ -341,7 +342,7 @@ def test_ses_an_event_is_one_fact_whatever_brought_it(kind) -> None:
 
 def test_ses_an_unknown_event_type_is_rejected_by_name() -> None:
     payload = b'{"eventType": "Teleported", "mail": {"messageId": "m"}}'
-    decoded = decode(adapters()["ses"], payload, {}, RECORDED_AT, "default")
+    decoded = decode(adapters()["ses"], payload, {}, CAME, "default")
     assert not decoded.events
     assert "'Teleported'" in decoded.rejected[0].reason
     assert decoded.rejected[0].raw == payload
@@ -369,7 +370,7 @@ def test_ses_an_unknown_event_type_is_rejected_by_name() -> None:
     ],
 )
 def test_ses_what_cannot_be_read_is_rejected_with_the_reason(payload, reason) -> None:
-    decoded = decode(adapters()["ses"], payload, {}, RECORDED_AT, "default")
+    decoded = decode(adapters()["ses"], payload, {}, CAME, "default")
     assert not decoded.events
     assert reason in decoded.rejected[0].reason
 
@@ -407,7 +408,7 @@ def test_twilio_a_broken_element_leaves_its_neighbours_alone() -> None:
     batch[1]["data"]["messageStatus"] = "TELEPORTED"
     del batch[1]["data"]["errorCode"]
     batch.insert(0, "not an event")
-    decoded = decode(adapters()["twilio"], json.dumps(batch).encode(), {}, RECORDED_AT, "default")
+    decoded = decode(adapters()["twilio"], json.dumps(batch).encode(), {}, CAME, "default")
     assert [event["kind"] for event in decoded.events] == ["sent", "opt_out"]
     assert [part.element for part in decoded.rejected] == [0, 2]
     assert "'teleported'" in decoded.rejected[1].reason
@@ -425,7 +426,7 @@ def test_twilio_a_broken_element_leaves_its_neighbours_alone() -> None:
     ],
 )
 def test_twilio_what_cannot_be_read_is_rejected_with_the_reason(payload, reason) -> None:
-    decoded = decode(adapters()["twilio"], payload, {}, RECORDED_AT, "default")
+    decoded = decode(adapters()["twilio"], payload, {}, CAME, "default")
     assert not decoded.events
     assert reason in decoded.rejected[0].reason
 
@@ -434,10 +435,10 @@ def test_a_text_that_is_too_long_is_cut_and_an_id_that_is_too_long_is_rejected()
     case = CASES["ses/click_raw"]
     adapter = adapters()["ses"]
     long_url = case["payload"].replace("fair?day=6", "x" * 70_000).encode()
-    (event,) = decode(adapter, long_url, {}, RECORDED_AT, "default").events
+    (event,) = decode(adapter, long_url, {}, CAME, "default").events
     assert len(str(event["url"])) == 65_536
     long_id = case["payload"].replace("msg-2025-0001", "m" * 600).encode()
-    (rejected,) = decode(adapter, long_id, {}, RECORDED_AT, "default").rejected
+    (rejected,) = decode(adapter, long_id, {}, CAME, "default").rejected
     assert rejected.reason == "message_id is 600 characters long; it takes 512"
 
 

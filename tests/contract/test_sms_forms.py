@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,7 +13,7 @@ import pytest
 from schemas.providers import Decoded, adapters, decode
 
 PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
-RECORDED_AT = datetime(2025, 6, 1, 12, 0, 0, 5_000, tzinfo=UTC)
+CAME = 1_748_779_200_005  # in June 2025
 
 #: Provider, push, and what the reason has to name.
 UNKNOWN: list[tuple[str, Any, str]] = [
@@ -49,7 +48,7 @@ UNKNOWN: list[tuple[str, Any, str]] = [
 
 def decoded(provider: str, payload: Any) -> Decoded:
     body = payload if isinstance(payload, str) else json.dumps(payload)
-    return decode(adapters()[provider], body.encode(), {}, RECORDED_AT, "default")
+    return decode(adapters()[provider], body.encode(), {}, CAME, "default")
 
 
 @pytest.mark.parametrize(("provider", "payload", "named"), UNKNOWN)

@@ -15,10 +15,12 @@ import pytest
 
 from projections.status import fold_facts, read
 from projections.tables import KEY, projections
+from schemas.events import milliseconds
 from schemas.providers import adapters, decode, normalise
 
 PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
+CAME = milliseconds(RECORDED_AT)
 TIME = datetime(2025, 5, 6, 7, 0, tzinfo=UTC)
 ADDRESS = "iris@example.org"
 
@@ -227,7 +229,7 @@ def test_a_recipient_after_a_bad_one_of_a_report_is_not_lost() -> None:
     for bad in ("nobody", 7, None, []):
         body["data"]["payload"]["to"] = [bad, *good]
         payload = json.dumps(body).encode()
-        decoded = decode(adapters()["telnyx"], payload, {}, RECORDED_AT, "default")
+        decoded = decode(adapters()["telnyx"], payload, {}, CAME, "default")
         assert len(decoded.events) == len(good)
         assert [part.element for part in decoded.rejected] == [0]
 
@@ -248,6 +250,6 @@ def test_a_reject_reason_that_nobody_documents_lists_no_address():
     odd = case["payload"].replace("hard-bounce", "payment-required")
     assert odd != case["payload"]
     headers = case.get("headers") or {}
-    decoded = decode(adapters()["mandrill"], odd.encode(), headers, RECORDED_AT, "t")
+    decoded = decode(adapters()["mandrill"], odd.encode(), headers, CAME, "t")
     assert not decoded.events
     assert "payment-required" in decoded.rejected[0].reason

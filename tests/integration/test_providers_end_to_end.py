@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -105,8 +104,7 @@ def told(system, sent):
     for record in records_of(system):
         provider = topics.feed_provider(record.topic)[1]
         headers = {name: value.decode() for name, value in record.headers}
-        arrived = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-        decoded = decode(adapters()[provider], record.value, headers, arrived, "nobody")
+        decoded = decode(adapters()[provider], record.value, headers, record.timestamp, "nobody")
         events += [(headers[TENANT_HEADER], event) for event in decoded.events]
         for part in decoded.rejected:
             place = -1 if part.element is None else part.element

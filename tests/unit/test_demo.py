@@ -199,8 +199,7 @@ def adapter_of(record):
 
 def decoded(record):
     headers = {name: value.decode() for name, value in record.headers}
-    at = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
-    return decode(adapter_of(record), record.value, headers, at, "not-said")
+    return decode(adapter_of(record), record.value, headers, record.timestamp_ms, "not-said")
 
 
 def test_raw_pushes_decode_to_what_the_story_says():

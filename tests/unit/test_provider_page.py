@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import schemas.providers
-from schemas.events import MessageEvent
+from schemas.events import MessageEvent, milliseconds
 from schemas.providers import _common, adapters, decode
 
 PAGE = Path(schemas.providers.__file__).with_name("README.md").read_text("utf-8")
 RECORDED_AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
+CAME = milliseconds(RECORDED_AT)
 
 
 def block(language: str) -> str:
@@ -39,7 +40,7 @@ def adapter(tmp_path, monkeypatch):
 
 
 def read(adapter, payload):
-    return decode(adapter, payload, CASE["headers"], RECORDED_AT, "default")
+    return decode(adapter, payload, CASE["headers"], CAME, "default")
 
 
 def test_the_example_gives_the_events_that_the_page_expects(adapter) -> None:
