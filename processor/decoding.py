@@ -309,8 +309,7 @@ def _recorded_at(record: Record) -> int:
 
 def _headers(record: Record) -> dict[str, str]:
     return {
-        name.lower(): (value or b"").decode("utf-8", "replace")
-        for name, value in record.headers or ()
+        name.lower(): str(value or b"", "utf-8", "replace") for name, value in record.headers or ()
     }
 
 

@@ -12,7 +12,7 @@ import pkgutil
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from pydantic import ValidationError
 
@@ -201,27 +201,29 @@ def decode(
     return Decoded(events, rejected)
 
 
-def _complete(event: Fields, adapter: Adapter, recorded_at: int, rules: Rules | None) -> str:
+def _complete(
+    event: dict[str, Any], adapter: Adapter, recorded_at: int, rules: Rules | None
+) -> str:
     """Fill in what is common to all providers; return what is wrong with the event, or ''."""
     kind = event["kind"]
     if kind not in KINDS[adapter.CHANNEL]:
         return f"kind {kind!r} is not a kind of {adapter.CHANNEL}"
-    event["channel"] = adapter.CHANNEL
-    event["provider"] = adapter.PROVIDER
     event["message_id"] = event.get("message_id") or event.get("provider_message_id") or ""
-    event["recipient"] = cast("str", event["recipient"]).strip().lower()
-    occurred_at = event.get("occurred_at")
-    own_time = occurred_at is not None
-    if occurred_at is None:
-        event["occurred_at"] = EPOCH + timedelta(milliseconds=recorded_at)
-    elif not EARLIEST <= cast("datetime", occurred_at) < LATEST:
-        return f"occurred_at {occurred_at} is outside 1990 to 2099: unit or clock wrong"
-    event["recorded_at"] = recorded_at
+    event["recipient"] = event["recipient"].strip().lower()
     for value in event.values():
         if value.__class__ is str and len(value) > _SHORTEST:
             if problem := _fit(event):
                 return problem
             break
+    event["channel"] = adapter.CHANNEL
+    event["provider"] = adapter.PROVIDER
+    occurred_at = event.get("occurred_at")
+    own_time = occurred_at is not None
+    if occurred_at is None:
+        event["occurred_at"] = EPOCH + timedelta(milliseconds=recorded_at)
+    elif not EARLIEST <= occurred_at < LATEST:
+        return f"occurred_at {occurred_at} is outside 1990 to 2099: unit or clock wrong"
+    event["recorded_at"] = recorded_at
     if kind == "bounce":
         judged = verdict(adapter, event, rules)
         event["bounce_class"] = judged.bounce_class

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MILLISECONDS: Final = 100_000_000_000
-_ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,3}")
 _ZONE: Final = re.compile(r"(?:[Zz]|[+-]\d\d:?\d\d)$")
-_PARTS: Final = re.compile(r"[1-9][0-9]{0,3}")
+#: Attempts and parts are counted from 1 and have four digits at most: by how they are written.
+_COUNTS: Final = {str(number): number for number in range(1, 10_000)}
 
 #: The names under which a mailer hands its ids to a provider, which hands them back.
 OURS: Final = frozenset(
@@ -57,9 +57,11 @@ def reader(kind: type[T]) -> Callable[[bytes | str], T]:
 def echo(metadata: Mapping[str, str]) -> Fields:
     """Return the fields that a sender's metadata gives back; whatever is not ours is left out."""
     fields: Fields = {name: value for name, value in metadata.items() if value and name in OURS}
-    attempt = fields.pop("attempt", None)
-    if isinstance(attempt, str) and _ATTEMPT.fullmatch(attempt):
-        fields["attempt"] = int(attempt)
+    if "attempt" in fields:
+        if number := _COUNTS.get(metadata["attempt"]):
+            fields["attempt"] = number
+        else:
+            del fields["attempt"]
     return fields
 
 
@@ -128,7 +130,8 @@ def international(number: str) -> str:
 
 def parts(total: int | str | None) -> Fields:
     """Return the number of segments of an SMS, where it is one."""
-    return {"parts": int(total)} if total and _PARTS.fullmatch(str(total)) else {}
+    number = _COUNTS.get(str(total))
+    return {"parts": number} if number else {}
 
 
 def elements(

@@ -10,7 +10,7 @@ the event then stands for the message, with no recipient, and is never copied to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import TypedDict
 
@@ -197,7 +197,8 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
     name, read = READERS[word]
     mail = event.get("mail")
     # All of a Send is in `mail`: its own member is always empty, and may as well be absent.
-    part = cast("Mapping[str, _Part]", event).get(name, _Part() if name == "send" else None)
+    members: Any = event
+    part: _Part | None = members.get(name, {} if name == "send" else None)
     if mail is None or part is None:
         raise UnreadableError(f"an SES {word} event has to hold 'mail' and {name!r}")
 
@@ -211,7 +212,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
 
 def _shared(mail: _Mail, source: str | bytes) -> Fields:
     """Return what every event of a notification says about its message."""
-    tags = cast("Mapping[str, list[str]]", mail.get("tags") or {})
+    tags: Mapping[str, Any] = mail.get("tags") or {}
     fields = echo({name: ",".join(values) for name, values in tags.items()})
     if "message_id" not in fields:
         fields = {**_ids_of_headers(source), **fields}
