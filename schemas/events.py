@@ -118,7 +118,8 @@ class MessageEvent(BaseModel):
     source: Source | None = None
 
 
-#: A message event on the hot path: the fields that are set, by name. Times are aware datetimes.
+#: A message event on the hot path: the fields that are set, by name. Times are aware datetimes, but
+#: `recorded_at` is in milliseconds since 1970, as Kafka has it.
 Fields: TypeAlias = dict[str, object]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from processor import topics
 from processor.gateway import handshakes
 from projections.status import fold_facts, read
 from projections.tables import projections
+from schemas.events import EPOCH
 from schemas.providers import TENANT_HEADER, adapters, decode
 from tests.door import Door, hooks_of, webhook
 from tests.signing import sign
@@ -105,7 +107,8 @@ def told(system, sent):
         provider = topics.feed_provider(record.topic)[1]
         headers = {name: value.decode() for name, value in record.headers}
         decoded = decode(adapters()[provider], record.value, headers, record.timestamp, "nobody")
-        events += [(headers[TENANT_HEADER], event) for event in decoded.events]
+        came = {"recorded_at": EPOCH + timedelta(milliseconds=record.timestamp)}
+        events += [(headers[TENANT_HEADER], {**event, **came}) for event in decoded.events]
         for part in decoded.rejected:
             place = -1 if part.element is None else part.element
             rejected[record.topic, record.offset, record.partition, place, part.reason] += 1
