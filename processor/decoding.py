@@ -272,6 +272,7 @@ class Decoder:
                 dead.append(dead_letter(chunk, record, _size_problem(value, self._max_bytes)))
                 continue
             headers = _headers(record)
+            # Only what is replayed has the header: no need to go through all of each record again.
             came = _recorded_at(record) if RECORDED_AT_HEADER in headers else record.timestamp or 0
             decoded = decode(adapter, value, headers, came, tenant, self._rules)
             for event in decoded.events:

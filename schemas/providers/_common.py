@@ -57,11 +57,9 @@ def reader(kind: type[T]) -> Callable[[bytes | str], T]:
 def echo(metadata: Mapping[str, str]) -> Fields:
     """Return the fields that a sender's metadata gives back; whatever is not ours is left out."""
     fields: Fields = {name: value for name, value in metadata.items() if value and name in OURS}
-    if "attempt" in fields:
-        if number := _COUNTS.get(metadata["attempt"]):
-            fields["attempt"] = number
-        else:
-            del fields["attempt"]
+    fields.pop("attempt", None)
+    if attempt := _COUNTS.get(metadata.get("attempt", "")):
+        fields["attempt"] = attempt
     return fields
 
 
