@@ -17,7 +17,7 @@ from projections.ddl import CHECK, DATED, HASH
 from projections.expressions import TIME
 from projections.queries import SEARCH, Bound, Listing
 from projections.sample import Looked, Sample
-from projections.seen import MERGED, SEEN
+from projections.seen import MERGED, SEEN, is_late, late_sql
 from projections.tables import KEY, Projection
 from projections.traces import Shown, Traces, either, every, has_status, trace_of
 from schemas.events import EARLIEST, LATEST
@@ -141,21 +141,33 @@ class Candidates:
         bound.conditions.append(self.asks.begins(bound))
         return self._in_time(bound, number, upto)
 
-    def just_begun(self, number: int) -> list[Candidate]:
-        """Return the newest of these, or fewer, if texts are searched and so many are not in sight.
+    def newest(self, number: int) -> tuple[list[Candidate], list[Candidate] | None]:
+        """Return the newest `number` of these, and what `late` would of those as new, if known.
 
         Texts are searched in what other conditions leave, and of times there is an index: so only
         where they should be found, the newest 110 at a domain of 5 million states in 11, not 84 ms.
+        There both are found by one scan. Without enough in sight there are fewer than `number`.
         """
         if not self.searches:
-            return self.begun(number)
+            return self.begun(number), None
         states = self.number()
         if states < _PLENTY * number:
-            return []
+            return [], None
         after = self.wanted.after
         until = after.date if after is not None else datetime.now(UTC)
         length = (until - self.looked.since) * (_PLENTY * number / states)
-        return self.begun(number, start=until - length)
+        most = max(number, _FEW_LATE + 1)
+        order = f"ORDER BY {DATED} DESC LIMIT {most} BY {late_sql(self.log)}"
+        found = self._found(self._narrowed(until - length), order, 2 * most)
+        late = [each for each in found if is_late(self.log, each.seen)]
+        begun = [each for each in found if not is_late(self.log, each.seen)][:number]
+        if len(begun) < number:
+            return begun, None
+        upto = begun[-1].at
+        if len(late) == most and late[-1].at >= upto:
+            return begun, self._late_as_new(upto, None, begun)
+        known = {each.hash for each in begun}
+        return begun, [each for each in late if each.at >= upto and each.hash not in known]
 
     def number(self) -> float:
         """Return about how many states show all that is asked, and seem to begin a message."""
@@ -177,15 +189,22 @@ class Candidates:
         earlier than `upto` is there. Unless all are few anyway, which come as they are, these are
         found by eight bytes each.
         """
-        first, last = upto or EARLIEST, since or LATEST
-        bound = self._narrowed(first)
-        tenant = bound.conditions[0]
+        few = self._found(self._late(upto, known), f"LIMIT 1 BY {HASH}", _FEW_LATE + 1)
+        return few if len(few) <= _FEW_LATE else self._late_as_new(upto, since, known)
+
+    def _late(self, upto: datetime | None, known: Sequence[Candidate]) -> Bound:
+        bound = self._narrowed(upto or EARLIEST)
         bound.conditions.append(self.asks.late(bound))
         hashes = bound.bind([each.hash for each in known], "Array(UInt64)")
         bound.conditions.append(f"{HASH} NOT IN {hashes}")
-        few = self._found(bound, f"LIMIT 1 BY {HASH}", _FEW_LATE + 1)
-        if len(few) <= _FEW_LATE:
-            return few
+        return bound
+
+    def _late_as_new(
+        self, upto: datetime | None, since: datetime | None, known: Sequence[Candidate]
+    ) -> list[Candidate]:
+        first, last = upto or EARLIEST, since or LATEST
+        bound = self._late(upto, known)
+        tenant = bound.conditions[0]
         states = f"SELECT {HASH} FROM {self.states} {_where(bound.conditions)}"
         found = self.client.query(
             f"SELECT {HASH}, min({DATED}) AS at FROM {self.states} "

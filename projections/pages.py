@@ -142,8 +142,8 @@ class _Page:
     def _by_date(self) -> Iterator[Candidate]:
         """Yield messages in order of date, in rounds of candidates."""
         down, seen, number = self.wanted.descending, set[Key](), self._first_round()
-        begun = self.candidates.just_begun(number) if down else []
-        rounds = self._back(begun) if len(begun) == number else self._onward(number)
+        begun, late = self.candidates.newest(number) if down else ([], None)
+        rounds = self._back(begun, late) if len(begun) == number else self._onward(number)
         waiting: list[Candidate] = []
         for found, upto in islice(rounds, self._rounds()):
             new = list({each.key: each for each in found if each.key not in seen}.values())
@@ -160,7 +160,7 @@ class _Page:
             waiting = waiting[len(safe) :]
         raise _NotFoundError
 
-    def _back(self, begun: list[Candidate]) -> Iterator[_Round]:
+    def _back(self, begun: list[Candidate], late: list[Candidate] | None) -> Iterator[_Round]:
         """Yield the newest messages, and so on, where states in which some seem to begin are found.
 
         Most that is heard at any time is of older messages: they are opened all day long that were
@@ -170,12 +170,12 @@ class _Page:
         upto, number = None, len(begun)
         while True:
             since, upto = upto, begun[-1].at if len(begun) == number else None
-            others = self.candidates.late(upto, since, begun)
+            others = self.candidates.late(upto, since, begun) if late is None else late
             if len(others) >= MOST:
                 upto = max(others[-1].at, upto or others[-1].at)
             yield [*begun, *others], upto
             number = MOST
-            begun = self.candidates.begun(number, upto)
+            begun, late = self.candidates.begun(number, upto), None
 
     def _onward(self, number: int) -> Iterator[_Round]:
         """Yield messages in either order of date, by all their states."""

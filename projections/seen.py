@@ -86,6 +86,16 @@ def late_sql(log: Projection) -> str:
 
     A guess, of which only the pace of a page may depend.
     """
-    places = {fold.name: 1 << place for place, fold in enumerate(log.seen)}
-    sent, later = places[log.sent_at.name], sum(places[fold.name] for fold in log.later)
+    sent, later = _sent_and_later(log)
     return f"({_any_of(later)} AND {_none_of(sent)})"
+
+
+def is_late(log: Projection, bits: int) -> bool:
+    """Whether a state with these bits seems to be of later facts only, as `late_sql` has it."""
+    sent, later = _sent_and_later(log)
+    return bool(bits & later) and not bits & sent
+
+
+def _sent_and_later(log: Projection) -> tuple[int, int]:
+    places = {fold.name: 1 << place for place, fold in enumerate(log.seen)}
+    return places[log.sent_at.name], sum(places[fold.name] for fold in log.later)

@@ -179,8 +179,11 @@ def test_there_may_be_a_hundred_filters(database, sort, monkeypatch):
         assert len(list(listing(database.client, database.name, wanted))) == there
 
 
+@pytest.mark.parametrize("searched", [(), [Filter("message_id", "~", "m")]], ids=["all", "some"])
 @pytest.mark.parametrize("few", [0, 300])
-def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database, few, monkeypatch):
+def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(
+    database, few, searched, monkeypatch
+):
     tenant = f"t{next(TENANTS)}"
     old = [("sent", f"old{n}", n) for n in range(3)]
     new = [("sent", "new", 10), ("delivery", "nobody told of its send", 11)]
@@ -195,7 +198,9 @@ def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(database,
     monkeypatch.setattr("projections.candidates._FEW_LATE", few)
     monkeypatch.setattr(_Page, "_kept", only_of_some(_Page._kept))
     for limit in (1, 2):
-        wanted = Listing(channel="email", tenant=tenant, limit=limit)
+        # Of four states in which a message begins twice the limit: so all time is searched.
+        monkeypatch.setattr("projections.candidates._PLENTY", 4 / (2 * limit))
+        wanted = Listing(channel="email", tenant=tenant, limit=limit, filters=searched)
         found = listing(database.client, database.name, wanted)
         assert [row["recipient"] for row in found] == ["nobody told of its send", "new"][:limit]
 
