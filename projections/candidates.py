@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from math import prod
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from projections import records
 from projections.ddl import CHECK, DATED, HASH
 from projections.expressions import TIME
 from projections.queries import SEARCH, Bound, Listing
@@ -109,13 +110,27 @@ class Candidates:
         return any(each.operator == "~" for each in self.wanted.filters)
 
     def few(self, most: int) -> list[Candidate] | None:
-        """Return all candidates, if what the filters ask is shown by no more than `most` states."""
+        """Return all candidates, if what the filters ask is shown by no more than `most` states.
+
+        Of a record all of its messages, if they are no more than that.
+        """
+        if records.asked_for(self.wanted):
+            return self._few_of_record(most)
         for shown in self.asks.shown() or [every]:
             bound = self._bound()
             bound.conditions.append(shown(bound))
             if (found := self._up_to(bound, most)) is not None:
                 return found
         return None
+
+    def _few_of_record(self, most: int) -> list[Candidate] | None:
+        bound = Bound()
+        noted = records.noted(self.wanted, self.database, bound, most + 1)
+        found = self.client.query(noted, parameters=bound.values).result_rows
+        if len(found) > most:
+            return None
+        named = [Candidate(recipient, "", key, EARLIEST, "", 0) for recipient, key in found]
+        return self._together(*self.these(named)) if named else []
 
     def may_be_few(self, most: int) -> bool:
         """Whether `few` may return something: judged by a part of the states, to spare a scan."""
@@ -216,11 +231,15 @@ class Candidates:
         if not found.result_rows:
             return []
         bound = Bound()
-        tenant = f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}"
+        bound.conditions.append(f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}")
         hashes = bound.bind([row[0] for row in found.result_rows], "Array(UInt64)")
+        return self._together(f"{HASH} IN {hashes}", bound)
+
+    def _together(self, first: str, bound: Bound) -> list[Candidate]:
+        """Return the messages of a question, the latest first, each with the bits of all states."""
         return self.query(
             f"SELECT recipient, message_id, {HASH}, min({DATED}) AS at, '', {MERGED} "
-            f"FROM {self.states} AS part PREWHERE {HASH} IN {hashes} WHERE {tenant} "
+            f"FROM {self.states} AS part PREWHERE {first} WHERE {bound.where} "
             f"GROUP BY recipient, message_id, {HASH} ORDER BY at DESC",
             bound,
         )

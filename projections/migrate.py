@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from projections import repacking
-from projections.ddl import BY_TIME, DATED, Target, computed, table_statements, view_statements
+from projections import records, repacking
+from projections.ddl import (
+    BY_TIME,
+    DATED,
+    RECORDS_VIEW,
+    Target,
+    computed,
+    table_statements,
+    view_statements,
+)
 from projections.tables import Projection, projections, tables
 
 if TYPE_CHECKING:
@@ -43,6 +51,8 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
         client.command(statement)
     for name, folds in tuples.items():
         added.append(repacking.finish(client, target, projections()[name], folds))
+    if RECORDS_VIEW not in before:
+        records.begin(client, target)
     for name in sorted(_objects(client, target) - before):
         yield f"created {target.database}.{name}"
     yield from added

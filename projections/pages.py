@@ -17,6 +17,7 @@ from functools import reduce
 from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
+from projections import records
 from projections.candidates import MOST, Candidate, Candidates, Key
 from projections.ddl import HASH_SQL, merging_select
 from projections.narrow import narrow_select
@@ -104,9 +105,9 @@ class _Page:
         wanted = self.wanted
         names = {each.column for each in wanted.filters if each.operator == "="}
         if wanted.after is None and names - {"status"} and all(map(_plain, wanted.filters)):
-            few = self.candidates.few(_READ)
-            if few is not None:
-                chosen = self._chosen(self._read(few))
+            whole = self._whole()
+            if whole is not None:
+                chosen = self._chosen(whole)
                 return len(chosen), chosen
         try:
             found = list(islice(self._found(), wanted.limit))
@@ -122,8 +123,7 @@ class _Page:
     def _found(self) -> Iterator[Candidate]:
         """Yield the messages of the page in order, and those after it."""
         wanted = self.wanted
-        rounds = wanted.sort != "status" and self.candidates.alone
-        few = self._few() if wanted.filters and not rounds else None
+        few = self._few()
         if few is not None:
             yield from self._folded(few)
         elif wanted.sort == "recipient":
@@ -134,8 +134,13 @@ class _Page:
             yield from self._by_date()
 
     def _few(self) -> list[Candidate] | None:
-        """Return all candidates, if there are few."""
-        if self.wanted.sort == "status":  # one look at all that this is going to ask about
+        """Return all candidates, if there are few, and it is worth a look whether there are."""
+        by_status = self.wanted.sort == "status"
+        if records.asked_for(self.wanted):
+            return self.candidates.few(_FEW)
+        if not self.wanted.filters or (not by_status and self.candidates.alone):
+            return None
+        if by_status:  # one look at all that this is going to ask about
             self.candidates.look_at([each.candidates for each in self._of_statuses().values()])
         return self.candidates.few(_FEW) if self.candidates.may_be_few(_FEW) else None
 
@@ -301,13 +306,25 @@ class _Page:
             kept.sort(key=lambda row: row[by], reverse=down)
         return kept[: self.wanted.limit]
 
+    def _whole(self) -> list[Row] | None:
+        """Return the rows of all candidates, in any order, if there are few."""
+        if records.asked_for(self.wanted):
+            question = records.all_of(self.wanted, self.candidates.database, _READ)
+            if rows := self._rows(*question, ~0):
+                return rows
+        few = self.candidates.few(_READ)
+        return None if few is None else self._read(few)
+
     def _read(self, candidates: Sequence[Candidate]) -> list[Row]:
         """Return the rows of some messages, in any order."""
         if not candidates:
             return []
-        log, states = self.candidates.log, self.candidates.states
-        first, bound = self.candidates.these(candidates)
         bits = reduce(operator.or_, (each.seen for each in candidates))
+        return self._rows(*self.candidates.these(candidates), bits)
+
+    def _rows(self, first: str, bound: Bound, bits: int) -> list[Row]:
+        """Return the rows of the messages of a question, which have something of these bits."""
+        log, states = self.candidates.log, self.candidates.states
         while True:
             folds = may_have(log, bits)
             packed = {fold.name: fold.kind for fold in folds if fold.is_packed}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from projections.ddl import Target, record_index
+from projections.ddl import Target
 from projections.expressions import kinds_of, quote
 from projections.merge import Fold
 from projections.packing import packed_sql
@@ -34,9 +34,6 @@ def begin(client: Client, target: Target, log: Projection, folds: list[Fold]) ->
         declared, codec, rest = fold.ddl.partition(" CODEC")
         made = f"{declared} DEFAULT if({name} = {nothing}, '', {packed_sql(items)}){codec}{rest}"
         _alter(client, target, log, f"ADD COLUMN IF NOT EXISTS {made}")
-    stored = f"{target.stored(log.state_table)}{target.on_cluster}"
-    client.command(f"ALTER TABLE {stored} DROP INDEX IF EXISTS of_record")
-    client.command(f"ALTER TABLE {stored} ADD INDEX IF NOT EXISTS {record_index(log)}")
 
 
 def finish(client: Client, target: Target, log: Projection, folds: list[Fold]) -> str:
@@ -48,8 +45,7 @@ def finish(client: Client, target: Target, log: Projection, folds: list[Fold]) -
         wait_for_older_inserts(client)
         every = ", ".join(f"MATERIALIZE COLUMN {fold.name}" for fold in folds)
         client.command(
-            f"ALTER TABLE {target.stored(log.state_table)}{target.on_cluster} {every}, "
-            "MATERIALIZE INDEX of_record",
+            f"ALTER TABLE {target.stored(log.state_table)}{target.on_cluster} {every}",
             settings={"mutations_sync": 2},
         )
         for_all = (f"MODIFY COLUMN {fold.name} REMOVE DEFAULT" for fold in folds)

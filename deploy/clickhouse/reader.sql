@@ -37,7 +37,9 @@ GRANT SELECT ON sendlog.sms_log_state TO sendlog_reader;
 GRANT SELECT ON sendlog.policy_history TO sendlog_reader;
 -- Withheld: sendlog.api_keys, whose hashes are nobody's business.
 -- Withheld: sendlog.dead_letters, raw records of which nobody knows what, or whose, they are.
--- Withheld: sendlog.email_log_fold, sendlog.sms_log_fold, which only move what is inserted.
+-- Withheld: sendlog.records, by which Sendlog itself finds the messages about a record.
+-- Withheld: sendlog.email_log_fold, sendlog.sms_log_fold, sendlog.records_fill, which only move what
+-- is inserted.
 
 CREATE USER IF NOT EXISTS sendlog_analyst
     IDENTIFIED WITH sha256_password BY {password:String}

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from projections import ddl, migrate, rebuild, repacking
+from projections import ddl, migrate, rebuild, records, repacking
 from projections.ddl import Target
 from projections.expressions import kinds_of
 from projections.pages import listing
-from projections.queries import Listing
+from projections.queries import Filter, Listing
 from projections.statistics import daily_counts
-from projections.store import FatalError, arrow_schema, connect, insert
+from projections.store import FatalError, TransientError, arrow_schema, connect, insert
 from projections.tables import projections
 from projections.tables.events import TABLE as EVENTS
 
@@ -207,6 +207,43 @@ def test_states_kept_as_tuples_are_packed_where_they_are(fresh_database):
     assert list(migrate.migrate(client, target)) == []
 
 
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_the_messages_of_records_from_before_are_noted(fresh_database, broken_off, monkeypatch):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+    client.command(f"DROP VIEW {target.database}.records_fill SYNC")
+    client.command(f"DROP TABLE {target.database}.records SYNC")
+    states = target.stored(LOG.state_table)
+    index = "of_record record_packed TYPE bloom_filter(0.01) GRANULARITY 8"
+    client.command(f"ALTER TABLE {states} ADD INDEX {index}")
+    put(client, target.database, event(1, record_id="F1"), event(2, record_id="F2"), event(3))
+
+    def found(record):
+        asked = Listing(channel="email", tenant="t", filters=[Filter("record_id", "=", record)])
+        return sorted(row["message_id"] for row in listing(client, target.database, asked))
+
+    def break_off(_):
+        raise TransientError("away")
+
+    if broken_off:
+        with monkeypatch.context() as away:
+            away.setattr(records, "wait_for_older_inserts", break_off)
+            with pytest.raises(TransientError):
+                list(migrate.migrate(client, target))
+        put(client, target.database, event(4, record_id="F1"))
+        assert list(migrate.migrate(client, target)) == [f"created {target.database}.records_fill"]
+    else:
+        assert list(migrate.migrate(client, target)) == [
+            f"created {target.database}.{name}" for name in ("records", "records_fill")
+        ]
+        put(client, target.database, event(4, record_id="F1"))
+    put(client, target.database, event(5, record_id="F1"))
+    assert [found("F1"), found("F2"), found("F3")] == [["m1", "m4", "m5"], ["m2"], []]
+    assert list(migrate.migrate(client, target)) == []
+    assert "of_record" not in str(client.command(f"SHOW CREATE TABLE {states}"))
+
+
 PACKED = [fold for fold in LOG.folds if fold.is_packed]
 
 
@@ -219,7 +256,6 @@ def keep_as_tuples(client, target):
     client.command(f"TRUNCATE TABLE {states}")
     seen = "SimpleAggregateFunction(groupBitOr, UInt32) MATERIALIZED toUInt32(0)"
     client.command(f"ALTER TABLE {states} MODIFY COLUMN seen {seen}")
-    client.command(f"ALTER TABLE {states} DROP INDEX of_record")
     taken = {name: name for name in [*names, *(f.name for f in LOG.folds if not f.is_packed)]}
     for fold in PACKED:
         name = fold.name.removesuffix("_packed")

@@ -179,6 +179,37 @@ def test_there_may_be_a_hundred_filters(database, sort, monkeypatch):
         assert len(list(listing(database.client, database.name, wanted))) == there
 
 
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("few", [1, 2, 3, 200])
+def test_the_messages_of_a_record_are_found_however_many(database, sort, few, monkeypatch):
+    monkeypatch.setattr("projections.pages._READ", few)
+    monkeypatch.setattr("projections.pages._FEW", 2 * few)
+    tenant = f"t{next(TENANTS)}"
+    told = [("F1", n) for n in range(5)] + [("F2", 4), ("F2", 5), ("F\x003", 6), ("", 7)]
+    for minute, (record, n) in enumerate(told):
+        event = {"channel": "email", "kind": "sent", "message_id": f"m{n}", "subject": f"no. {n}",
+                 "recipient": f"r{n % 2}", "occurred_at": START + timedelta(minutes=minute),
+                 "record_id": record, "recorded_at": START}  # fmt: skip
+        put(database, tenant, event)
+
+    def walked(record, *others):
+        wanted = Listing(channel="email", tenant=tenant, sort=sort, limit=2,
+                         filters=[Filter("record_id", "=", record), *others])  # fmt: skip
+        found = []
+        while rows := list(listing(database.client, database.name, wanted)):
+            found += [row["message_id"] for row in rows]
+            wanted = replace(wanted, after=after(wanted, rows[-1]))
+        return sorted(found)
+
+    assert walked("F1") == ["m0", "m1", "m2", "m3"]  # the fifth is another's by now
+    assert walked("F2") == ["m4", "m5"]
+    assert walked("F3") == ["m6"]
+    assert walked("F4") == []
+    assert walked("F1", Filter("recipient", "=", "r0")) == ["m0", "m2"]
+    assert walked("F1", Filter("subject", "~", "NO. 3"), Filter("status", "=", "Sent")) == ["m3"]
+    assert walked("F1", Filter("status", "=", "Bounce")) == []
+
+
 @pytest.mark.parametrize("searched", [(), [Filter("message_id", "~", "m")]], ids=["all", "some"])
 @pytest.mark.parametrize("few", [0, 300])
 def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(
