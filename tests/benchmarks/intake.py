@@ -217,7 +217,7 @@ def empty(system, contender):
         topics.DECISIONS, topics.POLICY, topics.STATES, topics.RETRIES, topics.SUPPRESSIONS
     )
     tables = [f"{contender.database}.events"]
-    tables += [f"{DATABASE}.{name}" for name in ("dead_letters", "suppression_history")]
+    tables += [f"{DATABASE}.{name}" for name in ("dead_letters", "records", "suppression_history")]
     tables += [f"{DATABASE}.{each.state_table}" for each in projections().values()]
     for table in tables:
         system.client.command(f"TRUNCATE TABLE {table}")
