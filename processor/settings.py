@@ -70,7 +70,7 @@ class ClickHouse(BaseModel):
 class Intake(BaseModel):
     """How the worker batches, and when it stops rather than dead-letter the world."""
 
-    batch_rows: int = Field(40_000, ge=1, description="rows waiting for a write, at most about")
+    batch_rows: int = Field(32_000, ge=1, description="rows waiting for a write, at most about")
     write_interval: float = Field(0.4, ge=0, le=60, description="seconds between small writes")
     default_tenant: str = Field("default", min_length=1, description="of feeds that name none")
     feeds: dict[str, str] = Field(
