@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from math import prod
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from projections import records
+from projections import records, seen
 from projections.ddl import CHECK, DATED, HASH
 from projections.expressions import TIME
 from projections.queries import SEARCH, Bound, Listing
 from projections.sample import Looked, Sample
-from projections.seen import MERGED, SEEN, is_late, late_sql
+from projections.seen import MERGED, SEEN
 from projections.tables import KEY, Projection
 from projections.traces import Shown, Traces, either, every, has_status, trace_of
 from schemas.events import EARLIEST, LATEST
@@ -145,14 +145,9 @@ class Candidates:
         """
         return self._in_time(self._narrowed(), number, upto)
 
-    def begun(
-        self, number: int, upto: datetime | None = None, start: datetime = EARLIEST
-    ) -> list[Candidate]:
-        """Return `number` states from `upto` back in which a message seems to begin; see `late`.
-
-        None that is dated before `start`.
-        """
-        bound = self._narrowed(start)
+    def begun(self, number: int, upto: datetime | None = None) -> list[Candidate]:
+        """Return `number` states from `upto` back in which a message seems to begin; see `late`."""
+        bound = self._narrowed()
         bound.conditions.append(self.asks.begins(bound))
         return self._in_time(bound, number, upto)
 
@@ -172,10 +167,13 @@ class Candidates:
         until = after.date if after is not None else datetime.now(UTC)
         length = (until - self.looked.since) * (_PLENTY * number / states)
         most = max(number, _FEW_LATE + 1)
-        order = f"ORDER BY {DATED} DESC LIMIT {most} BY {late_sql(self.log)}"
-        found = self._found(self._narrowed(until - length), order, 2 * most)
-        late = [each for each in found if is_late(self.log, each.seen)]
-        begun = [each for each in found if not is_late(self.log, each.seen)][:number]
+        bound = self._narrowed(until - length)
+        order = f"ORDER BY {DATED} DESC LIMIT {most} BY {self.asks.late(bound)}"
+        begun, late = list[Candidate](), list[Candidate]()
+        is_late = seen.late(self.log)
+        for each in self._found(bound, order, 2 * most):
+            (late if is_late(each.seen) else begun).append(each)
+        begun = begun[:number]
         if len(begun) < number:
             return begun, None
         upto = begun[-1].at
@@ -230,8 +228,7 @@ class Candidates:
         )
         if not found.result_rows:
             return []
-        bound = Bound()
-        bound.conditions.append(f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}")
+        bound = Bound.of(self.wanted.tenant)
         hashes = bound.bind([row[0] for row in found.result_rows], "Array(UInt64)")
         return self._together(f"{HASH} IN {hashes}", bound)
 
@@ -257,8 +254,7 @@ class Candidates:
 
     def all(self) -> Bound:
         """Return the question about every state of every candidate, however many there are."""
-        bound = Bound()
-        bound.conditions.append(f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}")
+        bound = Bound.of(self.wanted.tenant)
         if self.wanted.filters or self.wanted.after:
             # By way of the hash: an earlier state may date a message before the dates asked for.
             shown = self.asks.shown() or [every]
@@ -272,8 +268,7 @@ class Candidates:
         A granule is picked by its recipients, and of that eight bytes a row are read to pick a row.
         Another message of the same recipients may come with them, if its hash is the same.
         """
-        bound = Bound()
-        bound.conditions.append(f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}")
+        bound = Bound.of(self.wanted.tenant)
         recipients = sorted({each.recipient for each in candidates})
         bound.conditions.append(f"recipient IN {bound.bind(recipients, 'Array(String)')}")
         hashes = bound.bind([each.hash for each in candidates], "Array(UInt64)")

@@ -42,7 +42,6 @@ _COMPUTED: Final = {
 #: what was there before is in it (`projections.records`).
 RECORDS: Final = "records"
 RECORDS_VIEW: Final = "records_fill"
-_RECORDS_KEY: Final = ("tenant_id", "channel", "record_id", "recipient", HASH)
 #: What tells the engine which granules hold nothing as early or late as what it has found already.
 BY_TIME: Final = f"by_time {DATED} TYPE minmax GRANULARITY 1"
 #: Small blocks keep the read of a few rows small: 55 whole messages of 5 million in 60 ms rather
@@ -160,7 +159,8 @@ def records_table(target: Target) -> str:
         f"CREATE TABLE IF NOT EXISTS {target.stored(RECORDS)}{target.on_cluster} "
         "(tenant_id LowCardinality(String), channel LowCardinality(String), record_id String, "
         f"recipient String, {HASH} UInt64 CODEC(NONE)) "
-        f"ENGINE = {target.engine('ReplacingMergeTree')} ORDER BY ({', '.join(_RECORDS_KEY)}) "
+        f"ENGINE = {target.engine('ReplacingMergeTree')} "
+        f"ORDER BY (tenant_id, channel, record_id, recipient, {HASH}) "
         "COMMENT 'which messages facts say to be about a record'"
     )
 

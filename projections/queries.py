@@ -92,6 +92,13 @@ class Bound:
     conditions: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, tenant: str) -> Bound:
+        """Return a question about a tenant: its first condition."""
+        bound = cls()
+        bound.conditions.append(f"tenant_id = {bound.bind(tenant, 'String')}")
+        return bound
+
     def bind(self, value: Any, kind: str) -> str:
         """Return the placeholder of a value."""
         name = f"p{len(self.values)}"

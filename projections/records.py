@@ -40,11 +40,10 @@ def all_of(wanted: Listing, database: str, most: int) -> tuple[str, Bound]:
 
     It has no answer if there are more than `most` of them.
     """
-    bound = Bound()
+    bound = Bound.of(wanted.tenant)
     among = f"SELECT recipient, {HASH} FROM ({noted(wanted, database, bound, most + 1)})"
     # On a cluster they are noted on the servers that their states are on.
     first = f"(recipient, {HASH}) GLOBAL IN ({among} QUALIFY count() OVER () <= {most})"
-    bound.conditions.append(f"tenant_id = {bound.bind(wanted.tenant, 'String')}")
     return first, bound
 
 

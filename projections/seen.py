@@ -13,6 +13,7 @@ and `migrate` has the engine make the column anew of all states when it has grow
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from projections.expressions import quote
@@ -90,10 +91,10 @@ def late_sql(log: Projection) -> str:
     return f"({_any_of(later)} AND {_none_of(sent)})"
 
 
-def is_late(log: Projection, bits: int) -> bool:
-    """Whether a state with these bits seems to be of later facts only, as `late_sql` has it."""
+def late(log: Projection) -> Callable[[int], bool]:
+    """Return whether a state seems to be of later facts only, by its bits: see `late_sql`."""
     sent, later = _sent_and_later(log)
-    return bool(bits & later) and not bits & sent
+    return lambda bits: bool(bits & later) and not bits & sent
 
 
 def _sent_and_later(log: Projection) -> tuple[int, int]:
