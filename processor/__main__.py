@@ -1,6 +1,6 @@
 """`python -m processor` is `sendlog`."""
 
-from processor.cli import main
+from processor.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -10,13 +10,14 @@ from typing import Final
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from processor import commands, health, topics
-from processor.app import client_of
+from processor import suppression_commands
+from processor.clickhouse import client_of
+from processor.http_server import serve
+from processor.kafka import health, topics
 from processor.logging import get
-from processor.serving import serve
 from processor.settings import Kafka, Settings
 from projections.web.app import build
-from projections.web.parts import NotTakenError
+from projections.web.state import NotTakenError
 from schemas.decisions import Command
 
 log = get(__name__)
@@ -36,7 +37,7 @@ class Commands:
         """Return when Kafka has the command. Raises `NotTakenError` if it does not confirm it."""
         if not self.answers():
             raise NotTakenError(f"no broker answers at {self._kafka.bootstrap}")
-        key, value = commands.to_record(command)
+        key, value = suppression_commands.to_record(command)
         try:
             sent = self._connected().send(topics.COMMANDS, value=value, key=key)
             sent.get(timeout=_CONFIRMED / 1000)

@@ -12,8 +12,8 @@ import structlog
 _QUIET = {
     "faust": logging.WARNING,
     "mode": logging.WARNING,
-    "aiokafka": logging.CRITICAL,  # processor.health says once that the broker is away
-    "processor.transport": logging.WARNING,
+    "aiokafka": logging.CRITICAL,  # processor.kafka.health says once that the broker is away
+    "processor.kafka.transport": logging.WARNING,
     "kafka": logging.CRITICAL,
     "clickhouse_connect": logging.ERROR,
     "urllib3": logging.ERROR,

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TextIO, get_args
 
-from processor.announcements import cause
-from schemas.decisions import Address, normalised
+from processor.policy.outputs import cause
+from schemas.addresses import Address, normalised
+from schemas.errors import ExplainedError
 from schemas.events import Channel
 
 #: What a file must have, in any order. A column `tenant` is checked; all others are left alone.
@@ -28,7 +29,7 @@ _SHAPES: Final[Mapping[Channel, tuple[re.Pattern[str], str]]] = {
 }
 
 
-class FileError(ValueError):
+class FileError(ExplainedError, ValueError):
     """A file is no CSV with the columns needed; the text says what is wrong."""
 
 

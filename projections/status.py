@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from projections.expressions import Expression, Row, column, first_that_holds, literal, words
-from projections.merge import ALWAYS, State, fold
+from projections.folds import ALWAYS, State, fold
 from projections.tables import Projection, Rule, projections
 from projections.tables.events import ZEROS
 from projections.tables.shared import described

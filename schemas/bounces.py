@@ -1,7 +1,7 @@
 """A bounce is hard, soft or block: by its codes, else by its text, else by the provider's label.
 
 The rules are data, `bounces.toml`, which says what the classes mean. What a code means and how one
-is found in a text is in `schemas.replies`.
+is found in a text is in `schemas.smtp_replies`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from schemas.events import BounceClass, ClassifiedBy
-from schemas.replies import MEANINGS, codes_in, describe, joined, status_in
+from schemas.smtp_replies import MEANINGS, codes_in, describe, joined, status_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

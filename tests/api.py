@@ -13,16 +13,17 @@ from http import HTTPStatus
 import pyarrow as pa
 from starlette.testclient import TestClient
 
-from projections import store
-from projections.ddl import Target
-from projections.migrate import migrate
-from projections.store import arrow_schema, connect, insert
+from projections.clickhouse import store
+from projections.clickhouse.client import connect
+from projections.clickhouse.ddl import Target
+from projections.clickhouse.migrate import migrate
+from projections.clickhouse.store import arrow_schema, insert
+from projections.queries import api_keys
 from projections.tables.dead_letters import TABLE as DEAD
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.suppression_history import TABLE as HISTORY
-from projections.web import keys
 from projections.web.app import build
-from projections.web.parts import NotTakenError
+from projections.web.state import NotTakenError
 from schemas.events import KINDS, fingerprint
 from tests.property.test_laws import table_of
 from tests.system import wait_for
@@ -104,8 +105,8 @@ class Api:
         return connect(self.url, user="default", password="", database=self.database)
 
     def key(self, name, tenants, scopes=("read",)):
-        key, secret = keys.make(name, tenants, scopes)
-        keys.store(self.connect(), self.database, key)
+        key, secret = api_keys.make(name, tenants, scopes)
+        api_keys.store(self.connect(), self.database, key)
         self.keys[name] = secret
         with self.client(name) as client:  # one that was just asked about the keys asks again
             wait_for(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processor.decoding import Chunk
+from processor.kafka.records import Chunk
 
 
 def chunk_of(records):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from projections.expressions import TIME, kinds_of, plain
-from projections.merge import Fold
+from projections.folds import Fold
 from schemas.events import EPOCH, KINDS, fingerprint
 
 START = datetime(2026, 11, 1, 9, 0, tzinfo=UTC)

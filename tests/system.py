@@ -15,13 +15,13 @@ from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
 from deploy.local.database import Database
 from deploy.local.process import Program, Server
-from processor import topics
 from processor.demo.feed import publish
+from processor.kafka import topics
 from processor.settings import Kafka
-from projections.ddl import Target
-from projections.migrate import migrate
-from projections.queries import stream
-from projections.store import connect
+from projections.clickhouse.client import connect
+from projections.clickhouse.ddl import Target
+from projections.clickhouse.migrate import migrate
+from projections.clickhouse.sql import stream
 
 DATABASE = "sendlog"
 #: Histories of tests are days old: with a usual horizon their retries would be given up by now.

@@ -18,7 +18,7 @@ from deploy.local.console import Console
 from deploy.local.parts import PROCESSOR, api_address, key_file, parts, serves
 from deploy.local.process import POLL, LocalError
 from deploy.local.supervisor import PartError, Supervisor
-from processor import topics
+from processor.kafka import topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,12 +8,13 @@ from typing import Annotated, Final, get_args
 
 import typer
 
-from processor.rules import in_force, read
+from processor.bounce_rules import in_force, read
 from processor.settings import load
 from schemas.bounces import classify as classified
 from schemas.bounces import codes_in, status_in
+from schemas.errors import ExplainedError
 from schemas.events import BounceClass
-from schemas.replies import joined
+from schemas.smtp_replies import joined
 
 _REPLY_CODE: Final = re.compile(r"[245][0-5][0-9]", re.ASCII)
 _LABELS: Final[dict[str, BounceClass]] = {
@@ -21,7 +22,7 @@ _LABELS: Final[dict[str, BounceClass]] = {
 }
 
 
-class OptionError(ValueError):
+class OptionError(ExplainedError, ValueError):
     """An option has a wrong value; the text names the option, the value and what it takes."""
 
 

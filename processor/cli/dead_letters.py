@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from processor import dead_letters as letters
-from processor.app import client_of
 from processor.cli.logs import Format, print_rows
-from processor.producing import producer
+from processor.clickhouse import client_of
+from processor.intake.dead_letters import mark_replayed, replay_headers
+from processor.kafka.producer import producer
 from processor.settings import load
-from projections import dead
+from projections.queries import dead_letters
 from projections.tables.dead_letters import TABLE
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ def list_(
 ) -> None:
     """List dead letters, the newest first. In json and csv, `raw` is base64."""
     settings = load()
-    rows = dead.listed(
+    rows = dead_letters.listed(
         client_of(settings), settings.clickhouse.database,
         topic=topic, reason=reason, replayed=replayed, limit=limit,
     )  # fmt: skip
@@ -65,7 +65,7 @@ def replay(
     """
     settings = load()
     client, database = client_of(settings), settings.clickhouse.database
-    found = dead.listed(client, database, topic=topic, reason=reason, limit=limit)
+    found = dead_letters.listed(client, database, topic=topic, reason=reason, limit=limit)
     if dry_run:
         print(f"{sum(1 for _ in found):,} dead letters would be replayed")
         return
@@ -76,10 +76,10 @@ def replay(
             batch: list[dict[str, Any]] = []
             for letter in islice(pending, start, start + _BATCH):
                 raw = base64.b64decode(letter["raw"])
-                send(letter["source_topic"], raw, letters.replay_headers(letter))
+                send(letter["source_topic"], raw, replay_headers(letter))
                 batch.append({**letter, "raw": raw})
             send.flush()
-            letters.mark_replayed(client, database, batch)
+            mark_replayed(client, database, batch)
             done += len(batch)
     Console(stderr=True).print("they are on their way through the worker")
     print(f"replayed {done:,} dead letters")

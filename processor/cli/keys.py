@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from processor.app import client_of
 from processor.cli.logs import Format, print_rows
+from processor.clickhouse import client_of
 from processor.settings import load
-from projections.queries import QueryError
-from projections.web import keys
-from projections.web.keys import Key, Scope
+from projections.queries import api_keys
+from projections.queries.api_keys import Key, Scope
+from projections.queries.listing import QueryError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -63,20 +63,20 @@ def create(
         raise QueryError("a key's name has 1 to 256 characters")
     if any(not 0 < len(each) <= 512 for each in tenant):
         raise QueryError("a tenant's name has 1 to 512 characters")
-    valid = [key for key in keys.listed(client, database) if key.revoked_at is None]
+    valid = [key for key in api_keys.listed(client, database) if key.revoked_at is None]
     before = [key for key in valid if key.name == name]
     if file is None and before:
         raise QueryError(f"there is a key {name!r} already; choose another name, or revoke it")
     if file is not None and _holds(file, valid):
         return
     scopes: list[Scope] = [each.value for each in scope or [ScopeName.READ]]
-    key, secret = keys.make(name, tenant, scopes)
+    key, secret = api_keys.make(name, tenant, scopes)
     if file is not None:
         # Written before it is valid: what a crash leaves is a file whose key is made anew.
         _write(file, secret)
-    keys.store(client, database, key)
+    api_keys.store(client, database, key)
     for each in before:
-        keys.revoke(client, database, each)
+        api_keys.revoke(client, database, each)
     Console(stderr=True).print(
         f"key {key.id} for {', '.join(key.tenants)}: {', '.join(key.scopes)}; keep it well, "
         "it is not shown again",
@@ -90,7 +90,7 @@ def _holds(file: Path, valid: list[Key]) -> bool:
     """Tell whether a file has a valid key."""
     if not file.exists():
         return False
-    found = keys.hashed(file.read_text().strip())
+    found = api_keys.hashed(file.read_text().strip())
     return any(key.hash == found for key in valid)
 
 
@@ -109,7 +109,7 @@ def list_(
 ) -> None:
     """List the keys, the newest first, also the revoked ones."""
     settings = load()
-    found = keys.listed(client_of(settings), settings.clickhouse.database)
+    found = api_keys.listed(client_of(settings), settings.clickhouse.database)
     rows = ({name: _plain(getattr(key, name)) for name in _COLUMNS} for key in found)
     print_rows(rows, form, columns=list(_COLUMNS), shown=_COLUMNS)
 
@@ -122,13 +122,13 @@ def revoke(
     settings = load()
     client, database = client_of(settings), settings.clickhouse.database
     found = _one(client, database, key)
-    keys.revoke(client, database, found)
+    api_keys.revoke(client, database, found)
     print(f"revoked key {found.id} ({found.name})")
 
 
 def _one(client: Client, database: str, wanted: str) -> Key:
     found = [
-        key for key in keys.listed(client, database)
+        key for key in api_keys.listed(client, database)
         if wanted in (key.id, key.name) and key.revoked_at is None
     ]  # fmt: skip
     if len(found) != 1:

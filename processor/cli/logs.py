@@ -15,18 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from processor.app import client_of
+from processor.clickhouse import client_of
 from processor.settings import load
-from projections.explanation import tell
-from projections.pages import listing as listed
-from projections.queries import (
-    SORTS,
-    Filter,
-    Listing,
-    QueryError,
-    log_of,
-    timeline,
-)
+from projections.queries.explanation import tell
+from projections.queries.listing import SORTS, Filter, Listing, QueryError
+from projections.queries.page import listing as listed
+from projections.queries.timeline import timeline
+from projections.tables import log_of
 from schemas.events import Channel, milliseconds
 
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from processor.producing import producer
-from processor.rules import in_force
+from processor.bounce_rules import in_force
+from processor.kafka.producer import producer
+from processor.kafka.topics import FACTS, feed_topic
 from processor.settings import load
-from processor.topics import FACTS, feed_topic
 from schemas.bounces import Rules
 from schemas.providers import UnreadableError, adapters
 from schemas.providers import normalise as normalised

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from processor import rules
-from processor.app import client_of, target_of
-from processor.policies import VARIABLE, Policies, Policy, in_force, read
+from processor import bounce_rules
+from processor.clickhouse import client_of, target_of
+from processor.policy.config import VARIABLE, Policies, Policy, in_force, read
+from processor.policy.simulation import Outcome, compared, simulate
 from processor.settings import Settings, load
-from processor.simulation import Outcome, compared, simulate
-from projections import history
-from projections.queries import QueryError
+from projections.queries import policy_events
+from projections.queries.listing import QueryError
 
 app = typer.Typer(help="The rules for retries and the blacklist, per tenant.", no_args_is_help=True)
 _status = Console(stderr=True)
@@ -83,10 +83,10 @@ def simulate_(
     began, now = _time(since), datetime.now(UTC)
     client, target = client_of(settings), target_of(settings)
     compares: list[_Comparison] = []
-    for name in [tenant] if tenant else history.tenants(client, target, began):
-        total = history.count(client, target, name, began)
+    for name in [tenant] if tenant else policy_events.tenants(client, target, began):
+        total = policy_events.count(client, target, name, began)
         with _bar() as bar:
-            rows = history.facts(client, target, name, began)
+            rows = policy_events.facts(client, target, name, began)
             watched = bar.track(rows, total=total, description=name)
             outcomes = simulate(watched, (current.of(name), changed.of(name)), now)
         compares.append(_Comparison(name, total, *outcomes))
@@ -163,7 +163,7 @@ def _print(compares: Iterable[_Comparison], current: Policies, changed: Policies
 def _read(file: Path | None, settings: Settings) -> Policies:
     if file is None:
         return in_force(settings)
-    version = rules.in_force(settings).rules.version
+    version = bounce_rules.in_force(settings).rules.version
     return read(file, "policy file", rules_version=version)
 
 

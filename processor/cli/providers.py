@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.cli.logs import Format, print_rows
-from processor.topics import feed_topic
+from processor.kafka.topics import feed_topic
 from schemas.providers import adapters
 
 _COLUMNS = ("provider", "channel", "topic", "about")

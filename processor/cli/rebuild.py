@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from processor.app import client_of, target_of
-from processor.rules import InForce, in_force
+from processor.bounce_rules import InForce, in_force
+from processor.clickhouse import client_of, target_of
+from processor.kafka.topics import feed_topic
 from processor.settings import load
-from processor.topics import feed_topic
-from projections import rebuild as rebuilding
-from projections import reclassify as judging
-from projections.ddl import Target
+from projections.clickhouse import rebuild as rebuilding
+from projections.clickhouse import reclassify as judging
+from projections.clickhouse.ddl import Target
 from projections.tables import Projection, projections
 from schemas.providers import adapters
 

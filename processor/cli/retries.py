@@ -7,11 +7,11 @@ from typing import Annotated, Final
 
 import typer
 
-from processor.app import client_of
 from processor.cli.logs import Format, print_rows
+from processor.clickhouse import client_of
 from processor.settings import load
-from projections import blacklist
-from schemas.decisions import normalised
+from projections.queries import retries
+from schemas.addresses import normalised
 
 app = typer.Typer(
     help="Messages that softly bounced, and are sent again after a while.", no_args_is_help=True
@@ -58,7 +58,7 @@ def list_(
     given up.
     """
     settings = load()
-    rows = blacklist.retries(
+    rows = retries.retries(
         client_of(settings), settings.clickhouse.database, tenant,
         state=None if state is None else state.value, message_id=message_id,
         recipient=None if recipient is None else normalised("email", recipient), limit=limit,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.contracts import documents
+from schemas.json_schemas import documents
 
 app = typer.Typer(help="The contracts, for other programs.", no_args_is_help=True)
 

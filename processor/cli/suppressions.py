@@ -9,18 +9,26 @@ from typing import Annotated, Any, Final, cast, get_args
 import typer
 from rich.console import Console
 
-from processor import suppression_files as files
-from processor.app import client_of
-from processor.cli import asking, importing
-from processor.cli.asking import Actor, ChannelName, ConfirmComplaint, Patience, Reason, Tenant
+from processor import suppression_files
+from processor.cli import suppression_import, suppression_options
 from processor.cli.logs import Format, plain, print_rows
-from processor.commands import PATIENCE, Answer, command
+from processor.cli.suppression_options import (
+    Actor,
+    ChannelName,
+    ConfirmComplaint,
+    Patience,
+    Reason,
+    Tenant,
+)
+from processor.clickhouse import client_of
 from processor.settings import load
+from processor.suppression_commands import PATIENCE, Answer, command
 from processor.suppression_files import address_of
-from projections import blacklist
-from projections.queries import QueryError
+from projections.queries import suppressions
+from projections.queries.listing import QueryError
 from projections.tables.suppression_history import TABLE as HISTORY
-from schemas.decisions import Address, Rule, normalised
+from schemas.addresses import Address, normalised
+from schemas.decisions import Rule
 from schemas.events import Channel
 
 app = typer.Typer(
@@ -54,9 +62,9 @@ def list_(
 ) -> None:
     """List who is blacklisted now, in order of address."""
     settings = load()
-    rows = blacklist.listed(
+    rows = suppressions.listed(
         client_of(settings), settings.clickhouse.database, tenant,
-        channel=asking.channel_of(channel),
+        channel=suppression_options.channel_of(channel),
         rule=cast("Rule | None", rule),  # the query checks it
         address=address, limit=limit,
     )  # fmt: skip
@@ -75,12 +83,12 @@ def show(
     """
     settings, whose = load(), _whose(tenant, channel, address)
     client, database = client_of(settings), settings.clickhouse.database
-    found = blacklist.entry(client, database, whose)
+    found = suppressions.entry(client, database, whose)
     if form is not Format.TABLE:
         columns = [*_ENTRY, "refused_since"]
         print_rows([found] if found else [], form, columns=columns, shown=())
         return
-    asking.describe(whose, found, blacklist.history(client, database, whose))
+    suppression_options.describe(whose, found, suppressions.history(client, database, whose))
 
 
 @app.command()
@@ -92,7 +100,7 @@ def history(
     A command that was refused is a line, too.
     """
     settings, whose = load(), _whose(tenant, channel, address)
-    lines = blacklist.history(client_of(settings), settings.clickhouse.database, whose)
+    lines = suppressions.history(client_of(settings), settings.clickhouse.database, whose)
     print_rows(lines, form, columns=list(_LINES), shown=_LINES_SHOWN)
 
 
@@ -106,9 +114,14 @@ def add(
     Of a later send to it the log says Invalid. Needs a worker that runs.
     """
     settings, whose = load(), _whose(tenant, channel, address, check=True)
-    given = command("add", whose, actor=asking.actor_of(actor), reason=asking.said(reason))
-    [answer] = asking.carried_out(settings, [given], wait)
-    after = blacklist.entry(client_of(settings), settings.clickhouse.database, whose)
+    given = command(
+        "add",
+        whose,
+        actor=suppression_options.actor_of(actor),
+        reason=suppression_options.said(reason),
+    )
+    [answer] = suppression_options.carried_out(settings, [given], wait)
+    after = suppressions.entry(client_of(settings), settings.clickhouse.database, whose)
     _report(answer, after, form)
 
 
@@ -131,18 +144,21 @@ def reset(
     settings, whose = load(), _whose(tenant, channel, address)
     client, database = client_of(settings), settings.clickhouse.database
     given = command(
-        "reset", whose, actor=asking.actor_of(actor), reason=asking.said(reason),
+        "reset", whose,
+        actor=suppression_options.actor_of(actor), reason=suppression_options.said(reason),
         confirmed_complaint=confirm_complaint,
     )  # fmt: skip
-    before = blacklist.entry(client, database, whose)
-    asking.describe(whose, before, blacklist.history(client, database, whose), err=True)
+    before = suppressions.entry(client, database, whose)
+    suppression_options.describe(
+        whose, before, suppressions.history(client, database, whose), err=True
+    )
     if sys.stdin.isatty() and not yes:
         typer.confirm("Reset it?", abort=True, err=True)
-    [answer] = asking.carried_out(settings, [given], wait)
-    _report(answer, blacklist.entry(client, database, whose), form)
+    [answer] = suppression_options.carried_out(settings, [given], wait)
+    _report(answer, suppressions.entry(client, database, whose), form)
 
 
-app.command("import")(importing.import_)
+app.command("import")(suppression_import.import_)
 
 
 @app.command()
@@ -158,18 +174,18 @@ def export(
     As: sendlog suppressions export --tenant acme > blacklist.csv
     """
     settings = load()
-    rows = blacklist.exported(
+    rows = suppressions.exported(
         client_of(settings), settings.clickhouse.database, tenant,
-        channel=asking.channel_of(channel),
+        channel=suppression_options.channel_of(channel),
     )  # fmt: skip
     if form is Format.CSV:
-        files.write(rows, sys.stdout)
+        suppression_files.write(rows, sys.stdout)
     else:
         print_rows(rows, form, columns=list(_ENTRY), shown=_SHOWN)
 
 
 def _whose(tenant: str, channel: ChannelName | None, text: str, *, check: bool = False) -> Address:
-    kind: Channel = asking.channel_of(channel) or ("email" if "@" in text else "sms")
+    kind: Channel = suppression_options.channel_of(channel) or ("email" if "@" in text else "sms")
     if not check:
         return Address(tenant, kind, normalised(kind, text))
     try:
@@ -189,6 +205,6 @@ def _report(answer: Answer, after: dict[str, Any] | None, form: Format) -> None:
     elif form is Format.CSV:
         print_rows([answer.line], form, columns=list(_LINES), shown=())
     else:
-        asking.conclude(answer, after)
+        suppression_options.conclude(answer, after)
     if answer.refusal:
         raise typer.Exit(1)

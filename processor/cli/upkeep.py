@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from processor import topics
-from processor.app import client_of, target_of
+from processor.clickhouse import client_of, target_of
+from processor.kafka import topics
 from processor.settings import load
-from projections.migrate import migrate as migrating
+from projections.clickhouse.migrate import migrate as migrating
 
 topics_app = typer.Typer(help="The Kafka topics: make them, check them.", no_args_is_help=True)
 

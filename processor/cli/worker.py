@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from processor.app import run_worker
 from processor.settings import load
+from processor.worker import run_worker
 
 
 def worker() -> None:

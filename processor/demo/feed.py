@@ -13,6 +13,7 @@ from kafka.errors import KafkaError
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from processor.demo.render import TOPICS, Record
+from schemas.errors import ExplainedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +31,7 @@ IN_FLIGHT: Final = 100_000
 LOG_EVERY: Final = 10.0
 
 
-class FeedError(RuntimeError):
+class FeedError(ExplainedError):
     """The feed cannot publish; the text says why and what to do."""
 
 

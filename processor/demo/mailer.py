@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from processor.topics import FACTS
-from schemas.decisions import Address, RetryRequested, Suppression
+from processor.kafka.topics import FACTS
+from schemas.addresses import Address
+from schemas.decisions import RetryRequested, Suppression
 
 #: Of this channel messages are retried.
 CHANNEL: Final = "email"

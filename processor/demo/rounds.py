@@ -17,9 +17,9 @@ from kafka.errors import KafkaError
 from processor.demo.feed import FeedError
 from processor.demo.mailer import Mailer, Post
 from processor.demo.scenes import Decided, Play, Scene
+from processor.kafka.producer import Sender, producer
+from processor.kafka.topics import DECISIONS, RETRIES, SUPPRESSIONS
 from processor.logging import get
-from processor.producing import Sender, producer
-from processor.topics import DECISIONS, RETRIES, SUPPRESSIONS
 
 if TYPE_CHECKING:
     from processor.settings import Kafka

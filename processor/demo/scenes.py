@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from processor.demo.mailer import FULL, Mailer, Post, attempted, fact
+from processor.kafka.topics import COMMANDS
 from processor.logging import get
-from processor.topics import COMMANDS
-from schemas.decisions import Address, Command, DecisionFact
+from schemas.addresses import Address
+from schemas.decisions import Command, DecisionFact
 
 log = get(__name__)
 

@@ -23,7 +23,7 @@ from processor.gateway.certificates import Certificates
 from processor.gateway.hooks import Hook
 from processor.gateway.publisher import Publisher
 from processor.gateway.webhooks import Webhooks
-from processor.health import watch_broker
+from processor.kafka.health import watch_broker
 from processor.settings import Kafka
 
 

@@ -25,7 +25,7 @@ class CertificateError(RuntimeError):
 
 
 class Certificates:
-    """Certificates by address, as `schemas.providers.verify.certificate_needed` gives it."""
+    """Certificates by address, as `schemas.providers.signatures.certificate_needed` gives it."""
 
     def __init__(self, fetch: Callable[[str], bytes] | None = None) -> None:
         self._fetch = fetch or fetched

@@ -12,10 +12,10 @@ from typing import Final
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from processor.kafka.topics import feed_topic
 from processor.settings import Gateway, Secret, SettingsError
-from processor.topics import feed_topic
 from schemas.providers import adapters
-from schemas.providers.verify import TOLERANCE, SignatureError, check_secret
+from schemas.providers.signatures import TOLERANCE, SignatureError, check_secret
 
 #: A tenant as it may stand in an address.
 TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")

@@ -12,8 +12,10 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from processor import health
-from processor.kafka_client import AIOKafkaProducer, KafkaError
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from processor.kafka import health
 from processor.logging import get
 from processor.settings import Kafka
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from processor.gateway.app import build
 from processor.gateway.hooks import configured
+from processor.http_server import serve
+from processor.kafka import patches
 from processor.logging import get
-from processor.serving import serve
 from processor.settings import Settings
 
 log = get(__name__)
@@ -13,6 +14,7 @@ log = get(__name__)
 
 def run_gateway(settings: Settings) -> None:
     """Serve until TERM or Ctrl-C. Raises `SettingsError` if it cannot start."""
+    patches.apply()
     gateway = settings.gateway
     hooks = configured(gateway)
     unverified = sorted(".".join(place) for place, hook in hooks.items() if not hook.verified)

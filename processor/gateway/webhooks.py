@@ -18,8 +18,7 @@ from processor.gateway.certificates import CertificateError, Certificates
 from processor.gateway.hooks import TENANT, TENANT_RULE, Hook
 from processor.gateway.publisher import NotTakenError, Publisher
 from processor.logging import get
-from schemas.providers import DEFAULT_TENANT_HEADER, TENANT_HEADER, adapters
-from schemas.providers import verify as signatures
+from schemas.providers import DEFAULT_TENANT_HEADER, TENANT_HEADER, adapters, signatures
 
 log = get(__name__)
 

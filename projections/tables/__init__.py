@@ -13,7 +13,7 @@ from functools import cache
 from typing import Final, TypeVar
 
 from projections.expressions import Expression, column, literal
-from projections.merge import Fold
+from projections.folds import Fold
 from schemas.events import Channel
 
 #: What tells one row of a log from another, within its channel; the order in which a log is kept,
@@ -79,7 +79,7 @@ class Projection:
     `kinds` are the kinds of fact that make or change a row; `folds` what its state keeps; `rules`
     its status, the first that holds; `readings` its columns as people see them, in order, computed
     of the state (`status` and `status_reason` stand among them by name). `seen` are the folds of
-    which it is kept apart whether they have seen a fact (`projections.seen`: new ones go to the
+    which it is kept apart whether they have seen a fact (`projections.presence`: new ones go to the
     end), and `unsure` holds of the messages, in terms of these, whose status takes more than that.
     Of these folds `sent_at` is of what comes first in a message's life, `later` of what follows.
     """
@@ -154,3 +154,8 @@ def _by_name(kind: type[_T], attribute: str) -> Mapping[str, _T]:
             raise RuntimeError(f"two tables are named {table.name!r}; see {module}")
         found[table.name] = table
     return found
+
+
+def log_of(channel: Channel) -> Projection:
+    """Return the log of a channel."""
+    return next(p for p in projections().values() if p.channel == channel)

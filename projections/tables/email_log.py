@@ -16,15 +16,7 @@ from projections.expressions import (
     together,
     words,
 )
-from projections.merge import (
-    earliest,
-    largest,
-    largest_of,
-    last,
-    latest,
-    union,
-    union_of_lists,
-)
+from projections.folds import earliest, largest, largest_of, last, latest, union, union_of_lists
 from projections.tables import NO_CODES, Projection, Rule
 from projections.tables.events import TABLE as FACT
 from projections.tables.shared import (

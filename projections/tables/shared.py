@@ -13,7 +13,7 @@ from projections.expressions import (
     together,
     words,
 )
-from projections.merge import Fold, earliest, last, latest
+from projections.folds import Fold, earliest, last, latest
 from projections.tables.events import TABLE as FACT
 from schemas.bounces import MEANINGS
 

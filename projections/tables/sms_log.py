@@ -11,7 +11,7 @@ from projections.expressions import (
     first_set,
     literal,
 )
-from projections.merge import Fold, earliest, largest, largest_of, latest
+from projections.folds import Fold, earliest, largest, largest_of, latest
 from projections.tables import Projection, Rule
 from projections.tables.events import TABLE as FACT
 from projections.tables.shared import (

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from projections.web import dead_letters, health, keys, logs, problems, statistics, suppressions
+from projections.queries import api_keys
+from projections.web import problems
+from projections.web.api import dead_letters, health, logs, statistics, suppressions
 from projections.web.database import Reader
-from projections.web.edge import Edge
-from projections.web.limits import Limiter
-from projections.web.pages import errors, site
-from projections.web.parts import BASE, Parts
+from projections.web.middleware import Edge
+from projections.web.pages import app as site
+from projections.web.pages import errors
+from projections.web.rate_limit import Limiter
 from projections.web.sessions import Sessions
+from projections.web.state import BASE, Parts
 from schemas.decisions import Command
 
 if TYPE_CHECKING:
@@ -50,9 +53,9 @@ def build(
     """
     reader = Reader(connect, database, seconds=query_seconds)
 
-    def load() -> list[keys.Key]:
+    def load() -> list[api_keys.Key]:
         with reader.asking() as client:
-            return keys.listed(client, database)
+            return api_keys.listed(client, database)
 
     app = FastAPI(
         title="Sendlog", version="1", description=_ABOUT, openapi_url=f"{BASE}/openapi.json",
@@ -60,7 +63,7 @@ def build(
     )  # fmt: skip
     app.state.parts = Parts(
         reader=reader,
-        keys=keys.Keys(load),
+        keys=api_keys.Keys(load),
         limiter=Limiter(rate=rate, burst=burst),
         command=command,
         kafka_answers=kafka_answers,

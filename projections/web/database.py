@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from projections.store import BadRowsError, FatalError, TransientError, classified
+from projections.clickhouse.client import BadRowsError, FatalError, TransientError, classified
 from projections.web.problems import ProblemError, away
 
 if TYPE_CHECKING:

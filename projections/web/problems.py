@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from projections.queries import QueryError
+from projections.queries.listing import QueryError
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: Headers of every answer.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 from pydantic import ValidationError
 
 from schemas.bounces import Verdict, classify
+from schemas.errors import ExplainedError
 from schemas.events import (
     EARLIEST,
     EPOCH,
@@ -61,7 +62,7 @@ _BROKEN: Final = (
 )  # fmt: skip
 
 
-class UnreadableError(ValueError):
+class UnreadableError(ExplainedError, ValueError):
     """A payload, or one element of it, that cannot become events; its text says why."""
 
 

@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 
 from schemas.events import EARLIEST, EPOCH, LATEST
 from schemas.providers import Rejected, UnreadableError, explain_validation
-from schemas.replies import codes_in
+from schemas.smtp_replies import codes_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

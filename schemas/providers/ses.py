@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from schemas.providers import UnreadableError
 from schemas.providers._common import OURS, bare, echo, instant, reader, reply
-from schemas.replies import status_in
+from schemas.smtp_replies import status_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -21,23 +21,24 @@ from rich.console import Console
 
 from deploy.local.addresses import free_port
 from deploy.local.database import Database
-from processor.decoding import Decoder
 from processor.demo.traffic import Pace, in_order, messages
+from processor.intake.decoder import Decoder
+from processor.kafka.topics import FACTS, feed_topic
 from processor.settings import Intake
-from processor.topics import FACTS, feed_topic
-from projections.ddl import Target, fold_select
-from projections.migrate import migrate
+from projections.clickhouse.client import connect
+from projections.clickhouse.ddl import Target, fold_select
+from projections.clickhouse.migrate import migrate
+from projections.clickhouse.store import insert
 from projections.status import fold_facts
-from projections.store import connect, insert
 from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
 from schemas.providers import adapters, normalise
 from tests.benchmarks.report import BenchmarkError, Options, Result
 from tests.chunks import chunk_of
 from tests.contract.test_batches import BATCHES
+from tests.paths import PAYLOADS
 
 NAME = "adapters"
-PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 START = datetime(2026, 11, 1, tzinfo=UTC)
 CHUNK = 2_000  # events, as a fetch of a busy partition has them
 BATCH = 50  # elements of a batch

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from deploy.local.addresses import free_port
 from deploy.local.process import Program, Server
-from projections.web import keys
+from projections.queries import api_keys
 from tests.benchmarks.measure import memory
 from tests.benchmarks.report import BenchmarkError
 from tests.system import DATABASE
@@ -80,8 +80,8 @@ class Api:
 @contextmanager
 def serving(system, tenant):
     """Start an API on a system, and give a client with a key to a tenant."""
-    key, secret = keys.make("benchmark", [tenant], ["read"])
-    keys.store(system.client, DATABASE, key)
+    key, secret = api_keys.make("benchmark", [tenant], ["read"])
+    api_keys.store(system.client, DATABASE, key)
     port = free_port()
     program = Program(
         name="api", command=[sys.executable, "-m", "processor", "api"],

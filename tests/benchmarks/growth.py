@@ -10,8 +10,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from projections.ddl import Target, merging_select, reading_select
-from projections.migrate import migrate
+from projections.clickhouse.ddl import Target, merging_select, reading_select
+from projections.clickhouse.migrate import migrate
 from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
 from tests.benchmarks.intake import SYSTEMS, empty, measure, records

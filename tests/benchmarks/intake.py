@@ -18,10 +18,10 @@ from statistics import median
 from typing import NamedTuple
 
 from deploy.local.process import Program, Server
-from processor import topics
-from processor.announcements import REFUSAL, REFUSALS
-from processor.decoding import Decoder
 from processor.demo.traffic import Pace, in_order, messages
+from processor.intake.decoder import Decoder
+from processor.kafka import topics
+from processor.policy.outputs import REFUSAL, REFUSALS
 from processor.settings import Intake
 from projections.tables import projections
 from schemas.events import DECISIONS

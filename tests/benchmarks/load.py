@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from string import Template
 
-from projections.ddl import Target
+from projections.clickhouse.ddl import Target
 
 #: Half of all messages belong to one tenant, the rest to fifty small ones.
 BIG = "big"

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from tests.paths import ROOT
+
 TICK = os.sysconf("SC_CLK_TCK")
 PACKAGES = (
     "aiokafka", "chdb", "clickhouse-connect", "confluent-kafka", "faust-streaming", "msgspec",
@@ -18,7 +20,7 @@ PACKAGES = (
 )  # fmt: skip
 #: A filesystem that slows the engine: see `filesystem`.
 NO_JOURNAL = "ext4 without a journal"
-POM = Path(__file__).parents[2] / "deploy/local/kafka/pom.xml"
+POM = ROOT / "deploy/local/kafka/pom.xml"
 
 
 def processor_seconds(pid):

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from projections.ddl import Target
+from projections.clickhouse.ddl import Target
 from tests.benchmarks import latency
 from tests.benchmarks.latency import recipient
 from tests.benchmarks.load import BIG, TOPIC, filled, people

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import NamedTuple
 
-from projections.pages import listing
-from projections.queries import SORTS, Filter, Listing, listing_sql, log_of
-from projections.statistics import daily_counts
+from projections.queries.counts import daily_counts
+from projections.queries.listing import SORTS, Filter, Listing, listing_sql
+from projections.queries.page import listing
+from projections.tables import log_of
 from tests.benchmarks.load import BIG, TOPIC
 from tests.benchmarks.load import YEAR as SECONDS
 from tests.system import DATABASE

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from projections import rebuild
-from projections.ddl import Target
-from projections.store import connect
+from projections.clickhouse import rebuild
+from projections.clickhouse.client import connect
+from projections.clickhouse.ddl import Target
 from projections.tables import projections
 from tests.benchmarks.load import filled, quiet
 from tests.benchmarks.report import BenchmarkError, summary

@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from processor.producing import producer
+from processor.kafka.producer import producer
 from tests.benchmarks.measure import memory
 from tests.benchmarks.report import summary
 from tests.system import DATABASE, running, wait_for

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from projections.web import keys as api_keys
+from projections.queries import api_keys
 from tests.api import SECRET
 from tests.browser.conftest import token_of
 from tests.browser.test_harmless import begin

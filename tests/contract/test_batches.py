@@ -6,15 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import pytest
 
 from schemas.providers import Decoded, adapters, decode
+from tests.paths import PAYLOADS
 
-PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 CAME = 1_748_779_200_005  # in June 2025
 SIZE = 1_000
 PLACES = (0, 500, 999)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -21,14 +20,14 @@ from urllib.parse import parse_qsl, quote_plus
 
 import pytest
 
-from processor.decoding import Decoder
+from processor.intake.decoder import Decoder
+from processor.kafka.topics import feed_topic
 from processor.settings import Intake
-from processor.topics import feed_topic
 from schemas.events import EARLIEST, KINDS, LATEST, MessageEvent, milliseconds
 from schemas.providers import Decoded, UnreadableError, adapters, decode, normalise
 from tests.chunks import chunk_of
+from tests.paths import PAYLOADS
 
-PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, 0, 0, 5_000, tzinfo=UTC)
 CAME = milliseconds(RECORDED_AT)
 MANY = 100_000

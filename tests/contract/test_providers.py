@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import pkgutil
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -31,8 +30,8 @@ from schemas.providers import (
     decode,
     normalise,
 )
+from tests.paths import PAYLOADS
 
-PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, 0, 0, 5_000, tzinfo=UTC)
 CAME = milliseconds(RECORDED_AT)
 CASES = {

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from schemas.providers import Decoded, adapters, decode
+from tests.paths import PAYLOADS
 
-PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 CAME = 1_748_779_200_005  # in June 2025
 
 #: Provider, push, and what the reason has to name.

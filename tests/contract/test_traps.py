@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -17,8 +16,8 @@ from projections.status import fold_facts, read
 from projections.tables import KEY, projections
 from schemas.events import milliseconds
 from schemas.providers import adapters, decode, normalise
+from tests.paths import PAYLOADS
 
-PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
 CAME = milliseconds(RECORDED_AT)
 TIME = datetime(2025, 5, 6, 7, 0, tzinfo=UTC)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from processor.decoding import Decoder
+from processor.intake.decoder import Decoder
+from processor.kafka.topics import feed_topic
 from processor.settings import Intake
-from processor.topics import feed_topic
 from schemas.bounces import Rules, default_rules
 from schemas.events import milliseconds
 from schemas.providers import IN_GENERAL, adapters, normalise, verdict
 from tests.chunks import chunk_of
+from tests.paths import PAYLOADS
 
-PAYLOADS = Path(__file__).parents[1] / "data" / "payloads"
 RECORDED_AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
 CASES = {
     f"{path.parent.name}/{path.stem}": json.loads(path.read_text("utf-8"))

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from processor.producing import producer
-from schemas.decisions import Address, RetryRequested, retry_id
+from processor.kafka.producer import producer
+from schemas.addresses import Address
+from schemas.decisions import RetryRequested, retry_id
 from tests.system import DATABASE, running, wait_for
 
 #: Long enough for a delivery to be published before a retry falls due.

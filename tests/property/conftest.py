@@ -2,9 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from projections.ddl import Target
-from projections.migrate import migrate
-from projections.store import connect
+from projections.clickhouse.client import connect
+from projections.clickhouse.ddl import Target
+from projections.clickhouse.migrate import migrate
 
 
 @pytest.fixture

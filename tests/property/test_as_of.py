@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from projections.pages import listing
-from projections.queries import SORTS, Clock, Listing
+from projections.clickhouse.store import insert
+from projections.queries.listing import SORTS, Clock, Listing
+from projections.queries.page import listing
 from projections.status import fold_facts, read
-from projections.store import insert
 from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
 from tests import strategies

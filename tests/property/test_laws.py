@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from projections import rebuild
-from projections.ddl import Target
-from projections.merge import fold, join
-from projections.packing import pack
-from projections.queries import stream
+from projections.clickhouse import rebuild
+from projections.clickhouse.ddl import Target
+from projections.clickhouse.sql import stream
+from projections.clickhouse.store import arrow_schema, insert
+from projections.folds import fold, join
+from projections.ordered_bytes import pack
 from projections.status import complete, explain, fold_facts, read, steps
-from projections.store import arrow_schema, insert
 from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
 from schemas.events import MessageEvent, milliseconds

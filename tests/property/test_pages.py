@@ -9,15 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from projections.candidates import Candidates
-from projections.ddl import Target
-from projections.merge import fold
-from projections.migrate import migrate
-from projections.pages import _Page, listing
-from projections.queries import SORTS, Filter, Listing, after, listing_sql, stream
-from projections.statistics import daily_counts
+from projections.clickhouse.client import connect
+from projections.clickhouse.ddl import Target
+from projections.clickhouse.migrate import migrate
+from projections.clickhouse.sql import stream
+from projections.clickhouse.store import insert
+from projections.folds import fold
+from projections.queries.candidates import Candidates
+from projections.queries.counts import daily_counts
+from projections.queries.listing import SORTS, Filter, Listing, after, listing_sql
+from projections.queries.page import _Page, listing
 from projections.status import complete, decide, trace
-from projections.store import connect, insert
 from projections.tables import projections
 from projections.tables.events import TABLE as EVENTS
 from tests import strategies
@@ -77,17 +79,23 @@ def put(database, tenant, *events):
 
 def among_millions(data, monkeypatch):
     """Make few things count as many, so that every way of looking is gone."""
-    monkeypatch.setattr("projections.pages._FEW", data.draw(st.sampled_from([0, 2, 1000])))
-    monkeypatch.setattr("projections.pages._READ", data.draw(st.sampled_from([0, 200])))
-    monkeypatch.setattr("projections.pages._ROUNDS", data.draw(st.sampled_from([0, 1, 3, 20])))
-    monkeypatch.setattr("projections.pages._SPARE", data.draw(st.sampled_from([0, 5])))
+    monkeypatch.setattr("projections.queries.page._FEW", data.draw(st.sampled_from([0, 2, 1000])))
+    monkeypatch.setattr("projections.queries.page._READ", data.draw(st.sampled_from([0, 200])))
+    monkeypatch.setattr(
+        "projections.queries.page._ROUNDS", data.draw(st.sampled_from([0, 1, 3, 20]))
+    )
+    monkeypatch.setattr("projections.queries.page._SPARE", data.draw(st.sampled_from([0, 5])))
     most = data.draw(st.sampled_from([1, 2, 5, 1000]))
-    for module in ("pages", "candidates"):
-        monkeypatch.setattr(f"projections.{module}.MOST", most)
+    for module in ("page", "candidates"):
+        monkeypatch.setattr(f"projections.queries.{module}.MOST", most)
     plenty = data.draw(st.sampled_from([0.01, 0.2, 3]))
-    monkeypatch.setattr("projections.candidates._PLENTY", plenty)
-    monkeypatch.setattr("projections.candidates._FEW_LATE", data.draw(st.sampled_from([0, 2, 300])))
-    monkeypatch.setattr("projections.candidates.RARE", data.draw(st.sampled_from([0, 2, 1000])))
+    monkeypatch.setattr("projections.queries.candidates._PLENTY", plenty)
+    monkeypatch.setattr(
+        "projections.queries.candidates._FEW_LATE", data.draw(st.sampled_from([0, 2, 300]))
+    )
+    monkeypatch.setattr(
+        "projections.queries.candidates.RARE", data.draw(st.sampled_from([0, 2, 1000]))
+    )
 
 
 def listings(log, tenant):
@@ -168,7 +176,7 @@ def test_a_text_is_found_in_letters_of_either_case(database, column, text):
 
 @pytest.mark.parametrize("sort", SORTS)
 def test_there_may_be_a_hundred_filters(database, sort, monkeypatch):
-    monkeypatch.setattr("projections.pages._FEW", 0)
+    monkeypatch.setattr("projections.queries.page._FEW", 0)
     tenant = f"t{next(TENANTS)}"
     event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": "r",
              "subject": "x" * 100, "occurred_at": START, "recorded_at": START}  # fmt: skip
@@ -182,8 +190,8 @@ def test_there_may_be_a_hundred_filters(database, sort, monkeypatch):
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("few", [1, 2, 3, 200])
 def test_the_messages_of_a_record_are_found_however_many(database, sort, few, monkeypatch):
-    monkeypatch.setattr("projections.pages._READ", few)
-    monkeypatch.setattr("projections.pages._FEW", 2 * few)
+    monkeypatch.setattr("projections.queries.page._READ", few)
+    monkeypatch.setattr("projections.queries.page._FEW", 2 * few)
     tenant = f"t{next(TENANTS)}"
     told = [("F1", n) for n in range(5)] + [("F2", 4), ("F2", 5), ("F\x003", 6), ("", 7)]
     for minute, (record, n) in enumerate(told):
@@ -224,13 +232,13 @@ def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(
         event = {"channel": "email", "kind": kind, "message_id": "m", "recipient": recipient,
                  "occurred_at": at, "recorded_at": START}  # fmt: skip
         put(database, tenant, event)
-    monkeypatch.setattr("projections.pages._SPARE", 0)
-    monkeypatch.setattr("projections.pages.MOST", 4)
-    monkeypatch.setattr("projections.candidates._FEW_LATE", few)
+    monkeypatch.setattr("projections.queries.page._SPARE", 0)
+    monkeypatch.setattr("projections.queries.page.MOST", 4)
+    monkeypatch.setattr("projections.queries.candidates._FEW_LATE", few)
     monkeypatch.setattr(_Page, "_kept", only_of_some(_Page._kept))
     for limit in (1, 2):
         # Of four states in which a message begins twice the limit: so all time is searched.
-        monkeypatch.setattr("projections.candidates._PLENTY", 4 / (2 * limit))
+        monkeypatch.setattr("projections.queries.candidates._PLENTY", 4 / (2 * limit))
         wanted = Listing(channel="email", tenant=tenant, limit=limit, filters=searched)
         found = listing(database.client, database.name, wanted)
         assert [row["recipient"] for row in found] == ["nobody told of its send", "new"][:limit]
@@ -253,10 +261,10 @@ def test_what_was_opened_later_than_newer_messages_is_found_behind_them(database
         arrive(("sent", f"r{minute}", minute), ("open", f"r{minute}", minute), provider="other")
     arrive(("sent", "ours", 10), provider="ses")
     arrive(("open", "ours", 50), provider="ses")
-    for module in ("pages", "candidates"):
-        monkeypatch.setattr(f"projections.{module}.MOST", 4)
-    for name in ("pages._FEW", "pages._READ", "pages._SPARE", "candidates._FEW_LATE"):
-        monkeypatch.setattr(f"projections.{name}", 0)
+    for module in ("page", "candidates"):
+        monkeypatch.setattr(f"projections.queries.{module}.MOST", 4)
+    for name in ("page._FEW", "page._READ", "page._SPARE", "candidates._FEW_LATE"):
+        monkeypatch.setattr(f"projections.queries.{name}", 0)
     monkeypatch.setattr(_Page, "_kept", only_of_some(_Page._kept))
     filters = [Filter("status", "=", "Open"), Filter("provider", "!=", "other")]
     wanted = Listing(channel="email", tenant=tenant, limit=1, filters=filters)
@@ -287,7 +295,7 @@ def test_a_text_is_searched_once_for_all_statuses_that_hardly_any_message_has(
     arrive("not only sent", "queued", "sent")
     arrive("not only sent", "open")
     arrive("skipped, without a subject", "skipped")
-    monkeypatch.setattr("projections.pages._FEW", 7)
+    monkeypatch.setattr("projections.queries.page._FEW", 7)
     searched, search = [], Candidates.of_statuses
 
     def noted(self, statuses, most):
@@ -315,7 +323,7 @@ def only_of_some(kept):
 
 
 def test_a_later_state_does_not_bring_a_message_into_the_dates_asked_for(database, monkeypatch):
-    monkeypatch.setattr("projections.pages._FEW", 0)
+    monkeypatch.setattr("projections.queries.page._FEW", 0)
     tenant, later = f"t{next(TENANTS)}", START + timedelta(hours=1)
     for recipient, at in (("early", START), ("early", later), ("in time", later)):
         event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": recipient,
@@ -323,7 +331,7 @@ def test_a_later_state_does_not_bring_a_message_into_the_dates_asked_for(databas
         put(database, tenant, event)
     since = Filter("date", ">=", later.isoformat())
     for rounds in (0, 3):
-        monkeypatch.setattr("projections.pages._ROUNDS", rounds)
+        monkeypatch.setattr("projections.queries.page._ROUNDS", rounds)
         wanted = Listing(channel="email", tenant=tenant, filters=[since])
         found = listing(database.client, database.name, wanted)
         assert [row["recipient"] for row in found] == ["in time"]

@@ -14,12 +14,12 @@ from hypothesis.stateful import (
     rule,
 )
 
-from processor.announcements import announce, entry_of
-from processor.policies import Policy
-from processor.policy import Heard, State, Tick, decide, evolve, forget
-from processor.trouble import dump, load
-from schemas.decisions import Address
-from tests.watched import DAYS, HOURS, START, bounce, command, fact
+from processor.policy.config import Policy
+from processor.policy.decide import Heard, State, Tick, decide, evolve, forget
+from processor.policy.outputs import announce, entry_of
+from processor.policy.state import dump, load
+from schemas.addresses import Address
+from tests.address_life import DAYS, HOURS, START, bounce, command, fact
 
 JO = Address("acme", "email", "jo@example.com")
 SECOND = timedelta(seconds=1)

@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from processor.decoding import Decoder
+from processor.intake.decoder import Decoder
 from processor.settings import Intake
-from projections.queries import Filter
+from projections.queries.listing import Filter
 from schemas.providers import adapters
 from tests.benchmarks import adapters as costs
 from tests.benchmarks.__main__ import arguments, found

@@ -8,8 +8,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from projections.web.pages.auth import ElsewhereError
 from projections.web.pages.render import page
-from projections.web.pages.viewer import ElsewhereError
 from projections.web.problems import ProblemError, as_problem
 
 #: Where only programs ask.

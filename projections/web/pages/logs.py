@@ -9,16 +9,17 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from projections.queries import Filter, log_of
-from projections.web import logs
-from projections.web.asked import Giving, Question
-from projections.web.columns import iso
-from projections.web.export import Format
-from projections.web.pages import words
-from projections.web.pages.bar import Bar
+from projections.queries.export import Format
+from projections.queries.listing import Filter
+from projections.tables import log_of
+from projections.web.api import logs
+from projections.web.log_query import Giving, Question
+from projections.web.pages import labels
+from projections.web.pages.auth import ElsewhereError, Viewer, Viewing
 from projections.web.pages.render import page
-from projections.web.pages.viewer import ElsewhereError, Viewer, Viewing
-from projections.web.values import CursorQuery, Instant, instant
+from projections.web.pages.url import Bar
+from projections.web.params import CursorQuery, Instant, instant
+from projections.web.row_models import iso
 
 router = APIRouter(include_in_schema=False)
 #: Columns that say whose messages a log is of.
@@ -72,7 +73,7 @@ def log(shown: Log, cursor: CursorQuery = None) -> HTMLResponse:
         newer = newer.put(than=iso(rows[0]["date"]))
     return page(
         "log", shown.viewer,
-        title=words.LOGS[question.channel], channel=question.channel, question=question, bar=bar,
+        title=labels.LOGS[question.channel], channel=question.channel, question=question, bar=bar,
         rows=rows, body="subject" if question.channel == "email" else "text",
         statuses=list(dict.fromkeys(rule.status for rule in log_of(question.channel).rules)),
         columns=[name for name in log_of(question.channel).readings if name != "tenant_id"],
@@ -112,9 +113,9 @@ def _chips(bar: Bar, question: Question) -> list[tuple[str, Bar]]:
         if name == "q" and question.search:
             chips.append((f"anything contains {value}", rest))
         elif name in _EQUAL:
-            chips.append((words.condition(Filter(name, "=", value)), rest))
+            chips.append((labels.condition(Filter(name, "=", value)), rest))
         elif name == "filter":
-            chips.append((words.condition(Filter.parse(value)), rest))
+            chips.append((labels.condition(Filter.parse(value)), rest))
     return chips
 
 

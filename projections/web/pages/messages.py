@@ -7,14 +7,15 @@ from typing import Annotated, Any, Final, get_args
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
-from projections import blacklist
-from projections.web import logs
-from projections.web.pages import words
+from projections.queries import retries, suppressions
+from projections.web.api import logs
+from projections.web.api.suppressions import whose_of
+from projections.web.pages import labels
+from projections.web.pages.auth import Viewer, Viewing
 from projections.web.pages.render import page
-from projections.web.pages.viewer import Viewer, Viewing
-from projections.web.suppressions import whose_of
-from projections.web.values import ChannelPath, CursorQuery
-from schemas.decisions import OURS, normalised
+from projections.web.params import ChannelPath, CursorQuery
+from schemas.addresses import normalised
+from schemas.decisions import OURS
 from schemas.events import DECISIONS, Channel
 
 router = APIRouter(include_in_schema=False)
@@ -37,9 +38,9 @@ def message(
     # Of what is only under way every fact says so, and none decides.
     facts = [
         {
-            "at": fact["occurred_at"], "recorded": fact["recorded_at"], "what": words.kind(fact),
+            "at": fact["occurred_at"], "recorded": fact["recorded_at"], "what": labels.kind(fact),
             "kind": fact["kind"], "role": fact["role"], "alone": fact["alone"],
-            "details": list(words.details(fact)),
+            "details": list(labels.details(fact)),
             "ours": fact["kind"] in DECISIONS or fact.get("label") == OURS,
             "place": _place(fact),
         }
@@ -60,7 +61,7 @@ def message(
 def _retries(viewer: Viewer, told: dict[str, Any]) -> list[dict[str, Any]]:
     reader = viewer.parts.reader
     with reader.asking() as client:
-        return blacklist.retries(
+        return retries.retries(
             client, reader.name, viewer.tenant, message_id=told["message_id"],
             recipient=told["recipient"],
         )  # fmt: skip
@@ -94,8 +95,8 @@ def _standings(viewer: Viewer, address: str) -> list[dict[str, Any]]:
             {
                 "channel": channel,
                 "address": whose.address,
-                "entry": blacklist.entry(client, reader.name, whose),
-                "lines": blacklist.history(client, reader.name, whose),
+                "entry": suppressions.entry(client, reader.name, whose),
+                "lines": suppressions.history(client, reader.name, whose),
             }
             for channel in channels
             for whose in (whose_of(viewer.asker, channel, address),)

@@ -10,14 +10,14 @@ from typing import Annotated, Final, NamedTuple
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
-from projections.statistics import daily_counts
-from projections.web import statistics
-from projections.web.breakdown import By, counts, delivery_time
-from projections.web.columns import iso
-from projections.web.pages import charts, words
+from projections.queries.breakdown import By, counts, delivery_time
+from projections.queries.counts import daily_counts
+from projections.web.api import statistics
+from projections.web.pages import charts, labels
+from projections.web.pages.auth import Viewer, Viewing, address
 from projections.web.pages.render import page
-from projections.web.pages.viewer import Viewer, Viewing, address
-from projections.web.values import ChannelPath
+from projections.web.params import ChannelPath
+from projections.web.row_models import iso
 from schemas.events import Channel
 
 router = APIRouter(include_in_schema=False)
@@ -73,7 +73,7 @@ def overview(
         totals[status] += messages
     chart = charts.per_day(daily, _STACK[channel], since.date(), today.date())
     return page(
-        "overview", viewer, channel=channel, name=words.LOGS[channel], days=days, hours=hours,
+        "overview", viewer, channel=channel, name=labels.LOGS[channel], days=days, hours=hours,
         since=since, statuses=_STACK[channel], totals=totals, total=totals.total(),
         rates=_rates(channel, totals), groups=groups, took=took, daily=daily,
         chart=chart, size=charts, links=_links(viewer, channel, chart),

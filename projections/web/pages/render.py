@@ -14,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from projections.web.columns import iso
-from projections.web.pages import words
-from projections.web.pages.viewer import Viewer
+from projections.web.pages import labels
+from projections.web.pages.auth import Viewer
+from projections.web.row_models import iso
 
 _HERE: Final = Path(__file__).parents[1]
 #: Nothing but our own scripts, styles and pictures; nothing inline.
@@ -100,10 +100,10 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {
         "brief": brief, "whole": whole, "whom": whom, "visible": visible, "moment": moment,
-        "day": day, "detail": detail, "column": words.column, "count": words.count,
-        "duration": words.duration,
+        "day": day, "detail": detail, "column": labels.column, "count": labels.count,
+        "duration": labels.duration,
     }  # fmt: skip
-    environment.globals |= {"words": words, "asset": _asset}
+    environment.globals |= {"words": labels, "asset": _asset}
     return environment
 
 

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from projections.queries import stream
+from projections.clickhouse.sql import stream
 from projections.tables import projections
+from projections.web.pages.auth import Form, SignedIn, Viewer, address, local, session_of
 from projections.web.pages.render import page
-from projections.web.pages.viewer import Form, SignedIn, Viewer, address, local, session_of
-from projections.web.parts import parts_of
 from projections.web.sessions import COOKIE, Session
+from projections.web.state import parts_of
 
 router = APIRouter(include_in_schema=False)
 _WHY: Final = {"revoked": "Your key was revoked. Sign in with another one."}

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from processor.decoding import Chunk, Decoder, dead_letter_rows
+from processor.intake.decoder import Decoder, dead_letter_rows
+from processor.kafka.records import Chunk
 from processor.settings import Intake, Kafka
-from projections.store import connect, insert
+from projections.clickhouse.client import connect
+from projections.clickhouse.store import insert
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
 

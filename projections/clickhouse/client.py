@@ -1,0 +1,113 @@
+"""A client of ClickHouse, and what its errors mean for the one who asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ssl import SSLError
+from typing import TYPE_CHECKING, Any, Final
+
+import clickhouse_connect
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+from schemas.errors import ExplainedError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+
+class TransientError(ExplainedError):
+    """The database is away, overloaded or read-only: the same write will do later."""
+
+
+class FatalError(ExplainedError):
+    """A table, column, user or right is missing: nothing can be written until somebody acts."""
+
+
+class BadRowsError(ExplainedError):
+    """The database refuses something in these rows."""
+
+
+#: Codes of ClickHouse's ErrorCodes.cpp. Any other is fatal: about neither the time nor the rows.
+TRANSIENT_CODES: Final = frozenset({
+    3, 159, 160, 164, 173, 198, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286,
+    290, 305, 319, 335, 364, 394, 415, 425, 439, 473, 499, 568, 590, 594, 600, 606, 627, 630, 641,
+    643, 668, 700, 733, 999,
+})  # fmt: skip
+
+
+#: What is wrong with a value: not parsed, out of range, missing, too large.
+ROW_CODES: Final = frozenset({6, 25, 26, 27, 33, 38, 41, 69, 70, 72, 117, 131, 190, 321, 349, 691})
+
+
+_HTTP_STATUS: Final = re.compile(
+    r"HTTP status (?:code )?(\d{3})|status code (\d{3})", re.IGNORECASE
+)
+
+
+TRANSIENT_STATUSES: Final = frozenset({"408", "429", "500", "502", "503", "504"})
+
+
+_CODE: Final = re.compile(r"(?:code: |Code: )(\d+)")
+
+
+def connect(
+    url: str, *, user: str, password: str, database: str = "", timeout: float = 120
+) -> Client:
+    """Return a client of the HTTP interface at `url`; safe to share between threads.
+
+    Raises `TransientError` if nothing answers, `FatalError` if the user or database is refused.
+    """
+    try:
+        return clickhouse_connect.get_client(
+            dsn=url,
+            username=user,
+            password=password,
+            database=database or "default",
+            autogenerate_session_id=False,
+            connect_timeout=10,
+            send_receive_timeout=timeout,
+            query_retries=0,
+            tz_mode="aware",
+            client_name="sendlog",
+        )
+    except (ClickHouseError, OSError) as error:
+        raise classify(error) from error
+
+
+def classify(error: Exception) -> TransientError | FatalError | BadRowsError:
+    """Return what an error of a write means for the one who writes."""
+    text = str(error)
+    code = _CODE.search(text)
+    summary = text.strip().splitlines()[0][:500] if text.strip() else type(error).__name__
+    if code is None:
+        status = _HTTP_STATUS.search(text)
+        answered = status is not None and (status[1] or status[2]) not in TRANSIENT_STATUSES
+        away = isinstance(error, (OperationalError, OSError)) and not isinstance(error, SSLError)
+        return FatalError(summary) if answered or not (away or status) else TransientError(summary)
+    if int(code[1]) in TRANSIENT_CODES:
+        return TransientError(summary)
+    return BadRowsError(summary) if int(code[1]) in ROW_CODES else FatalError(summary)
+
+
+@contextmanager
+def classified() -> Iterator[None]:
+    """Raise what ClickHouse, or the way to it, raises inside as what it means.
+
+    That is `TransientError`, `FatalError` or `BadRowsError`; any other error stays as it is.
+    """
+    try:
+        yield
+    except (ClickHouseError, OSError) as error:
+        raise classify(error) from error
+    except Exception as error:
+        # The HTTP library's own errors of a broken connection.
+        if type(error).__module__.startswith(("urllib3", "http")):
+            raise TransientError(f"{type(error).__name__}: {error}"[:500]) from error
+        raise
+
+
+def scalar(client: Client, sql: str, parameters: dict[str, Any] | None = None) -> Any:
+    """Return the one value of a query."""
+    return client.query(sql, parameters=parameters).result_rows[0][0]

@@ -1,0 +1,70 @@
+"""Signatures by a provider's private key, whose public half is configured: SendGrid, Telnyx.
+
+Sources: SendGrid's docs, "Event Webhook security features" (ECDSA P-256 with SHA-256, DER);
+Telnyx's docs, "Webhook fundamentals" (Ed25519).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from schemas.providers._signatures import SignatureError, from_base64, given
+
+if TYPE_CHECKING:
+    from schemas.providers._signatures import Call
+
+SENDGRID: Final = "x-twilio-email-event-webhook-"
+_PEM: Final = "-----"
+
+
+def ec_key(secret: str) -> EllipticCurvePublicKey:
+    """Return a P-256 public key from base64 DER or PEM. Raises `SignatureError` if it is none."""
+    lines = given(secret).strip().splitlines()
+    der = "".join(line.strip() for line in lines if not line.startswith(_PEM))
+    try:
+        key = load_der_public_key(from_base64(der, "the configured verification key"))
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise SignatureError("the configured verification key is no P-256 public key")
+    return key
+
+
+def sendgrid(call: Call, secret: str) -> None:
+    """SendGrid signs time and body."""
+    signature = call.request.header(SENDGRID + "signature")
+    timestamp = call.request.header(SENDGRID + "timestamp")
+    der = from_base64(signature, "the signature")
+    signed = timestamp.encode("utf-8", "surrogatepass") + call.request.body
+    try:
+        ec_key(secret).verify(der, signed, ECDSA(SHA256()))
+    except InvalidSignature:
+        raise SignatureError("the signature does not match") from None
+    call.recent(timestamp)
+
+
+def ed25519_key(secret: str) -> Ed25519PublicKey:
+    """Return an Ed25519 public key from base64. Raises `SignatureError` for anything else."""
+    raw = from_base64(given(secret).strip(), "the configured public key")
+    try:
+        return Ed25519PublicKey.from_public_bytes(raw)
+    except ValueError:
+        raise SignatureError("the configured public key is no Ed25519 key") from None
+
+
+def telnyx(call: Call, secret: str) -> None:
+    """Telnyx signs time and body with a bar between them."""
+    signature = from_base64(call.request.header("telnyx-signature-ed25519"), "the signature")
+    timestamp = call.request.header("telnyx-timestamp")
+    signed = timestamp.encode("utf-8", "surrogatepass") + b"|" + call.request.body
+    try:
+        ed25519_key(secret).verify(signature, signed)
+    except InvalidSignature:
+        raise SignatureError("the signature does not match") from None
+    call.recent(timestamp)

@@ -1,0 +1,276 @@
+"""From a record in Kafka to a row that a command shows, and what becomes of broken records."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+
+import pytest
+from kafka import KafkaConsumer
+from kafka.admin import NewTopic
+
+from processor.demo.broken import broken
+from processor.demo.render import Record
+from processor.demo.traffic import every_scenario
+from processor.kafka import topics
+from processor.kafka.producer import producer
+from tests.system import mismatches, running, wait_for
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+START = NOW - timedelta(days=9)
+STATUSES = {
+    "email": {"Sent", "Delivery", "Open", "Click", "Bounce", "Invalid", "Skipped"},
+    "sms": {"Queued", "Sent", "Delivered", "Received", "Rejected", "Undelivered", "Failed"},
+}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("intake")) as whole:
+        with topics.admin(whole.kafka) as admin:  # a feed that nobody has an adapter for
+            admin.create_topics(
+                [NewTopic(name="email.events.acme", num_partitions=1, replication_factor=1)]
+            )
+        whole.worker()
+        yield whole
+
+
+def fact(**changes):
+    event = {
+        "channel": "email", "kind": "sent", "tenant_id": "acme", "message_id": "m-1",
+        "recipient": "jo@example.com", "occurred_at": NOW.isoformat(), "subject": "Invoice 7",
+    }  # fmt: skip
+    return json.dumps({**event, **changes}).encode()
+
+
+def put(system, topic, *values, headers=()):
+    with producer(system.kafka) as send:
+        for value in values:
+            send(topic, value, headers)
+    system.settled()
+
+
+def dead(system, **options):
+    arguments = chain.from_iterable((f"--{name}", value) for name, value in options.items())
+    out = system.command("dead-letters", "list", "--limit", "0", "--format", "json", *arguments)
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def scenarios(system):
+    """One message of each scenario, raw and as facts."""
+    told = every_scenario(3, START, tenant="demo") + every_scenario(
+        4, START, tenant="facts", raw=False
+    )
+    system.publish(chain.from_iterable(message.records for message in told))
+    system.settled()
+    return [message.expected for message in told]
+
+
+def test_every_scenario_ends_in_the_row_that_the_generator_says(system, scenarios):
+    ours = [line for line in mismatches(system, scenarios) if not line.startswith("too much")]
+    assert ours == []
+
+
+@pytest.mark.parametrize("channel", ["email", "sms"])
+def test_the_log_command_shows_every_status(system, scenarios, channel):
+    table = system.command("log", channel, "--tenant", "demo", "--limit", "1000")
+    assert {word for word in STATUSES[channel] if re.search(rf"\b{word}\b", table)} == STATUSES[
+        channel
+    ]
+    out = system.command("log", channel, "--tenant", "demo", "--limit", "1000", "--format", "json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert {row["status"] for row in rows} == STATUSES[channel]
+    assert [row["date"] for row in rows] == sorted((row["date"] for row in rows), reverse=True)
+
+
+def test_filters_narrow_and_sorts_order(system, scenarios):
+    def log(*arguments):
+        out = system.command("log", "email", "--tenant", "demo", "--format", "json", *arguments)
+        return [json.loads(line) for line in out.splitlines()]
+
+    assert {row["status"] for row in log("--status", "Bounce")} == {"Bounce"}
+    assert all(row["open_count"] >= 2 for row in log("--where", "open_count>=2"))
+    assert all(row["conflict"] for row in log("--where", "conflict=true"))
+    some = log("--limit", "1")[0]
+    assert log("--recipient", some["recipient"].upper())[0]["recipient"] == some["recipient"]
+    assert log("--contains", some["subject"][2:8].upper()) != []
+    statuses = [row["status"] for row in log("--sort", "status", "--limit", "1000")]
+    assert statuses == sorted(statuses)
+    assert log("--as-of", (START - timedelta(days=1)).isoformat()) == []
+    assert log("--since", (NOW + timedelta(days=1)).isoformat()) == []
+
+
+def test_a_wrong_filter_is_one_clear_line(system):
+    done = system.command("log", "email", "--tenant", "demo", "--where", "nope=1", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("sendlog: no column 'nope' in email_log; there are: tenant_id")
+    assert "Traceback" not in done.stderr
+
+
+def test_explain_tells_the_rule_and_the_facts_that_lost(system, scenarios):
+    late = next(e for e in scenarios if e.status == "Bounce" and e.conflict)
+    text = system.command("explain", late.message_id, late.recipient, "--tenant", late.tenant_id)
+    assert text.startswith("Bounce — ")
+    assert "Rule 1 decided: a hard or block bounce" in text
+    assert "overruled: Click" in text
+    assert "lost: alone Click" in text
+    out = system.command(
+        "explain", late.message_id, late.recipient, "--tenant", late.tenant_id, "--format", "json"
+    )
+    told = json.loads(out)
+    assert told["status"] == told["row"]["status"] == "Bounce"
+    assert {"decides", "lost"} <= {f["role"] for f in told["facts"]}
+
+
+def test_a_tenant_sees_only_its_own(system, scenarios):
+    out = system.command("log", "email", "--tenant", "demo", "--limit", "9999", "--format", "json")
+    assert {json.loads(line)["tenant_id"] for line in out.splitlines()} == {"demo"}
+    hostile = "x' OR tenant_id != '"
+    assert system.command("log", "email", "--tenant", hostile, "--format", "json") == ""
+
+
+def test_each_broken_record_is_a_dead_letter_with_its_place_and_reason(system):
+    cases = broken(7, NOW - timedelta(hours=1))
+    before = len(dead(system))
+    system.publish(case.record for case in cases)
+    system.settled()
+    wanted = [case for case in cases if case.dead_letter]
+    found = dead(system)
+    assert len(found) - before == len(wanted)
+    for letter in found:
+        assert letter["reason"]
+        assert letter["source_topic"] in {case.record.topic for case in cases} | {
+            "email.events.acme"
+        }
+    hostile = "x'; DROP TABLE events; --"
+    out = system.command("log", "email", "--tenant", hostile, "--format", "json")
+    assert len(out.splitlines()) == 2
+
+
+def test_a_huge_value_and_an_unknown_provider_are_dead_letters_with_their_bytes(system):
+    put(system, "email.sends", fact(text="x" * 5_000_000, message_id="huge"))
+    [huge] = dead(system, reason="over the limit")
+    assert "5,000," in huge["reason"]
+    assert len(huge["raw"]) > 6_000_000  # base64
+    put(system, "email.events.acme", b"\xff\x00 anything")
+    [unknown] = dead(system, topic="email.events.acme")
+    assert unknown["reason"] == "no adapter for provider 'acme' of channel 'email'"
+    assert (unknown["source_partition"], unknown["source_offset"]) == (0, 0)
+
+
+def test_dead_letters_are_on_their_topic_with_raw_bytes_and_headers(system):
+    put(system, "sms.sends", b"not json", headers=(("x-trace", b"42"),))
+    consumer = KafkaConsumer(
+        topics.DEAD_LETTERS, bootstrap_servers=system.broker.bootstrap,
+        auto_offset_reset="earliest", consumer_timeout_ms=10_000, group_id=None,
+    )  # fmt: skip
+    try:
+        letter = next(r for r in consumer if r.value == b"not json")
+    finally:
+        consumer.close()
+    headers = dict(letter.headers)
+    assert headers["sendlog-dead-topic"] == b"sms.sends"
+    assert headers["sendlog-dead-reason"].startswith(b"payload: Invalid JSON")
+    assert headers["x-trace"] == b"42"
+
+
+def test_what_was_broken_comes_back_with_replay_after_a_fix(system):
+    put(system, "email.sends", fact(message_id="replayed", text="y" * 2_000_000))
+    assert len(dead(system, reason="value of 2,000")) == 1
+    for worker in system.workers:
+        worker.stop()
+    system.worker(SENDLOG_KAFKA__MAX_RECORD_BYTES="4000000")  # the fix
+    assert "would be replayed" in system.command("dead-letters", "replay", "--dry-run")
+    done = system.command("dead-letters", "replay", "--reason", "value of 2,000")
+    assert done.startswith("replayed 1 ")
+    system.settled()
+    # Longer than a text may be: dead again, for its own reason and at its new place.
+    assert dead(system, reason="value of 2,000") == []
+    [again] = dead(system, reason="text:")
+    assert "at most 65536" in again["reason"]
+    put(system, "email.sends", fact(message_id="after", tenant_id="after"))
+    out = system.command("log", "email", "--tenant", "after", "--format", "json")
+    assert json.loads(out)["message_id"] == "after"
+
+
+def test_publish_and_normalise_are_usable_from_a_script(system, tmp_path):
+    file = tmp_path / "facts.ndjson"
+    file.write_bytes(fact(tenant_id="script") + b"\n\n" + fact(tenant_id="script", kind="delivery"))
+    assert system.command("publish", str(file)) == "published 2 records\n"
+    system.settled()
+    row = json.loads(system.command("log", "email", "--tenant", "script", "--format", "json"))
+    assert (row["status"], row["subject"]) == ("Delivery", "Invoice 7")
+    body = "MessageStatus=delivered&To=%2B12015550123&MessageSid=SM1"
+    event = json.loads(system.command("normalise", "--provider", "twilio", input=body))
+    assert (event["kind"], event["recipient"]) == ("delivery", "+12015550123")
+    lines = [{"provider": "twilio", "payload": body}, {"provider": "nobody", "payload": ""}]
+    out = system.command(
+        "normalise", "--batch", input="".join(json.dumps(line) + "\n" for line in lines)
+    )
+    good, bad = map(json.loads, out.splitlines())
+    assert good["events"][0]["kind"] == "delivery"
+    assert "no adapter for provider 'nobody'" in bad["error"]
+
+
+def test_the_same_notification_twice_counts_once(system):
+    opened = fact(tenant_id="twice", kind="open", message_id="m")
+    put(system, "email.sends", opened, opened, fact(tenant_id="twice", message_id="m"))
+    row = json.loads(system.command("log", "email", "--tenant", "twice", "--format", "json"))
+    assert (row["status"], row["open_count"]) == ("Open", 1)
+
+
+def test_rebuilding_changes_nothing_and_repairs_what_was_damaged(system, scenarios):
+    assert "0 added, 0 removed, 0 changed" in system.command("rebuild", "email_log")
+    system.client.command("ALTER TABLE sendlog.email_log_state DELETE WHERE tenant_id = 'demo'"
+                          " SETTINGS mutations_sync = 2")  # fmt: skip
+    tried = system.command("rebuild", "email_log", "--dry-run")
+    count = sum(e.channel == "email" and e.tenant_id == "demo" for e in scenarios)
+    assert f"would change: {count:,} added, 0 removed, 0 changed" in tried
+    assert system.command("log", "email", "--tenant", "demo", "--format", "json") == ""
+    assert f"rebuilt; {count:,} added" in system.command("rebuild", "email_log")
+    ours = [line for line in mismatches(system, scenarios) if not line.startswith("too much")]
+    assert ours == []
+
+
+def test_a_worker_whose_records_are_all_bad_stops_and_commits_none_of_them(system):
+    worker = system.start_worker(SENDLOG_KAFKA__GROUP="strict", SENDLOG_INTAKE__STOP_AFTER_BAD="50")
+    now = int(NOW.timestamp() * 1000)
+    system.publish(Record("sms.sends", None, b"rubbish", (), now) for _ in range(400))
+    wait_for(lambda: not worker.running, "the worker to stop")
+    assert "SENDLOG_INTAKE__STOP_AFTER_BAD" in system.output(worker)
+    assert worker.returncode != 0
+
+
+def test_a_worker_without_its_tables_stops_with_the_cause(system):
+    put(system, "email.sends", fact())
+    worker = system.start_worker(
+        SENDLOG_KAFKA__GROUP="lost", SENDLOG_CLICKHOUSE__DATABASE="nowhere"
+    )
+    wait_for(lambda: not worker.running, "the worker to stop")
+    last = json.loads(system.output(worker).splitlines()[-1])
+    assert last["event"] == "worker_stopped"
+    assert "nowhere" in last["error"]
+    assert worker.returncode != 0
+
+
+def test_migrating_again_changes_nothing(system):
+    assert system.command("migrate") == "nothing to do: the database is as declared\n"
+    assert system.command("topics", "apply") == "nothing to do: all topics are there\n"
+    assert "all topics are there" in system.command("topics", "check")
+
+
+def test_a_wrong_setting_stops_at_once_with_its_name():
+    done = subprocess.run(
+        [sys.executable, "-m", "processor", "worker"],
+        env={**os.environ, "SENDLOG_KAFKA__PARTITIONS": "many"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("sendlog: SENDLOG_KAFKA__PARTITIONS: ")
+    assert "'many'" in done.stderr

@@ -1,0 +1,170 @@
+"""Bringing an older database up to the declarations, and rebuilding while facts arrive."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from projections.clickhouse import ddl, migrate, rebuild
+from projections.clickhouse.client import FatalError, connect
+from projections.clickhouse.ddl import Target
+from projections.clickhouse.store import arrow_schema, insert
+from projections.queries.counts import daily_counts
+from projections.queries.listing import Listing
+from projections.queries.page import listing
+from projections.tables import projections
+from projections.tables.events import TABLE as EVENTS
+
+LOG = projections()["email_log"]
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def event(number, **fields):
+    return {
+        "tenant_id": "t", "channel": "email", "kind": "sent", "occurred_at": NOW,
+        "recorded_at": NOW, "event_id": f"{number:032x}", "message_id": f"m{number}",
+        "recipient": "a@example.com", **fields,
+    }  # fmt: skip
+
+
+def put(client, database, *events):
+    schema = arrow_schema(EVENTS)
+    insert(client, database, EVENTS, pa.Table.from_pylist(list(events), schema=schema))
+
+
+def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_database, monkeypatch):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    older = replace(
+        LOG,
+        folds=tuple(fold for fold in LOG.folds if fold.name != "tags"),
+        seen=tuple(fold for fold in LOG.seen if fold.name != "tags"),
+        readings={name: how for name, how in LOG.readings.items() if name != "tags"},
+    )
+    with monkeypatch.context() as before:
+        for module in (ddl, migrate):
+            before.setattr(module, "projections", lambda: {**projections(), "email_log": older})
+        list(migrate.migrate(client, target))
+        put(client, target.database, event(1, tags=["spring"]))
+    assert list(migrate.migrate(client, target)) == [
+        "added tags to email_log: sendlog rebuild email_log fills history",
+        "renewed column seen of email_log_state",
+    ]
+    put(client, target.database, event(2, tags=["autumn"]))
+
+    def tags():
+        sql = f"SELECT message_id, tags FROM {target.database}.email_log ORDER BY message_id"
+        return client.query(sql).result_rows
+
+    assert tags() == [("m1", []), ("m2", ["autumn"])]
+    list(rebuild.rebuild(client, target, LOG))
+    [change] = rebuild.differences(client, target, LOG)
+    assert (change.before, change.after, change.rows) == ("Sent", "Sent", 1)
+    assert change.columns == ("tags",)
+    rebuild.swap(client, target, LOG)
+    assert tags() == [("m1", ["spring"]), ("m2", ["autumn"])]
+    assert list(migrate.migrate(client, target)) == []
+
+
+def test_what_the_engine_makes_of_states_it_makes_of_those_from_before_too(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    states = target.stored(LOG.state_table)
+    list(migrate.migrate(client, target))
+    client.command(f"ALTER TABLE {states} DROP INDEX by_time")
+    for name in ("key_check", "dated", "seen"):
+        client.command(f"ALTER TABLE {states} DROP COLUMN {name}")
+    later = NOW + timedelta(hours=1)
+    put(client, target.database, event(1, kind="open"), event(2, kind="bounce", occurred_at=later))
+
+    def counted():
+        day = NOW.replace(hour=0)
+        asked = client, target.database, "email", "t", day, day + timedelta(days=1)
+        return {status: messages for _, status, messages in daily_counts(*asked)}
+
+    assert list(migrate.migrate(client, target)) == [
+        f"added column {name} of email_log_state" for name in ("key_check", "dated", "seen")
+    ]
+    newest = Listing(channel="email", tenant="t", limit=1)
+    oldest = replace(newest, descending=False)
+    for wanted, name in ((newest, "m2"), (oldest, "m1")):
+        assert [row["message_id"] for row in listing(client, target.database, wanted)] == [name]
+    put(client, target.database, event(1, kind="click"), event(3, kind="delivery"))
+    assert counted() == {"Click": 1, "Sent": 1, "Delivery": 1}
+    client.command(f"OPTIMIZE TABLE {states} FINAL")
+    assert counted() == {"Click": 1, "Sent": 1, "Delivery": 1}
+    assert list(migrate.migrate(client, target)) == []
+
+
+def test_columns_are_packed_as_declared_in_a_table_from_before_too(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+
+    def packed():
+        found = client.query(
+            "SELECT name, compression_codec, type, default_expression FROM system.columns "
+            "WHERE database = {database:String} AND table = 'email_log_state' "
+            "AND name IN ('subject_packed', 'dated', 'seen', 'key_hash')",
+            parameters={"database": target.database},
+        )
+        return {row[0]: row[1:] for row in found.result_rows}
+
+    declared = packed()
+    assert {name: codec for name, (codec, *_) in declared.items()} == {
+        "subject_packed": "CODEC(NONE)", "dated": "CODEC(T64)", "seen": "CODEC(T64)",
+        "key_hash": "CODEC(NONE)",
+    }  # fmt: skip
+    for name, (_, kind, made) in declared.items():
+        of = f"MATERIALIZED {made}" if made else ""
+        client.command(
+            f"ALTER TABLE {target.stored(LOG.state_table)} "
+            f"MODIFY COLUMN {name} {kind} {of} CODEC(LZ4)"
+        )
+    assert {codec for codec, *_ in packed().values()} == {"CODEC(LZ4)"}
+    assert list(migrate.migrate(client, target)) == []
+    assert packed() == declared
+
+
+def test_a_bit_more_is_made_of_states_from_before_too(fresh_database, monkeypatch):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    older = replace(LOG, seen=LOG.seen[: LOG.seen.index(next(
+        fold for fold in LOG.seen if fold.name == "tags"))])  # fmt: skip
+    with monkeypatch.context() as before:
+        for module in (ddl, migrate):
+            before.setattr(module, "projections", lambda: {**projections(), "email_log": older})
+        list(migrate.migrate(client, target))
+        put(client, target.database, event(1, tags=["spring"]))
+    assert list(migrate.migrate(client, target)) == ["renewed column seen of email_log_state"]
+    put(client, target.database, event(2, tags=["autumn"]))
+    [row, other] = listing(client, target.database, Listing(channel="email", tenant="t"))
+    assert {row["message_id"]: row["tags"], other["message_id"]: other["tags"]} == {
+        "m1": ["spring"], "m2": ["autumn"]
+    }  # fmt: skip
+    assert list(migrate.migrate(client, target)) == []
+
+
+def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+    put(client, target.database, *(event(n) for n in range(100)))
+    for step in rebuild.rebuild(client, target, LOG):
+        put(client, target.database, event(1000 + step.done))
+    put(client, target.database, event(2000))
+    rebuild.swap(client, target, LOG)
+    put(client, target.database, event(3000))
+    [[count]] = client.query(f"SELECT count() FROM {target.database}.email_log").result_rows
+    assert count == 104
+    names = client.query(f"SHOW TABLES FROM {target.database}").result_rows
+    assert not [name for (name,) in names if "fresh" in name]
+
+
+def test_a_rebuild_is_refused_on_a_cluster(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    with pytest.raises(FatalError, match="on one server"):
+        next(rebuild.rebuild(client, Target(fresh_database.name, "main"), LOG))

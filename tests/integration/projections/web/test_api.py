@@ -1,0 +1,295 @@
+"""The API's answers over the real engine: pages, points in time, exports, facts, counts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from datetime import timedelta
+
+import pyarrow.parquet as pq
+import pytest
+
+from projections.clickhouse.sql import stream
+from projections.queries.listing import Filter, Listing
+from projections.queries.search import searched, searching_sql
+from projections.status import fold_facts, read
+from projections.tables import KEY, log_of
+from projections.web.row_models import iso, row_shown
+from tests.api import START, furnished
+
+CHANNELS = ["email", "sms"]
+
+
+@pytest.fixture(scope="module")
+def api(engine):
+    return furnished(engine.url, "api_answers")
+
+
+@pytest.fixture
+def client(api):
+    with api.client("a") as client:
+        yield client
+
+
+def rows_of(api, channel, tenant="a", until=None, clock="occurred"):
+    """Return the rows that Python folds of the facts up to a time, as the API shows them."""
+    log = log_of(channel)
+    messages = {}
+    for fact in api.facts:
+        known = until is None or fact[f"{clock}_at"] <= until
+        if known and fact["tenant_id"] == tenant and fact["kind"] in log.kinds \
+                and fact["channel"] == channel:  # fmt: skip
+            messages.setdefault(tuple(fact[name] for name in KEY), []).append(fact)
+    return [
+        row_shown(read(log, dict(zip(KEY, key, strict=True)), fold_facts(log, facts)))
+        for key, facts in messages.items()
+    ]
+
+
+def ordered(rows, sort="date", order="desc"):
+    rows = sorted(rows, key=lambda row: (row["message_id"], row["recipient"]))
+    rows.sort(key=lambda row: row["date"], reverse=sort != "date" or order == "desc")
+    return rows if sort == "date" else sorted(rows, key=lambda r: r[sort], reverse=order == "desc")
+
+
+def walk(client, path, **parameters):
+    """Return the rows of all pages."""
+    rows, cursor = [], None
+    while True:
+        asked = parameters | ({"cursor": cursor} if cursor else {})
+        reply = client.get(f"/api/v1{path}", params=asked)
+        assert reply.status_code == 200, reply.text
+        page = reply.json()
+        assert len(page["rows"]) <= parameters.get("limit", 50)
+        rows += page["rows"]
+        cursor = page["next"]
+        if cursor is None:
+            return rows
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("sort", ["date", "recipient", "status"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_walk_by_cursors_has_every_row_once_and_in_order(api, client, channel, sort, order):
+    whole = ordered(rows_of(api, channel), sort, order)
+    assert len(whole) > 50
+    for limit in (7, 1000):
+        assert walk(client, f"/logs/{channel}", sort=sort, order=order, limit=limit) == whole
+
+
+def test_a_walk_goes_on_where_it_was_when_newer_mail_comes_in(api, client):
+    before = ordered(rows_of(api, "email"))
+    first = client.get("/api/v1/logs/email?limit=20").json()
+    new = {**api.facts[0], "message_id": "came-in-between", "event_id": "0" * 32,
+           "occurred_at": START + timedelta(days=20)}  # fmt: skip
+    api.feed([new])
+    assert first["rows"] + walk_on(client, first["next"]) == before
+    assert client.get("/api/v1/logs/email?limit=1").json()["rows"][0]["message_id"] \
+        == "came-in-between"  # fmt: skip
+
+
+def walk_on(client, cursor):
+    rows = []
+    while cursor:
+        page = client.get(f"/api/v1/logs/email?limit=20&cursor={cursor}").json()
+        rows, cursor = rows + page["rows"], page["next"]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("parameters", "keeps"),
+    [
+        ({"status": "Bounce"}, lambda row: row["status"] == "Bounce"),
+        ({"filter": ["status!=Bounce", "subject~INVOICE"]},
+         lambda row: row["status"] != "Bounce" and "Invoice" in row["subject"]),
+        ({"record_type": "family", "record_id": "3"},
+         lambda row: (row["record_type"], row["record_id"]) == ("family", "3")),
+        ({"recipient": "P3@D0.Example "}, lambda row: row["recipient"] == "p3@d0.example"),
+        ({"filter": ["open_count>=1", "smtp_code!=550"]},
+         lambda row: row["open_count"] >= 1 and row["smtp_code"] != 550),
+        ({"filter": ["date>=2026-11-01T12:00", "date<2026-11-01T13:30"]},
+         lambda row: "2026-11-01T12:00" <= row["date"] < "2026-11-01T13:30"),
+        ({"filter": ["tags=ü", "conflict=false"]},
+         lambda row: "ü" in row["tags"] and not row["conflict"]),
+        ({"q": "inVOICE"}, lambda row: "Invoice" in row["subject"]),
+        ({"q": "עברית", "status": "Sent"},
+         lambda row: "עברית" in row["subject"] and row["status"] == "Sent"),
+        ({"q": "mailbox does not exist"},
+         lambda row: "mailbox does not exist" in row["status_reason"]),
+        ({"q": "a-email-4"}, lambda row: "a-email-4" in row["message_id"]),
+        ({"q": "@D2."}, lambda row: "@d2." in row["recipient"]),
+        ({"q": "nobody has this"}, lambda _row: False),
+    ],
+)  # fmt: skip
+def test_filters_and_the_search_keep_what_they_say(api, client, parameters, keeps):
+    wanted = [row for row in ordered(rows_of(api, "email")) if keeps(row)]
+    assert wanted or "q" in parameters
+    assert walk(client, "/logs/email", limit=9, **parameters) == wanted
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("clock", ["occurred", "recorded"])
+@pytest.mark.parametrize("minutes", [0, 100, 333, 2500])
+def test_the_log_as_it_was_is_the_fold_of_the_facts_up_to_then(
+    api, client, channel, clock, minutes
+):
+    at = START + timedelta(minutes=minutes)
+    wanted = ordered(rows_of(api, channel, until=at, clock=clock))
+    found = walk(client, f"/logs/{channel}", as_of=at.isoformat(), clock=clock, limit=17)
+    assert found == wanted
+    elsewhere = (at + timedelta(hours=3)).replace(tzinfo=None).isoformat() + "+03:00"
+    assert walk(client, f"/logs/{channel}", as_of=elsewhere, clock=clock) == wanted
+
+
+def exported(client, channel, form, **parameters):
+    reply = client.get(f"/api/v1/logs/{channel}/export", params={"format": form, **parameters})
+    assert reply.status_code == 200, reply.text
+    assert "-log-" in reply.headers["content-disposition"]
+    return reply.content
+
+
+QUESTIONS = [
+    {}, {"sort": "recipient", "order": "desc"}, {"status": "Sent", "q": "in"},
+    {"as_of": "2026-11-01T12:00"}, {"filter": "subject~nothing has this"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_an_export_has_the_rows_of_the_listing(client, channel, question):
+    if channel == "sms" and "filter" in question:
+        question = {"filter": "text~nothing has this"}
+    rows = walk(client, f"/logs/{channel}", **question)
+    assert bool(rows) == ("filter" not in question)
+
+    lines = exported(client, channel, "ndjson", **question).decode().splitlines()
+    assert [json.loads(line) for line in lines] == rows
+
+    parquet = pq.read_table(io.BytesIO(exported(client, channel, "parquet", **question)))
+    assert [row_shown(row) for row in parquet.to_pylist()] == rows
+
+    text = exported(client, channel, "csv", **question).decode()
+    read_back = list(csv.DictReader(io.StringIO(text, newline="")))
+    names = list(log_of(channel).readings)
+    assert text.splitlines()[0] == ",".join(f'"{name}"' for name in names)
+    assert len(read_back) == len(rows)
+    for line, row in zip(read_back, rows, strict=True):
+        for name in ("message_id", "recipient", "date", "status"):
+            assert line[name] == row[name]
+        assert line["sent_at"] == (row["sent_at"] or "")
+
+
+def test_a_spreadsheet_finds_no_formula_in_a_csv_and_all_texts_are_there(api, client):
+    for channel, text in (("email", "subject"), ("sms", "text")):
+        read_back = csv.DictReader(io.StringIO(exported(client, channel, "csv").decode(),
+                                               newline=""))  # fmt: skip
+        texts = Counter()
+        for line in read_back:
+            cells = [cell for name, cell in line.items() if name != "recipient"]
+            assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r\n") and cell]
+            assert channel == "email" or line["recipient"].startswith("+4477")
+            texts[line[text].removeprefix("'")] += 1
+        assert texts == Counter(row[text] for row in rows_of(api, channel))
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_everything_sent_to_an_address_is_one_timeline(api, client, channel):
+    rows = ordered(rows_of(api, channel))
+    [(address, count)] = Counter(row["recipient"] for row in rows).most_common(1)
+    wanted = [{"channel": channel, **row} for row in rows if row["recipient"] == address]
+    assert count > 2
+    assert walk(client, f"/recipients/{address}", limit=2) == wanted
+    assert walk(client, f"/recipients/{address.upper()}") == wanted
+
+
+def test_an_address_that_both_logs_know_is_walked_in_order_of_time(api):
+    facts = [
+        {**api.facts[0], "tenant_id": "both-ways", "channel": channel, "kind": "sent",
+         "recipient": "4477", "message_id": f"m{number}", "event_id": f"{number:032}",
+         "occurred_at": START + timedelta(minutes=number // 2)}
+        for number, channel in enumerate(["email", "sms"] * 9)
+    ]  # fmt: skip
+    api.feed(facts)
+    api.key("both ways", ["both-ways"])
+    with api.client("both ways") as client:
+        whole = walk(client, "/recipients/4477")
+        assert len(whole) == 18
+        assert [row["date"] for row in whole] == sorted((r["date"] for r in whole), reverse=True)
+        assert walk(client, "/recipients/4477", limit=4) == whole
+
+
+def test_a_message_is_explained_with_the_facts_that_lost(api, client):
+    row = next(row for row in rows_of(api, "email") if row["status"] == "Bounce")
+    asked = {"message_id": row["message_id"], "recipient": row["recipient"].upper()}
+    told = client.get("/api/v1/messages/email", params=asked).json()
+    assert told["row"] == row
+    assert (told["status"], told["status_reason"]) == (row["status"], row["status_reason"])
+    facts = [fact for fact in api.facts if fact["message_id"] == row["message_id"]]
+    assert [fact["event_id"] for fact in told["facts"]] == [
+        fact["event_id"] for fact in sorted(facts, key=lambda fact: fact["occurred_at"])
+    ]
+    assert [fact["kind"] for fact in told["facts"] if fact["role"] == "decides"]
+    assert all(fact["alone"] != "Bounce" for fact in told["facts"] if fact["role"] == "lost")
+
+
+def test_a_message_that_is_not_there_is_not_found(client):
+    asked = {"message_id": "a-email-1", "recipient": "nobody@example.com"}
+    reply = client.get("/api/v1/messages/email", params=asked)
+    assert (reply.status_code, reply.json()["title"]) == (404, "Not Found")
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("by", ["day", "provider", "domain"])
+def test_counts_are_those_of_the_rows(api, client, channel, by):
+    since, until = START + timedelta(hours=1), START + timedelta(hours=4)
+    group = {
+        "day": lambda row: row["date"][:10],
+        "provider": lambda row: row["provider"],
+        "domain": lambda row: row["recipient"].partition("@")[2],
+    }[by]
+    rows = [r for r in rows_of(api, channel) if iso(since) <= r["date"] < iso(until)]
+    reply = client.get(f"/api/v1/statistics/{channel}", params={
+        "by": by, "since": since.isoformat(), "until": until.isoformat(),
+    }).json()  # fmt: skip
+    counted = {(c["group"], c["status"]): c["messages"] for c in reply["counts"]}
+    assert counted == Counter((group(row), row["status"]) for row in rows)
+    timed = [
+        row for row in rows
+        if row["sent_at"] and row["delivered_at"] and not row["delivered_inferred"]
+        and row["delivered_at"] >= row["sent_at"]
+    ]  # fmt: skip
+    assert reply["time_to_delivery"]["messages"] == len(timed) > 0
+    assert reply["time_to_delivery"]["median_seconds"] > 0
+
+
+def test_days_without_messages_have_no_time_to_delivery(client):
+    asked = {"since": "2020-01-01", "until": "2020-01-02"}
+    reply = client.get("/api/v1/statistics/email", params=asked).json()
+    assert reply["counts"] == []
+    assert reply["time_to_delivery"] == {
+        "messages": 0, "median_seconds": None, "p95_seconds": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_what_is_sent_and_silent_is_stuck(api, client, channel):
+    wanted = [row for row in ordered(rows_of(api, channel)) if row["status"] == "Sent"]
+    assert walk(client, f"/statistics/{channel}/stuck", hours=24, limit=4) == wanted
+    assert walk(client, f"/statistics/{channel}/stuck", hours=24 * 365) == []
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("text", [
+    "invoice", "ÜNÏCODE", "a-", "0090000", "550 5.1.1", "opened it", "nobody", "x1",
+    "5.1.1 mailbox", ": ", "zz",
+])  # fmt: skip
+def test_whatever_way_it_is_looked_for_a_text_is_found_where_it_is(api, channel, text):
+    reader = api.app.state.parts.reader
+    filters = (Filter("record_type", "=", "family"),) if len(text) % 2 else ()
+    wanted = Listing(channel=channel, tenant="a", sort="status", filters=filters, limit=6)
+    with reader.asking() as client:
+        whole = list(stream(client, *searching_sql(wanted, text, reader.name)))
+        for look in (0, 9):
+            assert searched(client, reader.name, wanted, text, look=look) == whole

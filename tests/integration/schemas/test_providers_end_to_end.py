@@ -1,0 +1,222 @@
+"""Every example of every provider, over the real gateway, Kafka and a worker, ends in its row."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import timedelta
+from itertools import groupby
+
+import pytest
+
+from processor.gateway import handshakes
+from processor.kafka import topics
+from projections.status import fold_facts, read
+from projections.tables import projections
+from schemas.events import EPOCH
+from schemas.providers import TENANT_HEADER, adapters, decode
+from tests.gateway_process import Door, hooks_of, webhook
+from tests.paths import PAYLOADS
+from tests.signing import sign
+from tests.system import DATABASE, running, wait_for
+
+CASES = [json.loads(path.read_text("utf-8")) for path in sorted(PAYLOADS.glob("*/*.json"))]
+KEY = ("tenant_id", "recipient", "message_id")
+DAYS = 86_400
+#: The address's tenant of an account that several tenants share.
+SHARED = "agency"
+#: What no example of a provider has: broken in ways that only a batch's other elements survive.
+BROKEN = {
+    "sendgrid": b'[{"event": "nobody knows"}, {"event": 7}]',
+    "postmark": b'{"RecordType": "Nobody"}',
+    "twilio": b"MessageSid=SM1&MessageStatus=nobody",
+    "vonage": b"not a receipt",
+    "mandrill": b"mandrill_events=[{}]",
+    "brevo": b"\xff\x00",
+}
+
+
+def sent_as(case, tenant):
+    """Return the signed webhook by which a provider would send an example."""
+    provider, payload = case["provider"], case["payload"]
+    headers = dict(case["headers"])
+    query = headers.pop("x-callback-query", "").removeprefix("?")
+    if case["transport"] == "query":
+        query = "&".join(filter(None, [payload.removeprefix("?"), query]))
+        return sign(
+            provider,
+            webhook(provider, method="GET", query=query, headers=headers, tenant=tenant),
+        )
+    return sign(
+        provider, webhook(provider, payload.encode(), query=query, headers=headers, tenant=tenant)
+    )
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("providers")) as whole:
+        yield whole
+
+
+@pytest.fixture(scope="module")
+def door(system):
+    hooks = hooks_of(adapters())
+    for n, case in enumerate(CASES):  # a tenant for each: examples share their messages' ids
+        hooks |= hooks_of([case["provider"]], f"case-{n}")
+    # In a form Mailgun's time is the event's as well, and the examples have theirs.
+    for (_, provider), fields in hooks.items():
+        if provider == "mailgun":
+            fields["tolerance"] = 36_500 * DAYS
+    for fields in hooks_of(["sendgrid"], SHARED).values():
+        hooks[SHARED, "sendgrid"] = {**fields, "several_tenants": True}
+    with Door(system.broker.bootstrap, system.folder, hooks) as server:
+        wait_for(lambda: server.status("/readyz") == 200, "the gateway to be ready")
+        yield server
+
+
+def records_of(system):
+    """Return all records of the feeds."""
+    feeds = [topic.name for topic in topics.wanted() if topics.feed_provider(topic.name)]
+    return [record for feed in feeds for record in system.read(feed)]
+
+
+@pytest.fixture(scope="module")
+def sent(system, door):
+    """Send every example and what is broken; return the webhooks once a worker has done all."""
+    webhooks = [(case["provider"], sent_as(case, f"case-{n}")) for n, case in enumerate(CASES)]
+    webhooks += [(name, sign(name, webhook(name, body))) for name, body in BROKEN.items()]
+    with door.client() as send:
+        refused = [
+            (provider, status, problem)
+            for provider, ready in webhooks
+            for status, _, problem in [send(ready)]
+            if status != 200
+        ]
+    assert refused == []
+    system.worker(SENDLOG_POLICY="false")  # what the adapters say, before anything is decided
+    system.settled()
+    return webhooks
+
+
+@pytest.fixture(scope="module")
+def told(system, sent):
+    """Return what the adapters say of the records in Kafka: events, and what they reject."""
+    events, rejected = [], Counter()
+    for record in records_of(system):
+        provider = topics.feed_provider(record.topic)[1]
+        headers = {name: value.decode() for name, value in record.headers}
+        decoded = decode(adapters()[provider], record.value, headers, record.timestamp, "nobody")
+        came = {"recorded_at": EPOCH + timedelta(milliseconds=record.timestamp)}
+        events += [(headers[TENANT_HEADER], {**event, **came}) for event in decoded.events]
+        for part in decoded.rejected:
+            place = -1 if part.element is None else part.element
+            rejected[record.topic, record.offset, record.partition, place, part.reason] += 1
+    return events, rejected
+
+
+def test_every_webhook_is_in_kafka_as_it_was_sent_but_for_handshakes(system, sent):
+    wanted = Counter()
+    for provider, ready in sent:
+        body = ready.query.encode() if ready.method == "GET" else ready.body
+        if not (provider in handshakes.SNS and b"Confirmation" in body):
+            wanted[topics.feed_topic(adapters()[provider].CHANNEL, provider), body] += 1
+    found = Counter((record.topic, record.value) for record in records_of(system))
+    assert found - wanted == Counter()
+    # Pings and empty batches are answered by the gateway, and hold no event.
+    missing = wanted - found
+    assert all(b"msys" in value or b"mandrill_events" in value for _, value in missing)
+    assert sum(missing.values()) < 5
+
+
+def test_every_example_gives_its_events_under_the_addresses_tenant(system, told):
+    events, _ = told
+    assert [event["tenant_id"] for _, event in events] == [tenant for tenant, _ in events]
+    names = ("event_id", "tenant_id", "channel", "kind", "message_id", "recipient", "occurred_at")
+    wanted = {tuple(event[name] for name in names) for _, event in events}
+    rows = system.rows(f"SELECT {', '.join(names)} FROM {DATABASE}.events FINAL")
+    assert {tuple(row[name] for name in names) for row in rows} == wanted
+    expected = Counter(
+        (case["provider"], event["kind"]) for case in CASES for event in case["expected"]
+    )
+    assert Counter((event["provider"], event["kind"]) for _, event in events) == expected
+
+
+@pytest.mark.parametrize("log", projections().values(), ids=projections())
+def test_every_row_is_what_the_adapters_and_the_rules_make_of_the_examples(system, told, log):
+    events, _ = told
+    facts = [
+        event
+        for _, event in events
+        if event["channel"] == log.channel
+        and event["kind"] in log.kinds
+        and event["message_id"]
+        and event["recipient"]
+    ]
+
+    def key_of(event):
+        return tuple(event[name] for name in KEY)
+
+    rows = {key_of(row): row for row in system.rows(f"SELECT * FROM {DATABASE}.{log.name}")}
+    wanted = {}
+    for key, group in groupby(sorted(facts, key=key_of), key=key_of):
+        named = dict(zip(KEY, key, strict=True))
+        wanted[key] = read(log, named, fold_facts(log, list(group)))
+    assert set(rows) == set(wanted)
+    assert len(rows) > 50
+    wrong = [
+        (key, name, rows[key][name], value)
+        for key, row in wanted.items()
+        for name, value in row.items()
+        if rows[key][name] != value
+    ]
+    assert wrong == []
+
+
+def test_what_is_rejected_is_a_dead_letter_with_its_place_and_reason(system, told):
+    _, rejected = told
+    rows = system.rows(f"SELECT * FROM {DATABASE}.dead_letters FINAL")
+    found = Counter(
+        (
+            row["source_topic"], row["source_offset"], row["source_partition"], row["element"],
+            row["reason"],
+        )
+        for row in rows
+    )  # fmt: skip
+    assert found == rejected
+    assert {topic for topic, *_ in rejected} >= {
+        topics.feed_topic(adapters()[name].CHANNEL, name) for name in BROKEN
+    }
+
+
+def test_a_batch_of_a_thousand_with_three_broken_gives_997_events_and_3_dead_letters(
+    system, door, told
+):
+    broken = {17: {"event": "nobody knows"}, 500: 7, 999: {"event": "open", "timestamp": "x"}}
+    batch = [
+        broken.get(n, {
+            "event": "delivered", "email": f"r{n}@example.com", "timestamp": 1_750_000_000,
+            "sg_message_id": f"m{n}.filter", "message_id": f"m{n}",
+            **({"tenant_id": "thousand"} if n else {}),
+        })
+        for n in range(1_000)
+    ]  # fmt: skip
+    before = system.value(f"SELECT count() FROM {DATABASE}.dead_letters FINAL")
+    ready = sign("sendgrid", webhook("sendgrid", json.dumps(batch).encode(), tenant=SHARED))
+    assert door.send(ready)[0] == 200
+    system.settled()
+    # The account is one that several tenants share: the first event names none.
+    for table, condition in (("events FINAL", "1"), ("email_log", "status = 'Delivery'")):
+        found = system.rows(
+            f"SELECT tenant_id, countIf({condition}) AS n FROM {DATABASE}.{table} "
+            f"WHERE tenant_id IN ('thousand', '{SHARED}') GROUP BY tenant_id"
+        )
+        assert {row["tenant_id"]: row["n"] for row in found} == {"thousand": 996, SHARED: 1}
+    assert system.value(f"SELECT count() FROM {DATABASE}.dead_letters FINAL") == before + 3
+    letters = system.rows(
+        f"SELECT element, raw, reason FROM {DATABASE}.dead_letters FINAL "
+        "WHERE element IN (17, 500, 999) ORDER BY element"
+    )
+    assert [letter["element"] for letter in letters] == [17, 500, 999]
+    assert all(letter["reason"] for letter in letters)
+    raws = [json.loads(letter["raw"]) for letter in letters]
+    assert raws == [broken[17], broken[500], broken[999]]

@@ -1,0 +1,38 @@
+"""Values packed as bytes: they come out as they went in, and are in the same order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from projections.expressions import BOOL, NUMBER, STRING, TIME, column
+from projections.ordered_bytes import item, pack, packed, unpack
+from projections.tables import projections
+from tests.strategies import values
+
+KINDS = sorted({f.kind for log in projections().values() for f in log.folds if f.is_packed})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_bytes_are_in_the_order_of_the_values_they_stand_for(kind, data):
+    one, other = data.draw(values(kind)), data.draw(values(kind))
+    assert unpack(pack(one, kind), kind) == one
+    assert (pack(one, kind) < pack(other, kind)) == (one < other)
+
+
+def test_texts_lose_their_zero_bytes():
+    both = packed(at=column("at", TIME), kind=column("a", STRING), id=column("b", STRING))
+    assert both.of({"at": 5, "a": "x\0y", "b": "\0"}) == (5, "xy", "")
+
+
+def test_texts_are_packed_last():
+    with pytest.raises(ValueError, match="texts are packed last"):
+        packed(text=column("text", STRING), number=column("number", NUMBER))
+
+
+def test_a_value_that_is_not_packed_is_an_error():
+    both = packed(sure=column("sure", BOOL), number=column("number", NUMBER))
+    with pytest.raises(KeyError, match="'text'"):
+        item(both, "text")

@@ -1,0 +1,452 @@
+"""What the gateway takes and refuses, what it hands on, and how it is set up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from starlette.requests import Request
+from structlog.testing import capture_logs
+
+from processor.gateway.certificates import Certificates, fetched
+from processor.gateway.handshakes import QUERIES, is_test, methods
+from processor.gateway.hooks import Hook, configured
+from processor.gateway.publisher import NotTakenError
+from processor.gateway.webhooks import CALLBACK_QUERY, PASSED, Webhooks
+from processor.kafka.topics import feed_topic
+from processor.settings import Gateway, SettingsError, load
+from schemas.providers import adapters
+from tests import signing
+from tests.paths import PAYLOADS
+from tests.signing import SECRETS, SHARED, TOPIC, certificate, sign, sns
+
+LIMIT = 10_000
+SUBSCRIBE = "https://sns.eu-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=2336"
+
+
+class Kafka:
+    """Takes records into a list, or says why not."""
+
+    def __init__(self):
+        self.records, self.why = [], ""
+
+    async def publish(self, topic, value, headers):
+        if self.why:
+            raise NotTakenError(self.why)
+        self.records.append((topic, value, dict(headers)))
+
+
+def hook(provider, secret=None, **more):
+    options = {
+        "tenant": "acme", "provider": provider, "verified": True,
+        "topic": feed_topic(adapters()[provider].CHANNEL, provider),
+        "secret": SecretStr(SECRETS.get(provider, SHARED) if secret is None else secret),
+        "tolerance": timedelta(minutes=5),
+    }  # fmt: skip
+    return Hook(**{**options, **more})
+
+
+class Door:
+    """The gateway without a server, in front of a made-up Kafka."""
+
+    def __init__(self, *hooks, fetch=None):
+        self.kafka = Kafka()
+        self.webhooks = Webhooks(
+            hooks={(each.tenant, each.provider): each for each in hooks},
+            publisher=self.kafka, certificates=Certificates(fetch),
+            public_url="https://hooks.example.com/", max_bytes=LIMIT,
+        )  # fmt: skip
+
+    def send(self, provider, webhook, *, tenant="acme", chunks=None):
+        """Send a webhook and return status, headers and problem."""
+        scope = {
+            "type": "http", "method": webhook.method, "scheme": "http",
+            "raw_path": f"/hooks/{tenant}/{provider}".encode(), "path": "/",
+            "path_params": {"tenant": tenant, "provider": provider},
+            "query_string": webhook.query.encode(),
+            "headers": [(n.lower().encode(), v.encode()) for n, v in webhook.headers.items()],
+        }  # fmt: skip
+        self.unread = list(chunks or [webhook.body])
+
+        async def receive():
+            body = self.unread.pop(0)
+            return {"type": "http.request", "body": body, "more_body": bool(self.unread)}
+
+        response = asyncio.run(self.webhooks.take(Request(scope, receive)))
+        body = json.loads(response.body) if response.body else {}
+        return response.status_code, response.headers, body
+
+    def signed(self, provider, method="POST", query="", **fields):
+        url = f"https://hooks.example.com/hooks/acme/{provider}{'?' if query else ''}{query}"
+        webhook = sign(provider, signing.Hook(method=method, url=url, headers={}, **fields))
+        return self.send(provider, webhook)
+
+
+def counted(name, **labels):
+    return REGISTRY.get_sample_value(name, labels) or 0
+
+
+# --------------------------------------------------------------------- taking
+
+
+@pytest.mark.parametrize("provider", adapters())
+def test_a_signed_webhook_goes_to_its_topic_with_its_tenant(provider):
+    door = Door(hook(provider))
+    before = counted("sendlog_hooks_accepted_total", provider=provider)
+    status, _, _ = door.signed(provider, body=b"a=1&b=2")
+    assert status == 200
+    [(topic, value, headers)] = door.kafka.records
+    assert topic == feed_topic(adapters()[provider].CHANNEL, provider)
+    assert value == b"a=1&b=2" or provider == "mailgun"  # whose signature is in the body
+    assert headers["sendlog-tenant"] == b"acme"
+    assert counted("sendlog_hooks_accepted_total", provider=provider) == before + 1
+
+
+def test_credentials_and_headers_that_nobody_reads_stay_here():
+    door = Door(hook("postal"))
+    webhook = sign("postal", signing.Hook(headers={
+        "Content-Type": "application/json", "cookie": "a", "x-callback-query": "tenant_id=evil",
+        "sendlog-tenant": "evil",
+    }, body=b"{}"))  # fmt: skip
+    assert "authorization" in webhook.headers
+    door.send("postal", webhook)
+    [(_, _, headers)] = door.kafka.records
+    assert headers == {"content-type": b"application/json", "sendlog-tenant": b"acme"}
+
+
+def test_of_an_account_that_several_share_the_tenant_is_only_the_default():
+    door = Door(hook("postal", several_tenants=True))
+    webhook = sign("postal", signing.Hook(headers={
+        "sendlog-tenant": "evil", "sendlog-default-tenant": "evil",
+    }, body=b"{}"))  # fmt: skip
+    assert door.send("postal", webhook)[0] == 200
+    assert door.kafka.records[0][2] == {"sendlog-default-tenant": b"acme"}
+
+
+def test_the_query_of_a_callback_goes_along_unchanged():
+    door = Door(hook("twilio"))
+    assert door.signed("twilio", query="message_id=a%20b&x=", body=b"To=1")[0] == 200
+    assert door.kafka.records[0][2][CALLBACK_QUERY] == b"message_id=a%20b&x="
+
+
+def test_the_query_of_a_get_is_the_value():
+    for provider in QUERIES:
+        door = Door(hook(provider))
+        assert door.signed(provider, "GET", query="id=1&status=a%20b")[0] == 200
+        [(_, value, headers)] = door.kafka.records
+        assert value.startswith(b"id=1&status=a%20b")
+        assert CALLBACK_QUERY not in headers
+
+
+def test_every_header_that_an_example_has_is_passed_on():
+    cases = [json.loads(path.read_text("utf-8")) for path in PAYLOADS.glob("*/*.json")]
+    assert {name for case in cases for name in case["headers"]} <= {*PASSED, CALLBACK_QUERY}
+
+
+def test_an_unverified_hook_takes_anything():
+    door = Door(hook("smpp", secret="", verified=False))
+    assert door.send("smpp", signing.Hook(headers={}, body=b"id:1"))[0] == 200
+
+
+# ------------------------------------------------------------------- refusing
+
+
+@pytest.mark.parametrize(
+    ("tenant", "provider", "method", "status", "words"),
+    [
+        ("a b", "postal", "POST", 400, "a tenant here is"),
+        ("x" * 129, "postal", "POST", 400, "a tenant here is"),
+        ("acme", "acme", "POST", 404, "no such provider"),
+        ("other", "postal", "POST", 404, "not configured"),
+        ("acme", "sendgrid", "POST", 404, "not configured"),
+        ("acme", "postal", "GET", 405, "takes POST"),
+        ("acme", "postal", "HEAD", 405, "takes POST"),
+        ("acme", "postal", "POST", 401, "authorization is missing"),
+    ],
+)
+def test_what_is_not_taken_says_why_as_a_problem(tenant, provider, method, status, words):
+    door = Door(hook("postal"))
+    got, headers, problem = door.send(
+        provider, signing.Hook(method=method, headers={}, body=b"{}"), tenant=tenant
+    )
+    assert (got, problem["status"]) == (status, status)
+    assert headers["content-type"] == "application/problem+json"
+    assert words in problem["detail"]
+    assert door.kafka.records == []
+    assert (status == 405) == ("allow" in headers)
+    assert (status == 401) == ("www-authenticate" in headers)
+
+
+def test_a_refusal_is_counted_by_provider_and_reason():
+    door = Door(hook("postal"))
+    labels = {"provider": "postal", "reason": "signature"}
+    before = counted("sendlog_hooks_refused_total", **labels)
+    unknown = counted("sendlog_hooks_refused_total", provider="unknown", reason="provider")
+    door.send("postal", signing.Hook(headers={}, body=b"{}"))
+    door.send("made-up", signing.Hook(headers={}, body=b"{}"))
+    assert counted("sendlog_hooks_refused_total", **labels) == before + 1
+    assert counted("sendlog_hooks_refused_total", provider="unknown", reason="provider") == (
+        unknown + 1
+    )
+
+
+def test_no_more_than_the_limit_is_read():
+    door = Door(hook("postal"))
+    at_limit = door.signed("postal", body=b"x" * LIMIT)
+    assert at_limit[0] == 200
+    stated = signing.Hook(headers={"content-length": str(LIMIT + 1)}, body=b"")
+    status, _, problem = door.send("postal", stated, chunks=[b"x" * LIMIT, b"x"])
+    assert (status, len(door.unread)) == (413, 2)
+    assert "SENDLOG_KAFKA__MAX_RECORD_BYTES" in problem["detail"]
+    for odd in ({}, {"content-length": "-1"}, {"content-length": "٣"}):
+        chunks = [b"x" * LIMIT, b"x", b"x", b"x"]
+        status, _, _ = door.send("postal", signing.Hook(headers=odd, body=b""), chunks=chunks)
+        assert (status, len(door.unread)) == (413, 2)
+
+
+def test_what_kafka_did_not_take_is_asked_for_again():
+    door = Door(hook("postal"))
+    door.kafka.why = "the broker is away"
+    status, headers, problem = door.signed("postal", body=b"{}")
+    assert (status, problem["detail"]) == (503, "the broker is away")
+    assert int(headers["retry-after"]) > 0
+
+
+def test_neither_answer_nor_log_shows_what_came():
+    door = Door(hook("postal", secret="very-s3cret"))
+    with capture_logs() as logs:
+        _, _, problem = door.signed("postal", query="m=jo%40x.com", body=b'{"to": "jo@x.com"}')
+    assert logs
+    for text in (json.dumps(logs), json.dumps(problem)):
+        assert "jo" not in text
+        assert "s3cret" not in text
+
+
+# ----------------------------------------------------------------- handshakes
+
+
+def test_tests_of_an_address_are_answered_without_proof():
+    for provider, method, body in (
+        ("mailjet", "GET", b""), ("mailjet", "HEAD", b""), ("mandrill", "HEAD", b""),
+        ("mandrill", "GET", b""), ("mandrill", "POST", b"mandrill_events=%5B%5D"),
+    ):  # fmt: skip
+        door = Door(hook(provider))
+        webhook = signing.Hook(method=method, headers={}, body=body)
+        assert door.send(provider, webhook)[0] == 200
+        assert door.kafka.records == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"mandrill_events=%5B1%5D", b"mandrill_events=[]&x=1", b"\xff", b"x" * 300]
+)
+def test_only_an_empty_batch_is_a_test_of_mandrill(body):
+    assert not is_test("mandrill", "POST", body)
+
+
+def test_methods_are_post_and_what_a_provider_is_documented_to_use():
+    assert methods("sendgrid") == {"POST"}
+    assert methods("vonage") == {"POST", "GET"}
+    assert methods("mailjet") == {"POST", "GET", "HEAD"}
+
+
+def test_a_ping_of_sparkpost_is_answered_and_an_event_goes_on():
+    door = Door(hook("sparkpost"))
+    for body in (b'[{"msys":{}}]', b'{"msys": {}}'):
+        assert door.signed("sparkpost", body=body)[0] == 200
+    assert door.send("sparkpost", signing.Hook(headers={}, body=b'[{"msys":{}}]'))[0] == 401
+    assert door.kafka.records == []
+    door.signed("sparkpost", body=b'[{"msys":{"message_event":{}}}]')
+    assert len(door.kafka.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "event"),
+    [
+        ("SubscriptionConfirmation", "sns_subscription_to_confirm"),
+        ("UnsubscribeConfirmation", "sns_unsubscribed"),
+    ],
+)
+def test_a_subscription_is_shown_to_the_operator_and_not_confirmed(kind, event):
+    door = Door(hook("ses"))
+    body = json.dumps({"Type": kind, "TopicArn": TOPIC, "SubscribeURL": SUBSCRIBE}).encode()
+    with capture_logs() as logs:
+        assert door.signed("ses", body=body)[0] == 200
+    [shown] = [line for line in logs if line["event"] == event]
+    assert shown["subscribe_url"] == SUBSCRIBE
+    assert shown["log_level"] == "info"
+    assert door.kafka.records == []
+    assert door.send("ses", signing.Hook(headers={}, body=body))[0] == 401
+
+
+def test_an_address_of_somebody_else_is_not_shown_as_amazons():
+    door = Door(hook("ses"))
+    for url in ("https://evil.example/?x", "http://sns.eu-west-2.amazonaws.com/?x", None):
+        body = json.dumps({"Type": "SubscriptionConfirmation", "SubscribeURL": url}).encode()
+        with capture_logs() as logs:
+            assert door.signed("ses", body=body)[0] == 200
+        assert logs[0]["subscribe_url"] == "not an address of Amazon SNS"
+
+
+def test_a_notification_that_speaks_of_a_subscription_is_an_event():
+    door = Door(hook("ses"))
+    body = json.dumps({"Type": "Notification", "Message": "SubscriptionConfirmation"}).encode()
+    assert door.signed("ses", body=body)[0] == 200
+    assert door.signed("ses", body=b"Confirmation, and no JSON")[0] == 200
+    assert len(door.kafka.records) == 2
+
+
+# --------------------------------------------------------------- certificates
+
+
+def enveloped(message="{}", **more):
+    fields = sns(message, datetime.now(UTC).timestamp(), **more)
+    return signing.Hook(headers={}, body=json.dumps(fields).encode())
+
+
+def test_an_envelope_is_verified_with_a_certificate_that_is_fetched_once():
+    asked = []
+
+    def fetch(url):
+        asked.append(url)
+        return certificate(datetime.now(UTC))
+
+    door = Door(hook("ses", secret=TOPIC), fetch=fetch)
+    for _ in range(3):
+        assert door.send("ses", enveloped())[0] == 200
+    assert asked == [signing.CERTIFICATE_URL]
+    assert len(door.kafka.records) == 3
+    assert door.send("ses", enveloped(TopicArn=TOPIC + "x"))[0] == 401
+    elsewhere = enveloped(SigningCertURL="https://evil.example/a.pem")
+    assert door.send("ses", elsewhere)[0] == 401
+    assert asked == [signing.CERTIFICATE_URL]
+
+
+def test_without_its_certificate_an_envelope_is_asked_for_again():
+    def fetch(url):
+        raise OSError("unreachable")
+
+    door = Door(hook("ses", secret=TOPIC), fetch=fetch)
+    status, _, problem = door.send("ses", enveloped())
+    assert status == 503
+    assert "cannot be fetched" in problem["detail"]
+
+
+def test_only_the_latest_certificates_are_kept():
+    asked = []
+    certificates = Certificates(lambda url: asked.append(url) or b"x")
+
+    async def ask():
+        for n in range(20):
+            await certificates.at(f"https://x/{n}")
+        await certificates.at("https://x/19")
+        await certificates.at("https://x/0")
+
+    asyncio.run(ask())
+    assert len(asked) == 21
+
+
+def test_certificates_are_fetched_over_https_alone():
+    with pytest.raises(ValueError, match="https"):
+        fetched("file:///etc/passwd")
+
+
+# -------------------------------------------------------------------- settings
+
+
+def written(tmp_path, text):
+    path = tmp_path / "secrets.toml"
+    path.write_text(text)
+    return Gateway(secrets_file=path)
+
+
+def test_the_secrets_file_names_hooks_by_tenant_and_provider(tmp_path):
+    gateway = written(tmp_path, (
+        '[acme.twilio]\nsecret = "t0ken"\ntolerance = 60\n'
+        '["jo@example.com".smpp]\nsecret = ""\nunverified = true\n'
+        '[acme.mailgun]\nsecret = "k"\nseveral_tenants = true\n'
+    ))  # fmt: skip
+    hooks = configured(gateway)
+    assert set(hooks) == {("acme", "twilio"), ("jo@example.com", "smpp"), ("acme", "mailgun")}
+    twilio = hooks["acme", "twilio"]
+    assert (twilio.topic, twilio.tolerance) == ("sms.events.twilio", timedelta(seconds=60))
+    assert not hooks["jo@example.com", "smpp"].verified
+    shared = [place for place, each in hooks.items() if each.several_tenants]
+    assert shared == [("acme", "mailgun")]
+    # It sends again for eight hours what was refused during an outage, with the first signature.
+    assert hooks["acme", "mailgun"].tolerance > timedelta(hours=8)
+    assert "t0ken" not in repr(hooks)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[acme.twilio\n", "secrets.toml: .*line 1"),
+        ('[acme.twilio]\nsecret = "s3cret"\n[acme.twilio]\n', "secrets.toml: .*line 3"),
+        ("[acme.twilio]\n", r"acme\.twilio\.secret: Field required"),
+        ("[acme.twilio]\nsecret = 7\n", r"acme\.twilio\.secret: .*string"),
+        ('[acme.twilio]\nsecrt = "s3cret"\n', r"acme\.twilio\.secrt: Extra"),
+        ('[acme]\ntwilio = "s3cret"\n', r"acme\.twilio: "),
+        ('[acme.acme]\nsecret = "s3cret"\n', r"acme\.acme: there is no such provider; there are"),
+        ('[acme.twilio]\nsecret = ""\n', r"acme\.twilio\.secret: it is empty; .*unverified = true"),
+        ('[acme.twilio]\nsecret = "s3cret"\nunverified = true\n', "leave out one"),
+        ('[acme.sendgrid]\nsecret = "s3cret"\n', r"acme\.sendgrid\.secret: the configured verif"),
+        (
+            '[acme.twilio]\nsecret = "s3cret"\ntolerance = 0\n',
+            r"acme\.twilio\.tolerance: .*greater",
+        ),
+        ('["a/b".twilio]\nsecret = "s3cret"\n', "a/b: a tenant here is"),
+        ("", "no webhook is configured"),
+    ],
+)
+def test_a_wrong_secrets_file_is_named_with_its_line_or_field(tmp_path, text, words):
+    with pytest.raises(SettingsError, match=words) as caught:
+        configured(written(tmp_path, text))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_secrets_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"none\.toml cannot be read: No such file"):
+        configured(Gateway(secrets_file=tmp_path / "none.toml"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        configured(Gateway(secrets_file=tmp_path / "binary.toml"))
+
+
+def test_secrets_may_come_from_the_environment_and_not_from_both(tmp_path, monkeypatch):
+    monkeypatch.setenv("SENDLOG_GATEWAY__SECRETS", '{"acme": {"twilio": {"secret": "s3cret"}}}')
+    gateway = load().gateway
+    assert list(configured(gateway)) == [("acme", "twilio")]
+    assert "s3cret" not in repr(gateway)
+    both = written(tmp_path, '[acme.twilio]\nsecret = "s3cret"\n')
+    both = both.model_copy(update={"secrets": gateway.secrets})
+    with pytest.raises(SettingsError, match=r"acme\.twilio is also in SENDLOG_GATEWAY__SECRETS"):
+        configured(both)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SENDLOG_GATEWAY__SECRETS", '{"acme": {"twilio": "s3cret"}}'),
+        ("SENDLOG_GATEWAY__SECRETS", '{"acme": {"port": "s3cret"}}'),
+        ("SENDLOG_GATEWAY__SECRETS", '["s3cret"]'),
+        ("SENDLOG_GATEWAY__SECRETS", "s3cret"),
+        ("SENDLOG_GATEWAY", '["s3cret"]'),
+        ("SENDLOG_GATEWAY", "s3cret"),
+        ("SENDLOG_GATEWAY__PUBLIC_URL", "s3cret"),
+    ],
+)
+def test_no_wrong_setting_shows_a_secret(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_wrong_port_is_shown(monkeypatch):
+    monkeypatch.setenv("SENDLOG_GATEWAY__PORT", "many")
+    with pytest.raises(SettingsError, match=r"SENDLOG_GATEWAY__PORT: .*'many'"):
+        load()

@@ -1,0 +1,211 @@
+"""The commit frontier: never past a chunk that is not acked, and never for a partition given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaError
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.kafka import patches
+from processor.kafka.patches import read_chunk
+from processor.kafka.transport import Consumer, _Thread
+
+TP0 = TP("email.sends", 0)
+
+
+def consumer(*delivered):
+    """A consumer with chunks delivered, that end at these offsets; not connected to anything."""
+    made = object.__new__(Consumer)
+    made._delivered = defaultdict(deque, {TP0: deque(delivered)})
+    made._again, made._committed_offset = {}, defaultdict(lambda: None)
+    made._acked_index, made._acked = defaultdict(set), defaultdict(list)
+    return made
+
+
+def ack(made, offset):
+    made._acked_index[TP0].add(offset)
+    made._acked[TP0].append(offset)
+
+
+def test_the_frontier_is_the_end_of_the_last_chunk_acked():
+    made = consumer(99, 149)
+    ack(made, 99)
+    assert made._new_offset(TP0) == 100
+    assert made._new_offset(TP0) is None
+    ack(made, 149)
+    assert made._new_offset(TP0) == 150
+
+
+def test_a_chunk_acked_early_waits_for_those_before_it():
+    made = consumer(0, 1, 2)
+    ack(made, 2)
+    assert made._new_offset(TP0) is None
+    ack(made, 0)
+    assert made._new_offset(TP0) == 1
+    ack(made, 1)
+    assert made._new_offset(TP0) == 3
+
+
+def test_an_ack_from_before_a_rebalance_moves_nothing():
+    made = consumer(99)
+    made._forget({TP0})
+    made._delivered[TP0].append(49)
+    ack(made, 99)
+    assert made._new_offset(TP0) is None
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_a_commit_that_failed_is_due_again(monkeypatch, more):
+    answers = [False, True]
+
+    async def commit(self, offsets, _start):
+        self._committed_offset.update(offsets)  # as Faust does, whatever the answer
+        return answers.pop(0)
+
+    monkeypatch.setattr(Consumer.__mro__[1], "_commit_offsets", commit)
+    made = consumer(99, 149)
+    ack(made, 99)
+    offsets = {TP0: made._new_offset(TP0)}
+    assert not asyncio.run(made._commit_offsets(offsets))
+    assert made._committed_offset[TP0] is None
+    if more:
+        ack(made, 149)
+    again = made._new_offset(TP0)
+    assert again == (150 if more else 100)
+    assert asyncio.run(made._commit_offsets({TP0: again}))
+    assert made._committed_offset[TP0] == again
+    assert made._new_offset(TP0) is None
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+@pytest.mark.parametrize("beats", [False, True])
+def test_an_error_of_the_group_is_looked_at_and_crashes_only_if_nothing_goes_on(given_up, beats):
+    looked, joins = [], []
+
+    def check_errors():
+        looked.append(1)
+        raise KafkaError("the coordinator is away")
+
+    def task(done):
+        return SimpleNamespace(done=lambda: done)
+
+    thread = object.__new__(_Thread)
+    thread._consumer = SimpleNamespace(
+        _coordinator=SimpleNamespace(
+            check_errors=check_errors,
+            request_rejoin=lambda: joins.append(1),
+            _coordination_task=task(given_up),
+            _heartbeat_task=task(not beats),
+            _commit_refresh_task=None,
+        )
+    )
+    with pytest.raises(KafkaError) if given_up else nullcontext():
+        asyncio.run(thread._handle_group_error())
+    assert looked == [1]
+    assert joins == ([] if given_up or beats else [1])
+
+
+def test_gaps_between_chunks_are_not_tracked():
+    assert asyncio.run(consumer()._add_gap(TP0, 1, 10**12)) is None
+
+
+@pytest.mark.parametrize("size", [1, 7])
+@given(order=st.permutations(range(12)), commits=st.sets(st.integers(0, 11)))
+def test_in_any_order_of_acks_the_frontier_never_passes_a_hole(size, order, commits):
+    ends = [size * (n + 1) - 1 for n in range(12)]
+    made, done, frontier = consumer(*ends), set(), 0
+    for step, chunk in enumerate(order):
+        ack(made, ends[chunk])
+        done.add(chunk)
+        if step in commits:
+            moved = made._new_offset(TP0)
+            frontier = frontier if moved is None else moved
+            whole = next((n for n in range(12) if n not in done), 12)
+            assert frontier == size * whole
+    last = made._new_offset(TP0)
+    assert (frontier if last is None else last) == size * 12
+
+
+def test_records_are_fetched_of_a_partition_whose_stream_has_enough():
+    made = consumer()
+    made.app = SimpleNamespace(in_recovery=False)
+    made._active_partitions, made._buffered_partitions = {TP0}, set()
+    made.on_buffer_full(TP0)
+    assert made._get_active_partitions() == {TP0}
+
+
+@pytest.mark.parametrize(("paused", "delivered"), [({TP0}, [9]), (set(), [])])
+def test_what_was_read_of_a_partition_is_delivered_if_it_was_paused_meanwhile(
+    monkeypatch, paused, delivered
+):
+    async def read(_self, _timeout):
+        record = SimpleNamespace(offset=9, timestamp=0, timestamp_type=0)
+        return {TP0: [record]}, {TP("sms.sends", 0)}
+
+    async def offsets():
+        return [message.offset async for _, message in made.getmany(1.0)]
+
+    monkeypatch.setattr(Consumer, "_wait_next_records", read)
+    monkeypatch.setattr(Consumer, "should_stop", False)
+    monkeypatch.setattr(Consumer, "highwater", lambda _self, _tp: 10)
+    made = consumer()
+    made.app = SimpleNamespace(
+        consumer_generation_id=1, monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None)
+    )
+    made._paused_partitions = paused
+    assert asyncio.run(offsets()) == delivered
+
+
+def test_a_fetch_waits_for_records_to_come_together(monkeypatch):
+    async def made():
+        plain = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1")
+        before = dict(vars(plain))
+        monkeypatch.setattr(
+            _Thread.__mro__[1], "_create_worker_consumer", lambda _self, _transport: plain
+        )
+        _Thread._create_worker_consumer(object.__new__(_Thread), None)
+        changed = {name for name in before if before[name] != vars(plain)[name]}
+        return changed, vars(plain).keys() - before.keys()
+
+    # Names that aiokafka knows, for it has no others to set them by.
+    assert asyncio.run(made()) == ({"_fetch_max_wait_ms", "_fetch_min_bytes"}, set())
+
+
+class Fetched:
+    """What aiokafka has fetched of a partition: all that is used of it."""
+
+    def __init__(self, *sizes):
+        self._partition_records = iter([SimpleNamespace(value=b"x" * size) for size in sizes])
+        self._topic_partition, self.position = TP0, 0
+
+    def check_assignment(self, _tp):
+        return True
+
+    def has_more(self):
+        return self._partition_records is not None
+
+    def _update_position(self):
+        self.position += 1
+
+
+def test_a_chunk_ends_when_it_has_enough_records_or_bytes_and_what_is_left_comes_next():
+    patches.apply()
+    assert fetcher.FetchResult.getall is read_chunk
+    fetched, mega = Fetched(*[1 << 20] * 6, 1, 1, 1), 1 << 20
+    chunks = []
+    while fetched.has_more():
+        chunks.append([len(each.value) for each in read_chunk(fetched, max_records=4)])
+    assert chunks == [[mega] * 4, [mega, mega, 1, 1], [1]]
+    assert read_chunk(fetched) == []
+    fetched = Fetched(*[1 << 20] * 6)
+    assert [len(read_chunk(fetched)) for _ in range(2)] == [4, 2]
+    assert fetched.position == 2

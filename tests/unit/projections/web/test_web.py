@@ -1,0 +1,190 @@
+"""The parts of the API that need no database: cursors, keys, rates, bytes of exports, columns."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from projections.queries import api_keys
+from projections.queries.export import BrokenExportError, opened
+from projections.queries.search import SEARCHED
+from projections.tables import log_of
+from projections.web.cursor import decode, encode
+from projections.web.problems import ProblemError
+from projections.web.rate_limit import Limiter
+from projections.web.row_models import MEANINGS
+
+ITEMS = st.one_of(st.none(), st.text(), st.integers(-(2**63), 2**63))
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@given(st.lists(ITEMS, max_size=6), st.text())
+def test_a_cursor_comes_back_to_its_question_as_it_was(place, question):
+    cursor = encode(question, place)
+    assert cursor.replace("-", "").replace("_", "").isalnum()
+    assert decode(question, cursor, [str | int | None] * len(place)) == place
+    with pytest.raises(ProblemError) as refused:
+        decode(question + "x", cursor, [str | int | None] * len(place))
+    assert refused.value.errors[0].parameter == "cursor"
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "A", "!", "é", "AAAA", "x" * 4000, base64.urlsafe_b64encode(b"12345678[" * 900).decode()],
+)
+def test_what_is_no_cursor_is_refused(cursor):
+    with pytest.raises(ProblemError):
+        decode("question", cursor, [str])
+
+
+@pytest.mark.parametrize("place", [[], ["a", 1], [1], [None], {"a": 1}, "a", ["a"] * 2])
+def test_a_cursor_of_another_shape_is_refused(place):
+    with pytest.raises(ProblemError):
+        decode("question", encode("question", place), [str])
+
+
+def test_a_key_is_random_and_only_its_hash_is_kept():
+    made = [api_keys.make("x", ["b", "a", "a"], ["admin", "read"]) for _ in range(50)]
+    assert len({secret for _, secret in made}) == len({key.id for key, _ in made}) == 50
+    key, secret = made[0]
+    assert secret.startswith("sk_")
+    assert len(base64.urlsafe_b64decode(secret[3:] + "=")) == 32
+    assert (key.tenants, key.scopes) == (("a", "b"), ("read", "admin"))
+    assert secret not in repr(key)
+    assert key.hash == api_keys.hashed(secret)
+    assert key.hash not in repr(key)
+
+
+def test_a_key_for_all_tenants_is_for_all():
+    key, _ = api_keys.make("x", ["a", "*"], ["read"])
+    assert (key.tenants, key.everywhere, key.may_ask("anyone")) == (("*",), True, True)
+    one, _ = api_keys.make("x", ["a"], ["read"])
+    assert (one.everywhere, one.may_ask("a"), one.may_ask("b"), one.may_ask("*")) == (
+        False, True, False, False,
+    )  # fmt: skip
+
+
+def test_keys_are_read_again_after_some_seconds_and_unknown_ones_do_not_read_every_time():
+    clock, stored, reads = Clock(), [], []
+    found = api_keys.Keys(lambda: reads.append(1) or list(stored), clock)
+    key, secret = api_keys.make("x", ["a"], ["read"])
+    assert found.find(secret) is None
+    stored.append(key)
+    for _ in range(100):
+        assert found.find(secret) is None
+    assert len(reads) == 1
+    clock.now += 1
+    assert found.find(secret) == found.known(secret) == key
+    assert len(reads) == 2
+    clock.now += api_keys.KEPT
+    assert found.find(secret) == key
+    assert len(reads) == 2
+
+    stored.clear()
+    clock.now += 0.1
+    assert found.known(secret) is None
+    assert found.find(secret) is None
+    assert api_keys.KEPT + 0.1 < 5
+
+
+def test_while_the_keys_cannot_be_read_none_is_taken_for_longer_than_they_are_kept():
+    clock = Clock()
+    key, secret = api_keys.make("x", ["a"], ["read"])
+    answers = iter([[key]])
+    found = api_keys.Keys(lambda: next(answers), clock)
+    assert found.find(secret) == key
+    clock.now += api_keys.KEPT + 1
+    with pytest.raises(StopIteration):
+        found.find(secret)
+
+
+def test_a_bucket_lets_a_burst_through_and_then_the_rate():
+    clock = Clock()
+    limiter = Limiter(rate=10, burst=5, clock=clock)
+    assert [limiter.wait("a") for _ in range(5)] == [0] * 5
+    assert limiter.wait("a") == pytest.approx(0.1)
+    assert limiter.wait("b") == 0
+    clock.now += 0.1
+    assert limiter.wait("a") == 0
+    assert limiter.wait("a") > 0
+    clock.now += 3600
+    assert [limiter.wait("a") for _ in range(5)] == [0] * 5
+    assert limiter.wait("a") > 0
+
+
+def test_buckets_that_are_full_again_are_forgotten():
+    clock = Clock()
+    limiter = Limiter(rate=1, burst=2, clock=clock)
+    for number in range(10_001):
+        limiter.wait(str(number))
+    clock.now += 60
+    limiter.wait("one more")
+    assert len(limiter._buckets) < 10
+
+
+class Source:
+    """What ClickHouse sends, in pieces."""
+
+    def __init__(self, body, tag="tag1234567890123"):
+        self.body, self.closed = body, False
+        self.headers = {"X-ClickHouse-Exception-Tag": tag} if tag else {}
+
+    def raw_stream(self, *_, **__):
+        return self
+
+    def read(self, size):
+        chunk, self.body = self.body[: min(size, 1000)], self.body[min(size, 1000) :]
+        return chunk
+
+    def close(self):
+        self.closed = True
+
+    release_conn = close
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 65_536, 300_000])
+def test_an_export_is_every_byte_of_the_answer(size):
+    source = Source(bytes(number % 251 for number in range(size)))
+    body = source.body
+    assert b"".join(opened(source, "", {}, "csv")) == body
+    assert source.closed
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_an_export_that_clickhouse_breaks_off_is_broken_off(size):
+    mark = b"__exception__\r\ntag1234567890123\r\nCode: 241\r\n"
+    source = Source(b"x" * size + mark)
+    with pytest.raises(BrokenExportError):
+        b"".join(opened(source, "", {}, "csv"))
+    assert source.closed
+
+
+def test_an_export_that_nobody_takes_is_ended():
+    source = Source(b"x" * 300_000)
+    chunks = opened(source, "", {}, "csv")
+    assert next(chunks)
+    chunks.close()
+    assert source.closed
+
+
+@pytest.mark.parametrize("channel", ["email", "sms"])
+def test_every_column_is_explained_and_what_is_searched_is_one(channel):
+    columns = log_of(channel).readings
+    assert set(columns) <= set(MEANINGS)
+    assert set(SEARCHED[channel]) <= set(columns)
+    assert json.dumps([MEANINGS[name] for name in columns])
+
+
+def test_no_meaning_is_of_a_column_that_is_gone():
+    assert set(MEANINGS) == {*log_of("email").readings, *log_of("sms").readings}

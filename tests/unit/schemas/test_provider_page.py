@@ -1,0 +1,83 @@
+"""The page on adding a provider: its example works as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import schemas.providers
+from schemas.events import MessageEvent, milliseconds
+from schemas.providers import _common, adapters, decode
+from tests.paths import PAYLOADS
+
+PAGE = Path(schemas.providers.__file__).with_name("README.md").read_text("utf-8")
+RECORDED_AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
+CAME = milliseconds(RECORDED_AT)
+
+
+def block(language: str) -> str:
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return found
+
+
+CASE = json.loads(block("json"))
+
+
+@pytest.fixture
+def adapter(tmp_path, monkeypatch):
+    """Put the page's module into the package, and return what is found there."""
+    (tmp_path / "pigeon.py").write_text(block("python"), "utf-8")
+    monkeypatch.setattr(schemas.providers, "__path__", [*schemas.providers.__path__, str(tmp_path)])
+    adapters.cache_clear()
+    yield adapters()[CASE["provider"]]
+    monkeypatch.undo()
+    adapters.cache_clear()
+    del sys.modules["schemas.providers.pigeon"], schemas.providers.pigeon
+
+
+def read(adapter, payload):
+    return decode(adapter, payload, CASE["headers"], CAME, "default")
+
+
+def test_the_example_gives_the_events_that_the_page_expects(adapter) -> None:
+    decoded = read(adapter, CASE["payload"].encode())
+    assert not decoded.rejected
+    got = [MessageEvent.model_validate(event) for event in decoded.events]
+    assert len(got) == len(CASE["expected"])
+    for event, expected in zip(got, CASE["expected"], strict=True):
+        moment = expected["occurred_at"]
+        assert event.occurred_at == (datetime.fromisoformat(moment) if moment else RECORDED_AT)
+        named = {name: value for name, value in expected.items() if name != "occurred_at"}
+        assert event.model_dump(mode="json", include=set(named)) == named
+
+
+def test_the_example_is_laid_out_as_those_of_the_contract_tests() -> None:
+    payloads = PAYLOADS
+    existing = json.loads((payloads / "brevo" / "batch.json").read_text("utf-8"))
+    assert list(CASE) == list(existing)
+
+
+def test_a_broken_note_leaves_its_neighbours_alone_and_is_rejected_again_alone(adapter) -> None:
+    notes = [*json.loads(CASE["payload"]), {"stage": "teleported"}, {"stage": ["landed"]}]
+    decoded = read(adapter, json.dumps(notes[::-1]).encode())
+    assert len(decoded.events) == 2
+    assert [part.element for part in decoded.rejected] == [0, 1]
+    for part in decoded.rejected:
+        (again,) = read(adapter, part.raw).rejected
+        assert again.reason == part.reason
+
+
+def test_the_page_names_only_helpers_and_files_that_exist() -> None:
+    root = Path(schemas.providers.__file__).parents[2]
+    paths = re.findall(r"`((?:tests|schemas)/[\w/]+\.\w+)`", PAGE)
+    assert [path for path in paths if "pigeon" not in path]
+    for path in paths:
+        assert "pigeon" in path or (root / path).is_file(), path
+    for names in re.findall(r"((?:`\w+`(?:, | or )?)+) of `_common`", PAGE):
+        for name in re.findall(r"`(\w+)`", names):
+            assert hasattr(_common, name), name

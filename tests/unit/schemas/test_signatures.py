@@ -1,0 +1,483 @@
+"""A webhook that its provider signed is taken, and nothing else is, whatever it looks like."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, urlencode
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.providers import adapters
+from schemas.providers.signatures import (
+    TOLERANCE,
+    Request,
+    SignatureError,
+    certificate_needed,
+    check_secret,
+    scheme,
+    verify,
+)
+from tests.signing import (
+    CERTIFICATE_URL,
+    DER,
+    RAW,
+    SECRETS,
+    SHARED,
+    TOPIC,
+    Hook,
+    b64,
+    certificate,
+    sign,
+    sns,
+    vonage_jwt,
+    vonage_sig,
+)
+
+AT = 1_750_000_000
+NOW = datetime.fromtimestamp(AT, UTC)
+URL = "https://hooks.example.com/hooks/acme/x?tenant_id=a%20b&n=1"
+BODIES = {
+    "mailgun": b'{"event-data": {"event": "opened"}}',
+    "mandrill": b"mandrill_events=%5B%7B%22event%22%3A%22send%22%7D%5D",
+    "twilio": b"MessageSid=SM1&MessageStatus=sent&To=%2B447700900001&Body=",
+}
+FORMS = {
+    "mailgun": b"event=opened&recipient=jo%40example.com",
+    "twilio": b'{"type": "com.twilio.messaging.message.sent"}',
+    "vonage": b"",
+}
+OTHER = {
+    "sendgrid": b64(ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(*DER)),
+    "telnyx": b64(ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(*RAW)),
+    "resend": "whsec_" + b64(b"another key"),
+}
+TIMED = ["sendgrid", "mailgun", "resend", "vonage", "telnyx"]
+
+
+def signed(provider, bodies=BODIES, at=AT):
+    method = "GET" if bodies.get(provider) == b"" else "POST"
+    body = bodies.get(provider, b'[{"event": "sent"}]')
+    return sign(provider, Hook(method=method, url=URL, headers={}, body=body), at)
+
+
+def judge(provider, hook, secret=None, now=NOW, **options):
+    request = Request(method=hook.method, url=hook.url, headers=hook.headers, body=hook.body)
+    verify(provider, request, secret or SECRETS.get(provider, SHARED), now, **options)
+
+
+def refused(provider, hook, words=r"\w", secret=None, now=NOW, **options):
+    with pytest.raises(SignatureError, match=words) as caught:
+        judge(provider, hook, secret, now, **options)
+    return str(caught.value)
+
+
+def vector(headers, body, url="https://mycompany.com/myapp.php?foo=1&bar=2", method="POST"):
+    return Hook(method=method, url=url, headers=headers, body=body)
+
+
+# --------------------------------------------------------------- published vectors
+
+
+def test_the_vector_that_sendgrid_publishes_is_taken():
+    body = (
+        b'[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address",'
+        b'"sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA",'
+        b'"sg_message_id":"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0",'
+        b'"smtp-id":"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>",'
+        b'"timestamp":1600112492}]\r\n'
+    )
+    key = (
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62"
+        "gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
+    )
+    headers = {
+        "x-twilio-email-event-webhook-signature": (
+            "MEUCIGHQVtGj+Y3LkG9fLcxf3qfI10QysgDWmMOVmxG0u6ZUAiEAyBiXDWzM+uOe5W0JuG+luQAbPIqHh89M15T"
+            "luLtEZtM="
+        ),
+        "x-twilio-email-event-webhook-timestamp": "1600112502",
+    }
+    then = datetime.fromtimestamp(1600112600, UTC)
+    judge("sendgrid", vector(headers, body), key, then)
+    pem = f"-----BEGIN PUBLIC KEY-----\n{key[:64]}\n{key[64:]}\n-----END PUBLIC KEY-----\n"
+    judge("sendgrid", vector(headers, body), pem, then)
+    refused("sendgrid", vector(headers, body[:-2]), "does not match", key, then)
+
+
+def test_the_vector_that_svix_publishes_is_taken_with_either_names_of_the_headers():
+    key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    signature = "v1,bm9wZQ== v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= v2,x"
+    for name in ("svix", "webhook"):
+        headers = {
+            f"{name}-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            f"{name}-timestamp": "1614265330",
+            f"{name}-signature": signature,
+        }
+        hook = vector(headers, b'{"test": 2432232314}')
+        judge("resend", hook, key, datetime.fromtimestamp(1614265330, UTC))
+        judge("resend", hook, key.removeprefix("whsec_"), datetime.fromtimestamp(1614265330, UTC))
+
+
+TWILIO = urlencode({
+    "Digits": "1234", "To": "+18005551212", "From": "+14158675309", "Caller": "+14158675309",
+    "CallSid": "CA1234567890ABCDE",
+})  # fmt: skip
+HASHED = "&bodySHA256=0a1ff7634d9ab3b95db5c9a2dfe9416e41502b283a80c7cf19632632f96e6620"
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "url"),
+    [
+        ("RSOYDt4T1cUTdK1PDd93/VVr8B8=", TWILIO, "https://mycompany.com/myapp.php?foo=1&bar=2"),
+        ("RSOYDt4T1cUTdK1PDd93/VVr8B8=", TWILIO, "https://mycompany.com:443/myapp.php?foo=1&bar=2"),
+        (
+            "IK+Dwps556ElfBT0I3Rgjkr1wJU=",
+            "Sid=CA123&SidAccount=AC123&Digits=5678&Digits=1234&Digits=1234",
+            "https://mycompany.com/myapp.php?foo=1&bar=2",
+        ),
+        (
+            "a9nBmqA0ju/hNViExpshrM61xv4=",
+            '{"property": "value", "boolean": true}',
+            "https://mycompany.com/myapp.php?foo=1&bar=2" + HASHED,
+        ),
+    ],
+)
+def test_the_vectors_that_twilio_publishes_are_taken(signature, body, url):
+    hook = vector({"x-twilio-signature": signature}, body.encode(), url)
+    judge("twilio", hook, "12345")
+    refused("twilio", replace(hook, body=hook.body + b" "), "does not match", "12345")
+    refused("twilio", replace(hook, url=url.replace("foo=1", "foo=2")), "not match", "12345")
+
+
+def test_the_vector_that_vonage_publishes_for_sig_is_taken():
+    query = "a=1&b=2&timestamp=1461605396&sig=6af838ef94998832dbfc29020b564830"
+    then = datetime.fromtimestamp(1461605396, UTC)
+    judge("vonage", vector({}, b"", f"https://x.example/?{query}", "GET"), "secret", then)
+    judge("vonage", vector({}, query.encode(), "https://x.example/"), "secret", then)
+    body = json.dumps(dict(part.split("=") for part in query.split("&"))).encode()
+    judge("vonage", vector({}, body, "https://x.example/"), "secret", then)
+
+
+# ------------------------------------------------------- what holds for each provider
+
+
+@pytest.mark.parametrize("provider", adapters())
+def test_what_the_provider_signed_is_taken(provider):
+    judge(provider, signed(provider))
+    if provider in FORMS:
+        judge(provider, signed(provider, FORMS))
+
+
+@pytest.mark.parametrize("provider", adapters())
+def test_a_webhook_without_its_signature_is_refused(provider):
+    bare = Hook(url=URL, headers={}, body=BODIES.get(provider, b"[]"))
+    refused(provider, bare, "missing|neither|no signature|has to hold")
+
+
+@pytest.mark.parametrize("provider", adapters())
+def test_another_secret_is_refused(provider):
+    for bodies in (BODIES, FORMS):
+        refused(provider, signed(provider, bodies), "match", OTHER.get(provider, "another"))
+
+
+@pytest.mark.parametrize("provider", sorted(set(SECRETS) - {"mailgun"}))
+def test_changing_the_body_breaks_the_signature(provider):
+    hook = signed(provider)
+    refused(provider, replace(hook, body=hook.body + b"&x=1"), "match")
+
+
+@pytest.mark.parametrize("provider", ["twilio", "mandrill"])
+def test_changing_the_address_breaks_a_signature_over_it(provider):
+    hook = signed(provider)
+    for url in (hook.url.replace("acme", "other"), hook.url + "&m=1", hook.url.partition("?")[0]):
+        refused(provider, replace(hook, url=url), "match")
+
+
+@pytest.mark.parametrize("provider", TIMED)
+def test_a_signature_is_good_for_five_minutes_and_no_longer(provider):
+    hook = signed(provider)
+    for seconds in (-300, 300):
+        judge(provider, hook, now=NOW + timedelta(seconds=seconds))
+    refused(provider, hook, "301 s old; 300", now=NOW + timedelta(seconds=301))
+    refused(provider, hook, "301 s in the future", now=NOW - timedelta(seconds=301))
+    judge(provider, hook, now=NOW + timedelta(hours=2), tolerance=timedelta(hours=2))
+    assert timedelta(minutes=5) == TOLERANCE
+
+
+@pytest.mark.parametrize("provider", ["sendgrid", "resend", "telnyx"])
+def test_a_changed_time_breaks_the_signature(provider):
+    hook = signed(provider)
+    name = next(name for name in hook.headers if name.endswith("timestamp"))
+    for value in (str(AT + 1), str(AT) + ".0", "", "١٢٣", "-1"):
+        refused(provider, replace(hook, headers={**hook.headers, name: value}))
+
+
+@pytest.mark.parametrize("provider", SECRETS)
+@pytest.mark.parametrize("junk", ["", "é", "====", "Bearer ", "Bearer a.b.c", "v1", "v1,", "\x00"])
+def test_a_malformed_header_is_refused(provider, junk):
+    hook = signed(provider)
+    for name in hook.headers:
+        if name not in ("svix-id", "content-type"):
+            refused(provider, replace(hook, headers={**hook.headers, name: junk}))
+
+
+@pytest.mark.parametrize("provider", adapters())
+def test_no_error_shows_the_secret_or_what_came(provider):
+    secret = OTHER.get(provider, "very-s3cret")
+    hook = replace(signed(provider), body=b"signature=jo%40example.com&timestamp=1&token=t&sig=jo")
+    told = refused(provider, hook, secret=secret)
+    assert secret not in told
+    assert "jo" not in told
+
+
+values = st.one_of(st.text(max_size=60), st.sampled_from(["v1,aa== v1", "Basic YQ==", "a.b.c"]))
+names = sorted({n for p in adapters() for n in signed(p).headers} | {"webhook-id", "host"})
+bodies = st.one_of(
+    st.binary(max_size=200),
+    st.text(max_size=80).map(str.encode),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["signature", "token", "timestamp", "sig", "Type", "TopicArn"]),
+                inner,
+            )
+        ),
+    ).map(lambda it: json.dumps(it).encode()),
+)
+
+
+@given(
+    provider=st.sampled_from([*adapters(), "nobody"]),
+    headers=st.dictionaries(st.sampled_from(names), values, max_size=6),
+    url=st.one_of(st.text(max_size=60), st.just("http://[x"), st.just("https://h:99999999/?a=%zz")),
+    body=bodies,
+    secret=st.one_of(st.text(max_size=40), st.sampled_from([*SECRETS.values(), TOPIC, "arn:x"])),
+    method=st.sampled_from(["GET", "POST", "x"]),
+)
+@settings(max_examples=1_500, deadline=None)
+def test_whatever_comes_is_refused_in_one_way(provider, headers, url, body, secret, method):
+    request = Request(method=method, url=url, headers=headers, body=body)
+    told = []
+    for judged in (
+        lambda: verify(provider, request, secret, NOW),
+        lambda: certificate_needed(provider, request, secret) and refuse(),
+        lambda: check_secret(provider, secret),
+    ):
+        try:
+            judged()
+        except SignatureError as error:
+            told.append(str(error))
+    assert all(told)
+
+
+def refuse():
+    raise SignatureError("it needs a certificate")
+
+
+def test_verify_is_not_taken_for_an_adapter():
+    assert "verify" not in adapters()
+    assert "_verify" not in adapters()
+
+
+# ---------------------------------------------------------------- shared secrets
+
+
+def test_a_shared_secret_is_taken_as_password_as_credentials_and_as_token():
+    def given_as(text, kind="Basic"):
+        value = b64(text.encode()) if kind == "Basic" else text
+        return Hook(url=URL, headers={"authorization": f"{kind} {value}"}, body=b"")
+
+    judge("postal", given_as("anyone:s3cret"), "s3cret")
+    judge("postal", given_as("ann:s3cret"), "ann:s3cret")
+    judge("postal", given_as("ann:s3cret", "bearer"), "ann:s3cret")
+    judge("postmark", given_as("ünï:pä:ss"), "ünï:pä:ss")
+    refused("postal", given_as("bob:s3cret"), "user and password", "ann:s3cret")
+    refused("postal", given_as("s3cret"), "user and password", "s3cret:")
+    refused("postal", given_as("x", "Digest"), "neither Basic nor Bearer", "x")
+
+
+def test_no_secret_at_all_matches_nothing():
+    empty = Hook(url=URL, headers={"authorization": "Basic " + b64(b":")}, body=b"")
+    request = Request(method="POST", url=URL, headers=empty.headers, body=b"")
+    for provider in adapters():
+        with pytest.raises(SignatureError):
+            verify(provider, request, "", NOW)
+        with pytest.raises(SignatureError):
+            check_secret(provider, "")
+
+
+@pytest.mark.parametrize(
+    ("provider", "secret", "words"),
+    [
+        ("sendgrid", "no key", "verification key is no"),
+        ("sendgrid", b64(b"no key"), "no P-256 public key"),
+        ("sendgrid", SECRETS["telnyx"], "no P-256 public key"),
+        ("telnyx", "é", "not base64"),
+        ("telnyx", SECRETS["sendgrid"], "no Ed25519 key"),
+        ("resend", "whsec_é", "not base64"),
+        ("ses", "arn:aws:s3:::bucket", "no ARN of an SNS topic"),
+    ],
+    ids=range(7),  # keys are drawn anew by each process, names must not be
+)
+def test_a_secret_that_cannot_be_one_is_told_before_any_webhook(provider, secret, words):
+    with pytest.raises(SignatureError, match=words) as caught:
+        check_secret(provider, secret)
+    assert secret not in str(caught.value)
+
+
+def test_each_provider_says_what_is_to_be_configured():
+    for provider in adapters():
+        assert scheme(provider).what
+        check_secret(provider, SECRETS.get(provider, SHARED))
+    check_secret("ses", f"{TOPIC}, {TOPIC}-2")
+
+
+# ------------------------------------------------------------ what is special to one
+
+
+def test_mailgun_does_not_sign_the_event_so_a_token_covers_any():
+    hook = signed("mailgun")
+    body = json.loads(hook.body)
+    judge("mailgun", replace(hook, body=json.dumps({**body, "event-data": {}}).encode()))
+    for name in ("timestamp", "token", "signature"):
+        for value in ("", "1", 7, None, []):
+            changed = {**body, "signature": {**body["signature"], name: value}}
+            refused("mailgun", replace(hook, body=json.dumps(changed).encode()))
+
+
+def test_mailgun_signs_a_form_with_attachments_too():
+    part = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    body = "".join(part.format(*pair) for pair in [("timestamp", AT), ("event", "bounced")])
+    hook = Hook(
+        url=URL, body=(body + "--b--\r\n").encode(),
+        headers={"content-type": "multipart/form-data; boundary=b"},
+    )  # fmt: skip
+    judge("mailgun", sign("mailgun", hook, AT))
+    refused("mailgun", hook, "has to hold")
+
+
+@pytest.mark.parametrize("method", ["md5hash", "md5", "sha1", "sha256", "sha512"])
+def test_vonage_signs_parameters_in_any_of_its_ways(method):
+    hook = Hook(method="GET", url=URL + "&text=a%26b%3Dc", headers={})
+    ready = vonage_sig(hook, AT, method)
+    judge("vonage", ready)
+    refused("vonage", replace(ready, url=ready.url.replace("n=1", "n=2")), "match")
+    refused("vonage", replace(ready, url=ready.url[:-1]), "no known kind|match")
+
+
+def test_vonage_tokens_of_another_algorithm_or_body_are_refused():
+    hook = Hook(url=URL, headers={}, body=b'{"status": "delivered"}')
+    for alg in ("none", "HS512", "RS256", None):
+        refused("vonage", vonage_jwt(hook, AT, alg), "not signed with HS256")
+    refused("vonage", replace(vonage_jwt(hook, AT), body=b"{}"), "payload_hash")
+    assert refused("vonage", hook.with_headers(authorization="Bearer x"))
+
+
+def test_a_vonage_token_of_a_get_covers_its_query():
+    def claims(text):
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        signed_part = ".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+            for part in ({"alg": "HS256"}, {"iat": AT, "payload_hash": digest})
+        )
+        mac = hmac.new(SECRETS["vonage"].encode(), signed_part.encode(), "sha256").digest()
+        token = f"{signed_part}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+        return {"authorization": f"Bearer {token}"}
+
+    url = "https://hooks.example.com/x?to=EX%20AMPLE&status=delivered"
+    hook = Hook(method="GET", url=url, headers=claims('{"to":"EX AMPLE","status":"delivered"}'))
+    judge("vonage", hook)
+    refused("vonage", replace(hook, url=url + "&n=1"), "payload_hash")
+
+
+# ------------------------------------------------------------------------- SNS
+
+
+def enveloped(fields):
+    return Hook(url=URL, headers={}, body=json.dumps(fields).encode())
+
+
+def certified(fields, secret=TOPIC, now=NOW, pem=None):
+    certificates = {CERTIFICATE_URL: certificate(NOW) if pem is None else pem}
+    judge("ses", enveloped(fields), secret, now, certificates=certificates)
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("more", [{}, {"Subject": "Amazon SES"}, {"Subject": None}])
+def test_an_envelope_that_amazon_signed_for_our_topic_is_taken(version, more):
+    fields = sns("{}", AT, version, **{n: v for n, v in more.items() if v is not None})
+    certified({**fields, **more})
+    certified(fields, f"{TOPIC}-2,{TOPIC}")
+    confirm = sns(
+        "confirm", AT, version, "SubscriptionConfirmation", Token="t",
+        SubscribeURL="https://sns.eu-west-2.amazonaws.com/?Action=ConfirmSubscription",
+    )  # fmt: skip
+    certified(confirm)
+
+
+@pytest.mark.parametrize("name", ["Message", "MessageId", "Timestamp", "Type", "Signature"])
+def test_changing_any_part_of_an_envelope_is_refused(name):
+    fields = sns("{}", AT)
+    for value in ("x", "", None, 7):
+        with pytest.raises(SignatureError):
+            certified({**fields, name: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"TopicArn": TOPIC + "x"}, "another topic"),
+        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com.evil.example/a.pem"}, "Amazon"),
+        ({"SigningCertURL": "http://sns.eu-west-2.amazonaws.com/a.pem"}, "Amazon"),
+        ({"SigningCertURL": "https://evil.example/sns.eu-west-2.amazonaws.com/a.pem"}, "Amazon"),
+        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com/../a.pem"}, "Amazon"),
+        ({"SigningCertURL": "https://x@sns.eu-west-2.amazonaws.com/a.pem"}, "Amazon"),
+        ({"SigningCertURL": CERTIFICATE_URL + "\n"}, "Amazon"),
+        ({"SignatureVersion": "3"}, "neither 1 nor 2"),
+    ],
+)
+def test_an_envelope_of_another_topic_or_certificate_is_refused(changes, words):
+    with pytest.raises(SignatureError, match=words):
+        certified({**sns("{}", AT), **changes})
+
+
+def test_the_certificate_has_to_be_at_hand_valid_and_the_one_that_signed():
+    fields = sns("{}", AT)
+    assert certificate_needed(
+        "ses", Request(method="POST", url=URL, headers={}, body=json.dumps(fields).encode()), TOPIC
+    ) == CERTIFICATE_URL  # fmt: skip
+    refused("ses", enveloped(fields), "not at hand", TOPIC)
+    for pem, words in (
+        (b"no certificate", "cannot be read"),
+        (certificate(NOW, rsa.generate_private_key(65537, 2048)), "does not match"),
+        (certificate(NOW - timedelta(days=40)), "not valid at this time"),
+    ):
+        with pytest.raises(SignatureError, match=words):
+            certified(fields, pem=pem)
+    with pytest.raises(SignatureError, match="301 s old"):
+        certified(fields, now=NOW + timedelta(seconds=301))
+
+
+def test_a_topic_takes_no_unsigned_delivery_and_a_shared_secret_does():
+    raw = Hook(url=URL, headers={}, body=b'{"eventType": "Bounce"}')
+    refused("ses", raw, "no SNS envelope", TOPIC)
+    judge("ses", sign("ses", raw), SHARED)
+    request = Request(method="POST", url=URL, headers={}, body=raw.body)
+    assert certificate_needed("ses", request, SHARED) == ""
+    assert certificate_needed("sendgrid", request, SECRETS["sendgrid"]) == ""
+
+
+def test_a_percent_sign_or_a_plus_in_a_form_is_signed_as_it_reads():
+    body = f"To=%2B44&Text={quote('a+b %&=é')}".encode()
+    for provider in ("twilio", "mandrill"):
+        judge(provider, sign(provider, Hook(url=URL, headers={}, body=body), AT))
