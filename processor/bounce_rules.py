@@ -1,57 +1,55 @@
-"""The rules that classify bounces: those that ship, with a deployment's own asked before them."""
+"""The rules that classify bounces: a deployment's own, before those of the package."""
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from processor.settings import PREFIX, Settings
-from schemas.bounces import Rules, default_rules
+from processor.settings import ENVIRONMENT_PREFIX, Settings
+from processor.toml_file import explained_errors
+from schemas.bounces import BounceRules, default_rules
 from schemas.errors import ExplainedError
 from schemas.providers import explain_validation
 
-#: The variable that names a deployment's own file.
-VARIABLE = f"{PREFIX}BOUNCE_RULES"
+#: The variable with the path of a deployment's own file.
+BOUNCE_RULES_VARIABLE = f"{ENVIRONMENT_PREFIX}BOUNCE_RULES"
 
 
-class RulesError(ExplainedError, ValueError):
-    """A file of rules cannot be used; the text names it, and the line or field that is wrong."""
+class BounceRulesError(ExplainedError, ValueError):
+    """A file of rules cannot be used; the text names it and the wrong line or field."""
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
-    """The rules that a program goes by, and where they are from (None: the package)."""
+class BounceRulesInForce:
+    """The rules that a program uses, and the file they come from (None: the package)."""
 
-    rules: Rules
+    rules: BounceRules
     file: Path | None = None
 
     def __str__(self) -> str:
-        """Return the version in words, as "version 3 (own.toml, over version 1)"."""
-        over = f" ({self.file}, over version {default_rules().version})" if self.file else ""
-        return f"version {self.rules.version}{over}"
+        """Return the version in words, like "version 3 (own.toml, over version 1)"."""
+        origin = f" ({self.file}, over version {default_rules().version})" if self.file else ""
+        return f"version {self.rules.version}{origin}"
 
 
-def in_force(settings: Settings) -> InForce:
-    """Return the rules that the settings ask for. Raises `RulesError`."""
+def bounce_rules_in_force(settings: Settings) -> BounceRulesInForce:
+    """Return the rules that the settings name. Raises `BounceRulesError`."""
     file = settings.bounce_rules
-    return InForce(default_rules()) if file is None else read(file, VARIABLE)
+    if file is None:
+        return BounceRulesInForce(default_rules())
+    return read_bounce_rules(file, BOUNCE_RULES_VARIABLE)
 
 
-def read(file: Path, named: str) -> InForce:
-    """Return the rules of a file, over those that ship.
+def read_bounce_rules(file: Path, origin: str) -> BounceRulesInForce:
+    """Return the rules of a file, before those of the package.
 
-    Raises `RulesError`, which calls the file what it is `named` by: an option or a variable.
+    `origin` is the option or variable that names the file, for the text of `BounceRulesError`.
     """
-    try:
-        return InForce(Rules.parse(file.read_text("utf-8"), default_rules()), file)
-    except OSError as error:
-        raise RulesError(f"{named} {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise RulesError(f"{named} {file} is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise RulesError(f"{named} {file} is not TOML: {error}") from None
-    except ValidationError as error:
-        raise RulesError(f"{named} {file}: {explain_validation(error)}") from None
+    with explained_errors(file, origin, BounceRulesError):
+        text = file.read_text("utf-8")
+        try:
+            return BounceRulesInForce(BounceRules.parse(text, default_rules()), file)
+        except ValidationError as error:
+            raise BounceRulesError(f"{origin} {file}: {explain_validation(error)}") from None

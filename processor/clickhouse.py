@@ -1,10 +1,10 @@
-"""ClickHouse as the settings name it: a client, where its tables are, waiting while it is away."""
+"""ClickHouse by the settings: a client, the target of its tables, and waiting for it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import stamina
 
@@ -13,6 +13,10 @@ from projections.clickhouse.client import TransientError, connect
 from projections.clickhouse.ddl import Target
 
 T = TypeVar("T")
+
+#: Between two attempts while the database is away; the wait doubles from the first to the last.
+MIN_WAIT_SECONDS: Final = 0.2
+MAX_WAIT_SECONDS: Final = 5.0
 
 
 def client_of(settings: Settings, *, database: str | None = None) -> Any:
@@ -28,24 +32,28 @@ def client_of(settings: Settings, *, database: str | None = None) -> Any:
 
 
 def target_of(settings: Settings) -> Target:
-    """Return where in ClickHouse the tables are."""
+    """Return the database and the cluster of the tables."""
     return Target(settings.clickhouse.database, settings.clickhouse.cluster)
 
 
-async def patiently(
-    work: Callable[[], T], waits: Callable[[TransientError], None] = lambda _: None
+async def retry_while_away(
+    work: Callable[[], T], on_wait: Callable[[TransientError], None] = lambda _: None
 ) -> T:
-    """Return what `work` returns, on a thread; again and again while it raises `TransientError`.
+    """Run `work` on a thread until it does not raise `TransientError`; return its result.
 
-    `waits` hears of each before the wait for the next attempt.
+    `on_wait` is called with each such error before the wait.
     """
     async for attempt in stamina.retry_context(
-        on=TransientError, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
+        on=TransientError,
+        attempts=None,
+        timeout=None,
+        wait_initial=MIN_WAIT_SECONDS,
+        wait_max=MAX_WAIT_SECONDS,
     ):
         with attempt:
             try:
                 return await asyncio.to_thread(work)
             except TransientError as error:
-                waits(error)
+                on_wait(error)
                 raise
     raise AssertionError  # there is no last attempt

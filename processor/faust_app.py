@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import faust
 
-from processor.intake.writer import Event, Intake
+from processor.intake.writer import ChunkEvent, Intake
 from processor.kafka import topics
-from processor.policy.agent import Decisions
-from processor.policy.state_store import States
-from processor.settings import Kafka
+from processor.policy.agent import PolicyAgent
+from processor.policy.state_store import StateStore
+from processor.settings import KafkaSettings
 
 
-class Chunks(faust.Schema):
+class ChunkSchema(faust.Schema):
     """Leaves keys and values as the transport delivered them: we decode."""
 
     def loads_key(self, _app: Any, message: Any, **_: Any) -> Any:
@@ -28,8 +28,8 @@ class Chunks(faust.Schema):
         return message.value
 
 
-def faust_app(kafka: Kafka) -> faust.App:
-    """Return a Faust application without agents, with nothing in it that would lose data."""
+def faust_app(kafka: KafkaSettings) -> faust.App:
+    """Return a Faust application without agents, set so that it loses nothing."""
     hosts = kafka.bootstrap.split(",")
     return faust.App(
         kafka.group,
@@ -61,45 +61,51 @@ def faust_app(kafka: Kafka) -> faust.App:
     )
 
 
-def add_intake(app: faust.App, intake: Intake, inputs: Iterable[str]) -> None:
+def add_task(app: faust.App, run: Callable[[], Awaitable[Any]]) -> None:
+    """Let the application run something from its start on."""
+
+    @app.task
+    async def task() -> None:
+        await run()
+
+
+def add_intake(app: faust.App, intake: Intake, topic_names: Iterable[str]) -> None:
     """Let intake have the chunks of its topics."""
 
-    @app.agent(app.topic(*inputs, schema=Chunks(), internal=False), name="sendlog.intake")
+    @app.agent(app.topic(*topic_names, schema=ChunkSchema(), internal=False), name="sendlog.intake")
     async def take(stream: Any) -> None:
-        chunks: AsyncIterable[Event] = stream.noack().events()
-        async for chunk in chunks:
-            await intake.take(chunk)
+        events: AsyncIterable[ChunkEvent] = stream.noack().events()
+        async for event in events:
+            await intake.take(event)
 
-    @app.task
-    async def write() -> None:
-        await intake.run()
+    add_task(app, intake.run)
 
 
-def pause_policy_feed(app: faust.App, held: bool) -> None:  # noqa: FBT001
-    """Fetch no more of what the rules are fed, or go on."""
-    ours = {each for each in app.consumer.assignment() if each.topic == topics.POLICY}
-    if held:
-        app.consumer.pause_partitions(ours)
-    else:
-        app.consumer.resume_partitions(ours)
+def add_policy(app: faust.App, agent: PolicyAgent, states: StateStore) -> None:
+    """Let the policy have what it is fed, time, and the states of the assigned partitions."""
 
-
-def add_policy(app: faust.App, decisions: Decisions, states: States) -> None:
-    """Let the rules have what they are fed, and time; and the states of what is assigned."""
-
-    @app.agent(app.topic(topics.POLICY, schema=Chunks(), internal=False), name="sendlog.policy")
+    @app.agent(
+        app.topic(topics.POLICY_TOPIC, schema=ChunkSchema(), internal=False), name="sendlog.policy"
+    )
     async def take(stream: Any) -> None:
-        async for chunk in stream.noack().events():
-            await decisions.take(chunk)
+        async for event in stream.noack().events():
+            await agent.take(event)
 
     @app.on_partitions_assigned.connect
-    async def read_states(_app: Any, assigned: set[Any], **_: Any) -> None:
-        states.assign(each.partition for each in assigned if each.topic == topics.POLICY)
+    async def assign_states(_app: Any, assigned: set[Any], **_: Any) -> None:
+        states.assign(place.partition for place in assigned if place.topic == topics.POLICY_TOPIC)
 
     @app.on_partitions_revoked.connect
-    async def forget_states(_app: Any, revoked: set[Any], **_: Any) -> None:
-        states.forget(each.partition for each in revoked if each.topic == topics.POLICY)
+    async def revoke_states(_app: Any, revoked: set[Any], **_: Any) -> None:
+        states.revoke(place.partition for place in revoked if place.topic == topics.POLICY_TOPIC)
 
-    @app.task
-    async def schedule() -> None:
-        await decisions.run()
+    add_task(app, agent.run)
+
+
+def pause_policy_feed(app: faust.App, paused: bool) -> None:  # noqa: FBT001
+    """Fetch no more of what the policy is fed, or go on."""
+    places = {place for place in app.consumer.assignment() if place.topic == topics.POLICY_TOPIC}
+    if paused:
+        app.consumer.pause_partitions(places)
+    else:
+        app.consumer.resume_partitions(places)

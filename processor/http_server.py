@@ -1,4 +1,4 @@
-"""Serves an ASGI application until TERM or Ctrl-C, after the requests under way."""
+"""Serves an ASGI application until TERM or Ctrl-C; pending requests are finished first."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from prometheus_client import start_http_server
 
 from processor.settings import SettingsError
 
-#: Requests and connections at once; more are answered with 503 at once.
-_MOST_AT_ONCE = 1_000
+#: Requests and connections at the same time; more are answered with 503.
+MAX_CONCURRENT_REQUESTS = 1_000
 
 
-def serve(
-    app: Any, *, host: str, port: int, group: str, metrics_port: int, greet: Callable[[], None]
+def serve_http(
+    app: Any, *, host: str, port: int, group: str, metrics_port: int, on_start: Callable[[], None]
 ) -> None:
-    """Listen at `host` and `port`, call `greet`, and serve until told to stop.
+    """Listen at `host` and `port`, call `on_start`, and serve until a signal.
 
-    `group` names the settings of both. Raises `SettingsError` if the address cannot be had.
+    `group` is the settings group of both. Raises `SettingsError` if the address is not available.
     """
     with _listening(host, port, group) as listener:
         if metrics_port:
             start_http_server(metrics_port, addr="127.0.0.1")
-        greet()
+        on_start()
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -35,18 +35,18 @@ def serve(
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=_MOST_AT_ONCE,
+                limit_concurrency=MAX_CONCURRENT_REQUESTS,
                 timeout_graceful_shutdown=20,
             )
         )
         for number in (signal.SIGTERM, signal.SIGINT):
-            # uvicorn stops on these, and then passes them on to the handler that was here before.
-            signal.signal(number, _ignored)
+            # uvicorn stops on these, and then calls the handler that was set before.
+            signal.signal(number, _ignore)
         server.run(sockets=[listener])
 
 
-def _ignored(_number: int, _frame: object) -> None:
-    """Do nothing: the server has stopped already."""
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing: the server has already stopped."""
 
 
 def _listening(host: str, port: int, group: str) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Logs as events with fields: readable on a terminal, JSON for machines."""
+"""Logging of events with fields: readable on a terminal, JSON elsewhere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal
 
 import structlog
 
-#: Libraries that say at info what only a developer of theirs wants to know.
-_QUIET = {
+#: The lowest level that is logged of a library.
+_LIBRARY_LEVELS = {
     "faust": logging.WARNING,
     "mode": logging.WARNING,
-    "aiokafka": logging.CRITICAL,  # processor.kafka.health says once that the broker is away
+    "aiokafka": logging.CRITICAL,  # processor.kafka.health logs once that the broker is away
     "processor.kafka.transport": logging.WARNING,
     "kafka": logging.CRITICAL,
     "clickhouse_connect": logging.ERROR,
@@ -22,16 +22,10 @@ _QUIET = {
 
 
 def configure(level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> None:
-    """Send structlog's and the standard library's log lines to standard error, in one form.
+    """Send the log lines of structlog and the standard library to standard error, in one form.
 
     `form` auto means console on a terminal and JSON elsewhere.
     """
-    console = form == "console" or (form == "auto" and sys.stderr.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if console
-        else structlog.processors.JSONRenderer()
-    )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -46,28 +40,38 @@ def configure(level: str = "info", form: Literal["auto", "console", "json"] = "a
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                _event_first,
-                renderer,
-            ],
-        )
-    )
+    handler.setFormatter(_formatter(form, shared))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for name, quiet in _QUIET.items():
-        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else quiet)
+    for name, library_level in _LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else library_level)
+
+
+def _formatter(
+    form: str, shared: list[structlog.typing.Processor]
+) -> structlog.stdlib.ProcessorFormatter:
+    is_console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if is_console
+        else structlog.processors.JSONRenderer()
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _event_first,
+            renderer,
+        ],
+    )
 
 
 def _event_first(
     _logger: object, _method: str, fields: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Put what a reader looks for first in front."""
+    """Put the fields that a reader needs first in front."""
     front = {name: fields.pop(name) for name in ("timestamp", "level", "event") if name in fields}
     return {**front, **fields}
 

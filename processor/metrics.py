@@ -1,4 +1,4 @@
-"""Every metric of the worker and the gateway: its name, type and meaning."""
+"""All metrics of the worker and the gateway: name, type and meaning."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-RECORDS: Final = Counter("sendlog_records_total", "Kafka records decoded", ["topic"])
-EVENTS: Final = Counter("sendlog_events_total", "events written to ClickHouse")
-DEAD_LETTERS: Final = Counter("sendlog_dead_letters_total", "dead letters", ["topic"])
+RECORDS_TOTAL: Final = Counter("sendlog_records_total", "Kafka records decoded", ["topic"])
+EVENTS_TOTAL: Final = Counter("sendlog_events_total", "events written to ClickHouse")
+DEAD_LETTERS_TOTAL: Final = Counter("sendlog_dead_letters_total", "dead letters", ["topic"])
 WRITE_SECONDS: Final = Histogram("sendlog_write_seconds", "time of one write of events")
 WRITE_ROWS: Final = Histogram(
     "sendlog_write_rows", "events in one write", buckets=[1, 10, 100, 1e3, 1e4, 3e4, 1e5]
 )
-DECISIONS: Final = Counter(
+DECISIONS_TOTAL: Final = Counter(
     "sendlog_decisions_total", "decisions on retries and the blacklist", ["decision"]
 )
-STATES: Final = Gauge("sendlog_addresses_with_trouble", "addresses that something is remembered of")
-WAITING: Final = Gauge("sendlog_waiting_for_clickhouse", "1 while the database is away")
-HOOKS_ACCEPTED: Final = Counter(
+ADDRESS_STATES: Final = Gauge(
+    "sendlog_addresses_with_trouble", "addresses that something is remembered of"
+)
+WAITING_FOR_CLICKHOUSE: Final = Gauge(
+    "sendlog_waiting_for_clickhouse", "1 while the database is away"
+)
+HOOKS_ACCEPTED_TOTAL: Final = Counter(
     "sendlog_hooks_accepted_total", "webhooks that Kafka has", ["provider"]
 )
-HANDSHAKES: Final = Counter(
+HOOK_HANDSHAKES_TOTAL: Final = Counter(
     "sendlog_hooks_handshakes_total",
     "tests and subscriptions, with nothing for Kafka",
     ["provider"],
 )
-HOOKS_REFUSED: Final = Counter(
+HOOKS_REFUSED_TOTAL: Final = Counter(
     "sendlog_hooks_refused_total", "webhooks not taken", ["provider", "reason"]
 )

@@ -21,14 +21,14 @@ from pydantic_settings import SettingsError as UnreadableSettingsError
 
 from schemas.errors import ExplainedError
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+DatabaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
-PREFIX = "SENDLOG_"
-#: Groups whose wrong values are not shown, for they may hold a secret, and the exceptions.
-SECRETIVE = frozenset({"clickhouse", "gateway", "api"})
-PLAIN = frozenset({
+ENVIRONMENT_PREFIX = "SENDLOG_"
+#: Groups with secrets: their wrong values are not shown, with these exceptions.
+SECRET_GROUPS = frozenset({"clickhouse", "gateway", "api"})
+PLAIN_SETTINGS = frozenset({
     ("clickhouse", "timeout"), ("clickhouse", "database"),
     ("gateway", "host"), ("gateway", "port"), ("gateway", "timeout"),
     ("api", "host"), ("api", "port"), ("api", "rate"), ("api", "burst"), ("api", "query_seconds"),
@@ -40,7 +40,7 @@ class SettingsError(ExplainedError, ValueError):
     """A setting has a wrong value; the text names the variable and what it takes."""
 
 
-class Kafka(BaseModel):
+class KafkaSettings(BaseModel):
     """The broker, and how the worker reads from it."""
 
     bootstrap: str = Field("127.0.0.1:9092", description="host:port, several with commas")
@@ -54,11 +54,11 @@ class Kafka(BaseModel):
     fetch_records: int = Field(15_000, ge=1, description="largest chunk of a partition")
 
 
-class ClickHouse(BaseModel):
+class ClickHouseSettings(BaseModel):
     """The database."""
 
     url: str = Field("http://127.0.0.1:8123", pattern=r"^https?://", description="HTTP interface")
-    database: Name = "sendlog"
+    database: DatabaseName = "sendlog"
     user: str = "default"
     password: SecretStr = SecretStr("")
     cluster: str = Field(
@@ -69,8 +69,8 @@ class ClickHouse(BaseModel):
     timeout: float = Field(120, gt=0, le=280, description="seconds for one insert or query")
 
 
-class Intake(BaseModel):
-    """How the worker batches, and when it stops rather than dead-letter the world."""
+class IntakeSettings(BaseModel):
+    """How the worker batches, and when it stops instead of making everything a dead letter."""
 
     batch_rows: int = Field(32_000, ge=1, description="rows waiting for a write, at most about")
     write_interval: float = Field(0.4, ge=0, le=60, description="seconds between small writes")
@@ -83,8 +83,8 @@ class Intake(BaseModel):
     )
 
 
-class Secret(BaseModel, extra="forbid"):
-    """What shows that one tenant's webhooks of one provider are genuine."""
+class WebhookSecret(BaseModel, extra="forbid"):
+    """How webhooks of one tenant and provider are verified."""
 
     secret: SecretStr = Field(description="as the provider shows it; '' needs unverified = true")
     unverified: bool = Field(default=False, description="take webhooks from anyone")
@@ -96,8 +96,8 @@ class Secret(BaseModel, extra="forbid"):
     )
 
 
-class Gateway(BaseModel):
-    """Where providers' webhooks come in, and how they are told to be genuine."""
+class GatewaySettings(BaseModel):
+    """Where the gateway listens for webhooks, and how it verifies them."""
 
     host: str = Field("127.0.0.1", description="address to listen at")
     port: Port = 8090
@@ -110,18 +110,18 @@ class Gateway(BaseModel):
         5, gt=0, le=60, description="seconds for Kafka to confirm, then the answer is 503"
     )
     secrets_file: Path | None = Field(None, description="TOML: [tenant.provider] secret = …")
-    secrets: dict[str, dict[str, Secret]] = Field(
+    secrets: dict[str, dict[str, WebhookSecret]] = Field(
         default_factory=dict, description="the same as JSON, beside the file"
     )
 
 
-def _long(secret: SecretStr) -> SecretStr:
+def _long_enough(secret: SecretStr) -> SecretStr:
     if 0 < len(secret.get_secret_value()) < 32:
         raise ValueError("takes at least 32 characters, or none")
     return secret
 
 
-class Api(BaseModel):
+class ApiSettings(BaseModel):
     """The HTTP API of the log, and its web pages."""
 
     host: str = Field("127.0.0.1", description="address to listen at")
@@ -132,7 +132,7 @@ class Api(BaseModel):
     outcome_seconds: float = Field(
         10, ge=0, le=60, description="to wait for a command to take effect; then the answer is 202"
     )
-    session_secret: Annotated[SecretStr, AfterValidator(_long)] = Field(
+    session_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
         SecretStr(""),
         description="signs the cookies of the pages, at least 32 characters, the same for all "
         "processes; '': made up at each start, so that everybody has to sign in again",
@@ -142,20 +142,20 @@ class Api(BaseModel):
 class Settings(BaseSettings):
     """All settings, with defaults for the local stack on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__")
 
-    kafka: Kafka = Kafka()
-    clickhouse: ClickHouse = ClickHouse()
-    intake: Intake = Intake()
-    gateway: Gateway = Gateway()
-    api: Api = Api()
-    bounce_rules: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = Field(
+    kafka: KafkaSettings = KafkaSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    intake: IntakeSettings = IntakeSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    api: ApiSettings = ApiSettings()
+    bounce_rules: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = Field(
         None, description="TOML file of a deployment's own rules, asked before the shipped ones"
     )
     policy: bool = Field(
         True, description="rules for retries and the blacklist; false: keep the log, decide nothing"
     )
-    policy_file: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = Field(
+    policy_file: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = Field(
         None, description="TOML file of the rules for retries and the blacklist, per tenant"
     )
     data_dir: Path = Field(Path(".data"), description="of the local stack")
@@ -171,30 +171,28 @@ def load() -> Settings:
 
     Raises `SettingsError` naming each wrong or unknown variable and what it takes.
     """
-    known = {name.upper(): field for name, field in Settings.model_fields.items()}
+    groups = {name.upper(): field for name, field in Settings.model_fields.items()}
     for variable in os.environ:
-        head, _, nested = variable.removeprefix(PREFIX).partition("__")
-        if not variable.startswith(PREFIX):
+        head, _, nested = variable.removeprefix(ENVIRONMENT_PREFIX).partition("__")
+        if not variable.startswith(ENVIRONMENT_PREFIX):
             continue
-        inner = getattr(known[head].annotation, "model_fields", {}) if head in known else {}
-        if head not in known or (nested and nested.split("__")[0].lower() not in inner):
-            names = ", ".join(f"{head}__{name.upper()}" for name in inner) or ", ".join(known)
+        fields = getattr(groups[head].annotation, "model_fields", {}) if head in groups else {}
+        if head not in groups or (nested and nested.split("__")[0].lower() not in fields):
+            names = ", ".join(f"{head}__{name.upper()}" for name in fields) or ", ".join(groups)
             raise SettingsError(f"{variable}: there is no such setting; there are: {names}")
     try:
         return Settings()
     except ValidationError as error:
-        lines = [
-            f"{PREFIX}{'__'.join(str(step).upper() for step in problem['loc'])}: {problem['msg']}"
-            + _value_of(problem)
-            for problem in error.errors(include_url=False)
-        ]
-        raise SettingsError("\n".join(lines)) from None
+        problems = map(_explain_problem, error.errors(include_url=False))
+        raise SettingsError("\n".join(problems)) from None
     except UnreadableSettingsError as error:
         raise SettingsError(f"{error}; a group of settings is written as JSON") from None
 
 
-def _value_of(problem: ErrorDetails) -> str:
-    """Return the wrong value, unless it may hold a secret."""
+def _explain_problem(problem: ErrorDetails) -> str:
+    """Return the variable, what is wrong with it, and its value unless that may be a secret."""
     place = tuple(problem["loc"])
-    secret = place[0] in SECRETIVE and place not in PLAIN
-    return "" if secret else f" (it is {problem['input']!r})"
+    variable = ENVIRONMENT_PREFIX + "__".join(str(step).upper() for step in place)
+    is_secret = place[0] in SECRET_GROUPS and place not in PLAIN_SETTINGS
+    value = "" if is_secret else f" (it is {problem['input']!r})"
+    return f"{variable}: {problem['msg']}{value}"

@@ -1,4 +1,4 @@
-"""What people ask of the blacklist: put on Kafka, and waited for until it has taken effect."""
+"""Commands that change suppressions: publish them, and wait until they have taken effect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from processor.kafka.producer import producer
-from processor.kafka.topics import COMMANDS
+from processor.kafka.producer import sync_producer
+from processor.kafka.topics import COMMANDS_TOPIC
 from projections.queries import suppressions
 from schemas.addresses import Address
 from schemas.decisions import Command
@@ -19,108 +19,100 @@ from schemas.errors import ExplainedError
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from processor.settings import Kafka
+    from processor.settings import KafkaSettings
 
-#: Seconds to wait, unless told otherwise: a worker that runs takes about one.
-PATIENCE: Final = 60.0
-#: Characters of a reason.
-LONGEST_REASON: Final = 1024
-#: Seconds between two looks into the log: the first, and the longest.
-_SOON, _LATER = 0.1, 1.0
+#: A running worker takes about a second.
+DEFAULT_TIMEOUT_SECONDS: Final = 60.0
+MAX_COMMAND_REASON_CHARACTERS: Final = 1024
+#: Between two polls of the history; the interval grows from the first to the longest.
+FIRST_POLL_INTERVAL_SECONDS: Final = 0.1
+MAX_POLL_INTERVAL_SECONDS: Final = 1.0
 
 
-class UnansweredError(ExplainedError):
-    """Commands are on Kafka and no worker has dealt with them yet; the text says how many."""
+class CommandTimeoutError(ExplainedError):
+    """Kafka has commands that no worker has applied yet; the text says how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What became of a command: the line of history that it led to."""
+class CommandOutcome:
+    """The outcome of a command: the row of the history that it led to."""
 
     command: Command
-    line: dict[str, Any]
+    history_row: dict[str, Any]
 
     @property
-    def refusal(self) -> str:
-        """Why the command did nothing; empty if it was obeyed."""
-        return str(self.line["reason"]) if self.line["change"] == "refused" else ""
+    def rejection(self) -> str:
+        """Why the command was refused; empty if it took effect."""
+        row = self.history_row
+        return str(row["reason"]) if row["change"] == "refused" else ""
 
 
-def command(
-    what: Literal["reset", "add"],
-    whose: Address,
+def new_command(
+    action: Literal["reset", "add"],
+    address: Address,
     *,
     actor: str,
     reason: str,
     confirmed_complaint: bool = False,
 ) -> Command:
-    """Return a command of now, with an id of its own.
-
-    Raises pydantic's `ValidationError` if an actor, a reason or the address is missing or too long.
-    """
-    return Command(
-        id=uuid.uuid4().hex, command=what, tenant_id=whose.tenant_id, channel=whose.channel,
-        address=whose.address, actor=actor, reason=reason, confirmed_complaint=confirmed_complaint,
-        asked_at=datetime.now(UTC),
+    """Return a new command with a new id. Raises as `Command.for_address` does."""
+    return Command.for_address(
+        action, address, id=uuid.uuid4().hex, actor=actor, reason=reason,
+        confirmed_complaint=confirmed_complaint, requested_at=datetime.now(UTC),
     )  # fmt: skip
 
 
-def whose(asked: Command) -> Address:
-    """Return the address that a command is about."""
-    return Address(asked.tenant_id, asked.channel, asked.address)
+def command_record(command: Command) -> tuple[bytes, bytes]:
+    """Return the key and the value of a command's record."""
+    return command.target.key.encode(), command.model_dump_json().encode()
 
 
-def to_record(asked: Command) -> tuple[bytes, bytes]:
-    """Return the key and the value of a command's record: those of one address keep their order."""
-    return whose(asked).key.encode(), asked.model_dump_json().encode()
+def publish_commands(kafka: KafkaSettings, commands: Sequence[Command]) -> None:
+    """Publish commands; return when Kafka has all. Raises `BrokerError`.
 
-
-def publish(kafka: Kafka, asked: Sequence[Command]) -> None:
-    """Put commands on Kafka; return when it has all. Raises `BrokerError`.
-
-    Those about one address keep their order.
+    Commands for one address keep their order, because the address is their key.
     """
-    with producer(kafka) as send:
-        for key, value in map(to_record, asked):
-            send(COMMANDS, value, key=key)
+    with sync_producer(kafka) as send:
+        for key, value in map(command_record, commands):
+            send(COMMANDS_TOPIC, value, key=key)
 
 
-def wait(
+def wait_for_outcomes(
     client: Client,
     database: str,
-    asked: Sequence[Command],
+    commands: Sequence[Command],
     *,
-    patience: float = PATIENCE,
-    told: Callable[[int], None] = lambda _: None,
-) -> list[Answer]:
-    """Return what became of each command, in their order, when all have taken effect.
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> list[CommandOutcome]:
+    """Wait until all commands have taken effect; return their outcomes, in the same order.
 
-    `told` hears how many have, after each look. `patience` is how many seconds may pass without
-    a further one. Raises `UnansweredError` when they have, and ClickHouse's errors.
+    `on_progress` is called after each poll with the number that have. Raises `CommandTimeoutError`
+    when no further one has within `timeout_seconds`, and ClickHouse's errors.
     """
-    lines: dict[str, dict[str, Any]] = {}
-    pause, deadline = _SOON, time.monotonic() + patience
-    while missing := [each for each in asked if each.id not in lines]:
-        found = suppressions.outcomes(
-            client, database, [(whose(each), each.id) for each in missing]
+    rows: dict[str, dict[str, Any]] = {}
+    delay, deadline = FIRST_POLL_INTERVAL_SECONDS, time.monotonic() + timeout_seconds
+    while missing := [command for command in commands if command.id not in rows]:
+        new = suppressions.command_outcomes(
+            client, database, [(command.target, command.id) for command in missing]
         )
-        lines |= found
-        told(len(lines))
-        if len(found) == len(missing):
+        rows |= new
+        on_progress(len(rows))
+        if len(new) == len(missing):
             break
-        if found:
-            pause, deadline = _SOON, time.monotonic() + patience
+        if new:
+            delay, deadline = FIRST_POLL_INTERVAL_SECONDS, time.monotonic() + timeout_seconds
         elif time.monotonic() >= deadline:
-            raise UnansweredError(_unanswered(len(missing), len(asked), patience))
-        time.sleep(pause)
-        pause = min(pause * 1.5, _LATER)
-    return [Answer(command=each, line=lines[each.id]) for each in asked]
+            raise CommandTimeoutError(_timeout_text(len(missing), len(commands), timeout_seconds))
+        time.sleep(delay)
+        delay = min(delay * 1.5, MAX_POLL_INTERVAL_SECONDS)
+    return [CommandOutcome(command=command, history_row=rows[command.id]) for command in commands]
 
 
-def _unanswered(missing: int, asked: int, patience: float) -> str:
-    which = "the command" if asked == 1 else f"{missing:,} of {asked:,} commands"
+def _timeout_text(missing: int, count: int, timeout_seconds: float) -> str:
+    subject = "the command" if count == 1 else f"{missing:,} of {count:,} commands"
     return (
-        f"{which} had no effect within {patience:g} s; Kafka has it in {COMMANDS}, and as soon as a"
-        " worker runs (sendlog worker) and has caught up it takes effect: look again with"
-        " sendlog suppressions history"
+        f"{subject} had no effect within {timeout_seconds:g} s; Kafka has it in {COMMANDS_TOPIC},"
+        " and as soon as a worker runs (sendlog worker) and has caught up it takes effect: look"
+        " again with sendlog suppressions history"
     )

@@ -1,4 +1,4 @@
-"""Files of addresses to blacklist: read as CSV with every bad line named, and written as such."""
+"""CSV files of addresses to suppress: read with an error for each bad line, and written."""
 
 from __future__ import annotations
 
@@ -8,121 +8,121 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TextIO, get_args
 
-from processor.policy.outputs import cause
-from schemas.addresses import Address, normalised
+from processor.policy.outputs import reason_text
+from schemas.addresses import Address, normalise_address
 from schemas.errors import ExplainedError
 from schemas.events import Channel
 
-#: What a file must have, in any order. A column `tenant` is checked; all others are left alone.
-REQUIRED: Final = ("channel", "address", "reason")
-#: What is written. Each line can be read again.
-COLUMNS: Final = (
+#: A file must have these, in any order. A column `tenant` is checked, all others are ignored.
+REQUIRED_COLUMNS: Final = ("channel", "address", "reason")
+#: The columns of a written file, which can be read again.
+WRITTEN_COLUMNS: Final = (
     "tenant", "channel", "address", "reason", "rule", "rules", "since", "until", "actor",
     "message_id",
 )  # fmt: skip
 _TIMES: Final = ("since", "until")
-#: As much as an address and a reason may be long.
-_LONGEST: Final = {"address": 320, "reason": 1024}
-_SHAPES: Final[Mapping[Channel, tuple[re.Pattern[str], str]]] = {
+_MAX_CHARACTERS: Final = {"address": 320, "reason": 1024}
+_ADDRESS_PATTERNS: Final[Mapping[Channel, tuple[re.Pattern[str], str]]] = {
     "email": (re.compile(r"[^\s@]+(@[^\s@]+)*@[^\s@]+"), "an email address"),
     "sms": (re.compile(r"\+?[0-9]{3,15}"), "a number, as +442079460018"),
 }
 
 
-class FileError(ExplainedError, ValueError):
-    """A file is no CSV with the columns needed; the text says what is wrong."""
+class SuppressionFileError(ExplainedError, ValueError):
+    """A file is not CSV, or lacks a column; the text says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A line that can be used: whom to blacklist, and why."""
+class FileRow:
+    """A good line: the address to suppress, and why."""
 
-    number: int
-    whose: Address
+    line_number: int
+    address: Address
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
-    """A line that cannot, and what is wrong with it."""
+class BadFileRow:
+    """A bad line, and what is wrong with it."""
 
-    number: int
+    line_number: int
     why: str
 
 
-def address_of(channel: Channel, text: str) -> str:
-    """Return an address as the log has it. Raises `ValueError` for what is none."""
-    address = normalised(channel, text)
-    shape, what = _SHAPES[channel]
-    if not shape.fullmatch(address) or len(address) > _LONGEST["address"]:
-        raise ValueError(f"{text.strip()!r} is not {what}")
+def checked_address(channel: Channel, text: str) -> str:
+    """Return the normalised address. Raises `ValueError` if `text` is not an address."""
+    address = normalise_address(channel, text)
+    pattern, description = _ADDRESS_PATTERNS[channel]
+    if not pattern.fullmatch(address) or len(address) > _MAX_CHARACTERS["address"]:
+        raise ValueError(f"{text.strip()!r} is not {description}")
     return address
 
 
-def rows(lines: Iterable[str], tenant: str) -> Iterator[Row | BadRow]:
-    """Yield what each line of a file says; empty ones are left out.
+def read_rows(lines: Iterable[str], tenant: str) -> Iterator[FileRow | BadFileRow]:
+    """Yield the rows of a file, without empty lines.
 
-    Raises `FileError` if the header is missing, or the file is no CSV at all.
+    Raises `SuppressionFileError` if the header is wrong, or the file is not CSV.
     """
     reader = csv.DictReader(lines, strict=True)
     try:
         names = [(name or "").strip().lower().lstrip("\ufeff") for name in reader.fieldnames or ()]
-        if missing := [name for name in REQUIRED if name not in names]:
-            raise FileError(
+        if missing := [name for name in REQUIRED_COLUMNS if name not in names]:
+            raise SuppressionFileError(
                 f"the header lacks {', '.join(missing)}; the first line names the columns:"
-                f" {','.join(REQUIRED)}, and tenant if you like"
+                f" {','.join(REQUIRED_COLUMNS)}, and tenant if you like"
             )
         reader.fieldnames = names
         for line in reader:
             try:
-                yield _row(reader.line_num, line, tenant)
+                yield _read_row(reader.line_num, line, tenant)
             except ValueError as error:
-                yield BadRow(reader.line_num, str(error))
+                yield BadFileRow(reader.line_num, str(error))
     except csv.Error as error:
-        raise FileError(f"line {reader.reader.line_num} is not CSV: {error}") from None
+        raise SuppressionFileError(f"line {reader.reader.line_num} is not CSV: {error}") from None
 
 
-def _row(number: int, line: Mapping[str | None, Any], tenant: str) -> Row:
+def _read_row(number: int, line: Mapping[str | None, Any], tenant: str) -> FileRow:
     if None in line:
         raise ValueError("there are more values than columns; put quotes around one with a comma")
-    own = {str(name): (value or "").strip() for name, value in line.items()}
-    if empty := [name for name in REQUIRED if not own[name]]:
+    fields = {str(name): (value or "").strip() for name, value in line.items()}
+    if empty := [name for name in REQUIRED_COLUMNS if not fields[name]]:
         raise ValueError(f"no {' and no '.join(empty)}")
-    if own.get("tenant") and own["tenant"] != tenant:
-        raise ValueError(f"of tenant {own['tenant']!r}, not {tenant!r}")
-    channel = next((each for each in get_args(Channel) if each == own["channel"].lower()), None)
+    if fields.get("tenant") and fields["tenant"] != tenant:
+        raise ValueError(f"of tenant {fields['tenant']!r}, not {tenant!r}")
+    channel = next((name for name in get_args(Channel) if name == fields["channel"].lower()), None)
     if channel is None:
-        raise ValueError(f"channel {own['channel']!r} is neither email nor sms")
-    if len(own["reason"]) > _LONGEST["reason"]:
-        raise ValueError(f"the reason is longer than {_LONGEST['reason']} characters")
-    return Row(number, Address(tenant, channel, address_of(channel, own["address"])), own["reason"])
+        raise ValueError(f"channel {fields['channel']!r} is neither email nor sms")
+    if len(fields["reason"]) > _MAX_CHARACTERS["reason"]:
+        raise ValueError(f"the reason is longer than {_MAX_CHARACTERS['reason']} characters")
+    address = Address(tenant, channel, checked_address(channel, fields["address"]))
+    return FileRow(number, address, fields["reason"])
 
 
-def write(entries: Iterable[Mapping[str, Any]], file: TextIO) -> None:
-    """Write entries of the blacklist as CSV."""
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+def write_entries(entries: Iterable[Mapping[str, Any]], file: TextIO) -> None:
+    """Write entries of the suppression list as CSV."""
+    writer = csv.DictWriter(file, WRITTEN_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(told, entries))
+    writer.writerows(map(entry_to_row, entries))
 
 
-def told(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Return an entry of the blacklist as a file has it."""
+def entry_to_row(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return an entry of the suppression list as a row of a file."""
     times = {name: f"{at:%Y-%m-%dT%H:%M:%SZ}" if (at := entry[name]) else "" for name in _TIMES}
     return {
         **{name: entry[name] for name in ("channel", "address", "rule", "actor", "message_id")},
         "tenant": entry["tenant_id"],
-        "reason": _said(entry),
+        "reason": _reason_of(entry),
         "rules": " ".join(entry["rules"]),
         **times,
     }
 
 
-def _said(entry: Mapping[str, Any]) -> str:
-    """Return what was said when an address was listed, without what the other columns say.
+def _reason_of(entry: Mapping[str, Any]) -> str:
+    """Return the reason of an entry without its beginning, which the other columns repeat.
 
-    So a file that is read and written again stays as it was. Who reads it must have a reason, also
-    where a provider gave none: then it is the rule.
+    So a file that is imported and exported again stays the same. Without a reason of its own an
+    entry gets its rule, because an import needs one.
     """
-    begun = cause(entry["rule"], entry["since"], entry["actor"])
-    said = str(entry["reason"]).removeprefix(begun).removeprefix(": ")
-    return said or entry["rule"].replace("_", " ")
+    beginning = reason_text(entry["rule"], entry["since"], entry["actor"])
+    reason = str(entry["reason"]).removeprefix(beginning).removeprefix(": ")
+    return reason or entry["rule"].replace("_", " ")

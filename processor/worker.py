@@ -1,4 +1,4 @@
-"""The composition root: everything of a worker is put together here, and nothing at import."""
+"""The composition root of a worker: everything is put together here, and nothing at import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import ctypes
 import gc
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, Final
 
 import faust
 import pyarrow as pa
@@ -16,156 +18,144 @@ import uvloop
 from faust.worker import Worker
 from prometheus_client import start_http_server
 
-from processor import bounce_rules
-from processor.clickhouse import client_of, patiently
-from processor.faust_app import add_intake, add_policy, faust_app, pause_policy_feed
+from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force
+from processor.clickhouse import client_of, retry_while_away
+from processor.faust_app import add_intake, add_policy, add_task, faust_app, pause_policy_feed
 from processor.intake.decoder import Decoder
 from processor.intake.policy_feed import partition_of, to_records
-from processor.intake.suppressed_addresses import Follower, Listed
+from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
 from processor.intake.writer import Intake
 from processor.kafka import patches, topics
-from processor.kafka.batch_producer import publish
+from processor.kafka.batch_producer import Publish, publish_batch
 from processor.kafka.health import watch_broker
-from processor.kafka.watermark import Progress
+from processor.kafka.watermark import Watermark
 from processor.logging import get
-from processor.policy import config, policy_table
-from processor.policy.agent import Decisions
-from processor.policy.config import Policies
-from processor.policy.lookups import Log
-from processor.policy.state_store import States, read_back
+from processor.policy.agent import PolicyAgent
+from processor.policy.config import Policies, policies_in_force
+from processor.policy.lookups import Lookups
+from processor.policy.policy_table import write_policies
+from processor.policy.state_store import StateStore, read_partition_states
 from processor.settings import Settings
 from projections.clickhouse import store
-from projections.queries.suppressed_sends import History
-from schemas.bounces import Rules
+from projections.queries.suppressed_sends import SuppressionLog
 from schemas.errors import ExplainedError
 
 log = get(__name__)
 
 #: Of glibc's `mallopt`: how many arenas there may be, and from how many bytes on a block is mapped
 #: by itself, so that it goes back when it is freed (else that grows with the blocks).
-_ALLOCATOR = {-8: 2, -3: 1 << 20}
+_ALLOCATOR_OPTIONS: Final = {-8: 2, -3: 1 << 20}
+#: The garbage collector's threshold. A chunk's events live until it is written; to look through
+#: them every 700 allocations finds nothing and costs a tenth of the decoding (E-031).
+_GC_ALLOCATIONS: Final = 100_000
 
 
 class StartError(ExplainedError):
     """A worker cannot start; the text says what to do."""
 
 
-def build(
-    settings: Settings, inputs: Mapping[str, int], fed: int, bounces: Rules, policed: Policies
-) -> faust.App:
-    """Return the Faust application of a worker.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInputs:
+    """What a worker goes by.
 
-    `inputs` are the topics that intake reads, with their numbers of partitions; `fed` is that of
-    the topic that the rules are fed by.
+    `topics` are those that intake reads, with their numbers of partitions; `policy_partitions` is
+    the number of `delivery.policy`.
     """
+
+    topics: Mapping[str, int]
+    policy_partitions: int
+    bounce_rules: BounceRulesInForce
+    policies: Policies
+
+
+def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
+    """Return the Faust application of a worker."""
     app = faust_app(settings.kafka)
-    send = partial(publish, app)
+    publish = partial(publish_batch, app)
     connect = partial(client_of, settings)
-    database = settings.clickhouse.database
-    listed = Listed()
+    suppressed = SuppressedAddresses()
     intake = Intake(
         decode=Decoder(
             settings.intake,
             max_record_bytes=settings.kafka.max_record_bytes,
-            rules=bounces,
-            listed=listed,
-            feeds=fed if settings.policy else 0,
+            rules=inputs.bounce_rules.rules,
+            suppressed=suppressed,
+            policy_partitions=inputs.policy_partitions if settings.policy else 0,
         ),
-        insert=store.Store(connect, database).insert,
-        publish=send,
+        insert=store.Store(connect, settings.clickhouse.database).insert,
+        publish=publish,
         batch_rows=settings.intake.batch_rows,
         write_interval=settings.intake.write_interval,
         stop_after_bad=settings.intake.stop_after_bad,
     )
-    add_intake(app, intake, inputs)
-
-    @app.task
-    async def watch() -> None:
-        await watch_broker(settings.kafka.bootstrap)
-
+    add_intake(app, intake, inputs.topics)
+    add_task(app, partial(watch_broker, settings.kafka.bootstrap))
     if settings.policy:
-        states = States(partial(read_back, settings.kafka.bootstrap))
-        progress = Progress(
-            settings.kafka.bootstrap, settings.kafka.group, inputs, {topics.POLICY: fed}
-        )
-        decisions = Decisions(
-            states=states,
-            policies=policed,
-            hear=Log(connect, database).hear,
-            publish=send,
-            bury=intake.bury,
-            list_address=listed.add,
-            intake_keeps_up=intake.keeps_up,
-            known_until=progress.look,
-            hold=partial(pause_policy_feed, app),
-        )
-        follower = Follower(
-            listed=listed,
-            history=History(connect, database),
-            feed=lambda missed: send(to_records(missed, [], fed)),
-            is_ours=lambda whose: states.has(partition_of(whose, fed)),
-            known_until=progress.look,
-        )
-        add_policy(app, decisions, states)
-
-        @app.task
-        async def follow_blacklist() -> None:
-            await follower.run()
-
-        @app.task
-        async def tell_policies() -> None:
-            await patiently(partial(policy_table.tell, connect, database, policed))
-
+        _build_policy(app, settings, inputs, intake, suppressed, publish)
     return app
 
 
-def _keep_little_memory() -> None:
-    """Let what a thread once needed go back, rather than be kept for it.
-
-    Arrow's own allocator keeps it (peak 570 instead of 490 MB), and so does glibc, with an arena
-    for each thread and no limit: a worker grew to 749 MB over 10 million events.
-    """
-    pa.set_memory_pool(pa.system_memory_pool())
-    with suppress(AttributeError):  # another C library
-        for parameter, value in _ALLOCATOR.items():
-            ctypes.CDLL(None).mallopt(parameter, value)
+def _build_policy(
+    app: faust.App,
+    settings: Settings,
+    inputs: WorkerInputs,
+    intake: Intake,
+    suppressed: SuppressedAddresses,
+    publish: Publish,
+) -> None:
+    kafka, partitions = settings.kafka, inputs.policy_partitions
+    connect, database = partial(client_of, settings), settings.clickhouse.database
+    states = StateStore(partial(read_partition_states, kafka.bootstrap))
+    watermark = Watermark(
+        kafka.bootstrap, kafka.group, inputs.topics, {topics.POLICY_TOPIC: partitions}
+    )
+    agent = PolicyAgent(
+        states=states,
+        policies=inputs.policies,
+        fetch_lookups=Lookups(connect, database).fetch,
+        publish=publish,
+        dead_letter=intake.dead_letter,
+        add_suppressed=suppressed.add,
+        wait_until_caught_up=intake.wait_until_caught_up,
+        watermark=watermark.refresh,
+        pause_feed=partial(pause_policy_feed, app),
+    )
+    follower = SuppressionFollower(
+        suppressed=suppressed,
+        history=SuppressionLog(connect, database),
+        feed=lambda sends: publish(to_records(sends, [], partitions)),
+        owns=lambda address: states.owns(partition_of(address, partitions)),
+        watermark=watermark.refresh,
+    )
+    add_policy(app, agent, states)
+    add_task(app, follower.run)
+    write = partial(write_policies, connect, database, inputs.policies)
+    add_task(app, partial(retry_while_away, write))
 
 
 def run_worker(settings: Settings) -> None:
     """Run a worker until it is told to stop.
 
-    Raises `StartError`, `RulesError`, `PolicyError`, or its crash.
+    Raises `StartError`, `LibraryError`, `BounceRulesError`, `PolicyError`, or its crash.
     """
     patches.apply()
-    bounces = bounce_rules.in_force(settings)
-    in_force = config.in_force(settings)
-    try:
-        inputs, problems = topics.check(settings.kafka)
-        if not settings.policy:  # nobody would obey them
-            inputs.remove(topics.COMMANDS)
-        counts = topics.partitions(settings.kafka, [*inputs, topics.POLICY])
-    except topics.BrokerError as error:
-        raise StartError(str(error)) from error
-    if problems:
-        raise StartError("\n".join(problems))
+    inputs = _inputs(settings)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr="127.0.0.1")
     stamina.instrumentation.set_on_retry_hooks([])  # intake says once what there is to say
-    # A chunk's events live until it is written; to look through them every 700 allocations finds
-    # nothing and costs a tenth of the decoding (5.3 instead of 4.8 µs per event).
-    gc.set_threshold(100_000, 20, 20)
-    _keep_little_memory()
+    gc.set_threshold(_GC_ALLOCATIONS, 20, 20)
+    _return_freed_memory()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(loop)
-    fed = counts.pop(topics.POLICY)
-    app = build(settings, counts, fed, bounces.rules, in_force)
-    worker = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+    app = build_worker(settings, inputs)
+    worker: Any = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     log.info(
-        "worker_starting", topics=list(inputs), group=settings.kafka.group,
-        rules_version=bounces.rules.version, rules_file=str(bounces.file or "built in"),
-        policy=settings.policy, policy_file=str(in_force.file or "built in"),
+        "worker_starting", topics=list(inputs.topics), group=settings.kafka.group,
+        rules_version=inputs.bounce_rules.rules.version,
+        rules_file=str(inputs.bounce_rules.file or "built in"),
+        policy=settings.policy, policy_file=str(inputs.policies.file or "built in"),
     )  # fmt: skip
     try:
         worker.execute_from_commandline()
@@ -174,3 +164,33 @@ def run_worker(settings: Settings) -> None:
             log.critical("worker_stopped", error=str(worker.crash_reason))
         else:
             log.info("worker_stopped")
+
+
+def _inputs(settings: Settings) -> WorkerInputs:
+    bounce_rules = bounce_rules_in_force(settings)
+    policies = policies_in_force(settings)
+    try:
+        names, problems = topics.check_topics(settings.kafka)
+        if not settings.policy:  # nobody would obey them
+            names.remove(topics.COMMANDS_TOPIC)
+        counts = topics.partition_counts(settings.kafka, [*names, topics.POLICY_TOPIC])
+    except topics.BrokerError as error:
+        raise StartError(str(error)) from error
+    if problems:
+        raise StartError("\n".join(problems))
+    return WorkerInputs(
+        policy_partitions=counts.pop(topics.POLICY_TOPIC), topics=counts,
+        bounce_rules=bounce_rules, policies=policies,
+    )  # fmt: skip
+
+
+def _return_freed_memory() -> None:
+    """Let memory that a thread once needed go back, rather than be kept for it.
+
+    Arrow's own allocator keeps it (E-033), and so does glibc, with an arena for each thread and no
+    limit (E-059).
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+    with suppress(AttributeError):  # another C library
+        for parameter, value in _ALLOCATOR_OPTIONS.items():
+            ctypes.CDLL(None).mallopt(parameter, value)

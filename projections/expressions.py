@@ -1,216 +1,388 @@
-"""Expressions written once: each evaluates in Python and renders as ClickHouse SQL.
+"""Expressions written once, as trees: each evaluates in Python and renders as ClickHouse SQL.
 
-A fold says with them which facts count and what it takes of each; a rule says what must hold.
-An expression never yields SQL's third truth value: a comparison with something missing is false in
-both languages, so that Python and SQL cannot drift apart.
+A fold says with them which events count and what it takes of each; a status rule says what must
+hold. The nodes are `Column`, `Literal` and `Call`; what an operator means in both languages stands
+in one table, `OPERATORS`. Two trees that are built alike are equal; a tree says which columns it
+reads, and can be rewritten.
+
+No expression yields SQL's third truth value: a comparison with something missing is false in both
+languages, so that Python and SQL cannot drift apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from projections.column_types import BOOL, NUMBER, STRING, base_type, nullable, tuple_elements
 
 Row = Mapping[str, Any]
-
-STRING: Final = "String"
-BOOL: Final = "Bool"
-TIME: Final = "DateTime64(3, 'UTC')"
-NUMBER: Final = "UInt16"
-
-
-def nullable(kind: str) -> str:
-    """Return the ClickHouse type that may also be missing."""
-    return kind if kind.startswith("Nullable(") else f"Nullable({kind})"
-
-
-def plain(kind: str) -> str:
-    """Return the ClickHouse type without Nullable and LowCardinality."""
-    for wrapper in ("LowCardinality(", "Nullable("):
-        if kind.startswith(wrapper):
-            return plain(kind.removeprefix(wrapper)[:-1])
-    return kind
+Evaluator = Callable[[Row], Any]
 
 
 def quote(text: str) -> str:
     """Return `text` as a ClickHouse string literal."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
+    return f"'{escaped}'"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True)
 class Expression:
-    """A value computed of a row, in Python (`of`) and in SQL (`sql`), of ClickHouse type `kind`."""
+    """A value computed of a row, of ClickHouse type `kind`."""
 
-    sql: str
     kind: str
-    of: Callable[[Row], Any]
+
+    @property
+    def sql(self) -> str:
+        """The expression in SQL."""
+        raise NotImplementedError
+
+    @cached_property
+    def evaluate(self) -> Evaluator:
+        """The function that computes the value of a row."""
+        raise NotImplementedError
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        """The expressions that this one is made of directly."""
+        return ()
+
+    def walk(self) -> Iterator[Expression]:
+        """Yield this expression and all that it is made of, from left to right."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The names of the columns that it reads."""
+        return frozenset(each.name for each in self.walk() if isinstance(each, Column))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that stand in it."""
+        literals = (each.value for each in self.walk() if isinstance(each, Literal))
+        return tuple(value for value in literals if isinstance(value, str))
+
+    def rewrite(self, change: Callable[[Expression], Expression]) -> Expression:
+        """Return the tree with every node changed, from the leaves up."""
+        return change(self)
 
     def __and__(self, other: Expression) -> Expression:
-        return Expression(
-            f"({self.sql} AND {other.sql})", BOOL, lambda row: self.of(row) and other.of(row)
-        )
+        return Call("and", self, other)
 
     def __or__(self, other: Expression) -> Expression:
-        return Expression(
-            f"({self.sql} OR {other.sql})", BOOL, lambda row: self.of(row) or other.of(row)
-        )
+        return Call("or", self, other)
 
     def __invert__(self) -> Expression:
-        return Expression(f"(NOT {self.sql})", BOOL, lambda row: not self.of(row))
+        return Call("not", self)
 
     def __lt__(self, other: Expression) -> Expression:
         """Tell whether both are there and this is smaller."""
-
-        def of(row: Row) -> bool:
-            left, right = self.of(row), other.of(row)
-            return left is not None and right is not None and left < right
-
-        return Expression(f"ifNull({self.sql} < {other.sql}, false)", BOOL, of)
+        return Call("less", self, other)
 
     def __gt__(self, other: Expression) -> Expression:
         return other < self
 
     def is_in(self, *values: str) -> Expression:
         """Tell whether this text is one of `values`."""
-        wanted = frozenset(values)
-        listed = ", ".join(map(quote, values))
-        return Expression(f"({self.sql} IN ({listed}))", BOOL, lambda row: self.of(row) in wanted)
+        return Call("in", self, *map(literal, values))
 
     @property
     def is_set(self) -> Expression:
         """Tell whether this may-be-missing value is there."""
-        return Expression(f"isNotNull({self.sql})", BOOL, lambda row: self.of(row) is not None)
+        return Call("is set", self)
 
     @property
     def is_true(self) -> Expression:
         """Tell whether this may-be-missing truth value is there and true."""
-        return Expression(f"ifNull({self.sql}, false)", BOOL, lambda row: self.of(row) is True)
+        return Call("is true", self)
 
     @property
     def is_false(self) -> Expression:
         """Tell whether this may-be-missing truth value is there and false."""
-        return Expression(f"NOT ifNull({self.sql}, true)", BOOL, lambda row: self.of(row) is False)
+        return Call("is false", self)
 
     @property
-    def given(self) -> Expression:
+    def is_nonempty(self) -> Expression:
         """Tell whether a text is not empty, or a number not zero."""
-        empty = "''" if plain(self.kind) == STRING else "0"
-        return Expression(f"({self.sql} != {empty})", BOOL, lambda row: bool(self.of(row)))
+        is_text = base_type(self.kind) == STRING
+        return Call("is given text" if is_text else "is given number", self)
 
     @property
     def text(self) -> Expression:
-        """Return a number as text, zero as the empty text."""
-        return Expression(
-            f"if({self.sql} = 0, '', toString({self.sql}))",
-            STRING,
-            lambda row: str(self.of(row) or ""),
-        )
+        """A number as text, zero as the empty text."""
+        return Call("number as text", self, kind=STRING)
 
     @property
     def size(self) -> Expression:
-        """Return how many elements an array has."""
-        return Expression(f"length({self.sql})", "UInt64", lambda row: len(self.of(row)))
+        """How many elements an array has."""
+        return Call("size", self, kind="UInt64")
 
     @property
-    def ordered(self) -> Expression:
-        """Return an array in order, so that equal sets are equal bytes."""
-        return Expression(f"arraySort({self.sql})", self.kind, lambda row: sorted(self.of(row)))
+    def in_order(self) -> Expression:
+        """An array in order, so that equal sets are equal bytes."""
+        return Call("in order", self, kind=self.kind)
 
     @property
-    def present(self) -> Expression:
-        """Return a may-be-missing value as one that is there; use only where it is."""
-        return Expression(f"assumeNotNull({self.sql})", plain(self.kind), self.of)
+    def assumed_set(self) -> Expression:
+        """A may-be-missing value as one that is there; use only where it is."""
+        return Call("assumed set", self, kind=base_type(self.kind))
 
 
-def column(name: str, kind: str) -> Expression:
+@dataclass(frozen=True)
+class Column(Expression):
+    """The value of a row's column."""
+
+    name: str
+
+    @property
+    def sql(self) -> str:
+        """The name of the column."""
+        return self.name
+
+    @cached_property
+    def evaluate(self) -> Evaluator:
+        """The function that takes the value out of a row."""
+        name = self.name
+        return lambda row: row[name]
+
+
+@dataclass(frozen=True)
+class Literal(Expression):
+    """A constant."""
+
+    value: str | int | bool | None
+
+    @property
+    def sql(self) -> str:
+        """The constant as SQL writes it."""
+        match self.value:
+            case None:
+                return "NULL"
+            case bool():
+                return str(self.value).lower()
+            case str():
+                return quote(self.value)
+            case number:
+                return str(number)
+
+    @cached_property
+    def evaluate(self) -> Evaluator:
+        """The function that returns the constant."""
+        value = self.value
+        return lambda _: value
+
+
+@dataclass(frozen=True, init=False)
+class Call(Expression):
+    """An operator of `OPERATORS`, put to the values of other expressions."""
+
+    operator: str
+    arguments: tuple[Expression, ...]
+
+    def __init__(self, operator: str, *arguments: Expression, kind: str = BOOL) -> None:
+        """Take the operator's name and what it is put to. Raises `KeyError` for an unknown one."""
+        assert operator in OPERATORS, operator
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "operator", operator)
+        object.__setattr__(self, "arguments", arguments)
+
+    @property
+    def sql(self) -> str:
+        """The operator's SQL, with its arguments in their places."""
+        arguments = [argument.sql for argument in self.arguments]
+        everything, others = ", ".join(arguments), ", ".join(arguments[1:])
+        return OPERATORS[self.operator].sql.format(*arguments, all=everything, others=others)
+
+    @cached_property
+    def evaluate(self) -> Evaluator:
+        """The operator's function, put to the functions of its arguments."""
+        return OPERATORS[self.operator].evaluator(self)
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        """The arguments."""
+        return self.arguments
+
+    def rewrite(self, change: Callable[[Expression], Expression]) -> Expression:
+        """Return the tree with every node changed, from the leaves up."""
+        arguments = (argument.rewrite(change) for argument in self.arguments)
+        return change(Call(self.operator, *arguments, kind=self.kind))
+
+
+class Operator(NamedTuple):
+    """What an operator means: a template of SQL, and what makes a Python function of a call.
+
+    In the template `{0}` is the first argument, `{all}` are all of them with commas between,
+    `{others}` all but the first. A condition is false where an argument that it `needs`, by its
+    number, is missing or an empty set.
+    """
+
+    sql: str
+    evaluator: Callable[[Call], Evaluator]
+    needs: tuple[int, ...] = ()
+
+
+def eager(function: Callable[..., Any]) -> Callable[[Call], Evaluator]:
+    """Return what makes a function of a call, whose arguments are all computed first."""
+
+    def evaluator(call: Call) -> Evaluator:
+        functions = [argument.evaluate for argument in call.arguments]
+        match functions:
+            case [only]:
+                return lambda row: function(only(row))
+            case [first, second]:
+                return lambda row: function(first(row), second(row))
+            case _:
+                return lambda row: function(*(each(row) for each in functions))
+
+    return evaluator
+
+
+def _and(call: Call) -> Evaluator:
+    left, right = (argument.evaluate for argument in call.arguments)
+    return lambda row: left(row) and right(row)
+
+
+def _or(call: Call) -> Evaluator:
+    left, right = (argument.evaluate for argument in call.arguments)
+    return lambda row: left(row) or right(row)
+
+
+def _either(call: Call) -> Evaluator:
+    condition, then, otherwise = (argument.evaluate for argument in call.arguments)
+    return lambda row: then(row) if condition(row) else otherwise(row)
+
+
+def _first_set(call: Call) -> Evaluator:
+    functions = [argument.evaluate for argument in call.arguments]
+
+    def of(row: Row) -> object:
+        return next((value for each in functions if (value := each(row)) is not None), None)
+
+    return of
+
+
+def _first_nonempty(call: Call) -> Evaluator:
+    functions = [argument.evaluate for argument in call.arguments]
+    return lambda row: next((text for each in functions if (text := each(row))), "")
+
+
+def _first_that_holds(call: Call) -> Evaluator:
+    functions = [argument.evaluate for argument in call.arguments]
+    cases = list(zip(functions[:-1:2], functions[1:-1:2], strict=True))
+    last = functions[-1]
+
+    def of(row: Row) -> object:
+        return next((value for condition, value in cases if condition(row)), last)(row)
+
+    return of
+
+
+def _is_in(call: Call) -> Evaluator:
+    value, values = call.arguments[0].evaluate, frozenset(call.texts)
+    return lambda row: value(row) in values
+
+
+def _lookup(call: Call) -> Evaluator:
+    key, keys, values = call.arguments
+    key_of, table = key.evaluate, dict(zip(keys.texts, values.texts, strict=True))
+    return lambda row: table.get(key_of(row), "")
+
+
+def _less(left: Any, right: Any) -> bool:
+    return left is not None and right is not None and left < right
+
+
+#: The operators, by name. A module that needs one of its own adds it (`presence`, `email_log`).
+OPERATORS: Final[dict[str, Operator]] = {
+    "and": Operator("({0} AND {1})", _and),
+    "or": Operator("({0} OR {1})", _or),
+    "not": Operator("(NOT {0})", eager(lambda value: not value)),
+    "less": Operator("ifNull({0} < {1}, false)", eager(_less), needs=(0, 1)),
+    "in": Operator("({0} IN ({others}))", _is_in),
+    "is set": Operator("isNotNull({0})", eager(lambda value: value is not None)),
+    "is true": Operator("ifNull({0}, false)", eager(lambda value: value is True)),
+    "is false": Operator("NOT ifNull({0}, true)", eager(lambda value: value is False)),
+    "is given text": Operator("({0} != '')", eager(bool)),
+    "is given number": Operator("({0} != 0)", eager(bool)),
+    "number as text": Operator(
+        "if({0} = 0, '', toString({0}))", eager(lambda value: str(value or ""))
+    ),
+    "size": Operator("length({0})", eager(len)),
+    "in order": Operator("arraySort({0})", eager(sorted)),
+    "assumed set": Operator("assumeNotNull({0})", eager(lambda value: value)),
+    "either": Operator("if({0}, {1}, {2})", _either),
+    "first set": Operator("coalesce({all})", _first_set),
+    "first given": Operator("arrayFirst(x -> x != '', [{all}])", _first_nonempty),
+    "first that holds": Operator("multiIf({all})", _first_that_holds),
+    "words": Operator(
+        "arrayStringConcat(arrayFilter(x -> x != '', [{others}]), {0})",
+        eager(lambda between, *texts: between.join(filter(None, texts))),
+    ),
+    "array": Operator("[{all}]", eager(lambda *values: list(values))),
+    "lookup": Operator("transform({0}, {1}, {2}, '')", _lookup),
+    "tuple": Operator("tuple({all})", eager(lambda *values: values)),
+    "tuple element": Operator("tupleElement({0}, {1})", eager(lambda whole, n: whole[n - 1])),
+    "to UInt16": Operator("toUInt16({0})", eager(lambda value: value)),
+}
+
+
+def column(name: str, kind: str) -> Column:
     """Return the value of a row's column."""
-    return Expression(name, kind, lambda row: row[name])
+    return Column(kind, name)
 
 
-def literal(value: str | int | bool | None) -> Expression:  # noqa: FBT001
+def literal(value: str | int | bool | None) -> Literal:  # noqa: FBT001
     """Return a constant."""
-    match value:
-        case None:
-            return Expression("NULL", "Nullable(Nothing)", lambda _: None)
-        case bool():
-            return Expression(str(value).lower(), BOOL, lambda _: value)
-        case int():
-            return Expression(str(value), NUMBER, lambda _: value)
-        case str():
-            return Expression(quote(value), STRING, lambda _: value)
+    kinds = {bool: BOOL, int: NUMBER, str: STRING}
+    return Literal("Nullable(Nothing)" if value is None else kinds[type(value)], value)
 
 
 def either(condition: Expression, then: Expression, otherwise: Expression) -> Expression:
     """Return one of two values."""
-    kind = nullable(then.kind) if otherwise.sql == "NULL" else then.kind
-    return Expression(
-        f"if({condition.sql}, {then.sql}, {otherwise.sql})",
-        kind,
-        lambda row: then.of(row) if condition.of(row) else otherwise.of(row),
-    )
+    may_be_missing = isinstance(otherwise, Literal) and otherwise.value is None
+    kind = nullable(then.kind) if may_be_missing else then.kind
+    return Call("either", condition, then, otherwise, kind=kind)
 
 
 def first_set(*values: Expression) -> Expression:
     """Return the first value that is there, or nothing."""
-
-    def of(row: Row) -> object:
-        return next((found for value in values if (found := value.of(row)) is not None), None)
-
-    return Expression(f"coalesce({', '.join(v.sql for v in values)})", values[0].kind, of)
+    return Call("first set", *values, kind=values[0].kind)
 
 
-def first_given(*texts: Expression) -> Expression:
+def first_nonempty(*texts: Expression) -> Expression:
     """Return the first text that is not empty, or the empty text."""
-    listed = ", ".join(text.sql for text in texts)
-
-    def of(row: Row) -> str:
-        return next((found for text in texts if (found := text.of(row))), "")
-
-    return Expression(f"arrayFirst(x -> x != '', [{listed}])", STRING, of)
+    return Call("first given", *texts, kind=STRING)
 
 
 def words(*texts: Expression | str, between: str = " ") -> Expression:
     """Return the texts that are not empty, with a space (or what is asked for) between each."""
-    parts = [literal(text) if isinstance(text, str) else text for text in texts]
-    listed = ", ".join(part.sql for part in parts)
-
-    def of(row: Row) -> str:
-        return between.join(found for part in parts if (found := part.of(row)))
-
-    given = f"arrayFilter(x -> x != '', [{listed}])"
-    return Expression(f"arrayStringConcat({given}, {quote(between)})", STRING, of)
+    parts = (literal(text) if isinstance(text, str) else text for text in texts)
+    return Call("words", literal(between), *parts, kind=STRING)
 
 
 def first_that_holds(cases: Sequence[tuple[Expression, Expression]]) -> Expression:
     """Return the value beside the first condition that holds; the last is taken to hold always."""
-
-    def of(row: Row) -> object:
-        return next(value.of(row) for condition, value in cases if condition.of(row))
-
-    pairs = ", ".join(f"{condition.sql}, {value.sql}" for condition, value in cases[:-1])
+    pairs = [part for case in cases[:-1] for part in case]
     last = cases[-1][1]
-    return Expression(f"multiIf({pairs}, {last.sql})", last.kind, of)
+    return Call("first that holds", *pairs, last, kind=last.kind)
 
 
 def lookup(key: Expression, table: Mapping[str, str]) -> Expression:
     """Return what `table` has for a text, or the empty text."""
-    keys = ", ".join(map(quote, table))
-    values = ", ".join(map(quote, table.values()))
-    return Expression(
-        f"transform({key.sql}, [{keys}], [{values}], '')",
-        STRING,
-        lambda row: table.get(key.of(row), ""),
-    )
+    keys = Call("array", *map(literal, table), kind=f"Array({STRING})")
+    values = Call("array", *map(literal, table.values()), kind=f"Array({STRING})")
+    return Call("lookup", key, keys, values, kind=STRING)
 
 
 def together(**items: Expression) -> Expression:
     """Return several values as one, compared from left to right; `item` takes them apart."""
-    kinds = ", ".join(f"{name} {plain(value.kind)}" for name, value in items.items())
-    listed = ", ".join(value.sql for value in items.values())
-    parts = tuple(items.values())
-    return Expression(
-        f"tuple({listed})", f"Tuple({kinds})", lambda row: tuple(part.of(row) for part in parts)
-    )
+    kinds = ", ".join(f"{name} {base_type(value.kind)}" for name, value in items.items())
+    return Call("tuple", *items.values(), kind=f"Tuple({kinds})")
 
 
 def item(whole: Expression, name: str) -> Expression:
@@ -218,59 +390,8 @@ def item(whole: Expression, name: str) -> Expression:
 
     Raises `KeyError` if there is none of that name.
     """
-    kinds = kinds_of(whole.kind)
+    kinds = tuple_elements(whole.kind)
     if name not in kinds:
         raise KeyError(f"no {name!r} in {whole.kind}")
-    place = list(kinds).index(name)
-    return Expression(
-        f"tupleElement({whole.sql}, {place + 1})", kinds[name], lambda row: whole.of(row)[place]
-    )
-
-
-def kinds_of(kind: str) -> dict[str, str]:
-    """Return the types of the values of a named tuple, by name."""
-    listed = split_top(kind.removeprefix("Tuple(")[:-1])
-    return {name: each for name, _, each in (part.partition(" ") for part in listed)}
-
-
-def split_top(listed: str) -> list[str]:
-    """Split a list of types at the commas that are not inside brackets."""
-    parts, depth = [""], 0
-    for character in listed:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts]
-
-
-def event_number(event_id: Expression) -> Expression:
-    """Return the first half of a fingerprint as a number: a set of them counts distinct facts."""
-    return Expression(
-        f"reinterpretAsUInt64(reverse(unhex(substring({event_id.sql}, 1, 16))))",
-        "UInt64",
-        lambda row: int(event_id.of(row)[:16], 16),
-    )
-
-
-def resent_and_delivered(
-    resends: Expression, attempt: Expression, bounced_at: Expression, delivered_at: Expression
-) -> Expression:
-    """Tell whether a later attempt was sent after a bounce, and something was delivered after that.
-
-    `resends` is a set of (attempt, time sent); `delivered_at` the last sign of a delivery.
-    """
-    sql = (
-        f"arrayExists(sent -> sent.1 > {attempt.sql} AND sent.2 > {bounced_at.sql} "
-        f"AND ifNull(sent.2 <= {delivered_at.sql}, false), {resends.sql})"
-    )
-
-    def of(row: Row) -> bool:
-        tried, bounced, delivered = attempt.of(row), bounced_at.of(row), delivered_at.of(row)
-        return any(
-            sent[0] > tried and sent[1] > bounced and delivered is not None and sent[1] <= delivered
-            for sent in resends.of(row)
-        )
-
-    return Expression(sql, BOOL, of)
+    number = 1 + list(kinds).index(name)
+    return Call("tuple element", whole, literal(number), kind=kinds[name])

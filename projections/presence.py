@@ -1,10 +1,10 @@
-"""What has happened to a message at all, in one number: most statuses hang on nothing more.
+"""Presence bits: which folds of a message have counted an event, in one number.
 
-Most folds of most messages have seen no fact. A log names them (`Projection.seen`), and its table
-of states has a column with a bit for each. The engine makes it of a partial state as it is written;
-of merged states it is the bits of all. A query reads the bits where it would ask the folds, 4 bytes
-of a message rather than some 80; and of messages whose bits are known, only the folds that have
-something.
+Most folds of most messages have counted none, and most statuses depend on nothing more. A log names
+folds (`Projection.presence_folds`), and its table of states has a column with a bit for each. The
+engine makes it of a partial state as it is written; of merged states it is the bits of all. A query
+reads the bits where it would ask the folds, 4 bytes of a message rather than some 80; and of
+messages whose bits are known, only the folds that have something.
 
 A bit is known by its place, in tables that are there already: a log's list only grows at its end,
 and `migrate` has the engine make the column anew of all states when it has grown.
@@ -12,91 +12,167 @@ and `migrate` has the engine make the column anew of all states when it has grow
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
-from projections.expressions import quote
+from projections.expressions import (
+    OPERATORS,
+    Call,
+    Column,
+    Evaluator,
+    Expression,
+    Literal,
+    Operator,
+    literal,
+    quote,
+)  # fmt: skip
 from projections.folds import Fold
 from projections.tables import Projection
 
-SEEN: Final = "seen"
-#: Numbers that scans read of every state are unpacked faster than by LZ4, whose matches are short
-#: in them: of 5.6 million bits in 13 rather than 28 ms, times in 16 rather than 51.
-FAST: Final = "CODEC(T64)"
+PRESENCE: Final = "seen"
+#: A codec for numbers that scans read of every state: T64 unpacks them faster than LZ4 (E-066).
+T64_CODEC: Final = "CODEC(T64)"
 #: The bits of several partial states, of a source that is called `part`.
-MERGED: Final = f"groupBitOr(part.{SEEN}) AS {SEEN}"
+MERGED_PRESENCE: Final = f"groupBitOr(part.{PRESENCE}) AS {PRESENCE}"
 
-_ANY: Final = rf"\(bitAnd\({SEEN}, (\d+)\) != 0\)"
-_NONE: Final = rf"\(bitAnd\({SEEN}, (\d+)\) = 0\)"
-_NOT: Final = re.compile(rf"\(NOT {_ANY}\)")
-_BOTH: Final = re.compile(rf"\({_NONE} AND {_NONE}\)")
-_EITHER: Final = re.compile(rf"\({_ANY} OR {_ANY}\)")
+_COLUMN: Final = Column("UInt32", PRESENCE)
+_ANY: Final = "any of bits"
+_NONE: Final = "none of bits"
 
 
-def declared(log: Projection) -> str:
+def _any_of_bits(call: Call) -> Evaluator:
+    bits, mask = (argument.evaluate for argument in call.arguments)
+    return lambda row: bool(bits(row) & mask(row))
+
+
+def _none_of_bits(call: Call) -> Evaluator:
+    bits, mask = (argument.evaluate for argument in call.arguments)
+    return lambda row: not bits(row) & mask(row)
+
+
+OPERATORS.update({
+    _ANY: Operator("(bitAnd({0}, {1}) != 0)", _any_of_bits),
+    _NONE: Operator("(bitAnd({0}, {1}) = 0)", _none_of_bits),
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _NothingCounted(Expression):
+    """The value of a fold that has counted no event."""
+
+    fold: Fold
+
+    @property
+    def sql(self) -> str:
+        """The default of the type in which a state keeps it."""
+        return f"defaultValueOfTypeName({quote(self.fold.stored)})"
+
+    @cached_property
+    def evaluate(self) -> Evaluator:
+        """The function that returns it."""
+        zero = self.fold.zero
+        return lambda _: zero
+
+
+def presence_column(log: Projection) -> str:
     """Return the column as the table of states declares it."""
-    bits = (f"bitShiftLeft(toUInt32({f.seen.sql}), {place})" for place, f in enumerate(log.seen))
-    made = " + ".join(bits)
+    bits = (
+        f"bitShiftLeft(toUInt32({fold.present.sql}), {place})"
+        for place, fold in enumerate(log.presence_folds)
+    )
     kind = "SimpleAggregateFunction(groupBitOr, UInt32)"
-    return f"{SEEN} {kind} MATERIALIZED toUInt32({made}) {FAST}"
+    return f"{PRESENCE} {kind} MATERIALIZED toUInt32({' + '.join(bits)}) {T64_CODEC}"
 
 
-def by_bits(log: Projection, sql: str) -> str:
+def with_presence_bits(log: Projection, expression: Expression) -> Expression:
     """Return an expression over states that reads the bits where it asked the folds.
 
-    Of several bits it asks at once whether there is any, or none: to find what is pending, of 5
-    million states, takes 21 rather than 41 ms.
+    Of several bits it asks at once whether there is any, or none (E-009).
     """
-    for place, fold in enumerate(log.seen):
-        sql = sql.replace(fold.seen.sql, _any_of(1 << place))
-    merged = ""
-    while merged != sql:
-        merged, sql = sql, _NOT.sub(lambda found: _none_of(int(found[1])), sql)
-        sql = _BOTH.sub(lambda found: _none_of(int(found[1]) | int(found[2])), sql)
-        sql = _EITHER.sub(lambda found: _any_of(int(found[1]) | int(found[2])), sql)
-    return sql
+    masks = {fold.present: 1 << place for place, fold in enumerate(log.presence_folds)}
+
+    def change(node: Expression) -> Expression:
+        return any_of(masks[node]) if node in masks else _merged(node)
+
+    return expression.rewrite(change)
 
 
-def _any_of(bits: int) -> str:
-    return f"(bitAnd({SEEN}, {bits}) != 0)"
+def any_of(mask: int) -> Expression:
+    """Return whether any of some bits is set."""
+    return Call(_ANY, _COLUMN, literal(mask))
 
 
-def _none_of(bits: int) -> str:
-    return f"(bitAnd({SEEN}, {bits}) = 0)"
+def none_of(mask: int) -> Expression:
+    """Return whether none of some bits is set."""
+    return Call(_NONE, _COLUMN, literal(mask))
 
 
-def by_bits_alone(log: Projection, sql: str) -> str:
-    """Return a status, or what it is read from, as it is of messages that are not `unsure`.
+def _merged(node: Expression) -> Expression:
+    """Return a condition on bits as one on their mask, where it can be."""
+    match node:
+        case Call(operator="not", arguments=(Call(operator="any of bits") as asked,)):
+            return none_of(_mask(asked))
+        case Call(
+            operator="and",
+            arguments=(
+                Call(operator="none of bits") as left,
+                Call(operator="none of bits") as right,
+            ),
+        ):
+            return none_of(_mask(left) | _mask(right))
+        case Call(
+            operator="or",
+            arguments=(Call(operator="any of bits") as left, Call(operator="any of bits") as right),
+        ):
+            return any_of(_mask(left) | _mask(right))
+    return node
 
-    All that is kept of them otherwise changes nothing, and is taken to be nothing.
+
+def _mask(call: Call) -> int:
+    mask = call.arguments[1]
+    assert isinstance(mask, Literal)
+    assert isinstance(mask.value, int)
+    return mask.value
+
+
+def from_presence_alone(log: Projection, expression: Expression) -> Expression:
+    """Return a status, or what it depends on, for messages that do not need a full fold.
+
+    Other folds do not affect the status of these; their default takes their place.
     """
-    nothing = {fold.name: f"defaultValueOfTypeName({quote(fold.stored)})" for fold in log.folds}
-    names = re.compile(rf"\b({'|'.join(nothing)})\b")
-    return names.sub(lambda found: nothing[found[1]], by_bits(log, sql))
+    folds = {fold.name: fold for fold in log.folds}
+
+    def change(node: Expression) -> Expression:
+        if isinstance(node, Column) and node.name in folds:
+            return _NothingCounted(node.kind, folds[node.name])
+        return node
+
+    return with_presence_bits(log, expression).rewrite(change)
 
 
-def may_have(log: Projection, bits: int) -> list[Fold]:
+def possible_folds(log: Projection, bits: int) -> list[Fold]:
     """Return the folds that may have something of messages with these bits, of all together."""
-    empty = {fold.name for place, fold in enumerate(log.seen) if not bits >> place & 1}
+    empty = {fold.name for place, fold in enumerate(log.presence_folds) if not bits >> place & 1}
     return [fold for fold in log.folds if fold.name not in empty]
 
 
-def late_sql(log: Projection) -> str:
-    """Return the condition that a state seems to be of later facts only: its message is older.
+def is_late_sql(log: Projection) -> str:
+    """Return the condition that a state seems to be of later events only: its message is older.
 
-    A guess, of which only the pace of a page may depend.
+    A guess, which only the pace of a page may depend on.
     """
-    sent, later = _sent_and_later(log)
-    return f"({_any_of(later)} AND {_none_of(sent)})"
+    begin, late = _begin_and_late(log)
+    return (any_of(late) & none_of(begin)).sql
 
 
-def late(log: Projection) -> Callable[[int], bool]:
-    """Return whether a state seems to be of later facts only, by its bits: see `late_sql`."""
-    sent, later = _sent_and_later(log)
-    return lambda bits: bool(bits & later) and not bits & sent
+def is_late(log: Projection) -> Callable[[int], bool]:
+    """Return whether a state seems to be of later events only, by its bits: see `is_late_sql`."""
+    begin, late = _begin_and_late(log)
+    return lambda bits: bool(bits & late) and not bits & begin
 
 
-def _sent_and_later(log: Projection) -> tuple[int, int]:
-    places = {fold.name: 1 << place for place, fold in enumerate(log.seen)}
-    return places[log.sent_at.name], sum(places[fold.name] for fold in log.later)
+def _begin_and_late(log: Projection) -> tuple[int, int]:
+    masks = {fold.name: 1 << place for place, fold in enumerate(log.presence_folds)}
+    return masks[log.begin_fold.name], sum(masks[fold.name] for fold in log.late_folds)

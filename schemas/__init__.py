@@ -1,1 +1,1 @@
-"""What travels: the message event, the formats it is read from, and its contracts. Pure."""
+"""The message event, the formats it is read from, and the published contracts. Pure."""

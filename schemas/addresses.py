@@ -1,4 +1,4 @@
-"""Addresses: whose, on which channel, and in which form they are compared."""
+"""Addresses: of a tenant, on a channel, in the form in which they are compared."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 from schemas.events import Channel
 
-_NUMBER_DECORATION: Final = re.compile(r"[\s().\-/]+")
+_NUMBER_SEPARATORS: Final = re.compile(r"[\s().\-/]+")
 
 
 class Address(NamedTuple):
-    """Whom the rules are about: an address or number of one tenant."""
+    """An email address or phone number of one tenant, which suppressions and retries are about."""
 
     tenant_id: str
     channel: Channel
@@ -28,7 +28,7 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, key: str) -> Address:
-        """Read a `key`. Raises `ValueError` for what is none."""
+        """Return the address of a `key`. Raises `ValueError` if it is no key."""
         match key.split("|", 2):
             case [tenant, ("email" | "sms") as channel, address]:
                 tenant = tenant.replace("%7C", "|").replace("%25", "%")
@@ -36,15 +36,15 @@ class Address(NamedTuple):
         raise ValueError(f"{key!r} is no key of an address; write TENANT|email|ADDRESS")
 
 
-def normalised(channel: Channel, address: str) -> str:
-    """Return an address as the log has it: trimmed, lower-cased; a number in E.164.
+def normalise_address(channel: Channel, address: str) -> str:
+    """Return an address in the log's form: trimmed, lower-cased; a number in E.164.
 
-    "+44 (20) 7946-0018" and "0044 20 7946 0018" are +442079460018; a name as sender stays a name.
+    "+44 (20) 7946-0018" and "0044 20 7946 0018" are +442079460018; a sender's name stays a name.
     """
     address = address.strip().lower()
     if channel == "email":
         return address
-    digits = _NUMBER_DECORATION.sub("", address)
+    digits = _NUMBER_SEPARATORS.sub("", address)
     if digits.startswith("00"):
         digits = f"+{digits[2:]}"
     return digits if re.fullmatch(r"\+?\d+", digits) else address

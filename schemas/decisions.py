@@ -1,17 +1,19 @@
-"""What the retry and blacklist rules publish, and the commands they take.
+"""What the policy publishes (retries, suppressions, decisions), and the commands it takes.
 
 | topic | value | key |
 |---|---|---|
 | `delivery.retries` | `RetryRequested`: send this message again, now | its id |
 | `delivery.suppressions` | `Suppression`: an address's entry now, or a tombstone | `Address.key` |
-| `delivery.decisions` | `DecisionFact`: a decision, for the log and for history | any |
-| `delivery.commands` | `Command`: what a person asks for | any |
+| `delivery.decisions` | `DecisionEvent`: a decision, for the log and for history | any |
+| `delivery.commands` | `Command`: what a person requests | any |
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from hashlib import blake2b
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -22,28 +24,67 @@ from pydantic import (
     field_validator,
 )
 
-from schemas.addresses import Address, normalised
+from schemas.addresses import Address, normalise_address
 from schemas.events import Channel, Code, Identifier, MessageEvent, Recipient, SmallCount, Time
 
-#: Why nothing more is sent to an address, by the rule that says so; the strongest first.
-Rule = Literal[
+RuleName = Literal[
     "unsubscribe", "complaint", "hard_bounce", "opt_out", "echo", "by_hand", "soft_bounces"
 ]
-#: What becomes of a later send. Nothing overrides an opt-out by email: it stays Skipped.
+#: The status of a later send. Nothing overrides an opt-out by email: it stays Skipped.
 Effect = Literal["invalid", "skipped"]
-#: What happens to an entry, in the words of its history. Only `resubscribed` lifts `unsubscribe`;
+#: Changes of an entry, as its history names them. Only `resubscribed` lifts `unsubscribe`;
 #: `refused` is a command that did nothing.
-Change = Literal["added", "extended", "expired", "reset", "resubscribed", "refused"]
+EntryChange = Literal["added", "extended", "expired", "reset", "resubscribed", "refused"]
 
-#: The label of our own decisions among facts: they are never fed to the rules again.
-OURS: Final = "sendlog"
-#: The actor of what a rule did by itself.
-NOBODY: Final = "sendlog"
+#: The label of Sendlog's own decisions among events: the policy never gets them again.
+DECISION_LABEL: Final = "sendlog"
+#: The actor of what a rule did, not a person.
+RULE_ACTOR: Final = "sendlog"
 
-_CONTRACT: Final = ConfigDict(frozen=True, extra="ignore")
+
+class SuppressionRule(NamedTuple):
+    """A rule by which an address is suppressed.
+
+    `words` are for people, also in the reason of a status. `refusal_kinds` are the kinds of event
+    by which a send is refused, by channel. A policy may leave out a `choosable` rule. A reset lifts
+    it `always`, only if the person has `confirmed` it, or `never`.
+    """
+
+    words: str
+    reset: Literal["always", "confirmed", "never"] = "always"
+    choosable: bool = True
+    effect: Effect = "invalid"
+    refusal_kinds: Mapping[Channel, str] = {"email": "invalid", "sms": "failed"}
+
+
+#: Why nothing more is sent to an address, the strongest first.
+SUPPRESSION_RULES: Final[Mapping[RuleName, SuppressionRule]] = {
+    "unsubscribe": SuppressionRule(
+        "unsubscribed", reset="never", choosable=False, effect="skipped",
+        refusal_kinds={"email": "skipped", "sms": "failed"},
+    ),
+    "complaint": SuppressionRule("reported as spam", reset="confirmed"),
+    "hard_bounce": SuppressionRule("hard bounce"),
+    "opt_out": SuppressionRule(
+        "opted out", refusal_kinds={"email": "invalid", "sms": "opt_out"}
+    ),
+    "echo": SuppressionRule("on the provider's own list"),
+    "by_hand": SuppressionRule("listed by hand", choosable=False),
+    "soft_bounces": SuppressionRule("soft bounces"),
+}  # fmt: skip
+#: All kinds of event by which a send may be refused.
+REFUSAL_KINDS: Final = tuple(
+    dict.fromkeys(
+        kind for rule in SUPPRESSION_RULES.values() for kind in rule.refusal_kinds.values()
+    )
+)
+
+_CONTRACT_CONFIG: Final = ConfigDict(frozen=True, extra="ignore")
 
 ShortText = Annotated[str, StringConstraints(max_length=1024)]
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024)]
+NonBlankText = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024)
+]
 
 
 class Reason(BaseModel):
@@ -53,15 +94,15 @@ class Reason(BaseModel):
     `until` is when it expires by itself, None: never. `rules_version` is that of the bounce rules.
     """
 
-    model_config = _CONTRACT
+    model_config = _CONTRACT_CONFIG
 
-    rule: Rule
+    rule: RuleName
     since: Time
     until: Time | None = None
     event_id: Code = ""
     message_id: Annotated[str, StringConstraints(max_length=512)] = ""
     reason: ShortText = Field("", description="In plain words, as 550 5.1.1 mailbox does not exist")
-    actor: Code = Field(NOBODY, description="Who: a person's name, or sendlog for its rules")
+    actor: Code = Field(RULE_ACTOR, description="Who: a person's name, or sendlog for its rules")
     rules_version: int = 0
 
 
@@ -81,7 +122,7 @@ class RetryRequested(BaseModel):
     It may come twice: drop an `id` that was obeyed.
     """
 
-    model_config = _CONTRACT
+    model_config = _CONTRACT_CONFIG
 
     id: str = Field(description="Of tenant, channel, message, recipient and attempt: 32 hex digits")
     tenant_id: Identifier
@@ -93,7 +134,7 @@ class RetryRequested(BaseModel):
     due_at: Time = Field(description="When it fell due; it is never published before")
 
 
-class DecisionFact(MessageEvent):
+class DecisionEvent(MessageEvent):
     """A decision as a fact: a message event with what only a decision has.
 
     Kinds: `retry_scheduled` (`due_at`, and the attempt to come), `retry_exhausted`; `suppressed`
@@ -104,17 +145,19 @@ class DecisionFact(MessageEvent):
     follows from the facts alone, so that a decision made again after a crash is the same fact.
     """
 
+    model_config = ConfigDict(title="DecisionFact")  # its name in the exported contract
+
     kind: Literal[
         "retry_scheduled", "retry_exhausted", "suppressed", "reinstated",
         "invalid", "skipped", "failed", "opt_out", "note",
     ]  # fmt: skip
-    label: Literal["sendlog"] = OURS
-    change: Change | None = Field(None, description="suppressed, reinstated: what happened")
-    rule: Rule | None = None
+    label: Literal["sendlog"] = DECISION_LABEL
+    change: EntryChange | None = Field(None, description="suppressed, reinstated: what happened")
+    rule: RuleName | None = None
     since: Time | None = Field(None, description="Since when the address is, or was, listed")
     until: Time | None = Field(None, description="suppressed: when it expires by itself")
     cause_event_id: Code = Field("", description="The fact or command that led to it")
-    actor: Code = NOBODY
+    actor: Code = RULE_ACTOR
     rules_version: int = 0
 
 
@@ -125,25 +168,48 @@ class Command(BaseModel):
     `confirmed_complaint`.
     """
 
-    model_config = _CONTRACT
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True,
+        serialize_by_alias=True,
+    )  # fmt: skip
 
     id: Code = Field(min_length=1, description="Chosen by who asks; one that was obeyed is ignored")
     command: Literal["reset", "add"]
     tenant_id: Identifier
     channel: Channel
     address: Recipient
-    actor: Annotated[Words, StringConstraints(max_length=256)]
-    reason: Words
+    actor: Annotated[NonBlankText, StringConstraints(max_length=256)]
+    reason: NonBlankText
     confirmed_complaint: bool = False
-    asked_at: Time
+    requested_at: Time = Field(alias="asked_at")  # its name in the contract
+
+    @classmethod
+    def for_address(
+        cls, command: Literal["reset", "add"], address: Address, *, id: str,  # noqa: A002
+        actor: str, reason: str, requested_at: datetime, confirmed_complaint: bool = False,
+    ) -> Command:  # fmt: skip
+        """Return a command about an address.
+
+        Raises pydantic's `ValidationError` if actor, reason or address is missing or too long.
+        """
+        return cls(
+            id=id, command=command, tenant_id=address.tenant_id, channel=address.channel,
+            address=address.address, actor=actor, reason=reason, requested_at=requested_at,
+            confirmed_complaint=confirmed_complaint,
+        )  # fmt: skip
+
+    @property
+    def target(self) -> Address:
+        """The address that the command is about."""
+        return Address(self.tenant_id, self.channel, self.address)
 
     @field_validator("address")
     @classmethod
-    def _as_the_log_has_it(cls, address: str, info: ValidationInfo) -> str:
-        return normalised(info.data.get("channel", "email"), address)
+    def _normalised(cls, address: str, info: ValidationInfo) -> str:
+        return normalise_address(info.data.get("channel", "email"), address)
 
 
-def retry_id(whose: Address, message_id: str, attempt: int) -> str:
+def retry_id(address: Address, message_id: str, attempt: int) -> str:
     """Return the identity of a retry: 32 hex digits, the same whenever it is decided."""
-    content = "\x1f".join((*whose, message_id, str(attempt)))
+    content = "\x1f".join((*address, message_id, str(attempt)))
     return blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,5 +1,5 @@
-"""Errors that people are shown as they are."""
+"""Errors whose text is meant for people."""
 
 
 class ExplainedError(Exception):
-    """Its text says what is wrong and what to do: a command prints it without a traceback."""
+    """An error whose text says what is wrong and what to do; commands print no traceback."""

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from schemas.decisions import Command, DecisionFact, RetryRequested, Suppression
+from schemas.decisions import Command, DecisionEvent, RetryRequested, Suppression
 from schemas.events import MessageEvent
 from schemas.providers import adapters
 
-_MAILERS = {
+_MAILER_TOPICS = {
     "email.sends": "Message events of mailers about emails",
     "sms.sends": "Message events of mailers about SMS",
 }
-_POLICY = {
+_POLICY_TOPICS = {
     "delivery.retries": ("RetryRequested", "Messages to send again, each when it falls due"),
     "delivery.suppressions": (
         "Suppression",
@@ -24,18 +24,18 @@ _POLICY = {
     "delivery.commands": ("Command", "What people ask for: an address reset, or listed by hand"),
 }
 #: The file of each contract's schema.
-_SCHEMAS: Final[dict[str, type[BaseModel]]] = {
+_CONTRACTS: Final[dict[str, type[BaseModel]]] = {
     "message_event": MessageEvent,
     "retry_requested": RetryRequested,
     "suppression": Suppression,
-    "decision_fact": DecisionFact,
+    "decision_fact": DecisionEvent,
     "command": Command,
 }
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    """Return every contract by file name."""
-    schemas = {f"{name}.schema.json": _schema(model) for name, model in _SCHEMAS.items()}
+    """Return every exported document by file name."""
+    schemas = {f"{name}.schema.json": _schema(model) for name, model in _CONTRACTS.items()}
     return {**schemas, "asyncapi.json": _asyncapi()}
 
 
@@ -50,21 +50,21 @@ def _asyncapi() -> dict[str, Any]:
         for name, adapter in sorted(adapters().items())
     }
     topics = {
-        **{topic: ("MessageEvent", about) for topic, about in _MAILERS.items()},
-        **{topic: ("Raw", about) for topic, about in feeds.items()},
+        **{topic: ("MessageEvent", description) for topic, description in _MAILER_TOPICS.items()},
+        **{topic: ("Raw", description) for topic, description in feeds.items()},
         "delivery.dead-letters": (
             "Raw",
             "Records that could not be read: the raw bytes; place and reason in headers",
         ),
-        **_POLICY,
+        **_POLICY_TOPICS,
     }
     channels = {
         topic.replace(".", "_"): {
             "address": topic,
-            "description": about,
+            "description": description,
             "messages": {"message": {"$ref": f"#/components/messages/{message}"}},
         }
-        for topic, (message, about) in topics.items()
+        for topic, (message, description) in topics.items()
     }
     return {
         "asyncapi": "3.0.0",
@@ -73,11 +73,11 @@ def _asyncapi() -> dict[str, Any]:
         "components": {
             "messages": {
                 **{
-                    model.__name__: {
+                    model.model_json_schema()["title"]: {
                         "contentType": "application/json",
                         "payload": {"$ref": f"{name}.schema.json"},
                     }
-                    for name, model in _SCHEMAS.items()
+                    for name, model in _CONTRACTS.items()
                 },
                 "Raw": {"contentType": "application/octet-stream"},
             }

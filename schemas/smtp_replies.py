@@ -1,4 +1,4 @@
-"""What a mail server's reply says: the codes quoted in a text, and their meaning in plain words.
+"""Mail servers' replies: the codes that a text quotes, and their meaning in plain words.
 
 Reply codes are those of RFC 5321, enhanced status codes those of RFC 3463 and of IANA's registry
 of SMTP enhanced status codes.
@@ -13,59 +13,63 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def codes_in(text: str) -> tuple[int | None, str]:
+def find_codes(text: str) -> tuple[int | None, str]:
     """Return the SMTP reply code and the enhanced status that a reply or diagnostic text quotes.
 
-    A number counts only where a reply has it: at the start ("smtp; 550 5.1.1 …"), before an
-    enhanced status, or after a word such as "said:"; so never one in an address, a date or an id.
+    A number counts only where replies have it: at the start ("smtp; 550 5.1.1 …"), before an
+    enhanced status, or after a word such as "said:"; never in an address, a date or an id.
     """
-    match = _HEAD.match(text) or _PAIR.search(text) or _QUOTED.search(text)
+    match = _LEADING_CODES.match(text) or _CODE_PAIR.search(text) or _INTRODUCED_CODE.search(text)
     if match is None:
-        alone = _MARKED_STATUS.search(text)
-        return None, alone[1] if alone else ""
+        marked = _STATUS_ALONE.search(text)
+        return None, marked[1] if marked else ""
     smtp, enhanced = match[1], match[2]
     if not enhanced:
-        later = (found[1] for found in _STATUS.finditer(text, match.end()))
-        # A status of another class than the reply's is none: a version, or part of an address.
-        enhanced = next((status for status in later if status[0] == smtp[0]), "")
+        statuses = (later[1] for later in _LATER_STATUS.finditer(text, match.end()))
+        # A "status" of another class than the reply's is a version, or part of an address.
+        enhanced = next((status for status in statuses if status[0] == smtp[0]), "")
     return int(smtp), enhanced
 
 
-def status_in(value: str) -> str:
+def leading_status(value: str) -> str:
     """Return the enhanced status at the start of a provider's status field, or ''."""
     match = _STATUS_FIELD.match(value)
     return match[1] if match else ""
 
 
-def describe(smtp_code: int | None, enhanced_status: str = "") -> str:
+def describe_codes(smtp_code: int | None, enhanced_status: str = "") -> str:
     """Return codes with their meaning, as "550 5.1.1 mailbox does not exist"."""
-    codes = joined(smtp_code, enhanced_status)
-    meaning = MEANINGS.get(enhanced_status) or REPLIES.get(smtp_code or 0, "")
+    codes = format_codes(smtp_code, enhanced_status)
+    meaning = STATUS_MEANINGS.get(enhanced_status) or REPLY_MEANINGS.get(smtp_code or 0, "")
     return f"{codes} {meaning}".strip()
 
 
-def joined(smtp_code: int | None, enhanced_status: str) -> str:
+def format_codes(smtp_code: int | None, enhanced_status: str) -> str:
     """Return the codes there are, as "550 5.1.1"."""
     return f"{smtp_code or ''} {enhanced_status}".strip()
 
 
-_REPLY: Final = r"([245][0-5]\d)"
-_ENHANCED: Final = r"([245]\.[0-7]\.\d{1,3})(?!\.?\d|[\w@-])"
+_REPLY_CODE: Final = r"([245][0-5]\d)"
+_ENHANCED_STATUS: Final = r"([245]\.[0-7]\.\d{1,3})(?!\.?\d|[\w@-])"
 _BEFORE_ENHANCED: Final = r"[\s:-]+[(\[#]*"
 _AFTER_REPLY: Final = r"(?=[\s;:,)\]'\"<-]|\.?$|\.\s)"
-_WORDS: Final = "said|code|error|status|reply|replied|response|returned|answered|dsn|smtp"
+_INTRODUCING_WORDS: Final = (
+    "said|code|error|status|reply|replied|response|returned|answered|dsn|smtp"
+)
 
-_HEAD: Final = re.compile(
-    rf"[\s\"'(<\[]*(?:[A-Za-z][\w-]*;[\s\"'(<\[]*)?{_REPLY}"
-    rf"(?:{_BEFORE_ENHANCED}{_ENHANCED}|{_AFTER_REPLY})"
+_LEADING_CODES: Final = re.compile(
+    rf"[\s\"'(<\[]*(?:[A-Za-z][\w-]*;[\s\"'(<\[]*)?{_REPLY_CODE}"
+    rf"(?:{_BEFORE_ENHANCED}{_ENHANCED_STATUS}|{_AFTER_REPLY})"
 )
-_PAIR: Final = re.compile(rf"(?<![\w.@+-]){_REPLY}{_BEFORE_ENHANCED}{_ENHANCED}")
-_QUOTED: Final = re.compile(
-    rf"(?:\b(?:{_WORDS})\b|>:)[\s:=;\"'(<\[]*(?<!\d){_REPLY}()(?:{_AFTER_REPLY})", re.IGNORECASE
+_CODE_PAIR: Final = re.compile(rf"(?<![\w.@+-]){_REPLY_CODE}{_BEFORE_ENHANCED}{_ENHANCED_STATUS}")
+_INTRODUCED_CODE: Final = re.compile(
+    rf"(?:\b(?:{_INTRODUCING_WORDS})\b|>:)[\s:=;\"'(<\[]*(?<!\d){_REPLY_CODE}()(?:{_AFTER_REPLY})",
+    re.IGNORECASE,
 )
-_STATUS: Final = re.compile(rf"(?<![\w.@/+-])(?<!on ){_ENHANCED}")
-_MARKED_STATUS: Final = re.compile(
-    rf"(?:^[\s\"'<]*|[(\[#]|\b(?:{_WORDS})\b[\s:=;\"'<#]*){_ENHANCED}", re.IGNORECASE
+_LATER_STATUS: Final = re.compile(rf"(?<![\w.@/+-])(?<!on ){_ENHANCED_STATUS}")
+_STATUS_ALONE: Final = re.compile(
+    rf"(?:^[\s\"'<]*|[(\[#]|\b(?:{_INTRODUCING_WORDS})\b[\s:=;\"'<#]*){_ENHANCED_STATUS}",
+    re.IGNORECASE,
 )
 _STATUS_FIELD: Final = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 
@@ -151,12 +155,12 @@ _BY_SUBJECT: Final = {
     "7.29": "forwarding chain (ARC) failed authentication",
     "7.30": "encryption on the whole way not possible",
 }
-#: What an enhanced status means, in plain words.
-MEANINGS: Final[Mapping[str, str]] = {
+#: The meaning of an enhanced status.
+STATUS_MEANINGS: Final[Mapping[str, str]] = {
     f"{kind}.{code}": meaning for code, meaning in _BY_SUBJECT.items() for kind in (4, 5)
 }
-#: What a reply code means that comes without an enhanced status.
-REPLIES: Final[Mapping[int, str]] = {
+#: The meaning of a reply code without an enhanced status.
+REPLY_MEANINGS: Final[Mapping[int, str]] = {
     421: "server not available now",
     450: "mailbox not available now",
     451: "server had an error",

@@ -19,7 +19,7 @@ from tests.signing import SECRETS, SHARED
 PUBLIC = "https://hooks.example.com"
 
 
-class Door(Server):
+class GatewayProcess(Server):
     """A gateway. A test that stops or kills it starts it again."""
 
     def __init__(self, bootstrap, folder, hooks, name="gateway", **environment):

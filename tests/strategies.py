@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from projections.expressions import TIME, kinds_of, plain
-from projections.folds import Fold
-from schemas.events import EPOCH, KINDS, fingerprint
+from projections.column_types import TIME, base_type, tuple_elements
+from projections.folds import Fold, RowState
+from projections.ordered_bytes import zero_values
+from schemas.events import EPOCH, KINDS_BY_CHANNEL, fingerprint, milliseconds
 
 START = datetime(2026, 11, 1, 9, 0, tzinfo=UTC)
 
@@ -22,7 +23,7 @@ def facts(channel):
     fact = st.fixed_dictionaries(
         {
             "channel": st.just(channel),
-            "kind": st.sampled_from(sorted(KINDS[channel])),
+            "kind": st.sampled_from(sorted(KINDS_BY_CHANNEL[channel])),
             "message_id": st.sampled_from(["m1", "m2", ""]),
             "recipient": st.sampled_from(["a@example.com", "b@example.com", ""]),
             "occurred_at": times,
@@ -67,11 +68,11 @@ def complete(facts_, tenant):
 def values(kind):
     """Any value of a ClickHouse type that a fold may have."""
     if kind.startswith("Nullable("):
-        return st.none() | values(plain(kind))
+        return st.none() | values(base_type(kind))
     if kind.startswith("Array("):
         return st.frozensets(values(kind.removeprefix("Array(")[:-1]), max_size=3)
     if kind.startswith("Tuple("):
-        return st.tuples(*map(values, kinds_of(kind).values())).map(_as_packed)
+        return st.tuples(*map(values, tuple_elements(kind).values())).map(_as_packed)
     if kind == TIME:
         return times | st.just(EPOCH)
     if kind == "Bool":
@@ -88,3 +89,26 @@ def _as_packed(values):
 def states(folds: tuple[Fold, ...]):
     """Any state, also one that no facts would give."""
     return st.fixed_dictionaries({fold.name: values(fold.kind) for fold in folds})
+
+
+def join_states(folds: tuple[Fold, ...], left: RowState, right: RowState) -> RowState:
+    """The state of the events of both."""
+    return {fold.name: fold.operator.join(left[fold.name], right[fold.name]) for fold in folds}
+
+
+#: How many bytes a packed value of a fixed size takes.
+_SIZES = {TIME: 8, "UInt16": 2, "Bool": 1}
+
+
+def pack(values, kind):
+    """The bytes of values, as the engine makes them."""
+    if values == zero_values(kind):
+        return b""
+    fixed, texts = b"", []
+    for value, element in zip(values, tuple_elements(kind).values(), strict=True):
+        if element == "String":
+            texts.append(value.replace("\0", "").encode())
+        else:
+            number = milliseconds(value) if isinstance(value, datetime) else int(value)
+            fixed += number.to_bytes(_SIZES[element], "big")
+    return fixed + b"\0".join(texts)

@@ -15,9 +15,9 @@ from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
 from deploy.local.database import Database
 from deploy.local.process import Program, Server
-from processor.demo.feed import publish
+from processor.demo.feed import publish_records
 from processor.kafka import topics
-from processor.settings import Kafka
+from processor.settings import KafkaSettings
 from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
@@ -28,15 +28,14 @@ DATABASE = "sendlog"
 POLICY = '[default]\nhorizon = "366d"\n'
 
 
-def wait_for(condition, what, patience=180):
-    """Wait until `condition` holds and return it; fail with `what` if it never does."""
-    deadline = time.monotonic() + patience
+def wait_for(condition, what, timeout_seconds=180):
+    """Wait until `condition` returns something true and return that; else fail with `what`."""
+    deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
+        if value := condition():
+            return value
         time.sleep(0.1)
-    raise AssertionError(f"waited {patience} s in vain for {what}")
+    raise AssertionError(f"waited {timeout_seconds} s in vain for {what}")
 
 
 def read(bootstrap, topic):
@@ -48,11 +47,11 @@ def read(bootstrap, topic):
     try:
         places = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
         consumer.assign(places)
-        left = {place: end for place, end in consumer.end_offsets(places).items() if end}
+        ends = {place: end for place, end in consumer.end_offsets(places).items() if end}
         records = []
-        while any(consumer.position(place) < end for place, end in left.items()):
-            for found in consumer.poll(1000).values():
-                records += found
+        while any(consumer.position(place) < end for place, end in ends.items()):
+            for fetched in consumer.poll(1000).values():
+                records += fetched
         return records
     finally:
         consumer.close()
@@ -63,15 +62,15 @@ class System:
 
     def __init__(self, broker, engine, folder, group="sendlog"):
         self.broker, self.engine, self.folder, self.group = broker, engine, folder, group
-        self.kafka = Kafka(bootstrap=broker.bootstrap, replication=1, group=group)
+        self.kafka = KafkaSettings(bootstrap=broker.bootstrap, replication=1, group=group)
         self.workers = []
-        self.police(POLICY)
-        topics.apply(self.kafka)
+        self.write_policy(POLICY)
+        topics.create_missing_topics(self.kafka)
         self.client = connect(engine.url, user="default", password="")
         for _ in migrate(self.client, Target(DATABASE)):
             pass
 
-    def police(self, text):
+    def write_policy(self, text):
         """Let workers that start from now on go by these policies."""
         (self.folder / "policy.toml").write_text(text)
 
@@ -110,7 +109,7 @@ class System:
 
     def members(self):
         """Return the ids of the members; none while the broker has no coordinator yet."""
-        with suppress(topics.BrokerError), topics.admin(self.kafka) as admin:
+        with suppress(topics.BrokerError), topics.admin_client(self.kafka) as admin:
             members = admin.describe_groups([self.group])[self.group]["members"]
             return {member["member_id"] for member in members}
         return set()
@@ -119,7 +118,7 @@ class System:
         return worker.log.read_text(errors="replace")[-4000:]
 
     def publish(self, records):
-        return publish(records, self.broker.bootstrap, topics=())
+        return publish_records(records, self.broker.bootstrap, topics=())
 
     def command(self, *arguments, check=True, input=None):
         """Run a `sendlog` command and return what it printed."""
@@ -139,40 +138,40 @@ class System:
 
     def lags(self):
         """Return how many records the group has yet to commit, by partition of what it reads."""
-        reads, _ = topics.check(self.kafka)
+        reads, _ = topics.check_topics(self.kafka)
         consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap, group_id=self.group)
         try:
             partitions = [
-                TopicPartition(name, n) for name in (*reads, topics.POLICY)
+                TopicPartition(name, n) for name in (*reads, topics.POLICY_TOPIC)
                 for n in consumer.partitions_for_topic(name) or ()
             ]  # fmt: skip
             ends, starts = consumer.end_offsets(partitions), consumer.beginning_offsets(partitions)
             lags = {
-                f"{each.topic}/{each.partition}":
-                ends[each] - max(consumer.committed(each) or 0, starts[each])
-                for each in partitions
+                f"{place.topic}/{place.partition}":
+                ends[place] - max(consumer.committed(place) or 0, starts[place])
+                for place in partitions
             }  # fmt: skip
             return {place: lag for place, lag in lags.items() if lag}
         finally:
             consumer.close()
 
-    def settled(self, patience=240):
+    def wait_until_committed(self, timeout_seconds=240):
         """Wait until every record is committed, also those that others led to."""
         try:
             wait_for(
                 lambda: not self.lags() and not self.lags() and not self.lags(),
-                "the group to commit everything", patience,
+                "the group to commit everything", timeout_seconds,
             )  # fmt: skip
         except AssertionError as error:
-            said = "\n".join(f"{each.log}:\n{self.output(each)}" for each in self.workers)
-            raise AssertionError(f"{error}; left are {self.lags()}\n{said}") from None
+            logs = "\n".join(f"{worker.log}:\n{self.output(worker)}" for worker in self.workers)
+            raise AssertionError(f"{error}; lags are {self.lags()}\n{logs}") from None
 
-    def empty(self, *names):
-        """Make topics anew."""
-        with topics.admin(self.kafka) as admin:
+    def recreate_topics(self, *names):
+        """Delete topics and make them anew: they are empty then."""
+        with topics.admin_client(self.kafka) as admin:
             admin.delete_topics(list(names))
             wait_for(lambda: not set(names) & set(admin.list_topics()), "topics to be deleted")
-        topics.apply(self.kafka)
+        topics.create_missing_topics(self.kafka)
 
     def read(self, topic):
         return read(self.broker.bootstrap, topic)
@@ -199,27 +198,29 @@ def mismatches(system, expected):
     for log in ("email_log", "sms_log"):
         for row in system.rows(f"SELECT * FROM {DATABASE}.{log}"):
             rows[row["tenant_id"], row["message_id"], row["recipient"]] = row
-    wrong = []
-    for want in expected:
-        row = rows.pop((want.tenant_id, want.message_id, want.recipient), None)
+    differences = []
+    for outcome in expected:
+        row = rows.pop((outcome.tenant_id, outcome.message_id, outcome.recipient), None)
         if row is None:
-            wrong.append(f"missing: {want}")
+            differences.append(f"missing: {outcome}")
             continue
-        got = {"status": row["status"]}
-        if want.channel == "email":
-            got |= {
+        actual = {"status": row["status"]}
+        if outcome.channel == "email":
+            actual |= {
                 "open_count": row["open_count"], "click_count": row["click_count"],
                 "soft_bounce_count": row["soft_bounce_count"], "attempts": row["attempts"],
                 "complained": row["complained_at"] is not None,
                 "unsubscribed": row["unsubscribed_at"] is not None,
                 "machine_opened": row["machine_opened_at"] is not None,
             }  # fmt: skip
-        if want.conflict is not None:
-            got["conflict"] = row["conflict"]
-        wrong += [
-            f"{want.scenario} {want.message_id}: {name} {value!r}, not {getattr(want, name)!r}"
-            for name, value in got.items() if value != getattr(want, name)
+        if outcome.conflict is not None:
+            actual["conflict"] = row["conflict"]
+        differences += [
+            f"{outcome.scenario} {outcome.message_id}: "
+            f"{name} {value!r}, not {getattr(outcome, name)!r}"
+            for name, value in actual.items() if value != getattr(outcome, name)
         ]  # fmt: skip
-        if want.reason not in row["status_reason"]:
-            wrong.append(f"{want.scenario}: reason {row['status_reason']!r}, not {want.reason!r}")
-    return wrong + [f"too much: {key}" for key in rows]
+        if outcome.reason not in row["status_reason"]:
+            reason = row["status_reason"]
+            differences.append(f"{outcome.scenario}: reason {reason!r}, not {outcome.reason!r}")
+    return differences + [f"too much: {key}" for key in rows]

@@ -75,7 +75,7 @@ def check(settings: Settings) -> int:
     found = broker.topics(settings.kafka.bootstrap)
     if found is None:
         missing.append(f"the broker does not answer at {settings.kafka.bootstrap}")
-    elif absent := sorted({topic.name for topic in topics.wanted()} - found):
+    elif absent := sorted({topic.name for topic in topics.declared_topics()} - found):
         missing.append(f"the broker has no topic {', '.join(absent)}")
     if not database.answers(settings.clickhouse.url):
         missing.append(f"ClickHouse does not answer at {settings.clickhouse.url}")

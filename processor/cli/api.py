@@ -6,7 +6,7 @@ from processor.api import run_api
 from processor.settings import load
 
 
-def api() -> None:
+def run_api_command() -> None:
     """Run the web pages and the HTTP API of the log.
 
     The pages are at /; sign in with a key of `sendlog keys create`. Every request to the API needs

@@ -1,4 +1,4 @@
-"""`sendlog classify`: what a bounce is, and why, without sending one."""
+"""`sendlog classify`: the class of a bounce, and what it rests on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Annotated, Final, get_args
 
 import typer
 
-from processor.bounce_rules import in_force, read
+from processor.bounce_rules import bounce_rules_in_force, read_bounce_rules
 from processor.settings import load
-from schemas.bounces import classify as classified
-from schemas.bounces import codes_in, status_in
+from schemas.bounces import classify_bounce
 from schemas.errors import ExplainedError
 from schemas.events import BounceClass
-from schemas.smtp_replies import joined
+from schemas.smtp_replies import find_codes, format_codes, leading_status
 
 _REPLY_CODE: Final = re.compile(r"[245][0-5][0-9]", re.ASCII)
 _LABELS: Final[dict[str, BounceClass]] = {
@@ -26,7 +25,7 @@ class OptionError(ExplainedError, ValueError):
     """An option has a wrong value; the text names the option, the value and what it takes."""
 
 
-def classify(
+def classify_text(
     text: Annotated[
         str, typer.Argument(help="What the server said, as '550 5.1.1 user unknown'.")
     ] = "",
@@ -51,33 +50,35 @@ def classify(
     """Say whether a bounce is hard, soft or block, and what that rests on."""
     if not text.strip() and enhanced is smtp is label is None:
         raise OptionError("nothing to classify; give a text, --enhanced, --smtp or --label")
-    status, code, label_class = _enhanced(enhanced), _smtp(smtp), _label(label)
-    asked = in_force(load()) if rules is None else read(rules, "--rules")
-    verdict = classified(status, code, text, label_class, asked.rules)
-    codes = {"given": joined(code, status), "in the text": joined(*codes_in(text))}
-    lines = {
+    status, code, label_class = _parse_enhanced(enhanced), _parse_smtp(smtp), _parse_label(label)
+    rules_in_force = (
+        bounce_rules_in_force(load()) if rules is None else read_bounce_rules(rules, "--rules")
+    )
+    verdict = classify_bounce(status, code, text, label_class, rules_in_force.rules)
+    codes = {"given": format_codes(code, status), "in the text": format_codes(*find_codes(text))}
+    fields = {
         "class": verdict.bounce_class,
         "rests on": verdict.classified_by or "nothing",
-        "codes": ", ".join(f"{found} ({where})" for where, found in codes.items() if found)
+        "codes": ", ".join(f"{words} ({origin})" for origin, words in codes.items() if words)
         or "none",
-        # A phrase is quoted as the text has it, which may be over two lines.
+        # A phrase is quoted from the text, where it may span two lines.
         "reason": " ".join(verdict.reason.split()),
-        "rules": str(asked),
+        "rules": str(rules_in_force),
     }
-    for name, value in lines.items():
+    for name, value in fields.items():
         print(f"{name:<9} {value}")
 
 
-def _enhanced(value: str | None) -> str:
+def _parse_enhanced(value: str | None) -> str:
     if value is None:
         return ""
-    status = status_in(value)
+    status = leading_status(value)
     if not status or status != value.strip():
         raise OptionError(f"--enhanced {value!r} is no enhanced status code; write it as 5.1.1")
     return status
 
 
-def _smtp(value: str | None) -> int | None:
+def _parse_smtp(value: str | None) -> int | None:
     if value is None:
         return None
     if not _REPLY_CODE.fullmatch(value.strip()):
@@ -85,7 +86,7 @@ def _smtp(value: str | None) -> int | None:
     return int(value)
 
 
-def _label(value: str | None) -> BounceClass | None:
+def _parse_label(value: str | None) -> BounceClass | None:
     if value is None:
         return None
     if value.lower() not in _LABELS:

@@ -1,4 +1,4 @@
-"""`sendlog dead-letters list|replay`."""
+"""`sendlog dead-letters list|replay`: records that could not be read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from processor.cli.logs import Format, print_rows
+from processor.cli.logs import RowFormat, print_rows
 from processor.clickhouse import client_of
 from processor.intake.dead_letters import mark_replayed, replay_headers
-from processor.kafka.producer import producer
+from processor.kafka.producer import sync_producer
 from processor.settings import load
 from projections.queries import dead_letters
 from projections.tables.dead_letters import TABLE
@@ -22,38 +22,39 @@ app = typer.Typer(
 )
 _TOPIC = typer.Option(help="Only of this topic.")
 _REASON = typer.Option(help="Only with this in the reason.")
-_BATCH = 500
+#: Published and marked as replayed together: after a crash at most so many are replayed again.
+MAX_BATCH_DEAD_LETTERS = 500
 
 
 @app.command("list")
-def list_(
+def print_dead_letters(
     topic: Annotated[str, _TOPIC] = "",
     reason: Annotated[str, _REASON] = "",
     replayed: Annotated[bool, typer.Option("--replayed", help="Also those replayed.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 for all.")] = 50,
     form: Annotated[
-        Format, typer.Option("--format", help="json and csv have the raw bytes.")
-    ] = Format.TABLE,
+        RowFormat, typer.Option("--format", help="json and csv have the raw bytes.")
+    ] = RowFormat.TABLE,
 ) -> None:
     """List dead letters, the newest first. In json and csv, `raw` is base64."""
     settings = load()
-    rows = dead_letters.listed(
+    rows = dead_letters.list_dead_letters(
         client_of(settings), settings.clickhouse.database,
         topic=topic, reason=reason, replayed=replayed, limit=limit,
     )  # fmt: skip
-    placed = ({**row, "place": _place(row)} for row in rows)
+    rows_with_place = ({**row, "place": _place(row)} for row in rows)
     columns = list(TABLE.columns)
-    print_rows(placed, form, columns=columns, shown=("died_at", "place", "reason"))
+    print_rows(rows_with_place, form, columns=columns, table_columns=("died_at", "place", "reason"))
 
 
-def _place(letter: dict[str, Any]) -> str:
-    """Return where a dead letter came from: topic, partition, offset, and element of a batch."""
-    parts = [letter[f"source_{name}"] for name in ("topic", "partition", "offset")]
-    return "/".join(map(str, parts if letter["element"] < 0 else [*parts, letter["element"]]))
+def _place(row: dict[str, Any]) -> str:
+    """Return the origin of a dead letter: topic, partition, offset, and element of a batch."""
+    parts = [row[f"source_{name}"] for name in ("topic", "partition", "offset")]
+    return "/".join(map(str, parts if row["element"] < 0 else [*parts, row["element"]]))
 
 
-@app.command()
-def replay(
+@app.command("replay")
+def replay_dead_letters(
     topic: Annotated[str, _TOPIC] = "",
     reason: Annotated[str, _REASON] = "",
     limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 for all.")] = 0,
@@ -65,21 +66,21 @@ def replay(
     """
     settings = load()
     client, database = client_of(settings), settings.clickhouse.database
-    found = dead_letters.listed(client, database, topic=topic, reason=reason, limit=limit)
+    rows = dead_letters.list_dead_letters(client, database, topic=topic, reason=reason, limit=limit)
     if dry_run:
-        print(f"{sum(1 for _ in found):,} dead letters would be replayed")
+        print(f"{sum(1 for _ in rows):,} dead letters would be replayed")
         return
-    done = 0
-    with producer(settings.kafka) as send:
-        pending = list(found)
-        for start in range(0, len(pending), _BATCH):
+    replayed = 0
+    with sync_producer(settings.kafka) as send:
+        pending = list(rows)
+        for start in range(0, len(pending), MAX_BATCH_DEAD_LETTERS):
             batch: list[dict[str, Any]] = []
-            for letter in islice(pending, start, start + _BATCH):
-                raw = base64.b64decode(letter["raw"])
-                send(letter["source_topic"], raw, replay_headers(letter))
-                batch.append({**letter, "raw": raw})
+            for row in islice(pending, start, start + MAX_BATCH_DEAD_LETTERS):
+                raw = base64.b64decode(row["raw"])
+                send(row["source_topic"], raw, replay_headers(row))
+                batch.append({**row, "raw": raw})
             send.flush()
             mark_replayed(client, database, batch)
-            done += len(batch)
+            replayed += len(batch)
     Console(stderr=True).print("they are on their way through the worker")
-    print(f"replayed {done:,} dead letters")
+    print(f"replayed {replayed:,} dead letters")

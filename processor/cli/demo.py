@@ -1,4 +1,4 @@
-"""`sendlog demo`: publishes the traffic of an invented business."""
+"""`sendlog demo`: publish the traffic of an invented business."""
 
 import os
 import signal
@@ -15,12 +15,12 @@ import typer
 from rich.console import Console
 
 from processor import settings
-from processor.demo.feed import FeedError, publish, watched
-from processor.demo.plan import Plan, as_line, planned, when_due
-from processor.demo.render import TOPICS
+from processor.demo.feed import FeedError, publish_records, with_progress
+from processor.demo.plan import Plan, paced, planned_records, to_json_line
+from processor.demo.render import FEED_TOPICS, DemoRecord
 
 
-def demo(
+def run_demo(
     *,
     rate: Annotated[
         float, typer.Option(min=0, help="Records per second of live traffic; 0: no limit.")
@@ -81,27 +81,30 @@ def demo(
         seed=seed, tenant=tenant, backlog=backlog, count=count, rate=rate, raw=raw,
         disturb=disturb, broken=broken,
     )  # fmt: skip
-    stop = stopped_by_signals()
+    stop = stop_on_signals()
     with expected.open("w", encoding="utf-8") if expected else nullcontext() as oracle:
-        records = planned(plan, datetime.now(UTC), stop, oracle)
+        records = planned_records(plan, datetime.now(UTC), stop, oracle)
         if rate:
-            records = when_due(records, stop)
+            records = paced(records, stop)
         if print_:
-            _print(as_line(record) for record in records)
+            _print_lines(to_json_line(record) for record in records)
             return
         console = Console(stderr=True)
-        try:
-            published = publish(
-                watched(records, console), settings.load().kafka.bootstrap, topics=TOPICS
-            )
-        except (FeedError, settings.SettingsError) as error:
-            console.print(f"[red]{error}[/]", highlight=False)
-            raise typer.Exit(1) from None
+        published = _publish(records, console)
     console.print(f"{published:,} records published")
 
 
-def stopped_by_signals() -> Event:
-    """Return an event that SIGINT and SIGTERM set; a second one stops the program."""
+def _publish(records: Iterable[DemoRecord], console: Console) -> int:
+    try:
+        bootstrap = settings.load().kafka.bootstrap
+        return publish_records(with_progress(records, console), bootstrap, topics=FEED_TOPICS)
+    except (FeedError, settings.SettingsError) as error:
+        console.print(f"[red]{error}[/]", highlight=False)
+        raise typer.Exit(1) from None
+
+
+def stop_on_signals() -> Event:
+    """Return an event that SIGINT and SIGTERM set; a second signal stops the program."""
     stop = Event()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -113,8 +116,8 @@ def stopped_by_signals() -> Event:
     return stop
 
 
-def _print(lines: Iterable[str]) -> None:
-    """Print lines until the reader goes away, as `head` does."""
+def _print_lines(lines: Iterable[str]) -> None:
+    """Print lines until the reader closes the output, as `head` does."""
     try:
         for line in lines:
             print(line, flush=True)

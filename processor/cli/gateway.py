@@ -6,7 +6,7 @@ from processor.gateway.server import run_gateway
 from processor.settings import load
 
 
-def gateway() -> None:
+def run_gateway_command() -> None:
     """Run the gateway: take providers' webhooks, verify them, hand them to Kafka unchanged.
 
     A webhook is answered with 2xx only when Kafka has it; while Kafka is away the answer is 503,

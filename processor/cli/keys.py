@@ -1,4 +1,4 @@
-"""`sendlog keys create|list|revoke`: who may use the HTTP API."""
+"""`sendlog keys create|list|revoke`: the keys of the HTTP API."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from processor.cli.logs import Format, print_rows
+from processor.cli.logs import RowFormat, print_rows
 from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries import api_keys
-from projections.queries.api_keys import Key, Scope
+from projections.queries.api_keys import ApiKey, Scope
 from projections.queries.listing import QueryError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Keys of the HTTP API.", no_args_is_help=True)
 _COLUMNS = ("id", "name", "tenants", "scopes", "created_at", "revoked_at")
+MAX_NAME_CHARACTERS = 256
+MAX_TENANT_CHARACTERS = 512
 
 
 class ScopeName(StrEnum):
@@ -32,8 +34,8 @@ class ScopeName(StrEnum):
     ADMIN = "admin"
 
 
-@app.command()
-def create(
+@app.command("create")
+def create_key(
     name: Annotated[
         str, typer.Argument(help="Who uses it; stands in the history of what it changes.")
     ],
@@ -59,24 +61,21 @@ def create(
     settings = load()
     client, database = client_of(settings), settings.clickhouse.database
     name = name.strip()
-    if not 0 < len(name) <= 256:
-        raise QueryError("a key's name has 1 to 256 characters")
-    if any(not 0 < len(each) <= 512 for each in tenant):
-        raise QueryError("a tenant's name has 1 to 512 characters")
-    valid = [key for key in api_keys.listed(client, database) if key.revoked_at is None]
-    before = [key for key in valid if key.name == name]
-    if file is None and before:
+    _check_names(name, tenant)
+    valid_keys = _valid_keys(client, database)
+    earlier_keys = [key for key in valid_keys if key.name == name]
+    if file is None and earlier_keys:
         raise QueryError(f"there is a key {name!r} already; choose another name, or revoke it")
-    if file is not None and _holds(file, valid):
+    if file is not None and _has_valid_key(file, valid_keys):
         return
-    scopes: list[Scope] = [each.value for each in scope or [ScopeName.READ]]
-    key, secret = api_keys.make(name, tenant, scopes)
+    scopes: list[Scope] = [option.value for option in scope or [ScopeName.READ]]
+    key, secret = api_keys.new_key(name, tenant, scopes)
     if file is not None:
-        # Written before it is valid: what a crash leaves is a file whose key is made anew.
-        _write(file, secret)
-    api_keys.store(client, database, key)
-    for each in before:
-        api_keys.revoke(client, database, each)
+        # Written before it is valid: after a crash in between, the next call makes a new key.
+        _write_secret(file, secret)
+    api_keys.store_key(client, database, key)
+    for earlier_key in earlier_keys:
+        api_keys.store_revocation(client, database, earlier_key)
     Console(stderr=True).print(
         f"key {key.id} for {', '.join(key.tenants)}: {', '.join(key.scopes)}; keep it well, "
         "it is not shown again",
@@ -86,56 +85,64 @@ def create(
         print(secret)
 
 
-def _holds(file: Path, valid: list[Key]) -> bool:
+def _check_names(name: str, tenants: list[str]) -> None:
+    if not 0 < len(name) <= MAX_NAME_CHARACTERS:
+        raise QueryError("a key's name has 1 to 256 characters")
+    if any(not 0 < len(tenant) <= MAX_TENANT_CHARACTERS for tenant in tenants):
+        raise QueryError("a tenant's name has 1 to 512 characters")
+
+
+def _has_valid_key(file: Path, valid_keys: list[ApiKey]) -> bool:
     """Tell whether a file has a valid key."""
     if not file.exists():
         return False
-    found = api_keys.hashed(file.read_text().strip())
-    return any(key.hash == found for key in valid)
+    key_hash = api_keys.hash_secret(file.read_text().strip())
+    return any(key.hash == key_hash for key in valid_keys)
 
 
-def _write(file: Path, secret: str) -> None:
-    """Write a secret that only the owner of the file can read."""
+def _write_secret(file: Path, secret: str) -> None:
+    """Write a secret to a new file that only its owner can read."""
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
         opened.write(f"{secret}\n")
 
 
 @app.command("list")
-def list_(
-    form: Annotated[Format, typer.Option("--format", help="For people or programs.")] = (
-        Format.TABLE
+def print_keys(
+    form: Annotated[RowFormat, typer.Option("--format", help="For people or programs.")] = (
+        RowFormat.TABLE
     ),
 ) -> None:
     """List the keys, the newest first, also the revoked ones."""
     settings = load()
-    found = api_keys.listed(client_of(settings), settings.clickhouse.database)
-    rows = ({name: _plain(getattr(key, name)) for name in _COLUMNS} for key in found)
-    print_rows(rows, form, columns=list(_COLUMNS), shown=_COLUMNS)
+    keys = api_keys.list_keys(client_of(settings), settings.clickhouse.database)
+    rows = ({name: _to_row_value(getattr(key, name)) for name in _COLUMNS} for key in keys)
+    print_rows(rows, form, columns=list(_COLUMNS), table_columns=_COLUMNS)
 
 
-@app.command()
-def revoke(
+@app.command("revoke")
+def revoke_key(
     key: Annotated[str, typer.Argument(help="Its id, or its name.")],
 ) -> None:
     """Revoke a key for good; the API refuses it within five seconds."""
     settings = load()
     client, database = client_of(settings), settings.clickhouse.database
-    found = _one(client, database, key)
-    api_keys.revoke(client, database, found)
-    print(f"revoked key {found.id} ({found.name})")
+    valid_key = _valid_key(client, database, key)
+    api_keys.store_revocation(client, database, valid_key)
+    print(f"revoked key {valid_key.id} ({valid_key.name})")
 
 
-def _one(client: Client, database: str, wanted: str) -> Key:
-    found = [
-        key for key in api_keys.listed(client, database)
-        if wanted in (key.id, key.name) and key.revoked_at is None
-    ]  # fmt: skip
-    if len(found) != 1:
-        what = "no valid key" if not found else "several keys"
-        raise QueryError(f"{what} {wanted!r}; sendlog keys list shows their ids")
-    return found[0]
+def _valid_keys(client: Client, database: str) -> list[ApiKey]:
+    return [key for key in api_keys.list_keys(client, database) if key.revoked_at is None]
 
 
-def _plain(value: object) -> object:
+def _valid_key(client: Client, database: str, id_or_name: str) -> ApiKey:
+    keys = [key for key in _valid_keys(client, database) if id_or_name in (key.id, key.name)]
+    if len(keys) != 1:
+        subject = "no valid key" if not keys else "several keys"
+        raise QueryError(f"{subject} {id_or_name!r}; sendlog keys list shows their ids")
+    return keys[0]
+
+
+def _to_row_value(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value

@@ -1,11 +1,11 @@
-"""`sendlog log` and `sendlog explain`: reading the logs."""
+"""`sendlog log` and `sendlog explain`, and the output of rows for all commands."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -17,15 +17,14 @@ from rich.text import Text
 
 from processor.clickhouse import client_of
 from processor.settings import load
-from projections.queries.explanation import tell
-from projections.queries.listing import SORTS, Filter, Listing, QueryError
-from projections.queries.page import listing as listed
-from projections.queries.timeline import timeline
+from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, Listing, QueryError
+from projections.queries.page import read_listing
+from projections.queries.timeline import explain_events, timeline
 from projections.tables import log_of
-from schemas.events import Channel, milliseconds
+from schemas.events import Channel, iso_milliseconds
 
 
-class Format(StrEnum):
+class RowFormat(StrEnum):
     """How rows are printed."""
 
     TABLE = "table"
@@ -34,39 +33,31 @@ class Format(StrEnum):
 
 
 class LogName(StrEnum):
-    """The logs by their channel."""
+    """The logs, as an argument."""
 
     EMAIL = "email"
     SMS = "sms"
 
 
-_STYLES = {
+_STATUS_STYLES = {
     "Bounce": "red", "Invalid": "red", "Rejected": "red", "Undelivered": "red", "Failed": "red",
     "Skipped": "yellow", "Sent": "blue", "Queued": "blue",
     "Delivery": "green", "Delivered": "green",
     "Open": "bold green", "Click": "bold green", "Received": "bold green",
 }  # fmt: skip
-_COLUMNS = {
+_TABLE_COLUMNS = {
     "email": ("date", "recipient", "subject", "status", "status_reason", "message_id"),
     "sms": ("date", "recipient", "text", "status", "status_reason", "message_id"),
 }
-#: Characters that a line needs to have room for a message's id.
-_WIDE = 130
-#: Columns that share what is left of a line, and how wide a column that need not be whole may be.
-_TEXTS = ("subject", "text", "status_reason", "reason")
-_WIDTHS = {"recipient": 28}
-_SHORTCUTS = (
-    "status",
-    "recipient",
-    "record_id",
-    "record_type",
-    "message_id",
-    "campaign",
-    "provider",
-)
+#: A narrower terminal has no room for a message's id.
+MIN_CHARACTERS_WITH_IDS = 130
+#: Columns that share the rest of a line, and the widths of those that may be cut off.
+_FLEXIBLE_COLUMNS = ("subject", "text", "status_reason", "reason")
+_MAX_CHARACTERS = {"recipient": 28}
+_DEFAULT_MAX_CHARACTERS = 36
 
 
-def log(
+def print_log(
     channel: Annotated[LogName, typer.Argument(help="Which log.")],
     tenant: Annotated[str, typer.Option(help="Whose log.")],
     status: Annotated[str | None, typer.Option(help="As Bounce, Open, Delivered, …")] = None,
@@ -96,27 +87,24 @@ def log(
         str, typer.Option(help="--as-of by what had 'occurred', or had been 'recorded'.")
     ] = "occurred",
     form: Annotated[
-        Format, typer.Option("--format", help="For people or programs.")
-    ] = Format.TABLE,
+        RowFormat, typer.Option("--format", help="For people or programs.")
+    ] = RowFormat.TABLE,
 ) -> None:
     """Print the Email Log or the SMS Log of a tenant, the newest first.
 
     The table shows what fits; json (a line per row) and csv have every column.
     """
     kind: Channel = "email" if channel is LogName.EMAIL else "sms"
-    given = locals()
-    filters = [Filter(name, "=", given[name]) for name in _SHORTCUTS if given[name] is not None]
-    if recipient is not None:
-        filters = [f for f in filters if f.column != "recipient"]
-        filters.append(Filter("recipient", "=", recipient.strip().lower()))
-    if contains is not None:
-        filters.append(Filter("subject" if kind == "email" else "text", "~", contains))
-    filters += [Filter("date", op, at) for op, at in ((">=", since), ("<", until)) if at]
-    filters += [Filter.parse(text) for text in where or []]
+    values = {
+        "status": status, "recipient": None if recipient is None else recipient.strip().lower(),
+        "message_id": message_id, "record_type": record_type, "record_id": record_id,
+        "campaign": campaign, "provider": provider,
+    }  # fmt: skip
+    filters = _filters(kind, values, contains, since, until, where or [])
     if clock not in ("occurred", "recorded"):
         raise QueryError(f"--clock is occurred or recorded, not {clock!r}")
     settings = load()
-    rows = listed(
+    rows = read_listing(
         client_of(settings),
         settings.clickhouse.database,
         Listing(
@@ -126,14 +114,33 @@ def log(
             sort=sort,
             descending=not ascending and sort == "date",
             limit=limit,
-            as_of=_time(as_of) if as_of else None,
+            as_of=_parse_time(as_of) if as_of else None,
             clock=clock,  # type: ignore[arg-type]
         ),
     )
-    print_rows(rows, form, columns=list(log_of(kind).readings), shown=_COLUMNS[kind])
+    print_rows(rows, form, columns=list(log_of(kind).columns), table_columns=_TABLE_COLUMNS[kind])
 
 
-def _time(text: str) -> datetime:
+def _filters(
+    channel: Channel,
+    values: Mapping[str, str | None],
+    contains: str | None,
+    since: str | None,
+    until: str | None,
+    where: Iterable[str],
+) -> list[Filter]:
+    """Return the filters of the options; `values` are those of `EQUALITY_COLUMNS`, by column."""
+    filters = [
+        Filter(name, "=", value) for name in EQUALITY_COLUMNS if (value := values[name]) is not None
+    ]
+    if contains is not None:
+        filters.append(Filter("subject" if channel == "email" else "text", "~", contains))
+    filters += [Filter("date", op, time) for op, time in ((">=", since), ("<", until)) if time]
+    filters += [Filter.parse(text) for text in where]
+    return filters
+
+
+def _parse_time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -141,44 +148,55 @@ def _time(text: str) -> datetime:
 
 
 def print_rows(
-    rows: Iterable[dict[str, Any]], form: Format, *, columns: list[str], shown: Iterable[str]
+    rows: Iterable[dict[str, Any]],
+    form: RowFormat,
+    *,
+    columns: list[str],
+    table_columns: Iterable[str],
 ) -> None:
-    """Print rows as a table of the columns `shown`, or all `columns` as json lines or csv."""
-    if form is Format.JSON:
-        for row in rows:
-            print(json.dumps({name: plain(row[name]) for name in columns}, ensure_ascii=False))
-        return
-    if form is Format.CSV:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(columns)
-        writer.writerows([_cell(row[name]) for name in columns] for row in rows)
-        return
-    console, found = Console(), list(rows)
-    # A row is a line; an id only where there is room for all of it, for half of one is of no use.
-    wanted = list(shown)
-    shown = [name for name in wanted if name != "message_id" or console.width >= _WIDE]
+    """Print rows as a table of `table_columns`, or with all `columns` as json lines or csv."""
+    match form:
+        case RowFormat.JSON:
+            for row in rows:
+                values = {name: to_json_value(row[name]) for name in columns}
+                print(json.dumps(values, ensure_ascii=False))
+        case RowFormat.CSV:
+            writer = csv.writer(sys.stdout)
+            writer.writerow(columns)
+            writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+        case RowFormat.TABLE:
+            _print_table(list(rows), list(table_columns))
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    console = Console()
+    # A row is one line, and half of an id is of no use: without room for all of it there is none.
+    has_ids = console.width >= MIN_CHARACTERS_WITH_IDS
+    fitting = [name for name in columns if name != "message_id" or has_ids]
     table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
-    cells = [[_styled(name, row[name]) for name in shown] for row in found]
-    for place, name in enumerate(shown):
+    cells = [[_styled(name, row[name]) for name in fitting] for row in rows]
+    for place, name in enumerate(fitting):
         longest = max((len(row[place]) for row in cells), default=0)
         table.add_column(
             name.removeprefix("status_").replace("_", " "),
             no_wrap=name != "reason",
             overflow="fold" if name == "reason" else "ellipsis",
-            width=None if name in _TEXTS else max(min(longest, _WIDTHS.get(name, 36)), len(name)),
-            ratio=1 if name in _TEXTS else None,
+            width=None
+            if name in _FLEXIBLE_COLUMNS
+            else max(min(longest, _MAX_CHARACTERS.get(name, _DEFAULT_MAX_CHARACTERS)), len(name)),
+            ratio=1 if name in _FLEXIBLE_COLUMNS else None,
         )
     for line in cells:
         table.add_row(*line)
     console.print(table)
-    hint = "" if shown == wanted else "; the ids are in --format json, or in a wider window"
-    Console(stderr=True).print(f"[dim]{len(found)} rows{hint}[/dim]")
+    hint = "" if fitting == columns else "; the ids are in --format json, or in a wider window"
+    Console(stderr=True).print(f"[dim]{len(rows)} rows{hint}[/dim]")
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it: times in ISO 8601 with Z."""
+def to_json_value(value: Any) -> Any:
+    """Return a value for JSON, with times in ISO 8601."""
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%S}.{milliseconds(value) % 1000:03}Z"
+        return iso_milliseconds(value)
     return value
 
 
@@ -187,73 +205,75 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, list):
         return ",".join(map(str, value))
-    return str(plain(value))
+    return str(to_json_value(value))
 
 
 def _styled(name: str, value: Any) -> Text:
     text = f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else _cell(value)
-    return Text(text, style=_STYLES.get(text, "") if name == "status" else "")
+    return Text(text, style=_STATUS_STYLES.get(text, "") if name == "status" else "")
 
 
-def explain(
+def explain_message(
     message_id: Annotated[str, typer.Argument(help="The message's id, as the log shows it.")],
     recipient: Annotated[str, typer.Argument(help="The address or number.")],
     tenant: Annotated[
         str | None, typer.Option(help="Whose message; needed if several tenants use that id.")
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.TABLE,
+    form: Annotated[RowFormat, typer.Option("--format", help="table or json.")] = RowFormat.TABLE,
 ) -> None:
     """Say why a message has its status: timeline, the rule that decided, the facts that lost."""
     settings = load()
-    facts = timeline(
+    events = timeline(
         client_of(settings),
         settings.clickhouse.database,
         message_id=message_id,
         recipient=recipient.strip().lower(),
         tenant=tenant,
     )
-    tenants = sorted({fact["tenant_id"] for fact in facts})
-    if not facts:
+    tenants = sorted({event["tenant_id"] for event in events})
+    if not events:
         raise QueryError(f"no fact about message {message_id!r} to {recipient!r}")
     if len(tenants) > 1:
         raise QueryError(f"several tenants have it; say --tenant, one of: {', '.join(tenants)}")
-    told = tell(facts)
-    if form is Format.JSON:
-        print(json.dumps(told, default=plain, ensure_ascii=False))
+    explanation = explain_events(events)
+    if form is RowFormat.JSON:
+        print(json.dumps(explanation, default=to_json_value, ensure_ascii=False))
         return
-    _print_explanation(told)
+    _print_explanation(explanation)
 
 
-def _print_explanation(told: dict[str, Any]) -> None:
+def _print_explanation(explanation: dict[str, Any]) -> None:
     console = Console()
     head = Text.assemble(
-        (told["status"], _STYLES.get(told["status"], "bold")), " — ", told["status_reason"]
+        (explanation["status"], _STATUS_STYLES.get(explanation["status"], "bold")),
+        " — ",
+        explanation["status_reason"],
     )
     console.print(head)
-    console.print(f"Rule {told['rule_place']} decided: {told['rule']}.", markup=False)
-    for other in told["overruled"]:
+    console.print(f"Rule {explanation['rule_place']} decided: {explanation['rule']}.", markup=False)
+    for other in explanation["overruled"]:
         console.print(f"  overruled: {other['status']} ({other['rule']})", markup=False)
     console.print()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("when", "kind", "details", "role"):
         table.add_column(name, no_wrap=name in ("when", "kind"), overflow="fold")
-    for fact in told["facts"]:
-        role = f"lost: alone {fact['alone']}" if fact["role"] == "lost" else fact["role"]
+    for event in explanation["facts"]:
+        role = f"lost: alone {event['alone']}" if event["role"] == "lost" else event["role"]
         table.add_row(
-            f"{fact['occurred_at']:%Y-%m-%d %H:%M:%S}", fact["kind"],
-            Text(" ".join(_details(fact))), Text(role, style="dim" if "lost" in role else "bold"),
+            f"{event['occurred_at']:%Y-%m-%d %H:%M:%S}", event["kind"],
+            Text(" ".join(_details(event))), Text(role, style="dim" if "lost" in role else "bold"),
         )  # fmt: skip
     console.print(table)
 
 
-def _details(fact: dict[str, Any]) -> Iterator[str]:
-    if fact.get("attempt", 1) > 1:
-        yield f"attempt {fact['attempt']}"
+def _details(event: dict[str, Any]) -> Iterator[str]:
+    if event.get("attempt", 1) > 1:
+        yield f"attempt {event['attempt']}"
     for name in ("provider", "bounce_class", "smtp_code", "enhanced_status", "reason_code",
                  "diagnostic", "url"):  # fmt: skip
-        if name in fact:
-            yield str(fact[name])
-    if fact.get("machine"):
+        if name in event:
+            yield str(event[name])
+    if event.get("machine"):
         yield "by a machine"
-    place = (fact.get(f"source_{name}", 0) for name in ("topic", "partition", "offset"))
+    place = (event.get(f"source_{name}", 0) for name in ("topic", "partition", "offset"))
     yield f"({'/'.join(map(str, place))})"

@@ -1,4 +1,4 @@
-"""`sendlog mailer`: the reference mailer of the demo."""
+"""`sendlog mailer`: run the reference mailer of the demo."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from processor.cli.demo import stopped_by_signals
-from processor.demo.rounds import run
-from processor.demo.scenes import scenes
+from processor.cli.demo import stop_on_signals
+from processor.demo.mailer_loop import run_reference_mailer
+from processor.demo.scenes import demo_scenes
 from processor.settings import load
 
 
-def mailer(
+def run_mailer(
     tenant: Annotated[str, typer.Option(help="Whose retries it makes.")] = "demo",
     play: Annotated[
         bool, typer.Option("--scenes/--no-scenes", help="Play three scenes to watch.")
@@ -28,4 +28,6 @@ def mailer(
 
     `sendlog up --demo` runs it. Ctrl-C stops it.
     """
-    run(load().kafka, tenant, scenes(tenant) if play else (), stopped_by_signals())
+    run_reference_mailer(
+        load().kafka, tenant, demo_scenes(tenant) if play else (), stop_on_signals()
+    )

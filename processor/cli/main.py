@@ -1,8 +1,8 @@
-"""`sendlog`: which commands there are, and how their errors are shown.
+"""`sendlog`: the table of its commands, and the output of errors.
 
-A command's module is imported when that command runs, so `sendlog log` loads neither Faust nor a
-web server. Other packages add commands by an entry point of the group `sendlog.commands`; `up`,
-the local stack, comes in that way.
+A command's module is imported when the command runs, so that `sendlog log` loads neither Faust nor
+a web server (E-052). Other packages add commands by an entry point of the group `sendlog.commands`,
+as the local stack does with `up`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from schemas.errors import ExplainedError
 
 
 class _Command(NamedTuple):
-    """Where a command is, "module:attribute", and under which heading the help has it.
+    """Where a command is, as "module:attribute", and its heading in the help.
 
-    The attribute is a function, or a Typer application of further commands.
+    The attribute is a function, or a Typer application with subcommands.
     """
 
     target: str
@@ -34,22 +34,22 @@ class _Command(NamedTuple):
 _ENTRY_POINTS: Final = "sendlog.commands"
 _COMMANDS: Final = {
     "up": _Command("", "Run"),
-    "worker": _Command("worker:worker", "Run"),
-    "gateway": _Command("gateway:gateway", "Run"),
-    "api": _Command("api:api", "Run"),
-    "demo": _Command("demo:demo", "Run"),
-    "mailer": _Command("mailer:mailer", "Run"),
-    "publish": _Command("pipe:publish", "Feed"),
-    "normalise": _Command("pipe:normalise", "Feed"),
-    "log": _Command("logs:log", "Read"),
-    "explain": _Command("logs:explain", "Read"),
+    "worker": _Command("worker:run_worker_command", "Run"),
+    "gateway": _Command("gateway:run_gateway_command", "Run"),
+    "api": _Command("api:run_api_command", "Run"),
+    "demo": _Command("demo:run_demo", "Run"),
+    "mailer": _Command("mailer:run_mailer", "Run"),
+    "publish": _Command("pipe:publish_file", "Feed"),
+    "normalise": _Command("pipe:normalise_payloads", "Feed"),
+    "log": _Command("logs:print_log", "Read"),
+    "explain": _Command("logs:explain_message", "Read"),
+    "classify": _Command("classify:classify_text", "Read"),
+    "providers": _Command("providers:print_providers", "Read"),
     "dead-letters": _Command("dead_letters:app", "Read"),
     "suppressions": _Command("suppressions:app", "Read"),
     "retries": _Command("retries:app", "Read"),
-    "classify": _Command("classify:classify", "Read"),
-    "providers": _Command("providers:providers", "Read"),
-    "migrate": _Command("upkeep:migrate", "Upkeep"),
-    "rebuild": _Command("rebuild:rebuild", "Upkeep"),
+    "migrate": _Command("upkeep:migrate_database", "Upkeep"),
+    "rebuild": _Command("rebuild:rebuild_logs", "Upkeep"),
     "topics": _Command("upkeep:topics_app", "Upkeep"),
     "policy": _Command("policy:app", "Upkeep"),
     "keys": _Command("keys:app", "Upkeep"),
@@ -58,39 +58,39 @@ _COMMANDS: Final = {
 
 
 class _Commands(TyperGroup):
-    """The commands, each imported when it is asked for."""
+    """The commands; each is imported when it is needed."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - click's signature
         """Return their names, in the order of the help."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - click's signature
-        """Return a command by its name, None if there is none."""
+        """Return a command by its name, or None."""
         if cmd_name not in _COMMANDS:
             return None
         target, panel = _COMMANDS[cmd_name]
-        found = _loaded(target) if target else _plugged_in(cmd_name)
-        if found is None:
+        loaded = _load_command(target) if target else _load_plugin(cmd_name)
+        if loaded is None:
             return None
-        # A Typer application is a group even if it has a single command.
-        group = isinstance(found, typer.Typer)
-        command = get_group(found) if group else get_command(_alone(found))
+        # A Typer application is a group, even with a single command.
+        is_group = isinstance(loaded, typer.Typer)
+        command = get_group(loaded) if is_group else get_command(_as_application(loaded))
         command.name = cmd_name
         command.rich_help_panel = panel  # type: ignore[attr-defined]
         return command
 
 
-def _loaded(target: str) -> Any:
+def _load_command(target: str) -> Any:
     module, _, attribute = target.partition(":")
     return getattr(import_module(f"processor.cli.{module}"), attribute)
 
 
-def _plugged_in(name: str) -> Any:
-    [*found] = entry_points(group=_ENTRY_POINTS, name=name)
-    return found[0].load() if found else None
+def _load_plugin(name: str) -> Any:
+    [*points] = entry_points(group=_ENTRY_POINTS, name=name)
+    return points[0].load() if points else None
 
 
-def _alone(function: Callable[..., None]) -> typer.Typer:
+def _as_application(function: Callable[..., None]) -> typer.Typer:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(function)
     return app
@@ -109,17 +109,17 @@ app = typer.Typer(
 
 @app.callback(help="The delivery log of everything a business mails and texts.")
 def sendlog() -> None:
-    """Do what every command needs first: nothing."""
+    """Do nothing; a callback gives the group its help."""
 
 
 def main() -> None:
-    """Run a command; a known error is a line on standard error and exit code 1."""
+    """Run a command. An explained error is a line on standard error, with exit code 1."""
     try:
-        loaded = settings.load()
-        logging.configure(loaded.log_level, loaded.log_format)
+        current = settings.load()
+        logging.configure(current.log_level, current.log_format)
         app()
     except BrokenPipeError:
-        sys.exit(0)  # the reader of our output (head, less) has seen enough
+        sys.exit(0)  # the reader of our output, like head or less, has closed it
     except Exception as error:
         explanation = _explanation(error)
         if explanation is None:
@@ -129,11 +129,11 @@ def main() -> None:
 
 
 def _explanation(error: Exception) -> str | None:
-    """Return the line that says what is wrong, None for an error that nobody foresaw."""
+    """Return the line that explains an error, or None for an unexpected one."""
     if isinstance(error, ExplainedError):
         return str(error)
     if type(error).__module__.startswith("clickhouse_connect."):
-        from projections.clickhouse.client import classify  # noqa: PLC0415 - loaded by then
+        from projections.clickhouse.client import classify_error  # noqa: PLC0415 - loaded by then
 
-        return str(classify(error))
+        return str(classify_error(error))
     return None

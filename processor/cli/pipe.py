@@ -1,4 +1,4 @@
-"""`sendlog publish` and `sendlog normalise`: putting records in, and trying adapters out."""
+"""`sendlog publish` and `sendlog normalise`: publish records, and try adapters."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from processor.bounce_rules import in_force
-from processor.kafka.producer import producer
-from processor.kafka.topics import FACTS, feed_topic
+from processor.bounce_rules import bounce_rules_in_force
+from processor.kafka.producer import sync_producer
+from processor.kafka.topics import MAILER_CHANNELS, feed_topic
 from processor.settings import load
-from schemas.bounces import Rules
-from schemas.providers import UnreadableError, adapters
-from schemas.providers import normalise as normalised
+from schemas.bounces import BounceRules
+from schemas.providers import UnreadableError, adapters, normalise
 
 
-def publish(
+def publish_file(
     files: Annotated[
         list[Path], typer.Argument(help="NDJSON files, a record per line; - for standard input.")
     ],
@@ -36,11 +35,11 @@ def publish(
     Lines go out as they are: what is wrong with one is said in the dead letters.
     """
     settings = load()
-    in_force(settings)  # what is published would be read by them: better to hear of it now
+    bounce_rules_in_force(settings)  # a worker would fail on wrong ones, so fail before it does
     if provider is not None:
-        topic = feed_topic(_adapter(provider).CHANNEL, provider)
+        topic = feed_topic(_adapter_of(provider).CHANNEL, provider)
     count = 0
-    with producer(settings.kafka) as send:
+    with sync_producer(settings.kafka) as send:
         for file in files:
             source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
             with source:
@@ -53,15 +52,18 @@ def publish(
 
 
 def _topic_of(line: bytes) -> str:
-    """Return the mailers' topic of a fact; one that names no channel dies on that of email."""
+    """Return the topic of an event; without a channel, that of email, for a dead letter."""
     try:
         channel = json.loads(line).get("channel")
     except (ValueError, AttributeError):
         channel = None
-    return next((name for name, its in FACTS.items() if its == channel), next(iter(FACTS)))
+    return next(
+        (topic for topic, name in MAILER_CHANNELS.items() if name == channel),
+        next(iter(MAILER_CHANNELS)),
+    )
 
 
-def _adapter(provider: str) -> Any:
+def _adapter_of(provider: str) -> Any:
     if provider not in adapters():
         raise UnreadableError(
             f"no adapter for provider {provider!r}; there are: {', '.join(sorted(adapters()))}"
@@ -69,7 +71,7 @@ def _adapter(provider: str) -> Any:
     return adapters()[provider]
 
 
-def normalise(
+def normalise_payloads(
     provider: Annotated[str | None, typer.Option(help="Whose payload it is.")] = None,
     header: Annotated[
         list[str] | None, typer.Option(help="An HTTP header of the push, as name=value.")
@@ -84,28 +86,28 @@ def normalise(
     With --batch each line in is {"provider": …, "headers": {…}, "payload": "…"}, and each line out
     {"events": […]} or {"error": "…"}.
     """
-    now, rules = datetime.now(UTC), in_force(load()).rules
+    now, rules = datetime.now(UTC), bounce_rules_in_force(load()).rules
     if batch:
         for line in sys.stdin:
             if line.strip():
-                done = _one_of_batch(line, now, tenant, rules)
-                print(json.dumps(done, ensure_ascii=False), flush=True)
+                result = _normalise_line(line, now, tenant, rules)
+                print(json.dumps(result, ensure_ascii=False), flush=True)
         return
     if provider is None:
         raise UnreadableError("say --provider, or --batch")
     pairs = [text.partition("=") for text in header or []]
     headers = {name.strip().lower(): value for name, _, value in pairs}
     body = sys.stdin.buffer.read()
-    for event in normalised(provider, body, headers, now, tenant, rules=rules):
+    for event in normalise(provider, body, headers, now, tenant, rules=rules):
         print(event.model_dump_json())
 
 
-def _one_of_batch(line: str, now: datetime, tenant: str, rules: Rules) -> dict[str, Any]:
+def _normalise_line(line: str, now: datetime, tenant: str, rules: BounceRules) -> dict[str, Any]:
     try:
         case = json.loads(line)
         headers = {str(k).lower(): str(v) for k, v in (case.get("headers") or {}).items()}
         payload = str(case["payload"]).encode("utf-8", "surrogatepass")
-        events = normalised(str(case["provider"]), payload, headers, now, tenant, rules=rules)
+        events = normalise(str(case["provider"]), payload, headers, now, tenant, rules=rules)
     except UnreadableError as error:
         return {"error": str(error)}
     except (AttributeError, KeyError, TypeError, ValueError) as error:

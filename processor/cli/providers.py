@@ -1,4 +1,4 @@
-"""`sendlog providers`: whose feeds can be read, and the topic each goes to."""
+"""`sendlog providers`: the providers with an adapter, and the topics of their feeds."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from processor.cli.logs import Format, print_rows
+from processor.cli.logs import RowFormat, print_rows
 from processor.kafka.topics import feed_topic
 from schemas.providers import adapters
 
 _COLUMNS = ("provider", "channel", "topic", "about")
 
 
-def providers(
+def print_providers(
     form: Annotated[
-        Format, typer.Option("--format", help="For people or programs.")
-    ] = Format.TABLE,
+        RowFormat, typer.Option("--format", help="For people or programs.")
+    ] = RowFormat.TABLE,
 ) -> None:
     """List the providers whose feeds can be read; json is a line per provider."""
     rows = [
@@ -31,8 +31,8 @@ def providers(
         }
         for name, adapter in sorted(adapters().items(), key=lambda item: (item[1].CHANNEL, item[0]))
     ]
-    if form is not Format.TABLE:
-        print_rows(rows, form, columns=list(_COLUMNS), shown=_COLUMNS)
+    if form is not RowFormat.TABLE:
+        print_rows(rows, form, columns=list(_COLUMNS), table_columns=_COLUMNS)
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in _COLUMNS:

@@ -11,12 +11,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from processor.bounce_rules import InForce, in_force
+from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force
 from processor.clickhouse import client_of, target_of
 from processor.kafka.topics import feed_topic
 from processor.settings import load
-from projections.clickhouse import rebuild as rebuilding
-from projections.clickhouse import reclassify as judging
+from projections.clickhouse import rebuild, reclassify
 from projections.clickhouse.ddl import Target
 from projections.tables import Projection, projections
 from schemas.providers import adapters
@@ -24,14 +23,14 @@ from schemas.providers import adapters
 _status = Console(stderr=True)
 
 
-def rebuild(
+def rebuild_logs(
     logs: Annotated[
         list[str] | None, typer.Argument(help="email_log, sms_log; all if none")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report what would change, and change nothing.")
     ] = False,
-    reclassify: Annotated[
+    judge_bounces: Annotated[
         bool,
         typer.Option("--reclassify", help="Judge bounces of the past by the rules in force now."),
     ] = False,
@@ -49,84 +48,103 @@ def rebuild(
     rows that change are shown first. Start workers with the new rules before.
     """
     settings = load()
-    asked = in_force(settings)
+    rules = bounce_rules_in_force(settings)
     target, client = target_of(settings), client_of(settings)
-    named = _named(logs or [], reclassify=reclassify)
-    if not reclassify:
-        for log in named:
-            counts = _report(log, _refold(client, target, log, None))
-            if dry_run:
-                rebuilding.discard(client, target, log)
-                print(f"{log.name}: would change: {counts}")
-            else:
-                rebuilding.swap(client, target, log)
-                print(f"{log.name}: rebuilt; {counts}")
-        return
-    _judge(client, target, asked)
-    instead = judging.instead(target)
-    for log in named:
-        print(f"{log.name}: {_report(log, _refold(client, target, log, instead))}")
-    if dry_run or not (yes or _agreed()):
-        for log in named:
-            rebuilding.discard(client, target, log)
-        judging.discard(client, target)
+    chosen = _chosen_logs(logs or [], judge_bounces=judge_bounces)
+    if judge_bounces:
+        _reclassify(client, target, chosen, rules, dry_run=dry_run, yes=yes)
+    else:
+        _rebuild(client, target, chosen, dry_run=dry_run)
+
+
+def _rebuild(client: Any, target: Target, logs: Sequence[Projection], *, dry_run: bool) -> None:
+    """Refold logs, report what changed, and swap the result in unless it is a `dry_run`."""
+    for log in logs:
+        counts = _report_row_changes(log, _refold_and_compare(client, target, log, None))
+        if dry_run:
+            rebuild.discard_fresh(client, target, log)
+            print(f"{log.name}: would change: {counts}")
+        else:
+            rebuild.swap(client, target, log)
+            print(f"{log.name}: rebuilt; {counts}")
+
+
+def _reclassify(
+    client: Any,
+    target: Target,
+    logs: Sequence[Projection],
+    rules: BounceRulesInForce,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Judge past bounces by `rules`, report what changes, and apply it if that is confirmed."""
+    _report_class_changes(client, target, rules)
+    replacement = reclassify.replacement(target)
+    for log in logs:
+        changes = _refold_and_compare(client, target, log, replacement)
+        print(f"{log.name}: {_report_row_changes(log, changes)}")
+    if dry_run or not (yes or _confirm()):
+        for log in logs:
+            rebuild.discard_fresh(client, target, log)
+        reclassify.discard_work_tables(client, target)
         print("nothing was changed")
         return
-    _apply(client, target, named)
+    _apply_reclassification(client, target, logs)
 
 
-def _named(names: Sequence[str], *, reclassify: bool) -> list[Projection]:
-    """Return the logs to rebuild. Raises `typer.BadParameter` for one that is none."""
-    known = projections()
+def _chosen_logs(names: Sequence[str], *, judge_bounces: bool) -> list[Projection]:
+    """Return the logs to rebuild. Raises `typer.BadParameter` for a name that is not a log."""
+    logs = projections()
     for name in names:
-        if name not in known:
-            raise typer.BadParameter(f"no log {name!r}; there are: {', '.join(known)}")
-    if not reclassify:
-        return [known[name] for name in names or known]
-    concerned = [log for log in known.values() if judging.concerns(log)]
-    if names and {*names} != {log.name for log in concerned}:
-        every = ", ".join(log.name for log in concerned)
-        raise typer.BadParameter(f"--reclassify is about all logs that hold bounces: {every}")
-    return concerned
+        if name not in logs:
+            raise typer.BadParameter(f"no log {name!r}; there are: {', '.join(logs)}")
+    if not judge_bounces:
+        return [logs[name] for name in names or logs]
+    with_bounces = [log for log in logs.values() if reclassify.holds_bounces(log)]
+    if names and {*names} != {log.name for log in with_bounces}:
+        listing = ", ".join(log.name for log in with_bounces)
+        raise typer.BadParameter(f"--reclassify is about all logs that hold bounces: {listing}")
+    return with_bounces
 
 
-def _judge(client: Any, target: Target, asked: InForce) -> None:
-    """Find the facts that change, and report them."""
-    feeds = {name: feed_topic(each.CHANNEL, name) for name, each in adapters().items()}
-    steps = judging.judge(client, target, asked.rules, feeds)
-    _show(steps, "judging bounces", "bounces")
-    print(f"rules: {asked}")
-    changes = judging.changes(client, target)
+def _report_class_changes(client: Any, target: Target, rules: BounceRulesInForce) -> None:
+    """Find the events whose class changes, and report them."""
+    feeds = {name: feed_topic(adapter.CHANNEL, name) for name, adapter in adapters().items()}
+    steps = reclassify.classify_history(client, target, rules.rules, feeds)
+    _show_progress(steps, "judging bounces", "bounces")
+    print(f"rules: {rules}")
+    changes = reclassify.class_changes(client, target)
     for change in changes:
         print(
-            f"facts: {change.facts:,} {change.before} ({change.before_by or 'nothing'}) → "
+            f"facts: {change.events:,} {change.before} ({change.before_by or 'nothing'}) → "
             f"{change.after} ({change.after_by or 'nothing'})"
         )
-    print(f"facts: {sum(change.facts for change in changes):,} bounces get another verdict")
+    print(f"facts: {sum(change.events for change in changes):,} bounces get another verdict")
 
 
-def _refold(
-    client: Any, target: Target, log: Projection, instead: rebuilding.Instead | None
-) -> list[rebuilding.Change]:
-    """Fold a log beside the live one, and return what differs."""
-    steps = rebuilding.rebuild(client, target, log, instead)
-    _show(steps, f"folding {log.name}", "facts")
+def _refold_and_compare(
+    client: Any, target: Target, log: Projection, replacement: rebuild.Replacement | None
+) -> list[rebuild.RowChange]:
+    """Fold a log beside the live one, and return the differences."""
+    steps = rebuild.refold(client, target, log, replacement)
+    _show_progress(steps, f"folding {log.name}", "facts")
     with _status.status(f"comparing {log.name}"):
-        return rebuilding.differences(client, target, log)
+        return rebuild.row_changes(client, target, log)
 
 
-def _show(steps: Iterator[rebuilding.Progress], what: str, things: str) -> None:
+def _show_progress(steps: Iterator[rebuild.RebuildProgress], description: str, unit: str) -> None:
     with Progress(
         TextColumn("{task.description}"), BarColumn(),
-        TextColumn("{task.fields[facts]:,} " + things), TimeElapsedColumn(), console=_status,
+        TextColumn("{task.fields[facts]:,} " + unit), TimeElapsedColumn(), console=_status,
     ) as progress:  # fmt: skip
-        task = progress.add_task(what, facts=0)
+        task = progress.add_task(description, facts=0)
         for step in steps:
-            progress.update(task, completed=step.done, total=step.total, facts=step.facts)
+            progress.update(task, completed=step.done, total=step.total, facts=step.events)
 
 
-def _report(log: Projection, changes: list[rebuilding.Change]) -> str:
-    """Print which rows differ, and how many more or fewer there are of each status; return sums."""
+def _report_row_changes(log: Projection, changes: list[rebuild.RowChange]) -> str:
+    """Print which rows differ, and the balance of each status; return the totals."""
     for change in changes:
         print(
             f"{log.name}: {change.rows:,} rows {change.before or '(none)'} → "
@@ -138,11 +156,11 @@ def _report(log: Projection, changes: list[rebuilding.Change]) -> str:
         balance[change.before] -= change.rows
     if moved := [f"{name} {n:+,}" for name, n in sorted(balance.items()) if name and n]:
         print(f"{log.name}: rows by status: {', '.join(moved)}")
-    return ", ".join(f"{n:,} {what}" for what, n in rebuilding.totals(changes).items())
+    return ", ".join(f"{n:,} {change}" for change, n in rebuild.change_totals(changes).items())
 
 
-def _agreed() -> bool:
-    """Ask a person whether to go on; where nobody can answer, it goes on, as any rebuild does."""
+def _confirm() -> bool:
+    """Ask a person whether to go on. Without a terminal it goes on, as any rebuild does."""
     if not sys.stdin.isatty():
         return True
     try:
@@ -151,13 +169,13 @@ def _agreed() -> bool:
         return False
 
 
-def _apply(client: Any, target: Target, logs: Sequence[Projection]) -> None:
-    """Swap the logs in, then replace the facts; in this order no reader sees a mixture."""
+def _apply_reclassification(client: Any, target: Target, logs: Sequence[Projection]) -> None:
+    """Swap the logs in, then replace the events; in this order no reader sees a mixture."""
     for log in logs:
-        rebuilding.swap(client, target, log)
+        rebuild.swap(client, target, log)
     with _status.status("storing the changed facts"):
-        judging.store(client, target)
+        reclassify.store_replacements(client, target)
     with _status.status("deleting the facts they replace"):
-        judging.delete(client, target)
-    judging.discard(client, target)
+        reclassify.delete_replaced(client, target)
+    reclassify.discard_work_tables(client, target)
     print("reclassified")

@@ -1,4 +1,4 @@
-"""`sendlog retries list`: which messages are sent again, when, and what became of it."""
+"""`sendlog retries list`: the retries of messages, and their states."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated, Final
 
 import typer
 
-from processor.cli.logs import Format, print_rows
+from processor.cli.logs import RowFormat, print_rows
 from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries import retries
-from schemas.addresses import normalised
+from schemas.addresses import normalise_address
 
 app = typer.Typer(
     help="Messages that softly bounced, and are sent again after a while.", no_args_is_help=True
@@ -21,14 +21,22 @@ _COLUMNS: Final = (
     "message_id", "recipient", "attempt", "state", "due_at", "scheduled_at", "asked_at",
     "answered_at", "cancelled_at", "exhausted_at", "reason",
 )  # fmt: skip
-_SHOWN: Final = ("due_at", "recipient", "attempt", "state", "answered_at", "reason", "message_id")
+_TABLE_COLUMNS: Final = (
+    "due_at",
+    "recipient",
+    "attempt",
+    "state",
+    "answered_at",
+    "reason",
+    "message_id",
+)
 
 
-class State(StrEnum):
-    """What may have become of a retry."""
+class RetryStateName(StrEnum):
+    """The states of a retry, as an option."""
 
     SCHEDULED = "scheduled"
-    ASKED = "asked"
+    REQUESTED = "asked"
     ANSWERED = "answered"
     CANCELLED = "cancelled"
     EXHAUSTED = "exhausted"
@@ -36,19 +44,19 @@ class State(StrEnum):
 
 @app.callback()
 def _retries() -> None:
-    """Leave `list` a command of its own, though it is the only one."""
+    """Do nothing; a callback keeps `list` a subcommand, though it is the only one."""
 
 
 @app.command("list")
-def list_(
+def print_retries(
     tenant: Annotated[str, typer.Option(help="Whose retries.")],
-    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    state: Annotated[RetryStateName | None, typer.Option(help="Only those in this state.")] = None,
     message_id: Annotated[str | None, typer.Option(help="Only of this message.")] = None,
     recipient: Annotated[str | None, typer.Option(help="Only to this address.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
     form: Annotated[
-        Format, typer.Option("--format", help="For people or programs.")
-    ] = Format.TABLE,
+        RowFormat, typer.Option("--format", help="For people or programs.")
+    ] = RowFormat.TABLE,
 ) -> None:
     """List the retries of a tenant, those due last first.
 
@@ -58,9 +66,9 @@ def list_(
     given up.
     """
     settings = load()
-    rows = retries.retries(
+    rows = retries.list_retries(
         client_of(settings), settings.clickhouse.database, tenant,
         state=None if state is None else state.value, message_id=message_id,
-        recipient=None if recipient is None else normalised("email", recipient), limit=limit,
+        recipient=None if recipient is None else normalise_address("email", recipient), limit=limit,
     )  # fmt: skip
-    print_rows(rows, form, columns=list(_COLUMNS), shown=_SHOWN)
+    print_rows(rows, form, columns=list(_COLUMNS), table_columns=_TABLE_COLUMNS)

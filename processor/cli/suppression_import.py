@@ -1,4 +1,4 @@
-"""`sendlog suppressions import`: blacklisting the addresses of a file."""
+"""`sendlog suppressions import`: suppress the addresses of a file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 
 from processor.cli import suppression_options
-from processor.cli.suppression_options import Actor, Patience, Tenant
+from processor.cli.suppression_options import ActorOption, TenantOption, TimeoutOption
 from processor.clickhouse import client_of
 from processor.settings import load
-from processor.suppression_commands import PATIENCE, command
-from processor.suppression_files import BadRow, FileError, Row, rows
+from processor.suppression_commands import DEFAULT_TIMEOUT_SECONDS, new_command
+from processor.suppression_files import BadFileRow, FileRow, SuppressionFileError, read_rows
 from projections.queries import suppressions
 from schemas.addresses import Address
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from processor.settings import Settings
-    from processor.suppression_commands import Answer
+    from processor.suppression_commands import CommandOutcome
 
-#: Bad lines that are named one by one.
-_NAMED: Final = 20
+#: Bad lines that are reported one by one.
+MAX_REPORTED_LINES: Final = 20
 
 
-def import_(
+def import_suppressions(
     file: Annotated[Path, typer.Argument(help="A CSV file; - for standard input.")],
-    tenant: Tenant,
-    actor: Actor = "",
+    tenant: TenantOption,
+    actor: ActorOption = "",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad lines out, instead of doing nothing.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file.")] = False,
-    wait: Patience = PATIENCE,
+    wait: TimeoutOption = DEFAULT_TIMEOUT_SECONDS,
 ) -> None:
     """Blacklist the addresses of a CSV file by hand, and wait until all have taken effect.
 
@@ -49,65 +49,69 @@ def import_(
 
     As: sendlog suppressions import blacklist.csv --tenant acme
     """
-    good, bad = _read(file, tenant)
-    console = Console(stderr=True)
-    for each in bad[:_NAMED]:
-        console.print(f"{file}, line {each.number}: {each.why}", markup=False, soft_wrap=True)
-    if len(bad) > _NAMED:
-        console.print(f"… and {len(bad) - _NAMED:,} more bad lines")
+    good, bad = _read_file(file, tenant)
+    _report_bad_lines(file, bad)
     if bad and not skip_bad:
-        raise FileError(
+        raise SuppressionFileError(
             f"{len(bad):,} of {len(good) + len(bad):,} lines of {file} are bad: nothing was done;"
             " mend them, or leave them out with --skip-bad"
         )
-    # Of an address that stands in it twice, the first line counts.
-    first = {row.whose: row for row in reversed(good)}
+    # The first line counts for an address that is in the file twice.
+    by_address = {row.address: row for row in reversed(good)}
     if dry_run:
-        print(f"{len(first):,} addresses would be blacklisted")
+        print(f"{len(by_address):,} addresses would be blacklisted")
         return
-    settings, who = load(), suppression_options.actor_of(actor)
-    given = [command("add", row.whose, actor=who, reason=row.reason) for row in first.values()]
-    given.reverse()
-    answers = suppression_options.carried_out(settings, given, wait) if given else []
-    if not _report(settings, tenant, answers):
+    settings, actor = load(), suppression_options.actor_of(actor)
+    commands = [
+        new_command("add", row.address, actor=actor, reason=row.reason)
+        for row in by_address.values()
+    ]
+    commands.reverse()
+    outcomes = suppression_options.carry_out(settings, commands, wait) if commands else []
+    if not _report_outcomes(settings, tenant, outcomes):
         raise typer.Exit(1)
 
 
-def _read(file: Path, tenant: str) -> tuple[list[Row], list[BadRow]]:
-    """Return the good and the bad lines. Raises `FileError` if the file cannot be read at all."""
-    good, bad = list[Row](), list[BadRow]()
+def _read_file(file: Path, tenant: str) -> tuple[list[FileRow], list[BadFileRow]]:
+    """Return the good and the bad lines. Raises `SuppressionFileError` if it cannot be read."""
+    good, bad = list[FileRow](), list[BadFileRow]()
     try:
-        with _opened(file) as lines:
-            for row in rows(lines, tenant):
-                if isinstance(row, Row):
+        with _open(file) as lines:
+            for row in read_rows(lines, tenant):
+                if isinstance(row, FileRow):
                     good.append(row)
                 else:
                     bad.append(row)
     except OSError as error:
-        raise FileError(f"{file} cannot be read: {error.strerror}") from None
+        raise SuppressionFileError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise FileError(f"{file} is not UTF-8") from None
+        raise SuppressionFileError(f"{file} is not UTF-8") from None
     return good, bad
 
 
-def _opened(file: Path) -> AbstractContextManager[TextIO]:
+def _report_bad_lines(file: Path, bad: Sequence[BadFileRow]) -> None:
+    console = Console(stderr=True)
+    for row in bad[:MAX_REPORTED_LINES]:
+        console.print(f"{file}, line {row.line_number}: {row.why}", markup=False, soft_wrap=True)
+    if len(bad) > MAX_REPORTED_LINES:
+        console.print(f"… and {len(bad) - MAX_REPORTED_LINES:,} more bad lines")
+
+
+def _open(file: Path) -> AbstractContextManager[TextIO]:
     if str(file) == "-":
         return nullcontext(sys.stdin)
     return file.open(encoding="utf-8-sig", newline="")
 
 
-def _report(settings: Settings, tenant: str, answers: Sequence[Answer]) -> bool:
-    """Say what became of all; tell whether everybody is on the list now."""
-    refused = [each for each in answers if each.refusal]
-    print(f"{len(answers) - len(refused):,} addresses blacklisted")
-    for why, count in Counter(each.refusal for each in refused).most_common():
+def _report_outcomes(settings: Settings, tenant: str, outcomes: Sequence[CommandOutcome]) -> bool:
+    """Print the outcomes; tell whether all addresses are suppressed now."""
+    refused = [outcome for outcome in outcomes if outcome.rejection]
+    print(f"{len(outcomes) - len(refused):,} addresses blacklisted")
+    for why, count in Counter(outcome.rejection for outcome in refused).most_common():
         print(f"{count:,} left as they were: {why}")
     if not refused:
         return True
-    # Refused, because it is on the list already? Then all is as it was asked for.
-    entries = suppressions.exported(client_of(settings), settings.clickhouse.database, tenant)
-    listed = {Address(tenant, row["channel"], row["address"]) for row in entries}
-    asked = (
-        Address(tenant, each.command.channel, each.command.address) for each in refused
-    )  # fmt: skip
-    return all(each in listed for each in asked)
+    # A command is also refused if its address is suppressed already, which is as good.
+    entries = suppressions.export_entries(client_of(settings), settings.clickhouse.database, tenant)
+    suppressed = {Address(tenant, row["channel"], row["address"]) for row in entries}
+    return all(outcome.command.target in suppressed for outcome in refused)

@@ -1,4 +1,4 @@
-"""What the commands of the blacklist share: their options, showing an address, and waiting."""
+"""Shared parts of the commands of the blacklist: options, waiting, and output."""
 
 from __future__ import annotations
 
@@ -13,27 +13,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from processor import suppression_commands
 from processor.clickhouse import client_of
-from processor.suppression_commands import Answer
+from processor.suppression_commands import CommandOutcome
 from projections.queries.listing import QueryError
+from schemas.decisions import SUPPRESSION_RULES
 
 if TYPE_CHECKING:
     from processor.settings import Settings
     from schemas.addresses import Address
-    from schemas.decisions import Command
+    from schemas.decisions import Command, RuleName
     from schemas.events import Channel
 
 _status: Final = Console(stderr=True)
-#: So many commands are published and waited for at a time.
-_AT_ONCE: Final = 5_000
-_RULES: Final[Mapping[str, str]] = {
-    "unsubscribe": "its owner unsubscribed",
-    "complaint": "its owner reported a message as spam",
-    "hard_bounce": "a hard bounce",
-    "opt_out": "its owner opted out",
-    "echo": "it is on the provider's own list",
-    "by_hand": "by hand",
-    "soft_bounces": "too many soft bounces in a row",
-}
+MAX_ACTOR_CHARACTERS: Final = 256
+#: Commands that are published and waited for together.
+MAX_BATCH_COMMANDS: Final = 5_000
 
 
 class ChannelName(StrEnum):
@@ -43,16 +36,16 @@ class ChannelName(StrEnum):
     SMS = "sms"
 
 
-Tenant = Annotated[str, typer.Option(help="Whose blacklist.")]
-Reason = Annotated[str, typer.Option(help="Why, for the history.")]
-Actor = Annotated[
+TenantOption = Annotated[str, typer.Option(help="Whose blacklist.")]
+ReasonOption = Annotated[str, typer.Option(help="Why, for the history.")]
+ActorOption = Annotated[
     str, typer.Option(help="Who asks for it, for the history; else the user of this system.")
 ]
-ConfirmComplaint = Annotated[
+ConfirmComplaintOption = Annotated[
     bool,
     typer.Option("--confirm-complaint", help="Also where its owner reported a message as spam."),
 ]
-Patience = Annotated[
+TimeoutOption = Annotated[
     float, typer.Option("--wait", min=0, help="Seconds to wait for it to take effect.")
 ]
 
@@ -68,74 +61,82 @@ def channel_of(name: ChannelName | None) -> Channel | None:
             return "sms"
 
 
-def actor_of(given: str) -> str:
-    """Return who asks. Raises `QueryError` if nobody is named and the system does not know."""
-    if given.strip():
-        return given.strip()[:256]
+def actor_of(name: str) -> str:
+    """Return the actor: the name, or the system's user. Raises `QueryError` if there is none."""
+    if name.strip():
+        return name.strip()[:MAX_ACTOR_CHARACTERS]
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         raise QueryError("this system does not know who you are; say --actor NAME") from None
 
 
-def said(reason: str) -> str:
-    """Return the reason given. Raises `QueryError` if it is empty or too long."""
-    if not 0 < len(reason.strip()) <= suppression_commands.LONGEST_REASON:
-        raise QueryError(f"--reason takes 1 to {suppression_commands.LONGEST_REASON} characters")
+def checked_reason(reason: str) -> str:
+    """Return the stripped reason. Raises `QueryError` if it is empty or too long."""
+    if not 0 < len(reason.strip()) <= suppression_commands.MAX_COMMAND_REASON_CHARACTERS:
+        raise QueryError(
+            f"--reason takes 1 to {suppression_commands.MAX_COMMAND_REASON_CHARACTERS} characters"
+        )
     return reason.strip()
 
 
-def carried_out(settings: Settings, asked: Sequence[Command], patience: float) -> list[Answer]:
-    """Publish commands, wait until all have taken effect, and return what became of each.
+def carry_out(
+    settings: Settings, commands: Sequence[Command], timeout_seconds: float
+) -> list[CommandOutcome]:
+    """Publish commands, wait until all have taken effect, and return their outcomes.
 
-    Shows how far it is. Raises `BrokerError` and `UnansweredError`.
+    Shows the progress on a terminal. Raises `BrokerError` and `CommandTimeoutError`.
     """
-    client, answers = client_of(settings), list[Answer]()
+    client, outcomes = client_of(settings), list[CommandOutcome]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     bar = Progress(
         *columns, TimeElapsedColumn(), console=_status, transient=True,
         disable=not _status.is_terminal,
     )  # fmt: skip
     with bar:
-        task = bar.add_task("waiting for a worker", total=len(asked))
-        for start in range(0, len(asked), _AT_ONCE):
-            some = asked[start : start + _AT_ONCE]
-            suppression_commands.publish(settings.kafka, some)
+        task = bar.add_task("waiting for a worker", total=len(commands))
+        for start in range(0, len(commands), MAX_BATCH_COMMANDS):
+            batch = commands[start : start + MAX_BATCH_COMMANDS]
+            suppression_commands.publish_commands(settings.kafka, batch)
 
-            def told(done: int, before: int = start) -> None:
+            def show_progress(done: int, before: int = start) -> None:
                 bar.update(task, completed=before + done)
 
-            answers += suppression_commands.wait(
-                client, settings.clickhouse.database, some, patience=patience, told=told
+            outcomes += suppression_commands.wait_for_outcomes(
+                client,
+                settings.clickhouse.database,
+                batch,
+                timeout_seconds=timeout_seconds,
+                on_progress=show_progress,
             )
-    return answers
+    return outcomes
 
 
-def describe(
-    whose: Address,
+def print_suppression_state(
+    address: Address,
     entry: Mapping[str, Any] | None,
     history: Sequence[Mapping[str, Any]],
     *,
     err: bool = False,
 ) -> None:
-    """Print why an address is blacklisted, or that it is not and what was last done to it."""
+    """Print why an address is suppressed; if it is not, print the last change."""
     console = _status if err else Console()
-    for line in _described(whose, entry, history):
+    for line in _suppression_state(address, entry, history):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _described(
-    whose: Address, entry: Mapping[str, Any] | None, history: Sequence[Mapping[str, Any]]
+def _suppression_state(
+    address: Address, entry: Mapping[str, Any] | None, history: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    where = f"{whose.address} ({whose.channel}, tenant {whose.tenant_id})"
+    name = f"{address.address} ({address.channel}, tenant {address.tenant_id})"
     if entry is None:
-        last = _line(history[-1]) if history else "never was"
-        return [f"{where} is not blacklisted", f"  last      {last}"]
+        last = _history_entry(history[-1]) if history else "never was"
+        return [f"{name} is not blacklisted", f"  last      {last}"]
     refused = entry["refused_since"]
-    also = [_RULES[rule] for rule in entry["rules"] if rule != entry["rule"]]
+    also = [rule for rule in entry["rules"] if rule != entry["rule"]]
     lines = {
-        "because": entry["reason"] or _RULES[entry["rule"]],
-        "also": "; ".join(also),
+        "because": entry["reason"] or _rules_in_words([entry["rule"]]),
+        "also": _rules_in_words(also),
         "since": f"{entry['since']:%Y-%m-%d %H:%M} UTC",
         "until": f"{entry['until']:%Y-%m-%d %H:%M} UTC" if entry["until"] else "",
         "message": entry["message_id"] or "none",
@@ -143,27 +144,30 @@ def _described(
         "refused": f"{refused:,} message{'' if refused == 1 else 's'} since",
         "effect": f"a later send is {entry['effect'].capitalize()}",
     }
-    told = [f"  {name:<9} {text}" for name, text in lines.items() if text]
-    return [f"{where} is blacklisted", *told]
+    details = [f"  {name:<9} {text}" for name, text in lines.items() if text]
+    return [f"{name} is blacklisted", *details]
 
 
-def _line(line: Mapping[str, Any]) -> str:
-    rule = f" ({line['rule'].replace('_', ' ')})" if line["rule"] else ""
+def _rules_in_words(rules: Sequence[RuleName]) -> str:
+    return "; ".join(SUPPRESSION_RULES[rule].words for rule in rules)
+
+
+def _history_entry(row: Mapping[str, Any]) -> str:
+    rule = f" ({row['rule'].replace('_', ' ')})" if row["rule"] else ""
     return (
-        f"{line['change']}{rule} on {line['occurred_at']:%Y-%m-%d %H:%M} UTC by {line['actor']}"
-        f"{': ' if line['reason'] else ''}{line['reason']}"
+        f"{row['change']}{rule} on {row['occurred_at']:%Y-%m-%d %H:%M} UTC by {row['actor']}"
+        f"{': ' if row['reason'] else ''}{row['reason']}"
     )
 
 
-def conclude(answer: Answer, entry: Mapping[str, Any] | None) -> None:
-    """Print what became of a command."""
-    if answer.refusal:
-        hint = "; see --confirm-complaint" if "confirmed" in answer.refusal else ""
-        _status.print(f"refused: {answer.refusal}{hint}", markup=False, highlight=False)
+def print_outcome(outcome: CommandOutcome, entry: Mapping[str, Any] | None) -> None:
+    """Print the outcome of a command, and the entry of its address after it."""
+    if outcome.rejection:
+        hint = "; see --confirm-complaint" if "confirmed" in outcome.rejection else ""
+        _status.print(f"refused: {outcome.rejection}{hint}", markup=False, highlight=False)
         return
-    print(f"done: {_line(answer.line)}")
+    print(f"done: {_history_entry(outcome.history_row)}")
     if entry is None:
-        print(f"{answer.command.address} is not blacklisted now")
+        print(f"{outcome.command.address} is not blacklisted now")
     else:
-        why = ", ".join(_RULES[rule] for rule in entry["rules"])
-        print(f"{answer.command.address} is blacklisted: {why}")
+        print(f"{outcome.command.address} is blacklisted: {_rules_in_words(entry['rules'])}")

@@ -1,4 +1,4 @@
-"""`sendlog migrate` and `topics apply|check`."""
+"""`sendlog migrate` and `sendlog topics apply|check`: create what is missing."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import typer
 from processor.clickhouse import client_of, target_of
 from processor.kafka import topics
 from processor.settings import load
-from projections.clickhouse.migrate import migrate as migrating
+from projections.clickhouse.migrate import migrate
 
 topics_app = typer.Typer(help="The Kafka topics: make them, check them.", no_args_is_help=True)
 
 
-def migrate() -> None:
+def migrate_database() -> None:
     """Create what is missing in ClickHouse: database, tables, views, columns. Safe to repeat."""
     settings = load()
-    done = list(migrating(client_of(settings, database=""), target_of(settings)))
+    done = list(migrate(client_of(settings, database=""), target_of(settings)))
     for line in done or ["nothing to do: the database is as declared"]:
         print(line)
 
 
 @topics_app.command("apply")
-def topics_apply() -> None:
+def apply_topics() -> None:
     """Create the topics that are missing; existing ones are left as they are."""
-    made = topics.apply(load().kafka)
-    for name in made:
+    created = topics.create_missing_topics(load().kafka)
+    for name in created:
         print(f"created {name}")
-    if not made:
+    if not created:
         print("nothing to do: all topics are there")
 
 
 @topics_app.command("check")
-def topics_check() -> None:
+def print_topics_check() -> None:
     """Say which topics are missing; exit code 1 if any is."""
-    reads, problems = topics.check(load().kafka)
+    reads, problems = topics.check_topics(load().kafka)
     for line in problems or [f"all topics are there; the worker reads {', '.join(reads)}"]:
         print(line)
     raise typer.Exit(1 if problems else 0)

@@ -6,7 +6,7 @@ from processor.settings import load
 from processor.worker import run_worker
 
 
-def worker() -> None:
+def run_worker_command() -> None:
     """Run one worker: read the topics, fold, write to ClickHouse.
 
     Start as many as there are cores to spare, up to the number of partitions; they share the work.

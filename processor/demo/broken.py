@@ -1,13 +1,13 @@
-"""Records that no worker should choke on: most become dead letters, some are merely strange."""
+"""Bad and strange records that a worker must survive: most of them become dead letters."""
 
 from __future__ import annotations
 
 import json
 from random import Random
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from processor.demo.render import Record, iso
-from schemas.events import milliseconds
+from processor.demo.render import DemoRecord
+from schemas.events import iso_milliseconds, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,75 +20,77 @@ CONFIRMATION: Final = b"""{
 HOSTILE_TENANT: Final = "x'; DROP TABLE events; --"
 
 
-class Broken(NamedTuple):
-    """A record, what is strange about it, and whether it must become a dead letter."""
+class BrokenRecord(NamedTuple):
+    """A record, what is wrong with it, and whether it must become a dead letter."""
 
-    record: Record
+    record: DemoRecord
     note: str
     dead_letter: bool
 
 
-def broken(seed: int, start: datetime, *, tenant: str = "demo") -> list[Broken]:
-    """Return one record for each way to be broken or strange, one second apart from `start`."""
+def broken_records(seed: int, start: datetime, *, tenant: str = "demo") -> list[BrokenRecord]:
+    """Return a record for each kind of damage, one second apart, the first at `start`."""
     rng = Random(seed)  # noqa: S311 - reproducible, not secret
     at = milliseconds(start)
-    fact: dict[str, object] = {
+    occurred_at = iso_milliseconds(start)
+    event: dict[str, object] = {
         "channel": "email", "kind": "sent", "tenant_id": tenant,
         "message_id": f"broken-{rng.getrandbits(64):016x}",
-        "recipient": f"broken.{rng.getrandbits(32):08x}@example.com", "occurred_at": iso(at),
+        "recipient": f"broken.{rng.getrandbits(32):08x}@example.com", "occurred_at": occurred_at,
         "subject": "Broken", "attempt": 1,
     }  # fmt: skip
-    cases = [*_facts(fact), *_pushes(fact, iso(at))]
+    cases = [*_event_cases(event), *_push_cases(event, occurred_at)]
     return [
-        Broken(Record(topic, None, value, (), at + 1000 * number), note, dead_letter)
+        BrokenRecord(DemoRecord(topic, None, value, (), at + 1000 * number), note, dead_letter)
         for number, (topic, note, dead_letter, value) in enumerate(cases)
     ]
 
 
-Case = tuple[str, str, bool, bytes]
+#: Topic, note, whether it becomes a dead letter, and value.
+BrokenCase: TypeAlias = tuple[str, str, bool, bytes]
 
 
-def _facts(fact: Mapping[str, object]) -> list[Case]:
-    """Return the cases of mailers' facts."""
+def _event_cases(event: Mapping[str, object]) -> list[BrokenCase]:
+    """Return the cases on the mailers' topic."""
 
-    def but(**changes: object) -> bytes:
-        return json.dumps({**fact, **changes}).encode()
+    def changed(**changes: object) -> bytes:
+        return json.dumps({**event, **changes}).encode()
 
-    without_id = {name: value for name, value in fact.items() if name != "message_id"}
+    without_id = {name: value for name, value in event.items() if name != "message_id"}
     return [
         ("email.sends", note, dead_letter, value)
         for note, dead_letter, value in (
-            ("cut off, not JSON", True, but()[:-20]),
+            ("cut off, not JSON", True, changed()[:-20]),
             ("empty body", True, b""),
             ("JSON, but not an object", True, b'["email", "sent"]'),
-            ("not UTF-8", True, but().replace(b"Broken", b"Br\xff\xfeken")),
-            ("wrong types", True, but(recipient=42, attempt="many")),
+            ("not UTF-8", True, changed().replace(b"Broken", b"Br\xff\xfeken")),
+            ("wrong types", True, changed(recipient=42, attempt="many")),
             ("no message_id", True, json.dumps(without_id).encode()),
-            ("unknown kind", True, but(kind="teleported")),
-            ("unknown channel", True, but(channel="pigeon")),
+            ("unknown kind", True, changed(kind="teleported")),
+            ("unknown channel", True, changed(channel="pigeon")),
             ("time in 1970: seconds taken for milliseconds", True,
-             but(occurred_at="1970-01-21T09:30:00.000Z")),
-            ("time in 2999", True, but(occurred_at="2999-01-01T00:00:00.000Z")),
-            ("time without a zone", True, but(occurred_at="2026-01-05T09:30:00.000")),
+             changed(occurred_at="1970-01-21T09:30:00.000Z")),
+            ("time in 2999", True, changed(occurred_at="2999-01-01T00:00:00.000Z")),
+            ("time without a zone", True, changed(occurred_at="2026-01-05T09:30:00.000")),
             ("SQL in the tenant's name: harmless, and stored", False,
-             but(tenant_id=HOSTILE_TENANT)),
+             changed(tenant_id=HOSTILE_TENANT)),
             ("unknown field: ignored, and stored", False,
-             but(tenant_id=HOSTILE_TENANT, message_id="with-unknown-field", teleport=True)),
+             changed(tenant_id=HOSTILE_TENANT, message_id="with-unknown-field", teleport=True)),
         )
     ]  # fmt: skip
 
 
-def _pushes(fact: Mapping[str, object], at: str) -> list[Case]:
-    """Return the cases of providers' pushes."""
+def _push_cases(event: Mapping[str, object], at: str) -> list[BrokenCase]:
+    """Return the cases on the providers' topics."""
 
     def ses(event_type: str, time: str) -> bytes:
         mail = {
-            "timestamp": at, "messageId": "0100-broken-000000", "destination": [fact["recipient"]],
-            "tags": {"tenant_id": [fact["tenant_id"]], "message_id": [fact["message_id"]]},
+            "timestamp": at, "messageId": "0100-broken-000000", "destination": [event["recipient"]],
+            "tags": {"tenant_id": [event["tenant_id"]], "message_id": [event["message_id"]]},
         }  # fmt: skip
-        told = {"timestamp": time, "recipients": [fact["recipient"]]}
+        detail = {"timestamp": time, "recipients": [event["recipient"]]}
         member = event_type.lower()
-        return json.dumps({"eventType": event_type, "mail": mail, member: told}).encode()
+        return json.dumps({"eventType": event_type, "mail": mail, member: detail}).encode()
 
     return [
         ("email.events.ses", "not JSON", True, b"<html>502 Bad Gateway</html>"),

@@ -1,7 +1,7 @@
-"""What providers say of a message: the details of their events, in the words of `MessageEvent`.
+"""Details of events, as fields of `MessageEvent`.
 
-Each name is a tuple of alternatives. `reason_code` is SES's own label (type/subType for bounces)
-or Twilio's error code, from which `payloads` builds what they push.
+Each constant is a tuple of alternatives. `reason_code` is SES's label (type/subType for bounces) or
+Twilio's error code, from which `payloads` builds the provider's push.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-#: Fields of a fact beside those every fact has.
+#: Fields of an event beside those that every event has.
 Detail: TypeAlias = Mapping[str, str | int | bool]
-#: Alternatives, of which one is drawn.
+#: Alternatives; one of them is drawn.
 Details: TypeAlias = tuple[Detail, ...]
-#: Nothing more to say.
+#: No details.
 PLAIN: Final[Details] = ({},)
 
 
-def bounce(
+def _bounce(
     bounce_class: str, smtp_code: int, enhanced_status: str, text: str, reason_code: str
 ) -> Detail:
     """Return the details of a bounce; `reason_code` is SES's type/subType."""
@@ -28,22 +28,22 @@ def bounce(
     }  # fmt: skip
 
 
-HARD: Final = (
-    bounce("hard", 550, "5.1.1", "mailbox does not exist", "Permanent/General"),
-    bounce("hard", 550, "5.1.1", '<>: user unknown "check the spelling"', "Permanent/NoEmail"),
-    bounce("hard", 550, "5.4.4", "unable to route: host not found", "Transient/General"),
-    bounce("hard", 550, "5.2.1", "mailbox disabled", "Permanent/General"),
+HARD_BOUNCES: Final = (
+    _bounce("hard", 550, "5.1.1", "mailbox does not exist", "Permanent/General"),
+    _bounce("hard", 550, "5.1.1", '<>: user unknown "check the spelling"', "Permanent/NoEmail"),
+    _bounce("hard", 550, "5.4.4", "unable to route: host not found", "Transient/General"),
+    _bounce("hard", 550, "5.2.1", "mailbox disabled", "Permanent/General"),
 )
-LATE: Final = tuple({**detail, "late": True} for detail in HARD[:2])
-BLOCK: Final = (
-    bounce("block", 550, "5.7.1", "rejected due to poor sender reputation", "Permanent/General"),
-    bounce("block", 550, "5.7.26", "unauthenticated mail is not accepted", "Permanent/General"),
-    bounce("block", 552, "5.3.4", "message too large", "Transient/MessageTooLarge"),
+LATE_HARD_BOUNCES: Final = tuple({**detail, "late": True} for detail in HARD_BOUNCES[:2])
+BLOCK_BOUNCES: Final = (
+    _bounce("block", 550, "5.7.1", "rejected due to poor sender reputation", "Permanent/General"),
+    _bounce("block", 550, "5.7.26", "unauthenticated mail is not accepted", "Permanent/General"),
+    _bounce("block", 552, "5.3.4", "message too large", "Transient/MessageTooLarge"),
 )
-SOFT: Final = (
-    bounce("soft", 552, "5.2.2", "mailbox full", "Transient/MailboxFull"),
-    bounce("soft", 452, "4.2.2", "over quota, try again later", "Transient/MailboxFull"),
-    bounce("soft", 421, "4.4.2", "connection dropped", "Transient/General"),
+SOFT_BOUNCES: Final = (
+    _bounce("soft", 552, "5.2.2", "mailbox full", "Transient/MailboxFull"),
+    _bounce("soft", 452, "4.2.2", "over quota, try again later", "Transient/MailboxFull"),
+    _bounce("soft", 421, "4.4.2", "connection dropped", "Transient/General"),
 )
 ACCEPTED: Final[Details] = (
     {"smtp_code": 250, "enhanced_status": "2.0.0", "diagnostic": "250 2.0.0 OK"},
@@ -81,7 +81,7 @@ LINKS: Final[Details] = tuple(
     for person in PERSON for page in ("pay?invoice=1&via=email", "schedule", "recital#tickets")
 )  # fmt: skip
 SPAM: Final[Details] = ({"reason_code": "abuse"},)
-LEAVES: Final[Details] = ({"reason_code": "UnsubscribeHeader"},)
+UNSUBSCRIBED: Final[Details] = ({"reason_code": "UnsubscribeHeader"},)
 OPTED_OUT: Final[Details] = ({"diagnostic": "opted out of newsletters"},)
 EXHAUSTED: Final[Details] = ({"bounce_class": "soft"},)
 
@@ -93,8 +93,8 @@ OVERFLOW: Final[Details] = ({"reason_code": "30001"},)
 TOO_OLD: Final[Details] = ({"reason_code": "30036"},)
 STOPPED: Final[Details] = ({"reason_code": "21610"},)
 #: The segments of a long SMS.
-FIRST: Final[Details] = ({"part": 1, "parts": 2},)
-SECOND: Final[Details] = ({"part": 2, "parts": 2},)
-FIRST_OVERFLOW: Final[Details] = ({**FIRST[0], "reason_code": "30001"},)
-SECOND_BAD: Final[Details] = ({**SECOND[0], "reason_code": "30005"},)
-SECOND_FILTERED: Final[Details] = ({**SECOND[0], "reason_code": "30007"},)
+FIRST_SEGMENT: Final[Details] = ({"part": 1, "parts": 2},)
+SECOND_SEGMENT: Final[Details] = ({"part": 2, "parts": 2},)
+FIRST_SEGMENT_OVERFLOW: Final[Details] = ({**FIRST_SEGMENT[0], "reason_code": "30001"},)
+SECOND_SEGMENT_BAD: Final[Details] = ({**SECOND_SEGMENT[0], "reason_code": "30005"},)
+SECOND_SEGMENT_FILTERED: Final[Details] = ({**SECOND_SEGMENT[0], "reason_code": "30007"},)

@@ -1,4 +1,4 @@
-"""Publishes records to Kafka with every acknowledgement awaited, and shows how far it is."""
+"""Publishes records to Kafka, waits for each acknowledgement, and shows the progress."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from processor.demo.render import TOPICS, Record
+from processor.demo.render import FEED_TOPICS, DemoRecord
+from processor.kafka.producer import COMPRESSION, LINGER_MS, MAX_BATCH_BYTES
+from processor.logging import get
 from schemas.errors import ExplainedError
 
 if TYPE_CHECKING:
@@ -21,22 +22,24 @@ if TYPE_CHECKING:
     from kafka.producer.future import FutureRecordMetadata
     from rich.console import Console
 
-log = structlog.get_logger(__name__)
+log = get(__name__)
 
-#: Records handed to the producer and not yet acknowledged, at most about.
-IN_FLIGHT: Final = 100_000
-
-
-#: Seconds between two lines of progress where there is no terminal.
-LOG_EVERY: Final = 10.0
+#: About the largest number of records that wait for their acknowledgement.
+MAX_UNACKED_RECORDS: Final = 100_000
+#: Every so many records one acknowledgement is awaited, which stands for those before it.
+ACK_SAMPLE_RECORDS: Final = 1_000
+#: Between two log lines of the progress where there is no terminal.
+LOG_INTERVAL_SECONDS: Final = 10.0
 
 
 class FeedError(ExplainedError):
     """The feed cannot publish; the text says why and what to do."""
 
 
-def publish(records: Iterable[Record], bootstrap: str, *, topics: Iterable[str] = TOPICS) -> int:
-    """Publish records, wait until all are acknowledged and return their number.
+def publish_records(
+    records: Iterable[DemoRecord], bootstrap: str, *, topics: Iterable[str] = FEED_TOPICS
+) -> int:
+    """Publish records, wait until all are acknowledged, and return their number.
 
     Raises `FeedError` if the broker is away, a topic is missing or a record is refused.
     """
@@ -52,9 +55,9 @@ def publish(records: Iterable[Record], bootstrap: str, *, topics: Iterable[str] 
             )
             future.add_errback(failures.append)
             published += 1
-            if published % 1000 == 0:  # one in a thousand stands for those before it
+            if published % ACK_SAMPLE_RECORDS == 0:
                 pending.append(future)
-                if len(pending) > IN_FLIGHT // 1000:
+                if len(pending) > MAX_UNACKED_RECORDS // ACK_SAMPLE_RECORDS:
                     pending.popleft().get()
             if failures:
                 raise failures[0]
@@ -64,7 +67,7 @@ def publish(records: Iterable[Record], bootstrap: str, *, topics: Iterable[str] 
     except KafkaError as error:
         raise FeedError(f"after {published} records, Kafka at {bootstrap}: {error!r}") from error
     finally:
-        with suppress(KafkaError):  # a broker that is away cannot be told goodbye
+        with suppress(KafkaError):  # the broker may be away
             producer.close(timeout=5)
     return published
 
@@ -76,9 +79,9 @@ def _producer(bootstrap: str) -> KafkaProducer:
             client_id="sendlog-demo",
             acks="all",
             enable_idempotence=True,
-            compression_type="lz4",
-            linger_ms=20,
-            batch_size=262_144,
+            compression_type=COMPRESSION,
+            linger_ms=LINGER_MS,
+            batch_size=MAX_BATCH_BYTES,
             bootstrap_timeout_ms=10_000,
             max_block_ms=10_000,
             allow_auto_create_topics=False,
@@ -93,26 +96,26 @@ def _check_topics(producer: KafkaProducer, bootstrap: str, topics: Iterable[str]
     """Raise `FeedError` for a topic that does not exist."""
     for topic in topics:
         try:
-            found = producer.partitions_for(topic)
+            partitions = producer.partitions_for(topic)
         except KafkaError:
-            found = None
-        if not found:
+            partitions = None
+        if not partitions:
             raise FeedError(
                 f"Kafka at {bootstrap} has no topic {topic}: run `sendlog topics apply`"
             )
 
 
-def watched(records: Iterable[Record], console: Console) -> Iterator[Record]:
-    """Yield the records, showing their number and rate on a terminal, else logging them."""
+def with_progress(records: Iterable[DemoRecord], console: Console) -> Iterator[DemoRecord]:
+    """Yield the records; show their number and rate on a terminal, or else log them."""
     started = time.monotonic()
     count = 0
     if not console.is_terminal:
-        due = started + LOG_EVERY
+        due = started + LOG_INTERVAL_SECONDS
         for count, record in enumerate(records, 1):
             yield record
             if count % 64 == 0 and (now := time.monotonic()) >= due:
                 log.info("demo feed", records=count, per_second=round(count / (now - started)))
-                due = now + LOG_EVERY
+                due = now + LOG_INTERVAL_SECONDS
         log.info("demo feed ended", records=count)
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

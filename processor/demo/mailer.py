@@ -1,7 +1,7 @@
-"""A reference mailer: what a mailer has to do about retries and the blacklist, and no more.
+"""A reference mailer: what a mailer must do about retries and the blacklist, and nothing more.
 
-It keeps a copy of the blacklist, sends nothing to an address on it, makes each retry it is asked
-for once, and reports it as a fact with its attempt. The provider's answers are pretended.
+It keeps a copy of the blacklist and sends nothing to an address on it. It makes each requested
+retry once and reports it with its attempt. The provider's answers are simulated.
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from processor.kafka.topics import FACTS
+from processor.kafka.topics import MAILER_CHANNELS
 from schemas.addresses import Address
 from schemas.decisions import RetryRequested, Suppression
 
-#: Of this channel messages are retried.
-CHANNEL: Final = "email"
-_TOPICS: Final = {channel: topic for topic, channel in FACTS.items()}
-#: How a mailbox is named that never has room.
-FULL: Final = "full."
-_LATER: Final = timedelta(milliseconds=1)
+_TOPICS: Final = {channel: topic for topic, channel in MAILER_CHANNELS.items()}
+#: A mailbox whose address begins with this is always full.
+FULL_MAILBOX_PREFIX: Final = "full."
+_NEXT_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-class Post(NamedTuple):
-    """A record to publish."""
+class MailerRecord(NamedTuple):
+    """A record of the mailer."""
 
     topic: str
     key: bytes
@@ -32,65 +30,72 @@ class Post(NamedTuple):
 
 
 class Mailer:
-    """What a mailer remembers: who is blacklisted, and which retries it has made."""
+    """The state of a mailer: the suppressed addresses, and the retries it has made."""
 
     def __init__(self, tenant: str) -> None:
         self._tenant = tenant
-        self._blacklist: dict[str, Suppression] = {}
-        self._obeyed: set[str] = set()
+        self._suppressions: dict[str, Suppression] = {}
+        self._made_retries: set[str] = set()
 
-    def hear(self, key: bytes, value: bytes | None) -> None:
-        """Take in a record of `delivery.suppressions`: an entry, or that there is none now."""
+    def apply_suppression(self, key: bytes, value: bytes | None) -> None:
+        """Apply a record of `delivery.suppressions`: an entry, or a tombstone."""
         if value is None:
-            self._blacklist.pop(key.decode(), None)
+            self._suppressions.pop(key.decode(), None)
         else:
-            self._blacklist[key.decode()] = Suppression.model_validate_json(value)
+            self._suppressions[key.decode()] = Suppression.model_validate_json(value)
 
-    def may_send(self, whose: Address) -> bool:
-        """Tell whether an address is not on the blacklist."""
-        return whose.key not in self._blacklist
+    def may_send(self, address: Address) -> bool:
+        """Tell whether an address is not suppressed."""
+        return address.key not in self._suppressions
 
-    def obey(self, value: bytes, now: datetime) -> list[Post]:
-        """Make the retry that a record of `delivery.retries` asks for; return what to report.
+    def make_retry(self, value: bytes, now: datetime) -> list[MailerRecord]:
+        """Make the retry that a record of `delivery.retries` requests; return the records of it.
 
-        That is nothing if it was made before, is of another tenant, or the address is blacklisted.
+        There are none if it was made before, is of another tenant, or the address is suppressed.
         """
-        asked = RetryRequested.model_validate_json(value)
-        whose = Address(asked.tenant_id, asked.channel, asked.recipient)
-        if asked.tenant_id != self._tenant or asked.id in self._obeyed or not self.may_send(whose):
+        request = RetryRequested.model_validate_json(value)
+        address = Address(request.tenant_id, request.channel, request.recipient)
+        if (
+            request.tenant_id != self._tenant
+            or request.id in self._made_retries
+            or not self.may_send(address)
+        ):
             return []
-        self._obeyed.add(asked.id)
-        return attempted(whose, asked.message_id, asked.attempt, now)
+        self._made_retries.add(request.id)
+        return attempt_records(address, request.message_id, request.attempt, now)
 
 
-def attempted(
-    whose: Address, message_id: str, attempt: int, at: datetime, **fields: Any
-) -> list[Post]:
-    """Return the facts of an attempt: that it was sent, and what the provider says of it."""
-    answer = (
+def attempt_records(
+    address: Address, message_id: str, attempt: int, at: datetime, **fields: Any
+) -> list[MailerRecord]:
+    """Return the events of an attempt: that it was sent, and the provider's answer."""
+    kind, details = (
         ("delivery", {})
-        if has_room(whose.address, attempt)
+        if has_room(address.address, attempt)
         else ("bounce", {"bounce_class": "soft", "smtp_code": 452, "enhanced_status": "4.2.2",
                          "diagnostic": "mailbox full"})
     )  # fmt: skip
+    answered_at = at + _NEXT_MILLISECOND
     return [
-        fact("sent", whose, message_id, at, attempt=attempt, **fields),
-        fact(answer[0], whose, message_id, at + _LATER, attempt=attempt, **answer[1]),
+        event_record("sent", address, message_id, at, attempt=attempt, **fields),
+        event_record(kind, address, message_id, answered_at, attempt=attempt, **details),
     ]
 
 
 def has_room(address: str, attempt: int) -> bool:
-    """Pretend a mailbox: all are full at first, most have room for the second attempt."""
-    if address.startswith(FULL):
+    """Simulate a mailbox: all are full at first, most have room at the second attempt."""
+    if address.startswith(FULL_MAILBOX_PREFIX):
         return False
     return attempt > (2 if crc32(address.encode()) % 4 == 0 else 1)
 
 
-def fact(kind: str, whose: Address, message_id: str, at: datetime, **fields: Any) -> Post:
-    """Return a fact as mailers publish it."""
+def event_record(
+    kind: str, address: Address, message_id: str, at: datetime, **fields: Any
+) -> MailerRecord:
+    """Return an event as mailers publish it."""
     value = {
-        "channel": whose.channel, "kind": kind, "tenant_id": whose.tenant_id,
-        "message_id": message_id, "recipient": whose.address, "occurred_at": at.isoformat(),
+        "channel": address.channel, "kind": kind, "tenant_id": address.tenant_id,
+        "message_id": message_id, "recipient": address.address, "occurred_at": at.isoformat(),
         **fields,
     }  # fmt: skip
-    return Post(_TOPICS[whose.channel], whose.key.encode(), json.dumps(value).encode())
+    return MailerRecord(_TOPICS[address.channel], address.key.encode(), json.dumps(value).encode())

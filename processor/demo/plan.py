@@ -1,4 +1,4 @@
-"""What the demo feed publishes: a month of history at once, then live traffic as it happens."""
+"""What the demo feed publishes: a month of history at once, then live traffic in real time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
-from processor.demo.broken import broken
+from processor.demo.broken import broken_records
 from processor.demo.scenarios import records_per_message
 from processor.demo.traffic import Message, Pace, disturbed, in_order, messages
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
     from threading import Event
     from typing import TextIO
 
-    from processor.demo.render import Record
+    from processor.demo.render import DemoRecord
 
-HISTORY: Final = timedelta(days=30)
-#: Letters of one occasion, at most (forty records with three addresses each).
-LARGEST: Final = 120
-#: Records a second that `rate` 0 lays live traffic out for; it is published as fast as possible.
-UNPACED: Final = 50_000
-#: Live stories run this many times faster than life: an open comes seconds after its delivery,
-#: a late bounce after a minute. Faster still at high rates, so that few stories are under way.
+BACKLOG_PERIOD: Final = timedelta(days=30)
+#: The largest number of messages for one occasion: forty records with three addresses each.
+MAX_MAILING_MESSAGES: Final = 120
+#: Records a second that live traffic is planned for if `rate` is 0 (as fast as possible).
+UNPACED_RATE: Final = 50_000
+#: Live stories run this many times faster than real ones: an open follows its delivery by seconds,
+#: a late bounce by a minute. Above `LIVE_RATE` records a second they run even faster, so that few
+#: stories are unfinished at any time.
 LIVE_SQUEEZE: Final = 1800
 LIVE_RATE: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to publish: `count` messages in all (0: no end), of which `backlog` as history."""
+    """What to publish: `count` messages (0: no end), `backlog` of them as history."""
 
     seed: int
     tenant: str = "demo"
@@ -46,47 +47,54 @@ class Plan:
     broken: bool = False
 
 
-def planned(plan: Plan, now: datetime, stop: Event, expected: TextIO | None) -> Iterator[Record]:
-    """Yield the records of a plan made at `now`; after `stop`, only the rest of told stories.
+def planned_records(
+    plan: Plan, now: datetime, stop: Event, expected: TextIO | None
+) -> Iterator[DemoRecord]:
+    """Yield the records of a plan from `now` on; after `stop`, only the rest of begun stories.
 
-    The outcome of each message is written to `expected` as one line of JSON.
+    The expected row of each message is written to `expected` as a line of JSON.
     """
     history = min(plan.backlog, plan.count) if plan.count else plan.backlog
     if history:
-        # Room for the occasion that the count cuts short: none may begin after now.
-        gap = HISTORY.total_seconds() / (history + LARGEST)
+        # Leave room for the last occasion, which the count cuts short: none may begin after `now`.
+        gap = BACKLOG_PERIOD.total_seconds() / (history + MAX_MAILING_MESSAGES)
         past = messages(
-            plan.seed, now - HISTORY, tenant=plan.tenant, raw=plan.raw, pace=Pace(gap, 1, now)
-        )
-        yield from _transported(_told(islice(past, history), stop, expected), plan, window=2000)
+            plan.seed, now - BACKLOG_PERIOD, tenant=plan.tenant, raw=plan.raw,
+            pace=Pace(gap, 1, now),
+        )  # fmt: skip
+        past = _with_expected(islice(past, history), stop, expected)
+        yield from _in_transit(past, plan, window=2000)
     if plan.broken:
-        yield from (case.record for case in broken(plan.seed, now, tenant=plan.tenant))
+        yield from (case.record for case in broken_records(plan.seed, now, tenant=plan.tenant))
     rest = plan.count - history if plan.count else None
     if rest == 0:
         return
-    rate = plan.rate or UNPACED
+    rate = plan.rate or UNPACED_RATE
     pace = Pace(records_per_message() / rate, LIVE_SQUEEZE * max(1.0, rate / LIVE_RATE))
     live = messages(plan.seed, now, tenant=plan.tenant, raw=plan.raw, pace=pace)
     window = max(10, min(2000, int(rate * 2)))
-    yield from _transported(_told(islice(live, rest), stop, expected), plan, window=window)
+    live = _with_expected(islice(live, rest), stop, expected)
+    yield from _in_transit(live, plan, window=window)
 
 
-def _told(source: Iterator[Message], stop: Event, expected: TextIO | None) -> Iterator[Message]:
-    """Yield messages until `stop`, writing down what each must become."""
+def _with_expected(
+    source: Iterator[Message], stop: Event, expected: TextIO | None
+) -> Iterator[Message]:
+    """Yield messages until `stop`, and write the expected row of each."""
     for message in takewhile(lambda _: not stop.is_set(), source):
         if expected:
             expected.write(json.dumps(message.expected._asdict(), ensure_ascii=False) + "\n")
         yield message
 
 
-def _transported(told: Iterator[Message], plan: Plan, *, window: int) -> Iterator[Record]:
-    return disturbed(told, plan.seed, window=window) if plan.disturb else in_order(told)
+def _in_transit(source: Iterator[Message], plan: Plan, *, window: int) -> Iterator[DemoRecord]:
+    return disturbed(source, plan.seed, window=window) if plan.disturb else in_order(source)
 
 
-def when_due(
-    records: Iterable[Record], stop: Event, clock: Callable[[], float] = time.time
-) -> Iterator[Record]:
-    """Yield each record at its own time, at once if that has passed or after `stop`."""
+def paced(
+    records: Iterable[DemoRecord], stop: Event, clock: Callable[[], float] = time.time
+) -> Iterator[DemoRecord]:
+    """Yield each record at its own time; at once if that has passed, or after `stop`."""
     for record in records:
         ahead = record.timestamp_ms / 1000 - clock()
         if ahead > 0:
@@ -94,8 +102,8 @@ def when_due(
         yield record
 
 
-def as_line(record: Record) -> str:
-    """Return a record as one line of JSON; bytes that are no UTF-8 are escaped as surrogates."""
+def to_json_line(record: DemoRecord) -> str:
+    """Return a record as a line of JSON; bytes that are not UTF-8 become surrogates."""
     topic, key, value, headers, timestamp_ms = record
     return json.dumps(
         {

@@ -1,7 +1,7 @@
-"""Three scenes to watch: a retry that arrives, one that is given up, and a reset.
+"""Three scenes to watch: a retry that is delivered, one that is given up, and a reset.
 
-Each step waits for what the one before led to, through the topics. A step whose outcome is in
-`delivery.decisions` already is not played again; one without an outcome gives the same facts again.
+A step begins when the decision that the previous step led to is in `delivery.decisions`. A step
+whose own decision is there already is not played again; one without gives the same events again.
 """
 
 from __future__ import annotations
@@ -11,168 +11,184 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
-from processor.demo.mailer import FULL, Mailer, Post, attempted, fact
-from processor.kafka.topics import COMMANDS
+from processor.demo.mailer import (
+    FULL_MAILBOX_PREFIX,
+    Mailer,
+    MailerRecord,
+    attempt_records,
+    event_record,
+)
+from processor.kafka.topics import COMMANDS_TOPIC
 from processor.logging import get
 from schemas.addresses import Address
-from schemas.decisions import Command, DecisionFact
+from schemas.decisions import Command, DecisionEvent
 
 log = get(__name__)
 
-_SUBJECTS: Final = {"subject": "Your lesson on Thursday", "record_type": "family"}
-_HARD: Final = {
+_MESSAGE_FIELDS: Final = {"subject": "Your lesson on Thursday", "record_type": "family"}
+_HARD_BOUNCE: Final = {
     "bounce_class": "hard", "smtp_code": 550, "enhanced_status": "5.1.1",
     "diagnostic": "mailbox does not exist",
 }  # fmt: skip
-_LATER: Final = timedelta(milliseconds=1)
+_NEXT_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-class Decided:
-    """What was decided so far: when, by what it is and the message or command it is about."""
+class DecisionTimes:
+    """When decisions were made, by decision and subject: a message or a command."""
 
     def __init__(self) -> None:
         self._at: dict[tuple[str, str], datetime] = {}
 
-    def hear(self, value: bytes) -> None:
-        """Take in a record of `delivery.decisions`."""
-        found = DecisionFact.model_validate_json(value)
-        what = found.reason_code if found.kind == "note" else found.kind
-        for about in {found.message_id, found.cause_event_id} - {""}:
-            self._at.setdefault((what, about), found.occurred_at)
+    def add(self, value: bytes) -> None:
+        """Add a record of `delivery.decisions`."""
+        event = DecisionEvent.model_validate_json(value)
+        decision = event.reason_code if event.kind == "note" else event.kind
+        for subject in {event.message_id, event.cause_event_id} - {""}:
+            self._at.setdefault((decision, subject), event.occurred_at)
 
-    def when(self, what: str, about: str) -> datetime | None:
-        """Return when something was decided about a message or command, None if it was not."""
-        return self._at.get((what, about))
+    def time_of(self, decision: str, subject: str) -> datetime | None:
+        """Return when a decision was first made about a subject, or None."""
+        return self._at.get((decision, subject))
 
 
-Waits: TypeAlias = Callable[[Decided, Mailer], datetime | None]
+#: Returns when a condition was met, or None.
+SceneCondition: TypeAlias = Callable[[DecisionTimes, Mailer], datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What is published, and what it leads to; the last step of a scene need not lead anywhere."""
+class SceneStep:
+    """What is published, and the condition that ends the step. A last step may have none.
 
-    told: str
-    says: Callable[[datetime], list[Post]]
-    until: Waits | None = None
-    then: str = ""
+    `action` and `outcome` are logged.
+    """
+
+    action: str
+    records: Callable[[datetime], list[MailerRecord]]
+    condition: SceneCondition | None = None
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Steps, one after the other."""
+    """Steps that are played one after the other."""
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[SceneStep, ...]
 
 
-def scenes(tenant: str) -> tuple[Scene, ...]:
-    """Return the scenes, with messages of a tenant. Their ids are the scenes' names."""
-    return _retried(tenant), _exhausted(tenant), _blacklisted(tenant)
+def demo_scenes(tenant: str) -> tuple[Scene, ...]:
+    """Return the scenes for a tenant. The ids of their messages are the names of the scenes."""
+    return _retried_scene(tenant), _exhausted_scene(tenant), _blacklisted_scene(tenant)
 
 
-def _retried(tenant: str) -> Scene:
-    name, whose = "scene-retried", Address(tenant, "email", "busy.now@example.net")
+def _retried_scene(tenant: str) -> Scene:
+    name, address = "scene-retried", Address(tenant, "email", "busy.now@example.net")
     return Scene(name, (
-        Step(
+        SceneStep(
             "a message is sent and softly bounces",
-            lambda at: attempted(whose, name, 1, at, **_SUBJECTS),
-            _decided("retry_asked", name),
+            lambda at: attempt_records(address, name, 1, at, **_MESSAGE_FIELDS),
+            _has_decision("retry_asked", name),
             "it was asked for again; the mailer sends it, and it is delivered",
         ),
     ))  # fmt: skip
 
 
-def _exhausted(tenant: str) -> Scene:
-    name, whose = "scene-exhausted", Address(tenant, "email", f"{FULL}mailbox@example.net")
+def _exhausted_scene(tenant: str) -> Scene:
+    name = "scene-exhausted"
+    address = Address(tenant, "email", f"{FULL_MAILBOX_PREFIX}mailbox@example.net")
     return Scene(name, (
-        Step(
+        SceneStep(
             "a message is sent to a mailbox that stays full",
-            lambda at: attempted(whose, name, 1, at, **_SUBJECTS),
-            _decided("retry_exhausted", name),
+            lambda at: attempt_records(address, name, 1, at, **_MESSAGE_FIELDS),
+            _has_decision("retry_exhausted", name),
             "its retries bounced as well: given up",
         ),
     ))  # fmt: skip
 
 
-def _blacklisted(tenant: str) -> Scene:
-    name, whose = "scene-blacklisted", Address(tenant, "email", "mistyped@example.net")
+def _blacklisted_scene(tenant: str) -> Scene:
+    name, address = "scene-blacklisted", Address(tenant, "email", "mistyped@example.net")
     first, refused, again = name, f"{name}-refused", f"{name}-again"
     reset = f"{name}-reset"
 
-    def lifted(decided: Decided, mailer: Mailer) -> datetime | None:
-        return decided.when("reinstated", reset) if mailer.may_send(whose) else None
+    def reinstated(decisions: DecisionTimes, mailer: Mailer) -> datetime | None:
+        return decisions.time_of("reinstated", reset) if mailer.may_send(address) else None
 
     return Scene(name, (
-        Step(
+        SceneStep(
             "a message is sent and bounces hard",
             lambda at: [
-                fact("sent", whose, first, at, **_SUBJECTS),
-                fact("bounce", whose, first, at + _LATER, **_HARD),
+                event_record("sent", address, first, at, **_MESSAGE_FIELDS),
+                event_record("bounce", address, first, at + _NEXT_MILLISECOND, **_HARD_BOUNCE),
             ],
-            _decided("suppressed", first),
+            _has_decision("suppressed", first),
             "the address is blacklisted",
         ),
-        Step(
+        SceneStep(
             "another mailer, which keeps no blacklist, sends to it",
-            lambda at: [fact("sent", whose, refused, at, **_SUBJECTS)],
-            _decided("invalid", refused),
+            lambda at: [event_record("sent", address, refused, at, **_MESSAGE_FIELDS)],
+            _has_decision("invalid", refused),
             "that send is refused",
         ),
-        Step(
+        SceneStep(
             "somebody resets the address",
-            lambda at: [_reset(whose, reset, at)],
-            lifted,
+            lambda at: [_reset_command(address, reset, at)],
+            reinstated,
             "it is off the blacklist, and off the mailer's copy",
         ),
-        Step(
+        SceneStep(
             "the next message is sent and delivered",
             lambda at: [
-                fact("sent", whose, again, at, **_SUBJECTS),
-                fact("delivery", whose, again, at + _LATER),
+                event_record("sent", address, again, at, **_MESSAGE_FIELDS),
+                event_record("delivery", address, again, at + _NEXT_MILLISECOND),
             ],
         ),
     ))  # fmt: skip
 
 
-def _decided(what: str, about: str) -> Waits:
-    return lambda decided, _mailer: decided.when(what, about)
+def _has_decision(decision: str, subject: str) -> SceneCondition:
+    return lambda decisions, _mailer: decisions.time_of(decision, subject)
 
 
-def _reset(whose: Address, name: str, at: datetime) -> Post:
-    asked = Command(
-        id=name, command="reset", tenant_id=whose.tenant_id, channel=whose.channel,
-        address=whose.address, actor="demo", reason="the owner says it is right", asked_at=at,
+def _reset_command(address: Address, name: str, at: datetime) -> MailerRecord:
+    command = Command(
+        id=name, command="reset", tenant_id=address.tenant_id, channel=address.channel,
+        address=address.address, actor="demo", reason="the owner says it is right", requested_at=at,
     )  # fmt: skip
-    return Post(COMMANDS, whose.key.encode(), asked.model_dump_json().encode())
+    return MailerRecord(COMMANDS_TOPIC, address.key.encode(), command.model_dump_json().encode())
 
 
-class Play:
-    """A scene under way."""
+class ScenePlayer:
+    """Plays a scene, one step after the other."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._next = 0
-        self._said = False
-        self._at: datetime | None = None
+        #: Whether the records of the next step were published.
+        self._is_published = False
+        #: When the condition of the last step was met.
+        self._met_at: datetime | None = None
 
     @property
-    def is_over(self) -> bool:
-        """Whether all of it was played."""
+    def is_finished(self) -> bool:
+        """Whether all steps were played."""
         return self._next == len(self._scene.steps)
 
-    def advance(self, decided: Decided, mailer: Mailer, now: datetime) -> Iterator[Post]:
-        """Yield what is to be published next, as far as it waits for nothing."""
-        while not self.is_over:
+    def advance(
+        self, decisions: DecisionTimes, mailer: Mailer, now: datetime
+    ) -> Iterator[MailerRecord]:
+        """Yield the records to publish now, up to the first step that has to wait."""
+        while not self.is_finished:
             step = self._scene.steps[self._next]
-            done = step.until(decided, mailer) if step.until else None
-            if done is None and not self._said:
-                self._said = True
-                log.info("scene", name=self._scene.name, step=step.told)
-                # Just after what led to it: played again after a crash, it is the same fact.
-                yield from step.says(now if self._at is None else self._at + _LATER)
-            if done is None and step.until:
+            met_at = step.condition(decisions, mailer) if step.condition else None
+            if met_at is None and not self._is_published:
+                self._is_published = True
+                log.info("scene", name=self._scene.name, step=step.action)
+                # The time follows from the last step: played again after a crash, the step gives
+                # the same events.
+                yield from step.records(self._met_at + _NEXT_MILLISECOND if self._met_at else now)
+            if met_at is None and step.condition:
                 return
-            if self._said and step.then:
-                log.info("scene", name=self._scene.name, step=step.then)
-            self._next, self._said, self._at = self._next + 1, False, done
+            if self._is_published and step.outcome:
+                log.info("scene", name=self._scene.name, step=step.outcome)
+            self._next, self._is_published, self._met_at = self._next + 1, False, met_at

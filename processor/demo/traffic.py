@@ -1,8 +1,8 @@
-"""The endless, reproducible stream of messages, and what transport does to it.
+"""An endless, reproducible stream of messages, and the effects of transport on it.
 
-Everything follows from the seed and the start: no clock is read here. `messages` tells each
-message's whole story; `in_order` merges the stories by time; `disturbed` repeats, reorders and
-delays records as redelivery and several partitions do, and loses none.
+Everything follows from the seed and the start; no clock is read. `messages` yields each message
+with all its records, `in_order` merges the records by time, `disturbed` repeats, reorders and
+delays them, as redelivery and several partitions do, and loses none.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from processor.demo.business import Business, Letter, identifier
-from processor.demo.render import Record, render
-from processor.demo.scenarios import SCENARIOS, Expected, Scenario
+from processor.demo.business import Business, OutgoingMessage, random_uuid
+from processor.demo.render import DemoRecord, render_records
+from processor.demo.scenarios import SCENARIOS, ExpectedRow, Scenario
 from schemas.events import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-#: The letters of one occasion go out in a burst: in this part of the time that is theirs.
-BURST: Final = 0.25
+#: The messages of an occasion are sent in a burst, in this share of the time they have.
+BURST_SHARE: Final = 0.25
 
 
 class Message(NamedTuple):
-    """One row of the log: the records that make it, in order of time, and what it must say."""
+    """A row of the log, as it must be, and the records that make it, in order of time."""
 
-    expected: Expected
-    records: list[Record]
+    expected: ExpectedRow
+    records: list[DemoRecord]
 
 
 class Pace(NamedTuple):
     """How traffic is spread over time.
 
-    `gap`: seconds between two messages, on average. `squeeze`: stories run so many times faster.
-    `until`: no step is later than this; the stories of late messages are squeezed to fit.
+    `gap` is the average number of seconds between two messages. Stories run `squeeze` times faster.
+    No step is later than `until`: the stories of late messages are squeezed to fit.
     """
 
     gap: float = 20.0
@@ -45,8 +45,8 @@ class Pace(NamedTuple):
     until: datetime | None = None
 
 
-#: The traffic of a small business: a message every twenty seconds, told in real time.
-USUAL: Final = Pace()
+#: The traffic of a small business: a message every twenty seconds, in real time.
+USUAL_PACE: Final = Pace()
 
 
 def messages(
@@ -55,14 +55,13 @@ def messages(
     *,
     tenant: str = "demo",
     raw: bool = True,
-    pace: Pace = USUAL,
+    pace: Pace = USUAL_PACE,
     families: int = 400,
 ) -> Iterator[Message]:
     """Yield messages without end, in order of the time of their first record.
 
-    The business (`families` and their addresses) is the same for one `seed`; what it writes, the
-    same for one seed and `start`. `raw` gives providers' events in their own formats, else all is
-    facts.
+    The business (`families` and their addresses) follows from `seed`, its messages from `seed` and
+    `start`. With `raw`, events of providers have the provider's own format.
     """
     begin = milliseconds(start)
     rng = Random(f"{seed}/{begin}")  # noqa: S311 - reproducible, not secret
@@ -71,18 +70,18 @@ def messages(
         channel: tuple(accumulate(scenario.weight for scenario in table))
         for channel, table in SCENARIOS.items()
     }
-    teller = Teller(rng, pace, raw)
-    now, gap = float(begin), pace.gap * 1000
-    for letters in business.letters():
-        theirs = gap * len(letters)
-        at = now + theirs * (1 - BURST) * rng.random()
-        now += theirs
-        for letter in letters:
-            channel = letter.channel
+    writer = StoryWriter(rng, pace, raw)
+    now_ms, gap_ms = float(begin), pace.gap * 1000
+    for mailing in business.mailings():
+        mailing_ms = gap_ms * len(mailing)
+        at = now_ms + mailing_ms * (1 - BURST_SHARE) * rng.random()
+        now_ms += mailing_ms
+        for outgoing in mailing:
+            channel = outgoing.channel
             scenario = rng.choices(SCENARIOS[channel], cum_weights=weights[channel])[0]
-            addressed = business.fresh(letter) if scenario.spoils else letter
-            yield teller.tell(addressed, scenario, int(at))
-            at += gap * BURST
+            message = business.with_fresh_address(outgoing) if scenario.spoils else outgoing
+            yield writer.write(message, scenario, int(at))
+            at += gap_ms * BURST_SHARE
 
 
 def every_scenario(
@@ -91,25 +90,25 @@ def every_scenario(
     """Return one message for each scenario of each channel, in the order of the tables."""
     rng = Random(seed)  # noqa: S311
     business = Business(rng, rng, tenant=tenant, families=20)
-    teller, told = Teller(rng, USUAL, raw), []
+    writer, messages = StoryWriter(rng, USUAL_PACE, raw), []
     for channel, table in SCENARIOS.items():
-        letters = (letter for some in business.letters() for letter in some)
-        ours = (letter for letter in letters if letter.channel == channel)
-        for scenario, letter in zip(table, ours, strict=False):
-            fresh = business.fresh(letter)._replace(message_id=identifier(rng))
-            told.append(teller.tell(fresh, scenario, milliseconds(start)))
-    return told
+        outgoing = (message for mailing in business.mailings() for message in mailing)
+        of_channel = (message for message in outgoing if message.channel == channel)
+        for scenario, message in zip(table, of_channel, strict=False):
+            fresh = business.with_fresh_address(message)._replace(message_id=random_uuid(rng))
+            messages.append(writer.write(fresh, scenario, milliseconds(start)))
+    return messages
 
 
-class Teller(NamedTuple):
-    """Tells stories: draws their times and alternatives."""
+class StoryWriter(NamedTuple):
+    """Writes stories: draws their times and alternatives."""
 
     rng: Random
     pace: Pace
     raw: bool
 
-    def tell(self, letter: Letter, scenario: Scenario, at: int) -> Message:
-        """Return the story of one letter, from the time `at` (milliseconds since 1970)."""
+    def write(self, message: OutgoingMessage, scenario: Scenario, at: int) -> Message:
+        """Return a message with its story, which begins at `at` (milliseconds since 1970)."""
         rng, pace = self.rng, self.pace
         times, passed = [], 0.0
         for step in scenario.steps:
@@ -123,16 +122,16 @@ class Teller(NamedTuple):
             earliest = max(earliest, at + int(time * scale))
             story.append((step, earliest))
             earliest += 1  # the steps keep their order, however fast the story runs
-        expected = Expected(
-            letter.channel, letter.tenant_id, letter.message_id, letter.recipient, scenario.name,
-            *scenario.outcome,
+        expected = ExpectedRow(
+            message.channel, message.tenant_id, message.message_id, message.recipient,
+            scenario.name, *scenario.ending,
         )  # fmt: skip
-        return Message(expected, render(letter, story, rng, raw=self.raw))
+        return Message(expected, render_records(message, story, rng, raw=self.raw))
 
 
-def in_order(messages: Iterable[Message]) -> Iterator[Record]:
-    """Yield the records of all messages in order of time; these must come in order of theirs."""
-    waiting: list[tuple[int, int, Record]] = []
+def in_order(messages: Iterable[Message]) -> Iterator[DemoRecord]:
+    """Yield the records of all messages in order of time; so must be the messages themselves."""
+    waiting: list[tuple[int, int, DemoRecord]] = []
     count = 0
     for message in messages:
         start = message.records[0].timestamp_ms
@@ -151,15 +150,15 @@ def disturbed(
     duplicates: float = 0.1,
     window: int = 2000,
     late: float = 0.01,
-) -> Iterator[Record]:
+) -> Iterator[DemoRecord]:
     """Yield all records, out of order within about `window` records, some twice, some very late.
 
-    `duplicates` and `late` are the shares of records that come a second time, and of those that
-    come twenty windows later. Nothing is lost: what is held back comes at the end.
+    `duplicates` is the share of records that come twice, `late` the share that come twenty windows
+    later. Nothing is lost: what is still held back comes at the end.
     """
     rng = Random(seed)  # noqa: S311
-    pool: list[Record] = []
-    held: deque[tuple[int, Record]] = deque()
+    pool: list[DemoRecord] = []
+    held: deque[tuple[int, DemoRecord]] = deque()
     for count, record in enumerate(in_order(messages)):
         if rng.random() < late:
             held.append((count + 20 * window, record))
@@ -170,15 +169,15 @@ def disturbed(
         while held and held[0][0] <= count:
             pool.append(held.popleft()[1])
         while len(pool) > window:
-            yield _drawn(pool, rng)
+            yield _take_random(pool, rng)
     while pool:
-        yield _drawn(pool, rng)
+        yield _take_random(pool, rng)
     for _, record in held:
         yield record
 
 
-def _drawn(pool: list[Record], rng: Random) -> Record:
-    """Take one record out of the pool."""
+def _take_random(pool: list[DemoRecord], rng: Random) -> DemoRecord:
+    """Remove a random record from the pool, and return it."""
     place = int(rng.random() * len(pool))
     pool[place], pool[-1] = pool[-1], pool[place]
     return pool.pop()

@@ -1,6 +1,6 @@
-"""What the gateway answers when it does not take a request: RFC 9457, `application/problem+json`.
+"""Answers to requests that the gateway refuses: RFC 9457, `application/problem+json`.
 
-None shows a secret, or what a request held.
+An answer never shows a secret or any content of the request.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-#: Seconds after which a provider may try again.
-RETRY_AFTER: Final[Mapping[str, str]] = {"Retry-After": "30"}
+#: A provider may try again after this many seconds.
+RETRY_AFTER_HEADER: Final[Mapping[str, str]] = {"Retry-After": "30"}
 
 
 class RefusedError(Exception):
-    """A request that is not taken: the answer, and a word for the metrics."""
+    """A refused request: the answer, and a label for the metrics."""
 
     def __init__(
         self, status: HTTPStatus, reason: str, detail: str, headers: Mapping[str, str] | None = None
@@ -30,15 +30,15 @@ class RefusedError(Exception):
         self.headers = headers
 
 
-def later(reason: str, detail: str) -> RefusedError:
-    """Return the refusal of what may be taken when it is sent again."""
-    return RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, reason, detail, RETRY_AFTER)
+def temporary_refusal(reason: str, detail: str) -> RefusedError:
+    """Return the refusal of a request that may succeed when it is sent again."""
+    return RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, reason, detail, RETRY_AFTER_HEADER)
 
 
-def problem(
+def problem_response(
     status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an error as RFC 9457 has it."""
+    """Return an error in the form of RFC 9457."""
     return JSONResponse(
         {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail},
         status_code=int(status),
@@ -47,7 +47,7 @@ def problem(
     )
 
 
-async def http_error(_request: Request, error: Exception) -> Response:
-    """Return what Starlette itself refuses: an address or method that there is not."""
+async def http_error_response(_request: Request, error: Exception) -> Response:
+    """Return the answer to a request that Starlette refuses: no such address or method."""
     assert isinstance(error, HTTPException)
-    return problem(HTTPStatus(error.status_code), error.detail, error.headers)
+    return problem_response(HTTPStatus(error.status_code), error.detail, error.headers)

@@ -1,6 +1,6 @@
 """The gateway as an ASGI application.
 
-POST /hooks/{tenant}/{provider}   GET as well where a provider's callbacks come as a query
+POST /hooks/{tenant}/{provider}   GET as well for providers that send a callback as a query
 GET /healthz                      200 while the process is alive
 GET /readyz                       200 while Kafka takes records, else 503
 """
@@ -18,46 +18,40 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from processor.gateway.answers import RETRY_AFTER, http_error, problem
+from processor.gateway.answers import RETRY_AFTER_HEADER, http_error_response, problem_response
 from processor.gateway.certificates import Certificates
 from processor.gateway.hooks import Hook
-from processor.gateway.publisher import Publisher
+from processor.gateway.producer import WebhookProducer
 from processor.gateway.webhooks import Webhooks
 from processor.kafka.health import watch_broker
-from processor.settings import Kafka
+from processor.settings import KafkaSettings
 
 
-def build(
-    kafka: Kafka,
+def build_gateway(
+    kafka: KafkaSettings,
     hooks: Mapping[tuple[str, str], Hook],
     *,
     public_url: str,
     timeout: float,
     certificates: Certificates | None = None,
 ) -> Starlette:
-    """Return the application; it connects to Kafka when it is started."""
-    publisher = Publisher(kafka, {hook.topic for hook in hooks.values()}, timeout=timeout)
+    """Return the application for `hooks`, by tenant and provider.
+
+    It connects to Kafka when it starts, and waits at most `timeout` seconds for each record.
+    """
+    producer = WebhookProducer(kafka, {hook.topic for hook in hooks.values()}, timeout=timeout)
     webhooks = Webhooks(
         hooks=hooks,
-        publisher=publisher,
+        producer=producer,
         certificates=certificates or Certificates(),
         public_url=public_url,
         max_bytes=kafka.max_record_bytes,
     )
 
-    async def alive(_request: Request) -> Response:
-        return PlainTextResponse("alive\n")
-
-    async def ready(_request: Request) -> Response:
-        why = await publisher.problem()
-        if why:
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, why, RETRY_AFTER)
-        return PlainTextResponse("ready\n")
-
     @asynccontextmanager
     async def connected(_app: Starlette) -> AsyncIterator[None]:
         tasks = [
-            asyncio.create_task(publisher.run()),
+            asyncio.create_task(producer.run()),
             asyncio.create_task(watch_broker(kafka.bootstrap)),
         ]
         yield
@@ -68,9 +62,20 @@ def build(
     return Starlette(
         routes=[
             Route("/hooks/{tenant}/{provider}", webhooks.take, methods=["GET", "HEAD", "POST"]),
-            Route("/healthz", alive),
-            Route("/readyz", ready),
+            *_health_routes(producer),
         ],
-        exception_handlers={HTTPException: http_error},
+        exception_handlers={HTTPException: http_error_response},
         lifespan=connected,
     )
+
+
+def _health_routes(producer: WebhookProducer) -> list[Route]:
+    async def alive(_request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def ready(_request: Request) -> Response:
+        if problem := await producer.problem():
+            return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, problem, RETRY_AFTER_HEADER)
+        return PlainTextResponse("ready\n")
+
+    return [Route("/healthz", alive), Route("/readyz", ready)]

@@ -1,4 +1,4 @@
-"""The certificates that Amazon SNS signs with: fetched once, from Amazon alone, and kept."""
+"""The certificates that Amazon SNS signs with: fetched once, only from Amazon, and cached."""
 
 from __future__ import annotations
 
@@ -15,40 +15,41 @@ if TYPE_CHECKING:
 
 log = get(__name__)
 
-_MOST: Final = 16  # Amazon has one for a region, and changes it about yearly
-_BYTES: Final = 64 * 1024
-_SECONDS: Final = 5.0
+#: Amazon has one for each region, and renews it about once a year.
+MAX_CERTIFICATES: Final = 16
+MAX_CERTIFICATE_BYTES: Final = 64 * 1024
+FETCH_TIMEOUT_SECONDS: Final = 5.0
 
 
 class CertificateError(RuntimeError):
-    """A certificate cannot be fetched now; later it may."""
+    """A certificate cannot be fetched now; trying later may help."""
 
 
 class Certificates:
-    """Certificates by address, as `schemas.providers.signatures.certificate_needed` gives it."""
+    """Certificates by URL, as `schemas.providers.signatures.certificate_needed` returns it."""
 
     def __init__(self, fetch: Callable[[str], bytes] | None = None) -> None:
-        self._fetch = fetch or fetched
-        self._kept: dict[str, bytes] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._fetch = fetch or fetch_certificate
+        self._cached: dict[str, bytes] = {}
+        self._lock = asyncio.Lock()
 
-    async def at(self, url: str) -> bytes:
+    async def get(self, url: str) -> bytes:
         """Return a certificate (PEM). Raises `CertificateError`."""
-        async with self._one_at_a_time:
-            if url not in self._kept:
+        async with self._lock:
+            if url not in self._cached:
                 try:
-                    found = await asyncio.to_thread(self._fetch, url)
+                    certificate = await asyncio.to_thread(self._fetch, url)
                 except (OSError, ValueError) as error:
                     log.warning("sns_certificate_unavailable", url=url, error=str(error))
                     raise CertificateError(f"the certificate {url} cannot be fetched") from error
-                if len(self._kept) >= _MOST:
-                    del self._kept[next(iter(self._kept))]
-                self._kept[url] = found
-            return self._kept[url]
+                if len(self._cached) >= MAX_CERTIFICATES:
+                    del self._cached[next(iter(self._cached))]
+                self._cached[url] = certificate
+            return self._cached[url]
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Amazon's address is checked, and stays what it is."""
+    """Refuses redirects: the URL was checked to be Amazon's, another one would not be."""
 
     def redirect_request(
         self,
@@ -59,17 +60,17 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> None:
-        """Refuse."""
+        """Raise `HTTPError`."""
         raise HTTPError(req.full_url, code, f"redirected: {msg} {newurl}", headers, fp)
 
 
-def fetched(url: str) -> bytes:
+def fetch_certificate(url: str) -> bytes:
     """Fetch a file over HTTPS. Raises `OSError`, or `ValueError` if it is too large."""
     if not url.startswith("https://"):
         raise ValueError("not an https address")
     opener = urllib.request.build_opener(_NoRedirects)
-    with opener.open(url, timeout=_SECONDS) as reply:
-        body: bytes = reply.read(_BYTES + 1)
-    if len(body) > _BYTES:
-        raise ValueError(f"larger than {_BYTES} bytes")
+    with opener.open(url, timeout=FETCH_TIMEOUT_SECONDS) as reply:
+        body: bytes = reply.read(MAX_CERTIFICATE_BYTES + 1)
+    if len(body) > MAX_CERTIFICATE_BYTES:
+        raise ValueError(f"larger than {MAX_CERTIFICATE_BYTES} bytes")
     return body

@@ -1,9 +1,9 @@
-"""What providers send to see whether an address is there: answered, and not for Kafka.
+"""Requests by which providers test an address: answered, but not published.
 
-| provider | what comes | verified first |
+| provider | request | verified first |
 |---|---|---|
-| Mailjet | a GET or HEAD when the address is saved | no: it carries nothing |
-| Mandrill | a HEAD, else a POST of no events, signed with a key that all know | no |
+| Mailjet | a GET or HEAD when the address is saved | no: it has no content |
+| Mandrill | a HEAD, else a POST of no events, signed with a public key | no |
 | SNS (SES, AWS SMS) | a subscription to confirm, with the address that does it | yes |
 | SparkPost | a batch of one empty event | yes |
 """
@@ -21,55 +21,56 @@ from processor.logging import get
 
 log = get(__name__)
 
-#: Methods by which a provider only tests the address.
-TESTS: Final[Mapping[str, frozenset[str]]] = {
+#: Methods that a provider uses only to test the address.
+TEST_METHODS: Final[Mapping[str, frozenset[str]]] = {
     "mailjet": frozenset({"GET", "HEAD"}),
     "mandrill": frozenset({"GET", "HEAD"}),
 }
-#: Providers whose callbacks come as the query of a GET, if they are set up so.
-QUERIES: Final = frozenset({"messagebird", "plivo", "vonage", "smpp"})
-SNS: Final = frozenset({"ses", "aws_sms"})
-#: What follows a change of a subscription, as the event of the log that shows its address.
-_SUBSCRIPTIONS: Final = {
+#: Providers that can be set up to send a callback as the query of a GET.
+QUERY_PROVIDERS: Final = frozenset({"messagebird", "plivo", "vonage", "smpp"})
+SNS_PROVIDERS: Final = frozenset({"ses", "aws_sms"})
+#: The log event for each type of SNS message that has an address to open.
+_SUBSCRIPTION_EVENTS: Final = {
     "SubscriptionConfirmation": "sns_subscription_to_confirm",
     "UnsubscribeConfirmation": "sns_unsubscribed",
 }
 _SUBSCRIBE_URL: Final = re.compile(r"https://sns\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/\?[!-~]+")
-_PINGS: Final[tuple[object, ...]] = ([{"msys": {}}], {"msys": {}})
-_PING_BYTES: Final = 200
+_EMPTY_BATCHES: Final[tuple[object, ...]] = ([{"msys": {}}], {"msys": {}})
+MAX_HANDSHAKE_BYTES: Final = 200
 
 
-def methods(provider: str) -> frozenset[str]:
-    """Return the methods that a provider's webhooks may have."""
-    queries = {"GET"} if provider in QUERIES else set[str]()
-    return frozenset({"POST"} | queries | TESTS.get(provider, frozenset()))
+def allowed_methods(provider: str) -> frozenset[str]:
+    """Return the HTTP methods that a provider's webhooks may use."""
+    queries = {"GET"} if provider in QUERY_PROVIDERS else set[str]()
+    return frozenset({"POST"} | queries | TEST_METHODS.get(provider, frozenset()))
 
 
 def is_test(provider: str, method: str, body: bytes) -> bool:
-    """Tell whether a request is a test of the address, which carries nothing and needs no proof."""
-    if method in TESTS.get(provider, ()):
+    """Tell whether a request only tests the address: it has no content and needs no signature."""
+    if method in TEST_METHODS.get(provider, ()):
         return True
-    if provider != "mandrill" or len(body) > _PING_BYTES:
+    if provider != "mandrill" or len(body) > MAX_HANDSHAKE_BYTES:
         return False
-    sent = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-    return list(sent) == ["mandrill_events"] and sent["mandrill_events"][0].strip() == "[]"
+    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    return list(fields) == ["mandrill_events"] and fields["mandrill_events"][0].strip() == "[]"
 
 
 def is_handshake(provider: str, tenant: str, body: bytes) -> bool:
-    """Tell whether a verified request is for us and not for Kafka; show what the operator needs."""
+    """Tell whether a verified request is a handshake; log the address that it wants opened."""
     if provider == "sparkpost":
-        return len(body) <= _PING_BYTES and _json(body) in _PINGS
-    if provider in SNS and b"Confirmation" in body:
+        return len(body) <= MAX_HANDSHAKE_BYTES and _json(body) in _EMPTY_BATCHES
+    if provider in SNS_PROVIDERS and b"Confirmation" in body:
         envelope = _json(body)
-        event = _SUBSCRIPTIONS.get(envelope.get("Type", "")) if isinstance(envelope, dict) else None
-        if isinstance(envelope, dict) and event:
-            _show(event, tenant, provider, envelope)
+        if isinstance(envelope, dict) and envelope.get("Type", "") in _SUBSCRIPTION_EVENTS:
+            _log_confirmation(_SUBSCRIPTION_EVENTS[envelope["Type"]], tenant, provider, envelope)
             return True
     return False
 
 
-def _show(event: str, tenant: str, provider: str, envelope: Mapping[str, object]) -> None:
-    """Log the address that completes or takes back a change; nobody but the operator opens it."""
+def _log_confirmation(
+    event: str, tenant: str, provider: str, envelope: Mapping[str, object]
+) -> None:
+    """Log the address that completes or reverts a change; only an operator opens it."""
     url = str(envelope.get("SubscribeURL"))
     log.info(
         event,
@@ -82,7 +83,7 @@ def _show(event: str, tenant: str, provider: str, envelope: Mapping[str, object]
 
 def _json(body: bytes) -> object:
     try:
-        found: object = from_json(body)
+        value: object = from_json(body)
     except ValueError:
         return None
-    return found
+    return value

@@ -1,4 +1,4 @@
-"""Which webhooks are taken: what is configured for each tenant and provider."""
+"""The webhooks that are configured, by tenant and provider."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from typing import Final
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from processor.kafka.topics import feed_topic
-from processor.settings import Gateway, Secret, SettingsError
+from processor.settings import GatewaySettings, SettingsError, WebhookSecret
 from schemas.providers import adapters
-from schemas.providers.signatures import TOLERANCE, SignatureError, check_secret
+from schemas.providers.signatures import SIGNATURE_TOLERANCE, SignatureError, check_secret
 
-#: A tenant as it may stand in an address.
-TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+#: A tenant that can be part of an address.
+TENANT_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 TENANT_RULE: Final = "a tenant here is up to 128 letters, digits and . _ @ -"
-#: Providers that send a webhook again with the signature of the first attempt, and for how long
-#: they do: less tolerance would refuse after an outage what was refused during it. A replay within
-#: that time changes nothing, for an event that came twice counts once.
-RESENT: Final[Mapping[str, timedelta]] = {
+#: For how long providers retry a webhook with the signature of the first attempt. A shorter
+#: tolerance would refuse for good what was refused during an outage. A replay within that time is
+#: harmless, because an event that arrives twice counts once.
+RETRY_PERIODS: Final[Mapping[str, timedelta]] = {
     "mailgun": timedelta(hours=9),
     "ses": timedelta(hours=2),
     "aws_sms": timedelta(hours=2),
 }
-VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS"
+SECRETS_VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS"
+SECRETS_FILE_VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS_FILE"
 
-_file: Final = TypeAdapter(dict[str, dict[str, Secret]])
+_SECRETS_FILE: Final = TypeAdapter(dict[str, dict[str, WebhookSecret]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """One tenant's webhooks of one provider: where they go, and how they are verified.
+    """One tenant's webhooks of one provider: their topic, and how they are verified.
 
-    What is verified is that they come from the tenant's account, not what its payloads say of
-    tenants. So they are the tenant's own, unless several share the account (`several_tenants`).
+    A signature proves that a webhook comes from the tenant's account; what its payload says of a
+    tenant it does not prove. So the events are this tenant's, unless several tenants share the
+    account (`several_tenants`).
     """
 
     tenant: str
@@ -50,40 +52,41 @@ class Hook:
     several_tenants: bool = False
 
 
-def configured(gateway: Gateway) -> Mapping[tuple[str, str], Hook]:
+def configured_hooks(gateway: GatewaySettings) -> Mapping[tuple[str, str], Hook]:
     """Return the hooks by tenant and provider.
 
-    Raises `SettingsError` naming the file with the line or field, or the variable.
+    Raises `SettingsError`, which names the variable, or the file with its line or field.
     """
-    found: dict[tuple[str, str], Hook] = {}
-    sources = [(VARIABLE, gateway.secrets)]
+    hooks: dict[tuple[str, str], Hook] = {}
+    sources = [(SECRETS_VARIABLE, gateway.secrets)]
     if gateway.secrets_file is not None:
-        sources.append((str(gateway.secrets_file), _read(gateway.secrets_file)))
+        sources.append((str(gateway.secrets_file), _read_secrets(gateway.secrets_file)))
     for source, tenants in sources:
         for hook in _hooks(source, tenants):
-            place = (hook.tenant, hook.provider)
-            if place in found:
-                raise SettingsError(f"{source}: {'.'.join(place)} is also in {VARIABLE}")
-            found[place] = hook
-    if not found:
+            key = (hook.tenant, hook.provider)
+            if key in hooks:
+                raise SettingsError(f"{source}: {'.'.join(key)} is also in {SECRETS_VARIABLE}")
+            hooks[key] = hook
+    if not hooks:
         raise SettingsError(
-            "no webhook is configured: set SENDLOG_GATEWAY__SECRETS_FILE to a TOML file with"
+            f"no webhook is configured: set {SECRETS_FILE_VARIABLE} to a TOML file with"
             ' [tenant.provider] and secret = "…" for each'
         )
-    return found
+    return hooks
 
 
-def _read(path: Path) -> dict[str, dict[str, Secret]]:
+def _read_secrets(path: Path) -> dict[str, dict[str, WebhookSecret]]:
     try:
         with path.open("rb") as file:
-            return _file.validate_python(tomllib.load(file))
+            return _SECRETS_FILE.validate_python(tomllib.load(file))
     except OSError as error:
         raise SettingsError(
-            f"SENDLOG_GATEWAY__SECRETS_FILE: {path} cannot be read: {error.strerror}"
+            f"{SECRETS_FILE_VARIABLE}: {path} cannot be read: {error.strerror}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise SettingsError(f"{path}: {reason}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: it is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: {error}") from None
     except ValidationError as error:
         raise SettingsError(
             "\n".join(
@@ -93,18 +96,18 @@ def _read(path: Path) -> dict[str, dict[str, Secret]]:
         ) from None
 
 
-def _hooks(source: str, tenants: Mapping[str, Mapping[str, Secret]]) -> Iterator[Hook]:
+def _hooks(source: str, tenants: Mapping[str, Mapping[str, WebhookSecret]]) -> Iterator[Hook]:
     for tenant, providers in tenants.items():
-        if not TENANT.fullmatch(tenant):
+        if not TENANT_PATTERN.fullmatch(tenant):
             raise SettingsError(f"{source}: {tenant}: {TENANT_RULE}")
         for provider, secret in providers.items():
             place = f"{source}: {tenant}.{provider}"
             adapter = adapters().get(provider)
             if adapter is None:
-                known = ", ".join(sorted(adapters()))
-                raise SettingsError(f"{place}: there is no such provider; there are: {known}")
-            _check(place, provider, secret)
-            tolerance = RESENT.get(provider, TOLERANCE)
+                names = ", ".join(sorted(adapters()))
+                raise SettingsError(f"{place}: there is no such provider; there are: {names}")
+            _check_hook(place, provider, secret)
+            tolerance = RETRY_PERIODS.get(provider, SIGNATURE_TOLERANCE)
             if secret.tolerance is not None:
                 tolerance = timedelta(seconds=secret.tolerance)
             yield Hook(
@@ -118,7 +121,7 @@ def _hooks(source: str, tenants: Mapping[str, Mapping[str, Secret]]) -> Iterator
             )
 
 
-def _check(place: str, provider: str, secret: Secret) -> None:
+def _check_hook(place: str, provider: str, secret: WebhookSecret) -> None:
     text = secret.secret.get_secret_value()
     if secret.unverified:
         if text:

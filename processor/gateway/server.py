@@ -1,10 +1,10 @@
-"""Runs the gateway: settings in, a server that listens until it is told to stop."""
+"""The composition root of the gateway: settings in, a server that runs until a signal."""
 
 from __future__ import annotations
 
-from processor.gateway.app import build
-from processor.gateway.hooks import configured
-from processor.http_server import serve
+from processor.gateway.app import build_gateway
+from processor.gateway.hooks import configured_hooks
+from processor.http_server import serve_http
 from processor.kafka import patches
 from processor.logging import get
 from processor.settings import Settings
@@ -13,24 +13,26 @@ log = get(__name__)
 
 
 def run_gateway(settings: Settings) -> None:
-    """Serve until TERM or Ctrl-C. Raises `SettingsError` if it cannot start."""
+    """Serve until TERM or Ctrl-C. Raises `SettingsError` or `LibraryError` if it cannot start."""
     patches.apply()
     gateway = settings.gateway
-    hooks = configured(gateway)
-    unverified = sorted(".".join(place) for place, hook in hooks.items() if not hook.verified)
-    if unverified:
-        log.warning("hooks_unverified", hooks=unverified)
-    app = build(settings.kafka, hooks, public_url=gateway.public_url, timeout=gateway.timeout)
+    hooks = configured_hooks(gateway)
+    unverified_hooks = sorted(".".join(place) for place, hook in hooks.items() if not hook.verified)
+    if unverified_hooks:
+        log.warning("hooks_unverified", hooks=unverified_hooks)
+    app = build_gateway(
+        settings.kafka, hooks, public_url=gateway.public_url, timeout=gateway.timeout
+    )
 
-    def greet() -> None:
+    def log_start() -> None:
         log.info(
             "gateway_starting",
             address=f"http://{gateway.host}:{gateway.port}",
             hooks=sorted(".".join(place) for place in hooks),
         )
 
-    serve(
+    serve_http(
         app, host=gateway.host, port=gateway.port, group="GATEWAY",
-        metrics_port=settings.metrics_port, greet=greet,
+        metrics_port=settings.metrics_port, on_start=log_start,
     )  # fmt: skip
     log.info("gateway_stopped")

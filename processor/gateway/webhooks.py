@@ -1,4 +1,14 @@
-"""One webhook: found, read, verified, handed to Kafka, and only then answered with 200."""
+"""The handler of webhooks: answers 200 only when Kafka has the webhook.
+
+The steps for a request:
+
+1. find its hook, by tenant and provider, and check its method;
+2. read its body, up to the limit;
+3. answer a test of the address;
+4. verify its signature;
+5. answer a handshake;
+6. publish it, unchanged, and wait for the broker.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +23,17 @@ from starlette.responses import Response
 
 from processor import metrics
 from processor.gateway import handshakes
-from processor.gateway.answers import RefusedError, later, problem
+from processor.gateway.answers import RefusedError, problem_response, temporary_refusal
 from processor.gateway.certificates import CertificateError, Certificates
-from processor.gateway.hooks import TENANT, TENANT_RULE, Hook
-from processor.gateway.publisher import NotTakenError, Publisher
+from processor.gateway.hooks import TENANT_PATTERN, TENANT_RULE, Hook
+from processor.gateway.producer import NotPublishedError, WebhookProducer
 from processor.logging import get
 from schemas.providers import DEFAULT_TENANT_HEADER, TENANT_HEADER, adapters, signatures
 
 log = get(__name__)
 
-#: Headers that an adapter may read; all others end here, those with credentials among them.
-PASSED: Final = (
+#: Headers that an adapter may read. All others are dropped, because some hold credentials.
+PASSED_HEADERS: Final = (
     "content-type",
     "svix-id", "webhook-id",  # Resend
     "x-messagesystems-batch-id",  # SparkPost
@@ -31,26 +41,26 @@ PASSED: Final = (
     "smpp-source-addr", "smpp-source-addr-ton", "smpp-esm-class", "smpp-message-state",
     "smpp-receipted-message-id",
 )  # fmt: skip
-CALLBACK_QUERY: Final = "x-callback-query"
-_BODY_SECONDS: Final = 30.0
-#: Amazon SNS, for one, sends Basic credentials only when it is asked for them.
-_CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="sendlog", charset="UTF-8"'}
+CALLBACK_QUERY_HEADER: Final = "x-callback-query"
+BODY_TIMEOUT_SECONDS: Final = 30.0
+#: Amazon SNS, for one, sends Basic credentials only after a challenge.
+BASIC_CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="sendlog", charset="UTF-8"'}
 
 
 class Webhooks:
-    """Takes the webhooks of the configured hooks."""
+    """Takes the webhooks of the configured hooks, by tenant and provider."""
 
     def __init__(
         self,
         *,
         hooks: Mapping[tuple[str, str], Hook],
-        publisher: Publisher,
+        producer: WebhookProducer,
         certificates: Certificates,
         public_url: str,
         max_bytes: int,
     ) -> None:
         self._hooks = hooks
-        self._publisher = publisher
+        self._producer = producer
         self._certificates = certificates
         self._public_url = public_url.rstrip("/")
         self._max_bytes = max_bytes
@@ -62,7 +72,7 @@ class Webhooks:
         try:
             await self._take(request)
         except RefusedError as refused:
-            metrics.HOOKS_REFUSED.labels(provider=label, reason=refused.reason).inc()
+            metrics.HOOKS_REFUSED_TOTAL.labels(provider=label, reason=refused.reason).inc()
             log.warning(
                 "hook_refused",
                 provider=label,
@@ -71,49 +81,39 @@ class Webhooks:
                 reason=refused.reason,
                 detail=refused.detail,
             )
-            return problem(refused.status, refused.detail, refused.headers)
+            return problem_response(refused.status, refused.detail, refused.headers)
         except ClientDisconnect:
-            metrics.HOOKS_REFUSED.labels(provider=label, reason="disconnected").inc()
-            return problem(HTTPStatus.BAD_REQUEST, "the request ended early")
+            metrics.HOOKS_REFUSED_TOTAL.labels(provider=label, reason="disconnected").inc()
+            return problem_response(HTTPStatus.BAD_REQUEST, "the request ended early")
         return Response()
 
     async def _take(self, request: Request) -> None:
-        hook = self._hook(request)
-        allowed = handshakes.methods(hook.provider)
+        hook = self._find_hook(request)
+        allowed = handshakes.allowed_methods(hook.provider)
         if request.method not in allowed:
             allow = ", ".join(sorted(allowed))
             raise RefusedError(
                 HTTPStatus.METHOD_NOT_ALLOWED, "method", f"takes {allow}", {"Allow": allow}
             )
-        body = await self._body(request)
+        body = await self._read_body(request)
         if handshakes.is_test(hook.provider, request.method, body):
-            metrics.HANDSHAKES.labels(provider=hook.provider).inc()
+            metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
             return
         await self._verify(hook, request, body)
         if handshakes.is_handshake(hook.provider, hook.tenant, body):
-            metrics.HANDSHAKES.labels(provider=hook.provider).inc()
+            metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
             return
-        query: bytes = request.scope["query_string"]
-        headers = [
-            (name, given.encode("latin-1"))
-            for name in PASSED
-            if (given := request.headers.get(name)) is not None
-        ]
-        tenant_header = DEFAULT_TENANT_HEADER if hook.several_tenants else TENANT_HEADER
-        headers.append((tenant_header, hook.tenant.encode()))
-        value = query if request.method == "GET" else body
-        if query and request.method != "GET":
-            headers.append((CALLBACK_QUERY, query))
+        value, headers = _to_record(hook, request, body)
         try:
-            await self._publisher.publish(hook.topic, value, headers)
-        except NotTakenError as error:
-            raise later("broker", str(error)) from error
-        metrics.HOOKS_ACCEPTED.labels(provider=hook.provider).inc()
+            await self._producer.publish(hook.topic, value, headers)
+        except NotPublishedError as error:
+            raise temporary_refusal("broker", str(error)) from error
+        metrics.HOOKS_ACCEPTED_TOTAL.labels(provider=hook.provider).inc()
         log.debug("hook_accepted", provider=hook.provider, tenant=hook.tenant, bytes=len(value))
 
-    def _hook(self, request: Request) -> Hook:
+    def _find_hook(self, request: Request) -> Hook:
         tenant, provider = request.path_params["tenant"], request.path_params["provider"]
-        if not TENANT.fullmatch(tenant):
+        if not TENANT_PATTERN.fullmatch(tenant):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "tenant", TENANT_RULE)
         if provider not in adapters():
             raise RefusedError(HTTPStatus.NOT_FOUND, "provider", "there is no such provider")
@@ -124,22 +124,22 @@ class Webhooks:
             )
         return hook
 
-    async def _body(self, request: Request) -> bytes:
-        """Read the body, and no more of it than is taken."""
-        stated = request.headers.get("content-length", "")
-        if stated.isdecimal() and int(stated) > self._max_bytes:
+    async def _read_body(self, request: Request) -> bytes:
+        """Return the body. Raises `RefusedError` as soon as it is larger than the limit."""
+        content_length = request.headers.get("content-length", "")
+        if content_length.isdecimal() and int(content_length) > self._max_bytes:
             raise self._too_large()
-        chunks, size = [], len(request.scope["query_string"])
+        chunks, byte_count = [], len(request.scope["query_string"])
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
+            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
                 async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > self._max_bytes:
+                    byte_count += len(chunk)
+                    if byte_count > self._max_bytes:
                         raise self._too_large()
                     chunks.append(chunk)
         except TimeoutError:
             raise RefusedError(
-                HTTPStatus.REQUEST_TIMEOUT, "slow", f"not sent within {_BODY_SECONDS:g} s"
+                HTTPStatus.REQUEST_TIMEOUT, "slow", f"not sent within {BODY_TIMEOUT_SECONDS:g} s"
             ) from None
         return b"".join(chunks)
 
@@ -154,33 +154,50 @@ class Webhooks:
     async def _verify(self, hook: Hook, request: Request, body: bytes) -> None:
         if not hook.verified:
             return
-        arrived = signatures.Request(
+        signed_request = signatures.Request(
             method=request.method,
-            url=self._url(request),
+            url=self._public_request_url(request),
             headers=dict(request.headers),
             body=body,
         )
         secret = hook.secret.get_secret_value()
         try:
-            url = signatures.certificate_needed(hook.provider, arrived, secret)
+            url = signatures.certificate_needed(hook.provider, signed_request, secret)
             signatures.verify(
                 hook.provider,
-                arrived,
+                signed_request,
                 secret,
                 datetime.now(UTC),
                 tolerance=hook.tolerance,
-                certificates={url: await self._certificates.at(url)} if url else {},
+                certificates={url: await self._certificates.get(url)} if url else {},
             )
         except signatures.SignatureError as error:
             raise RefusedError(
-                HTTPStatus.UNAUTHORIZED, "signature", str(error), _CHALLENGE
+                HTTPStatus.UNAUTHORIZED, "signature", str(error), BASIC_CHALLENGE
             ) from None
         except CertificateError as error:
-            raise later("certificate", str(error)) from error
+            raise temporary_refusal("certificate", str(error)) from error
 
-    def _url(self, request: Request) -> str:
-        """Return the address as the provider has it, which some signatures cover."""
-        start = self._public_url or f"{request.url.scheme}://{request.headers.get('host', '')}"
+    def _public_request_url(self, request: Request) -> str:
+        """Return the address that the provider called, which some signatures cover."""
+        base = self._public_url or f"{request.url.scheme}://{request.headers.get('host', '')}"
         path = request.scope["raw_path"].decode("latin-1")
         query = request.scope["query_string"].decode("latin-1")
-        return f"{start}{path}{'?' if query else ''}{query}"
+        return f"{base}{path}{'?' if query else ''}{query}"
+
+
+def _to_record(hook: Hook, request: Request, body: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """Return the value and the headers of a webhook's record: of a GET, its query is the value."""
+    query: bytes = request.scope["query_string"]
+    headers = [
+        (name, value.encode("latin-1"))
+        for name in PASSED_HEADERS
+        if (value := request.headers.get(name)) is not None
+    ]
+    tenant_header = DEFAULT_TENANT_HEADER if hook.several_tenants else TENANT_HEADER
+    headers.append((tenant_header, hook.tenant.encode()))
+    if request.method == "GET":
+        return query, headers
+    if query:
+        headers.append((CALLBACK_QUERY_HEADER, query))
+    return body, headers

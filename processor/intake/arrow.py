@@ -1,73 +1,104 @@
-"""Events, dicts of what is set, become the columns of their table: what the database is sent."""
+"""Events, dicts of what is set, become the columns of their table: what the database is sent.
+
+Many events with the same fields set are turned into columns together: each dict is read once, from
+front to back, instead of asking every event for every column (E-026). But a group costs some forty
+arrays, so events of a small group are asked one by one (E-020).
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 
 from projections.clickhouse.store import arrow_schema
 from projections.tables.events import TABLE
-from schemas.events import Fields, fingerprint, fingerprints
+from schemas.events import EventFields, fingerprint, fingerprints
 
-SCHEMA: Final = arrow_schema(TABLE)
-_TIME: Final = SCHEMA.field("occurred_at").type
-_TYPES: Final = {column.name: column.type for column in SCHEMA}
-_ROW: Final = pa.struct(list(SCHEMA))
-#: Fewer events of one shape are asked each for every column.
-_FEW: Final = 64
+_SCHEMA: Final = arrow_schema(TABLE)
+_TIME: Final = _SCHEMA.field("occurred_at").type
+_TYPES: Final = {column.name: column.type for column in _SCHEMA}
+_ROW: Final = pa.struct(list(_SCHEMA))
+#: Fewer alike events are turned into rows one by one.
+MIN_COLUMN_EVENTS: Final = 64
+#: Columns that the event has by another name.
+_NAMED: Final = {"recorded_at": "recorded_ms"}
 
 
-def table_of(events: Sequence[Fields], topic: str, partition: int) -> pa.Table:
-    """Return events of one partition of a topic, each with its `source_offset`, as a table.
+@dataclass(slots=True)
+class EventGroup:
+    """Events with the same fields set, and the columns of these if it is worth making them."""
 
-    An event that has no `event_id` yet gets it. The order of rows is of no account.
+    events: list[EventFields]
+    columns: dict[str, Any] | None
 
-    Many events of one shape (the same fields set, in the same order) are turned over together: each
-    dict is read once, from front to back. That is four times as fast as asking every event for
-    every column, which misses the processor's cache at each (0.5 against 2.1 µs per event). But it
-    makes some forty arrays for a shape, so of a few events each is asked after all: a chunk of five
-    takes 0.2 rather than 1.2 ms.
-    """
-    shapes: defaultdict[tuple[str, ...], list[Fields]] = defaultdict(list)
+
+def group_events(events: Sequence[EventFields]) -> list[EventGroup]:
+    """Group events by the fields that are set in them."""
+    groups: defaultdict[tuple[str, ...], list[EventFields]] = defaultdict(list)
     for event in events:
-        shapes[tuple(event)].append(event)
-    batches: list[pa.RecordBatch] = []
-    few: list[Fields] = []
-    for names, alike in shapes.items():
-        if len(alike) < _FEW:
-            few += alike
+        groups[tuple(event)].append(event)
+    return [EventGroup(alike, _columns_of(names, alike)) for names, alike in groups.items()]
+
+
+def assign_ids(groups: Sequence[EventGroup]) -> None:
+    """Give each event that has no `event_id` yet its fingerprint."""
+    for group in groups:
+        if "event_id" in group.events[0]:
+            continue
+        if group.columns is None:
+            for event in group.events:
+                event["event_id"] = fingerprint(event)
         else:
-            batches.append(_by_column(names, alike, topic, partition))
+            times = group.columns["occurred_at"].cast(pa.int64()).to_pylist()
+            ids = group.columns["event_id"] = fingerprints(group.columns, times)
+            for event, event_id in zip(group.events, ids, strict=True):
+                event["event_id"] = event_id
+
+
+def table_of(groups: Sequence[EventGroup], topic: str, partition: int) -> pa.Table:
+    """Return events of one partition of a topic, each with its id and `source_offset`, as a table.
+
+    The order of rows is of no account.
+    """
+    batches = [
+        _by_column(group.columns, len(group.events), topic, partition)
+        for group in groups if group.columns is not None
+    ]  # fmt: skip
+    few = [event for group in groups if group.columns is None for event in group.events]
     batches.append(_by_event(few, topic, partition))
-    return pa.Table.from_batches(batches, SCHEMA)
+    return pa.Table.from_batches(batches, _SCHEMA)
+
+
+def _columns_of(names: Sequence[str], alike: Sequence[EventFields]) -> dict[str, Any] | None:
+    if len(alike) < MIN_COLUMN_EVENTS:
+        return None
+    rows = (event.values() for event in alike)
+    columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True))
+    columns["occurred_at"] = pa.array(columns["occurred_at"], _TIME)
+    return columns
 
 
 def _by_column(
-    names: Sequence[str], alike: Sequence[Fields], topic: str, partition: int
+    columns: Mapping[str, Any], count: int, topic: str, partition: int
 ) -> pa.RecordBatch:
-    rows = (event.values() for event in alike)
-    given: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True))
-    given["occurred_at"] = times = pa.array(given["occurred_at"], _TIME)
-    if "event_id" not in given:
-        given["event_id"] = fingerprints(given, times.cast(pa.int64()).to_pylist())
-        for event, identity in zip(alike, given["event_id"], strict=True):
-            event["event_id"] = identity
-    given["source_topic"] = (topic,) * len(alike)
-    given["source_partition"] = (partition,) * len(alike)
-    columns = [_array(given.get(name), kind, len(alike)) for name, kind in _TYPES.items()]
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    source = {"source_topic": (topic,) * count, "source_partition": (partition,) * count}
+    arrays = [
+        _array(source.get(name) or columns.get(_NAMED.get(name, name)), kind, count)
+        for name, kind in _TYPES.items()
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
 
 
-def _by_event(events: Sequence[Fields], topic: str, partition: int) -> pa.RecordBatch:
+def _by_event(events: Sequence[EventFields], topic: str, partition: int) -> pa.RecordBatch:
     source = {"source_topic": topic, "source_partition": partition}
-    for event in events:
-        if "event_id" not in event:
-            event["event_id"] = fingerprint(event)
-    rows = pa.array([{**event, **source} for event in events], _ROW)
-    return pa.RecordBatch.from_struct_array(rows)
+    rows = [
+        {**event, "recorded_at": event["recorded_ms"], **source} for event in events
+    ]  # fmt: skip
+    return pa.RecordBatch.from_struct_array(pa.array(rows, _ROW))
 
 
 def _array(values: Any, kind: pa.DataType, count: int) -> pa.Array:

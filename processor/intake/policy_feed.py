@@ -1,8 +1,8 @@
-"""What the rules for retries and the blacklist are fed, and how it travels to them.
+"""What the policy is fed: which events it needs, and how they travel to it.
 
-Few facts matter to them: about addresses with trouble. These, and what people command, go to
-`delivery.policy`, always the same partition for one address, many in one record: a record each
-would cost intake more than the facts themselves (20 µs for one that is sent, 3 µs for one of many).
+Few events matter to the policy: those about addresses with trouble. These, and commands, go to
+`delivery.policy`, always to the same partition for one address, many in one record: a record for
+each would cost intake more than the events themselves (E-043).
 """
 
 from __future__ import annotations
@@ -13,101 +13,116 @@ from datetime import datetime
 from typing import Any, Final
 from zlib import crc32
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from processor.kafka.batch_producer import Outgoing
-from processor.kafka.topics import POLICY
+from processor.kafka.batch_producer import OutgoingRecord
+from processor.kafka.topics import POLICY_TOPIC
 from projections.queries.policy_events import COLUMNS
 from schemas.addresses import Address
-from schemas.decisions import OURS, Command
-from schemas.events import Fields, MessageEvent
+from schemas.decisions import DECISION_LABEL, Command
+from schemas.events import POLICY_KINDS, EventFields, MessageEvent
 
-#: Facts that may list an address, end that, or ask for a retry.
-_ALWAYS: Final = frozenset(
-    {"bounce", "complaint", "opt_out", "unsubscribe", "resubscribe", "invalid"}
-)
-#: Bytes of a record, at most about; a single entry is far smaller (`_TOLD`).
-_MOST: Final = 500_000
-#: What the rules go by of a fact.
-_TOLD: Final = frozenset(COLUMNS) - {"diagnostic", "tags"}
-#: Characters that the rules quote of what a provider said, at most.
-_QUOTED: Final = 500
+#: About how many bytes a record has at most; a single line is far smaller.
+MAX_RECORD_BYTES: Final = 500_000
+#: Characters of a provider's text that the policy quotes, at most.
+MAX_QUOTED_CHARACTERS: Final = 500
+#: What the policy goes by of an event: the names of fields on the hot path, and in the feed.
+_FIELDS: Final = {name: name for name in COLUMNS if name not in {"diagnostic", "tags"}} | {
+    "recorded_ms": "recorded_at"
+}
 
 
-class Fed(BaseModel):
-    """A line of a record of `delivery.policy`: a fact or a command."""
+class PolicyLine(BaseModel):
+    """A line of a record of `delivery.policy`: an event or a command."""
 
     model_config = ConfigDict(frozen=True)
 
-    fact: MessageEvent | None = None
+    event: MessageEvent | None = Field(None, alias="fact")
     command: Command | None = None
 
     @property
     def entry(self) -> tuple[Address, MessageEvent | Command]:
-        """What it is, with whose address it is about. Raises `ValueError` for neither."""
-        if self.fact is not None:
-            return Address(self.fact.tenant_id, self.fact.channel, self.fact.recipient), self.fact
+        """The event or command, with the address it is about. Raises `ValueError` for neither."""
+        if self.event is not None:
+            return Address(
+                self.event.tenant_id, self.event.channel, self.event.recipient
+            ), self.event
         if self.command is not None:
-            given = self.command
-            return Address(given.tenant_id, given.channel, given.address), given
+            return self.command.target, self.command
         raise ValueError("neither a fact nor a command")
 
 
-def entries(value: bytes) -> list[tuple[Address, MessageEvent | Command]]:
-    """Read a record's value. Raises `ValueError` for what is none."""
-    return [Fed.model_validate_json(line).entry for line in value.split(b"\n")]
+def entries_of(value: bytes) -> list[tuple[Address, MessageEvent | Command]]:
+    """Read a record's value. Raises `ValueError` if it is no feed of the policy."""
+    return [PolicyLine.model_validate_json(line).entry for line in value.split(b"\n")]
 
 
-def chosen(events: Iterable[Fields], listed: Container[tuple[Any, Any, Any]]) -> list[Fields]:
-    """Return the facts that the rules need; of first sends only those to addresses `listed`."""
-    return [
-        event for event in events
-        if (kind := event["kind"]) in _ALWAYS
-        or (kind == "sent" and (
-            (event.get("attempt") or 1) != 1
-            or (event["tenant_id"], event["channel"], event["recipient"]) in listed
-        ))
-        if event.get("label") != OURS and event["recipient"]
-    ]  # fmt: skip
+def chosen_events(
+    events: Iterable[EventFields], suppressed: Container[Address]
+) -> list[EventFields]:
+    """Return the events that the policy needs; of first sends only those to `suppressed`."""
+    return [event for event in events if _is_needed(event, suppressed)]
 
 
-def _whole(time: datetime) -> datetime:
-    """Return a time in whole milliseconds, as the log has it: what follows from it has, too."""
-    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+def _is_needed(event: EventFields, suppressed: Container[Address]) -> bool:
+    kind = event["kind"]
+    if kind not in POLICY_KINDS and not (kind == "sent" and _may_matter(event, suppressed)):
+        return False
+    return event.get("label") != DECISION_LABEL and bool(event["recipient"])
 
 
-def partition_of(whose: Address, partitions: int) -> int:
-    """Return the partition of an address, of its facts as of what is remembered of it."""
-    return crc32(whose.key.encode("utf-8", "surrogatepass")) % partitions
+def _may_matter(send: EventFields, suppressed: Container[Address]) -> bool:
+    """Tell whether a send is a later attempt, or goes to an address that may be suppressed."""
+    if (send.get("attempt") or 1) != 1:
+        return True
+    # A plain tuple has the hash of an address, and is made faster; this is asked of every send.
+    return (send["tenant_id"], send["channel"], send["recipient"]) in suppressed
+
+
+def partition_of(address: Address, partitions: int) -> int:
+    """Return the partition of an address, of its events as of its state."""
+    return crc32(address.key.encode("utf-8", "surrogatepass")) % partitions
 
 
 def to_records(
-    facts: Iterable[Mapping[str, Any]], commands: Iterable[Command], partitions: int
-) -> list[Outgoing]:
-    """Return the records that feed facts, by the columns of the event store, and commands."""
+    events: Iterable[Mapping[str, Any]], commands: Iterable[Command], partitions: int
+) -> list[OutgoingRecord]:
+    """Return the records that feed events, by the columns of the event store, and commands."""
     lines: defaultdict[int, list[bytes]] = defaultdict(list)
-    for fact in facts:
-        told = {name: given for name, given in fact.items() if name in _TOLD and given is not None}
-        told["occurred_at"] = _whole(fact["occurred_at"])
-        told["diagnostic"] = (fact.get("diagnostic") or "")[:_QUOTED]
-        whose = Address(fact["tenant_id"], fact["channel"], fact["recipient"])
-        lines[partition_of(whose, partitions)].append(to_json({"fact": told}))
+    for event in events:
+        address = Address(event["tenant_id"], event["channel"], event["recipient"])
+        lines[partition_of(address, partitions)].append(to_json({"fact": _fields_of(event)}))
     for command in commands:
-        whose = Address(command.tenant_id, command.channel, command.address)
-        lines[partition_of(whose, partitions)].append(to_json({"command": command}))
+        line = to_json({"command": command})
+        lines[partition_of(command.target, partitions)].append(line)
     return [
-        Outgoing(POLICY, None, value, partition=partition)
+        OutgoingRecord(POLICY_TOPIC, None, value, partition=partition)
         for partition, of_partition in lines.items() for value in _joined(of_partition)
     ]  # fmt: skip
+
+
+def _fields_of(event: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {
+        _FIELDS[name]: value for name, value in event.items()
+        if name in _FIELDS and value is not None
+    }  # fmt: skip
+    fields["occurred_at"] = _in_milliseconds(event["occurred_at"])
+    fields["diagnostic"] = (event.get("diagnostic") or "")[:MAX_QUOTED_CHARACTERS]
+    return fields
+
+
+def _in_milliseconds(time: datetime) -> datetime:
+    """Return a time in whole milliseconds, as the log has it: what follows from it has, too."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def _joined(lines: Sequence[bytes]) -> Iterator[bytes]:
     """Yield lines together, in values of bounded size."""
     start, size = 0, 0
-    for at, line in enumerate(lines):
-        if size > _MOST:
-            yield b"\n".join(lines[start:at])
-            start, size = at, 0
+    for place, line in enumerate(lines):
+        if size > MAX_RECORD_BYTES:
+            yield b"\n".join(lines[start:place])
+            start, size = place, 0
         size += len(line)
     yield b"\n".join(lines[start:])

@@ -1,4 +1,4 @@
-"""What decisions tell of the history of the blacklist, as lines of it."""
+"""Our decisions that change a suppression, as rows of `suppression_history`."""
 
 from __future__ import annotations
 
@@ -12,46 +12,45 @@ from pydantic import ValidationError
 from processor.kafka.records import Chunk
 from projections.clickhouse.store import arrow_schema
 from projections.tables.suppression_history import TABLE
-from schemas.decisions import DecisionFact
-from schemas.events import EPOCH, Fields
+from schemas.decisions import DecisionEvent
+from schemas.events import EPOCH, EventFields
 
-#: The kinds of decisions that may be lines of it.
-IN_HISTORY: Final = frozenset({"suppressed", "reinstated", "note"})
+#: The kinds of decisions that may be rows of it.
+HISTORY_KINDS: Final = frozenset({"suppressed", "reinstated", "note"})
 _SCHEMA: Final = arrow_schema(TABLE)
+#: Columns that a decision has by the same name.
+_SAME: Final = {
+    "tenant_id", "channel", "occurred_at", "change", "since", "until", "actor", "message_id",
+    "cause_event_id", "rules_version",
+}  # fmt: skip
 
-Line = dict[str, Any]
+HistoryRow = dict[str, Any]
 
 
-def told(value: bytes, event: Fields, chunk: Chunk) -> list[Line]:
-    """Return the line that a decision is, or none: a retry asked for, or somebody else's fact.
+def history_rows(value: bytes, event: EventFields, chunk: Chunk) -> list[HistoryRow]:
+    """Return the row that a decision is, or none: it changes no suppression, or is not ours.
 
     `value` is that of its record, and `event` what intake has made of it, of a chunk.
     """
     try:
-        fact = DecisionFact.model_validate_json(value)
+        decision = DecisionEvent.model_validate_json(value)
     except ValidationError:
         return []  # an event like any other
-    if fact.change is None:
+    if decision.change is None:
         return []
     return [{
-        **fact.model_dump(include=_SAME),
+        **decision.model_dump(include=_SAME),
         "event_id": event["event_id"],
-        "recorded_at": EPOCH + timedelta(milliseconds=int(str(event["recorded_at"]))),
-        "address": fact.recipient,
-        "rule": fact.rule or "",
-        "reason": fact.diagnostic,
+        "recorded_at": EPOCH + timedelta(milliseconds=event["recorded_ms"]),
+        "address": decision.recipient,
+        "rule": decision.rule or "",
+        "reason": decision.diagnostic,
         "source_topic": chunk.topic,
         "source_partition": chunk.partition,
         "source_offset": event["source_offset"],
     }]  # fmt: skip
 
 
-_SAME: Final = {
-    "tenant_id", "channel", "occurred_at", "change", "since", "until", "actor", "message_id",
-    "cause_event_id", "rules_version",
-}  # fmt: skip
-
-
-def rows(lines: Sequence[Line]) -> pa.Table:
-    """Return lines as rows of their table."""
-    return pa.Table.from_pylist(list(lines), schema=_SCHEMA)
+def to_table(rows: Sequence[HistoryRow]) -> pa.Table:
+    """Return rows as a table to insert."""
+    return pa.Table.from_pylist(list(rows), schema=_SCHEMA)

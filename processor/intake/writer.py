@@ -1,11 +1,17 @@
 """Intake: chunks of records in, rows in ClickHouse, then the ack. Nothing is acked before.
 
-The steps of one write: (1) decode each chunk as it arrives; (2) take all that is waiting;
-(3) publish its dead letters and wait for the broker to have them; (4) insert dead letters and
-events, the folds being made by the engine in the same insert; (5) publish what the rules for
-retries and the blacklist are fed, which by then the log knows; (6) ack the chunks, in order. A
-crash between any two of them repeats the write, which the fold absorbs. While a write is under way
-the next chunks are decoded, up to a limit, and the last two steps of the write before are taken;
+The steps of a write:
+
+1. decode each chunk as it arrives;
+2. collect all that waits;
+3. publish its dead letters, wait for the broker to have them, and insert them;
+4. insert its events; the engine makes the folds of the logs in the same insert;
+5. insert its rows of the suppression history;
+6. publish what the policy needs of it, all of which the log knows by then;
+7. ack the chunks, in order.
+
+A crash between any two of them repeats the write, which the folds absorb. While one write is in
+steps 3 and 4, the next chunks are decoded, up to a limit, and the write before is in steps 5 to 7;
 then the agent stops pulling.
 """
 
@@ -18,23 +24,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
 from processor import metrics
-from processor.clickhouse import patiently
+from processor.clickhouse import retry_while_away
 from processor.intake import dead_letters, suppression_history
-from processor.intake.decoder import (
-    Batch,
-    DeadLetter,
-    Decoder,
-    dead_letter,
-    dead_letter_rows,
-)
+from processor.intake.dead_letters import DeadLetter, Rejection
+from processor.intake.decoder import DecodedChunk, Decoder
 from processor.kafka.batch_producer import Publish
-from processor.kafka.records import Chunk
 from processor.kafka.topics import has_adapter
 from processor.logging import get
 from projections.clickhouse import store
@@ -47,16 +48,15 @@ from projections.tables.suppression_history import TABLE as HISTORY
 log = get(__name__)
 
 #: Bytes of records that may wait for a write: during an outage they are all that grows.
-_MOST_BYTES = 256 * 1024 * 1024
-#: For so many seconds it counts what a chunk said of what is left.
-_RECENT = 10.0
-#: Seconds between two looks at that.
-_LOOKS = 0.1
+MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
+#: For so many seconds the lag counts that a chunk came with: its partition may have gone elsewhere.
+LAG_LIFETIME_SECONDS: Final = 10.0
+LAG_POLL_INTERVAL_SECONDS: Final = 0.1
 
 Insert = Callable[[Table, pa.Table], None]
 
 
-class Event(Protocol):
+class ChunkEvent(Protocol):
     """What is used of a Faust event: its chunk, and the ack."""
 
     value: Any
@@ -71,10 +71,10 @@ class TooManyBadRecordsError(RuntimeError):
 
 
 @dataclass(slots=True)
-class _Waiting:
-    event: Event
-    batch: Batch
-    size: int  # in bytes, counted once
+class _WaitingChunk:
+    event: ChunkEvent
+    decoded: DecodedChunk
+    byte_count: int  # counted once
 
 
 class Intake:
@@ -97,161 +97,192 @@ class Intake:
         self._write_interval = write_interval
         self._stop_after_bad = stop_after_bad
         self._bad_in_a_row: Counter[str] = Counter()
-        self._waiting: list[_Waiting] = []
-        #: How much was left in Kafka of each partition, and when its last chunk said so.
-        self._left: dict[tuple[str, int], tuple[float, int]] = {}
-        #: The writes that wait for the database, and since when there are any.
-        self._waits: set[object] = set()
+        self._waiting: list[_WaitingChunk] = []
+        #: The lag that the last chunk of each partition came with, and when.
+        self._lags: dict[tuple[str, int], tuple[float, int]] = {}
+        #: The inserts that wait for the database, and since when there are any.
+        self._blocked_inserts: set[object] = set()
         self._away_since = 0.0
         self._changed = asyncio.Condition()
-        self._written: asyncio.Queue[list[_Waiting]] = asyncio.Queue(maxsize=1)
+        self._written: asyncio.Queue[list[_WaitingChunk]] = asyncio.Queue(maxsize=1)
 
-    async def take(self, event: Event) -> None:
-        """Decode a chunk and leave it to the writer; return when there is room for the next.
+    async def take(self, event: ChunkEvent) -> None:
+        """Decode a chunk (step 1) and leave it to the writer; return when there is room for more.
 
         Raises `TooManyBadRecordsError`: the worker has to stop, with nothing of it committed.
         """
-        chunk: Chunk = event.value
-        self._left[chunk.topic, chunk.partition] = monotonic(), chunk.left
-        batch = await asyncio.to_thread(self._decode, chunk)
-        self._watch(chunk.topic, batch)
-        metrics.RECORDS.labels(topic=chunk.topic).inc(len(chunk.records))
+        chunk = event.value
+        self._lags[chunk.topic, chunk.partition] = monotonic(), chunk.lag
+        decoded = await self._step1_decode(event)
         async with self._changed:
-            self._waiting.append(_Waiting(event, batch, batch.size))
+            self._waiting.append(_WaitingChunk(event, decoded, decoded.byte_count))
             self._changed.notify_all()
             await self._changed.wait_for(self._has_room)
 
-    def _has_room(self) -> bool:
-        return self._rows() < self._batch_rows and (
-            sum(each.size for each in self._waiting) < _MOST_BYTES
-        )
-
-    def _has_many(self) -> bool:
-        return self._rows() >= self._batch_rows // 2
-
-    def _rows(self) -> int:
-        return sum(each.batch.weight for each in self._waiting)
-
-    def _watch(self, topic: str, batch: Batch) -> None:
-        if not batch.is_bad:
-            self._bad_in_a_row[topic] = 0
-            return
-        if has_adapter(topic):  # without one, every record is dead by definition
-            self._bad_in_a_row[topic] += len({letter.offset for letter in batch.dead})
-        if self._bad_in_a_row[topic] >= self._stop_after_bad:
-            raise TooManyBadRecordsError(
-                f"the last {self._bad_in_a_row[topic]:,} records of {topic} were all bad, at last: "
-                f"{batch.dead[-1].reason}; the last of them are not committed. Mend it, or raise "
-                "SENDLOG_INTAKE__STOP_AFTER_BAD to let them become dead letters"
-            )
-
     async def run(self) -> None:
-        """Write what is waiting, over and over. Raises `FatalError` if nothing can be written."""
-        await asyncio.gather(self._write_all(), self._finish_all())
+        """Write what waits, over and over. Raises `FatalError` if nothing can be written."""
+        await asyncio.gather(self._write_loop(), self._ack_loop())
 
-    async def _write_all(self) -> None:
+    async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
+        """Publish and insert dead letters; return when broker and database have them."""
+        await self._publish([dead_letters.to_record(letter) for letter in letters])
+        await self._insert_or_wait(DEAD_LETTERS, dead_letters.to_rows(letters, datetime.now(UTC)))
+        for letter in letters:
+            metrics.DEAD_LETTERS_TOTAL.labels(topic=letter.topic).inc()
+        last = letters[-1]
+        log.warning("dead_letters", count=len(letters), topic=last.topic, reason=last.reason)
+
+    async def wait_until_caught_up(self, seconds: float) -> None:
+        """Return when the lag is no more than a write, or after so many seconds.
+
+        Decisions yield to events while there is a backlog, but never for long.
+        """
+        for _ in range(round(seconds / LAG_POLL_INTERVAL_SECONDS)):
+            if self._lag() <= self._batch_rows:
+                return
+            await asyncio.sleep(LAG_POLL_INTERVAL_SECONDS)
+
+    def _lag(self) -> int:
+        oldest = monotonic() - LAG_LIFETIME_SECONDS
+        return sum(lag for at, lag in self._lags.values() if at > oldest)
+
+    async def _write_loop(self) -> None:
+        """Take steps 2 to 4 of a write, then hand it over for the others."""
         while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: bool(self._waiting))
-                taken, self._waiting = self._waiting, []
-                self._changed.notify_all()
+            chunks = await self._step2_collect()
             started = monotonic()
-            await self._write([each.batch for each in taken])
-            await self._written.put(taken)
+            await self._step3_dead_letters(chunks)
+            await self._step4_events(chunks)
+            await self._written.put(chunks)
             # Small writes are spaced, or the engine would drown in small parts.
             with suppress(TimeoutError):
                 async with asyncio.timeout(started + self._write_interval - monotonic()):
                     async with self._changed:
                         await self._changed.wait_for(self._has_many)
 
-    async def _finish_all(self) -> None:
-        """Tell the rules of what is written, and ack it, while the next is being written."""
+    async def _ack_loop(self) -> None:
+        """Take steps 5 to 7 of a write, while the next is being written."""
         while True:
-            taken = await self._written.get()
-            batches = [each.batch for each in taken]
-            if history := [line for batch in batches for line in batch.history]:
-                await self._patiently(HISTORY, suppression_history.rows(history))
-            if fed := [record for batch in batches for record in batch.fed]:
-                await self._publish(fed)
-            for each in taken:
-                each.event.ack()
+            chunks = await self._written.get()
+            await self._step5_history(chunks)
+            await self._step6_policy_feed(chunks)
+            self._step7_ack(chunks)
 
-    async def keeps_up(self, patience: float) -> None:
-        """Return when no more than a write is left in Kafka, or after so many seconds.
+    async def _step1_decode(self, event: ChunkEvent) -> DecodedChunk:
+        decoded = await asyncio.to_thread(self._decode, event.value)
+        self._count_bad_records(decoded)
+        metrics.RECORDS_TOTAL.labels(topic=decoded.chunk.topic).inc(len(decoded.chunk.records))
+        return decoded
 
-        Decisions give way to facts while there is a backlog, but never for long.
-        """
-        for _ in range(round(patience / _LOOKS)):
-            if not self._behind():
-                return
-            await asyncio.sleep(_LOOKS)
+    async def _step2_collect(self) -> list[_WaitingChunk]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self._waiting))
+            chunks, self._waiting = self._waiting, []
+            self._changed.notify_all()
+        return chunks
 
-    def _behind(self) -> bool:
-        recent = monotonic() - _RECENT  # what was said of a partition that is no longer ours
-        return sum(n for at, n in self._left.values() if at > recent) > self._batch_rows
+    async def _step3_dead_letters(self, chunks: Sequence[_WaitingChunk]) -> None:
+        letters = [
+            DeadLetter.of(each.decoded.chunk, rejection)
+            for each in chunks for rejection in each.decoded.rejections
+        ]  # fmt: skip
+        if letters:
+            await self.dead_letter(letters)
 
-    async def _write(self, batches: Sequence[Batch]) -> None:
-        events = pa.concat_tables([batch.events for batch in batches])
-        dead = [letter for batch in batches for letter in batch.dead]
-        if dead:
-            await self.bury(dead)
-        if events.num_rows:
-            await self._write_events(events, batches)
-
-    async def _write_events(self, events: pa.Table, batches: Sequence[Batch]) -> None:
+    async def _step4_events(self, chunks: Sequence[_WaitingChunk]) -> None:
+        events = pa.concat_tables([each.decoded.events for each in chunks])
+        if not events.num_rows:
+            return
         started = monotonic()
         try:
-            await self._patiently(EVENTS, events)
+            await self._insert_or_wait(EVENTS, events)
         except BadRowsError:
-            await self._isolate(events, batches)
-        metrics.EVENTS.inc(events.num_rows)
+            await self._isolate_bad_rows(events, chunks)
+        metrics.EVENTS_TOTAL.inc(events.num_rows)
         metrics.WRITE_SECONDS.observe(monotonic() - started)
         metrics.WRITE_ROWS.observe(events.num_rows)
 
-    async def bury(self, dead: Sequence[DeadLetter]) -> None:
-        """Publish and write dead letters; return when broker and database have them."""
-        await self._publish([dead_letters.to_record(letter) for letter in dead])
-        await self._patiently(DEAD_LETTERS, dead_letter_rows(dead, datetime.now(UTC)))
-        for letter in dead:
-            metrics.DEAD_LETTERS.labels(topic=letter.topic).inc()
-        log.warning("dead_letters", count=len(dead), topic=dead[-1].topic, reason=dead[-1].reason)
+    async def _step5_history(self, chunks: Sequence[_WaitingChunk]) -> None:
+        if rows := list(chain.from_iterable(each.decoded.history for each in chunks)):
+            await self._insert_or_wait(HISTORY, suppression_history.to_table(rows))
 
-    async def _isolate(self, events: pa.Table, batches: Sequence[Batch]) -> None:
-        """Write a refused batch in halves; the rows refused on their own become dead letters."""
+    async def _step6_policy_feed(self, chunks: Sequence[_WaitingChunk]) -> None:
+        if records := list(chain.from_iterable(each.decoded.policy_records for each in chunks)):
+            await self._publish(records)
+
+    def _step7_ack(self, chunks: Sequence[_WaitingChunk]) -> None:
+        for each in chunks:
+            each.event.ack()
+
+    def _has_room(self) -> bool:
+        waiting_bytes = sum(each.byte_count for each in self._waiting)
+        return self._waiting_rows() < self._batch_rows and waiting_bytes < MAX_WAITING_BYTES
+
+    def _has_many(self) -> bool:
+        return self._waiting_rows() >= self._batch_rows // 2
+
+    def _waiting_rows(self) -> int:
+        return sum(each.decoded.row_count for each in self._waiting)
+
+    def _count_bad_records(self, decoded: DecodedChunk) -> None:
+        topic = decoded.chunk.topic
+        if not decoded.is_all_rejected:
+            self._bad_in_a_row[topic] = 0
+            return
+        if has_adapter(topic):  # without one, every record is rejected by definition
+            offsets = {rejection.record.offset for rejection in decoded.rejections}
+            self._bad_in_a_row[topic] += len(offsets)
+        if self._bad_in_a_row[topic] >= self._stop_after_bad:
+            raise TooManyBadRecordsError(
+                f"the last {self._bad_in_a_row[topic]:,} records of {topic} were all bad, at last: "
+                f"{decoded.rejections[-1].reason}; the last of them are not committed. Mend it, or "
+                "raise SENDLOG_INTAKE__STOP_AFTER_BAD to let them become dead letters"
+            )
+
+    async def _isolate_bad_rows(self, events: pa.Table, chunks: Sequence[_WaitingChunk]) -> None:
+        """Insert refused events in halves; the rows refused on their own become dead letters."""
         loop = asyncio.get_running_loop()
 
         def write(rows: pa.Table) -> None:
-            asyncio.run_coroutine_threadsafe(self._patiently(EVENTS, rows), loop).result()
+            inserting = self._insert_or_wait(EVENTS, rows)
+            asyncio.run_coroutine_threadsafe(inserting, loop).result()
 
-        refused = await asyncio.to_thread(store.isolate, events, write)
-        records = [each for batch in batches for each in batch.records_of_events()]
-        await self.bury(
-            [dead_letter(*records[at], f"ClickHouse refuses the row: {why}") for at, why in refused]
-        )
+        refused = await asyncio.to_thread(store.isolate_bad_rows, events, write)
+        records = [
+            (each.decoded.chunk, record)
+            for each in chunks for record in each.decoded.records_of_events()
+        ]  # fmt: skip
+        letters = []
+        for row, reason in refused:
+            chunk, record = records[row]
+            rejection = Rejection(record, f"ClickHouse refuses the row: {reason}")
+            letters.append(DeadLetter.of(chunk, rejection))
+        await self.dead_letter(letters)
 
-    async def _patiently(self, table: Table, rows: pa.Table) -> None:
-        """Insert; while the database is away, wait. Raises the other errors."""
-        insert = partial(self._insert, table, rows)
-        write = object()
+    async def _insert_or_wait(self, table: Table, rows: pa.Table) -> None:
+        """Insert; while the database is away, wait. Raises its other errors."""
+        insert = object()
         try:
-            await patiently(insert, partial(self._away, write, table.name))
+            await retry_while_away(
+                partial(self._insert, table, rows), partial(self._blocked, insert, table.name)
+            )
         except Exception:  # an answer, too
-            self._back(write)
+            self._unblocked(insert)
             raise
-        self._back(write)
+        self._unblocked(insert)
 
-    def _away(self, write: object, table: str, error: TransientError) -> None:
-        """Say that the database is away, once for all writes that wait for it."""
-        if not self._waits:
+    def _blocked(self, insert: object, table: str, error: TransientError) -> None:
+        """Say that the database is away, once for all inserts that wait for it."""
+        if not self._blocked_inserts:
             self._away_since = monotonic()
             log.warning("clickhouse_away", error=str(error), table=table)
-            metrics.WAITING.set(1)
-        self._waits.add(write)
+            metrics.WAITING_FOR_CLICKHOUSE.set(1)
+        self._blocked_inserts.add(insert)
 
-    def _back(self, write: object) -> None:
+    def _unblocked(self, insert: object) -> None:
         """Say that it is back, when the last of them waits no more."""
-        if write in self._waits:
-            self._waits.discard(write)
-            if not self._waits:
-                metrics.WAITING.set(0)
+        if insert in self._blocked_inserts:
+            self._blocked_inserts.discard(insert)
+            if not self._blocked_inserts:
+                metrics.WAITING_FOR_CLICKHOUSE.set(0)
                 log.info("clickhouse_back", seconds=round(monotonic() - self._away_since, 1))

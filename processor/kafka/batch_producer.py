@@ -1,4 +1,4 @@
-"""Publishing from the worker: a batch of records, on its way until the broker has all of it."""
+"""The worker's producer: publishes a batch of records and waits until the broker has all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import faust
 
 
-class Outgoing(NamedTuple):
+class OutgoingRecord(NamedTuple):
     """A record to publish; without a partition the key decides."""
 
     topic: str
@@ -24,37 +24,37 @@ class Outgoing(NamedTuple):
 
 
 #: Publishes records; returns when the broker has them.
-Publish: TypeAlias = Callable[[Sequence[Outgoing]], Awaitable[None]]
+Publish: TypeAlias = Callable[[Sequence[OutgoingRecord]], Awaitable[None]]
 
 
-async def publish(app: faust.App, records: Sequence[Outgoing]) -> None:
-    """Publish records; return when the broker has them. Raises what the broker refused.
+async def publish_batch(app: faust.App, records: Sequence[OutgoingRecord]) -> None:
+    """Publish records; return when the broker has them. Raises `KafkaError` if it refuses one.
 
-    The records of a partition go as Kafka's own batches, made here: a record that is sent alone has
-    a future and a timer of its own, and costs 40 µs, not 15.
+    The records of a partition travel in Kafka's own batches, which are filled here: a record sent
+    alone has a future and a timer of its own, and costs more than twice as much (E-018).
     """
     producer = (await app.maybe_start_producer())._ensure_producer()  # noqa: SLF001 - aiokafka's
-    for topic in {each.topic for each in records}:
-        await producer.partitions_for(topic)  # they are known from then on
-    places: defaultdict[tuple[str, int], list[Outgoing]] = defaultdict(list)
-    for each in records:
-        at = partition_for(producer, each.topic, each.partition, each.key, each.value)
-        places[each.topic, at].append(each)
+    for topic in {record.topic for record in records}:
+        await producer.partitions_for(topic)  # from here on the producer knows them
+    by_partition: defaultdict[tuple[str, int], list[OutgoingRecord]] = defaultdict(list)
+    for record in records:
+        number = partition_for(producer, record.topic, record.partition, record.key, record.value)
+        by_partition[record.topic, number].append(record)
     await asyncio.gather(
-        *(_publish_to(producer, *place, its_own) for place, its_own in places.items())
+        *(_publish_to(producer, *place, batch) for place, batch in by_partition.items())
     )
 
 
 async def _publish_to(
-    producer: Any, topic: str, partition: int, records: Sequence[Outgoing]
+    producer: Any, topic: str, partition: int, records: Sequence[OutgoingRecord]
 ) -> None:
     """Publish records of one partition in their order."""
-    sent = []
+    acks = []
     batch = producer.create_batch()
     for _, key, value, headers, _ in records:
-        # None: it is full. An empty one takes a record of any size.
+        # None: the batch is full. An empty one takes a record of any size.
         while batch.append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
-            sent.append(await producer.send_batch(batch, topic, partition=partition))
+            acks.append(await producer.send_batch(batch, topic, partition=partition))
             batch = producer.create_batch()
-    sent.append(await producer.send_batch(batch, topic, partition=partition))
-    await asyncio.gather(*sent)
+    acks.append(await producer.send_batch(batch, topic, partition=partition))
+    await asyncio.gather(*acks)

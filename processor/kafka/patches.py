@@ -1,8 +1,7 @@
-"""What is mended in aiokafka, and every private part of it that we rely on.
+"""Fixes to aiokafka, and every private part of it that we rely on.
 
-`apply` puts the patches in; a program that speaks to Kafka within an event loop calls it once,
-before its first client. It refuses a version of aiokafka in which something we rely on is missing,
-and warns of one that was not tested.
+A program that speaks to Kafka in an event loop calls `apply` once, before its first client. It
+refuses a version of aiokafka that lacks something we rely on, and warns of one that was not tested.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from schemas.errors import ExplainedError
 log = get(__name__)
 
 TESTED_VERSION: Final = "0.14.0"
-#: Bytes of records after which a chunk ends.
+#: A chunk ends when its records have this many bytes.
 CHUNK_BYTES: Final = 4 * 1024 * 1024
-#: aiokafka compresses at the highest level, within the event loop: 0.2 GB/s. At the lowest it is
-#: 3 GB/s, for an eighth more bytes (E-063).
+#: aiokafka compresses at the highest level, which blocks the event loop; the lowest is much faster,
+#: for a few more bytes (E-063).
 _LZ4_LEVEL: Final = 1
-#: What the patches replace or call, by the object that has it.
+#: What the patches replace or call, by its owner.
 _RELIED_ON: Final = {
     AIOKafkaConnection: ("send", "close"),
     PartitionRecords: ("_consumer_record",),
@@ -65,48 +64,47 @@ def apply() -> None:
 
 
 def _with_connection_error(send: Any) -> Any:
-    """Return aiokafka's `send`, with a broken connection reported as aiokafka expects it.
+    """Return aiokafka's `send` that reports a broken connection as aiokafka expects it.
 
-    uvloop refuses to write to a closed connection with a `RuntimeError`, where asyncio raises the
-    `OSError` that aiokafka expects. It ends the task which keeps a client's metadata; nothing else
-    notices, and the client waits for that task for ever: a worker went on reading and never
-    committed again (2 of 150 outages of the broker).
+    When it writes to a closed connection, uvloop raises a `RuntimeError` where asyncio raises the
+    `OSError` that aiokafka expects. The error ends the task that keeps a client's metadata, and the
+    client waits for that task for ever: after some outages of the broker a worker went on reading
+    but never committed again.
     """
 
     @wraps(send)
-    def sending(self: Any, request: Any, expect_response: bool = True) -> Any:  # noqa: FBT001, FBT002
+    def patched_send(self: Any, request: Any, expect_response: bool = True) -> Any:  # noqa: FBT001, FBT002
         try:
             return send(self, request, expect_response)
         except RuntimeError as error:
             self.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken") from error
 
-    return sending
+    return patched_send
 
 
 def _record_as_read(_self: Any, _tp: Any, record: Any) -> Any:
     """Return a record unchanged.
 
-    aiokafka copies each into another that also knows its topic and partition, which a chunk says
-    once (E-034).
+    aiokafka would copy it to add its topic and partition, which a chunk has once (E-034).
     """
     return record
 
 
 def read_chunk(fetched: Any, max_records: int | None = None) -> list[Any]:
-    """Return the next records of what was fetched of a partition: `max_records`, or enough bytes.
+    """Return the next fetched records of a partition: at most `max_records`, or `CHUNK_BYTES`.
 
-    In the place of aiokafka's `getall`, which counts records only: 4 MiB of a topic that compresses
-    well become 30 and more at once, of each partition. The rest waits as it came.
+    Replaces aiokafka's `getall`, which counts only records: a fetch of a topic that compresses well
+    unpacks to many times its size, for each partition (E-039). The rest stays compressed.
     """
     if not fetched.check_assignment(fetched._topic_partition) or not fetched.has_more():  # noqa: SLF001
         return []
     records: list[Any] = []
-    room = CHUNK_BYTES
+    bytes_left = CHUNK_BYTES
     for record in fetched._partition_records:  # noqa: SLF001
         records.append(record)
-        room -= len(record.value or b"")
-        if room <= 0 or len(records) == max_records:
+        bytes_left -= len(record.value or b"")
+        if bytes_left <= 0 or len(records) == max_records:
             fetched._update_position()  # noqa: SLF001
             return records
     fetched._update_position()  # noqa: SLF001
@@ -115,7 +113,7 @@ def read_chunk(fetched: Any, max_records: int | None = None) -> list[Any]:
 
 
 def set_fetch(consumer: Any, *, max_wait_ms: int, min_bytes: int) -> None:
-    """Set how long a fetch waits for records, and for how many bytes. Faust has no setting."""
+    """Set how long a fetch waits for how many bytes, for which Faust has no setting."""
     consumer._fetch_max_wait_ms = max_wait_ms  # noqa: SLF001
     consumer._fetch_min_bytes = min_bytes  # noqa: SLF001
 
@@ -123,11 +121,10 @@ def set_fetch(consumer: Any, *, max_wait_ms: int, min_bytes: int) -> None:
 def handle_group_error(consumer: Any) -> None:
     """Let aiokafka go on after an error of the consumer group. Raises `KafkaError` if it cannot.
 
-    It waits with all that concerns the group until somebody has looked at the error, which its own
-    `getmany` does and Faust does not: after an outage of the broker at a bad moment the worker
-    would be no member any more, and would never notice. From an error that ended its heartbeat, or
-    its refresh of what is committed, it never recovers at all: joining the group again begins both
-    anew.
+    aiokafka stops all work for the group until somebody checks the error. Its own `getmany` does
+    that, Faust does not: after an outage of the broker at a bad moment the worker would not be a
+    member any more, and never notice. aiokafka does not recover at all from an error that ended the
+    heartbeat or the refresh of committed offsets; joining the group again restarts both.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
     try:
@@ -144,9 +141,9 @@ def handle_group_error(consumer: Any) -> None:
 def partition_for(
     producer: Any, topic: str, partition: int | None, key: bytes | None, value: bytes | None
 ) -> int:
-    """Return the partition a record goes to: the one asked for, else by its key.
+    """Return the partition of a record: `partition` if there is one, else by its key.
 
-    The topic's partitions must be known to the producer.
+    The producer must know the partitions of the topic.
     """
-    chosen: int = producer._partition(topic, partition, key, value, key, value)  # noqa: SLF001
-    return chosen
+    number: int = producer._partition(topic, partition, key, value, key, value)  # noqa: SLF001
+    return number

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+#: A replayed record keeps the time at which it first arrived, for events that carry none.
+RECORDED_AT_HEADER: Final = "sendlog-recorded-at"
+_MAX_TIME_DIGITS: Final = 13  # of a time in milliseconds, until the year 2286
 
 
 class Record(Protocol):
@@ -31,9 +35,31 @@ class Record(Protocol):
 
 
 class Chunk(NamedTuple):
-    """Records of one partition, in order; at least one. `left` are those in Kafka behind them."""
+    """Records of one partition, in order; at least one. `lag` is how many records follow them."""
 
     topic: str
     partition: int
     records: Sequence[Record]
-    left: int = 0
+    lag: int = 0
+
+
+def recorded_ms(record: Record) -> int:
+    """Return when a record first arrived, in milliseconds since 1970."""
+    if not record.headers:
+        return record.timestamp or 0
+    for name, value in record.headers:
+        if (
+            name == RECORDED_AT_HEADER
+            and value
+            and value.isdigit()
+            and len(value) <= _MAX_TIME_DIGITS
+        ):
+            return int(value)
+    return record.timestamp or 0
+
+
+def text_headers(record: Record) -> dict[str, str]:
+    """Return a record's headers as text, by lower-case name; of several, the last."""
+    return {
+        name.lower(): str(value or b"", "utf-8", "replace") for name, value in record.headers or ()
+    }

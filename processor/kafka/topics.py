@@ -1,4 +1,4 @@
-"""The Kafka topics: which there are, how each is kept, made and checked with kafka-python."""
+"""The Kafka topics: their names and configuration; created and checked with kafka-python."""
 
 from __future__ import annotations
 
@@ -12,44 +12,53 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from processor.settings import Kafka
+from processor.settings import KafkaSettings
 from schemas.errors import ExplainedError
 from schemas.events import Channel
 from schemas.providers import adapters
 
-DEAD_LETTERS: Final = "delivery.dead-letters"
-DECISIONS: Final = "delivery.decisions"
-COMMANDS: Final = "delivery.commands"
-RETRIES: Final = "delivery.retries"
-SUPPRESSIONS: Final = "delivery.suppressions"
-#: What the rules are fed, and what they remember: the same address in the same partition of both.
-POLICY: Final = "delivery.policy"
-STATES: Final = "delivery.policy-state"
-KEYED: Final = (POLICY, STATES)
-#: Topics of mailers: message events of any kind of their channel.
-FACTS: Final[Mapping[str, Channel]] = {"email.sends": "email", "sms.sends": "sms"}
-_FEED: Final = re.compile(r"^(email|sms)\.events\.([a-z0-9_-]+)$")
+DEAD_LETTERS_TOPIC: Final = "delivery.dead-letters"
+DECISIONS_TOPIC: Final = "delivery.decisions"
+COMMANDS_TOPIC: Final = "delivery.commands"
+RETRIES_TOPIC: Final = "delivery.retries"
+SUPPRESSIONS_TOPIC: Final = "delivery.suppressions"
+#: Inputs of the policy, and its address states: an address has the same partition in both.
+POLICY_TOPIC: Final = "delivery.policy"
+POLICY_STATE_TOPIC: Final = "delivery.policy-state"
+KEYED_TOPICS: Final = (POLICY_TOPIC, POLICY_STATE_TOPIC)
+#: Topics of mailers, for message events of any kind of their channel.
+MAILER_CHANNELS: Final[Mapping[str, Channel]] = {"email.sends": "email", "sms.sends": "sms"}
+_FEED_TOPIC: Final = re.compile(r"^(email|sms)\.events\.([a-z0-9_-]+)$")
 
-_DAY: Final = 86_400_000
-_KEPT: Final = {"retention.ms": str(30 * _DAY)}
+_DAY_MS: Final = 86_400_000
+_RETAINED: Final = {"retention.ms": str(30 * _DAY_MS)}
 _COMPACTED: Final = {"cleanup.policy": "compact"}
-#: Written for each change and read whole: kept short.
-_OFTEN: Final = _COMPACTED | {
+#: A state is written for each change, and the topic is read whole: it has to stay short.
+_STATE_CONFIG: Final = _COMPACTED | {
     "segment.bytes": str(32 * 1024 * 1024),
-    "segment.ms": str(_DAY // 24),
+    "segment.ms": str(_DAY_MS // 24),
     "min.cleanable.dirty.ratio": "0.1",
 }
 #: A record larger than the worker accepts must still arrive, to become a dead letter.
-_LARGE: Final = {"max.message.bytes": str(16 * 1024 * 1024)}
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+_LARGE_RECORDS: Final = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
 
 
 class BrokerError(ExplainedError):
     """The broker is away or refuses; the text says what to do."""
 
+    @classmethod
+    def unreachable(cls, kafka: KafkaSettings, error: Exception) -> BrokerError:
+        """Return the error for a broker that does not answer."""
+        return cls(
+            f"no Kafka broker answers at {kafka.bootstrap} ({error}); "
+            "start one (sendlog up) or set SENDLOG_KAFKA__BOOTSTRAP"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic and how it is kept."""
+    """A topic and its configuration."""
 
     name: str
     config: Mapping[str, str] = field(default_factory=dict)
@@ -61,40 +70,40 @@ def feed_topic(channel: Channel, provider: str) -> str:
 
 
 def feed_provider(topic: str) -> tuple[str, str] | None:
-    """Return channel and provider of a raw feed's topic, or None if it is none."""
-    found = _FEED.match(topic)
-    return (found[1], found[2]) if found else None
+    """Return the channel and provider of a raw feed's topic, or None for any other topic."""
+    match = _FEED_TOPIC.match(topic)
+    return (match[1], match[2]) if match else None
 
 
 def has_adapter(topic: str) -> bool:
-    """Tell whether a topic's records can be read at all: facts, or the feed of a known provider."""
+    """Tell whether a topic's records can be decoded: events, or the feed of a known provider."""
     feed = feed_provider(topic)
     return feed is None or feed[1] in adapters()
 
 
-def wanted() -> list[Topic]:
+def declared_topics() -> list[Topic]:
     """Return every topic that Sendlog reads or writes."""
     feeds = [feed_topic(a.CHANNEL, a.PROVIDER) for a in adapters().values()]
     return [
-        *(Topic(name, _KEPT | _LARGE) for name in [*FACTS, *feeds, COMMANDS, DECISIONS]),
-        Topic(POLICY, _KEPT | _LARGE),
-        Topic(STATES, _OFTEN),
-        Topic(RETRIES, _KEPT),
-        Topic(SUPPRESSIONS, _COMPACTED),
-        Topic(DEAD_LETTERS, _KEPT | _LARGE),
+        *(
+            Topic(name, _RETAINED | _LARGE_RECORDS)
+            for name in (*MAILER_CHANNELS, *feeds, COMMANDS_TOPIC, DECISIONS_TOPIC)
+        ),
+        Topic(POLICY_TOPIC, _RETAINED | _LARGE_RECORDS),
+        Topic(POLICY_STATE_TOPIC, _STATE_CONFIG),
+        Topic(RETRIES_TOPIC, _RETAINED),
+        Topic(SUPPRESSIONS_TOPIC, _COMPACTED),
+        Topic(DEAD_LETTERS_TOPIC, _RETAINED | _LARGE_RECORDS),
     ]
 
 
 @contextmanager
-def admin(kafka: Kafka) -> Iterator[KafkaAdminClient]:
-    """Give an admin client. Raises `BrokerError` if no broker answers."""
+def admin_client(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
+    """Yield an admin client. Raises `BrokerError` if no broker answers, or it refuses."""
     try:
         client = KafkaAdminClient(bootstrap_servers=kafka.bootstrap.split(","))
     except (KafkaError, OSError, ValueError) as error:
-        raise BrokerError(
-            f"no Kafka broker answers at {kafka.bootstrap} ({error}); "
-            "start one (sendlog up) or set SENDLOG_KAFKA__BOOTSTRAP"
-        ) from error
+        raise BrokerError.unreachable(kafka, error) from error
     try:
         yield client
     except KafkaError as error:
@@ -103,15 +112,15 @@ def admin(kafka: Kafka) -> Iterator[KafkaAdminClient]:
         client.close()
 
 
-def apply(kafka: Kafka) -> list[str]:
-    """Create the topics that are missing; return their names. Existing ones are left as they are.
+def create_missing_topics(kafka: KafkaSettings) -> list[str]:
+    """Create the topics that are missing, and return their names. Existing ones stay unchanged.
 
     Raises `BrokerError`.
     """
-    with admin(kafka) as client:
+    with admin_client(kafka) as client:
         present = set(client.list_topics())
-        missing = [topic for topic in wanted() if topic.name not in present]
-        made = []
+        missing = [topic for topic in declared_topics() if topic.name not in present]
+        created = []
         for topic in missing:
             new = NewTopic(
                 name=topic.name,
@@ -122,38 +131,45 @@ def apply(kafka: Kafka) -> list[str]:
             try:
                 client.create_topics([new])
             except TopicAlreadyExistsError:
-                continue  # another process made it meanwhile
-            made.append(topic.name)
-        return made
+                continue  # another process created it meanwhile
+            created.append(topic.name)
+        return created
 
 
-def check(kafka: Kafka) -> tuple[list[str], list[str]]:
-    """Return the topics the worker should read, and what is wrong, a line each.
+def check_topics(kafka: KafkaSettings) -> tuple[list[str], list[str]]:
+    """Return the topics that intake should read, and the problems, one line each.
 
-    To read are the topics of mailers, commands, decisions, and every raw feed there is, also of
-    providers without an adapter: those records become dead letters, not silence.
+    Intake reads the topics of mailers, commands, decisions, and every raw feed that exists, also of
+    providers without an adapter, so that their records become dead letters.
     Raises `BrokerError`.
     """
-    with admin(kafka) as client:
+    with admin_client(kafka) as client:
         present = sorted(client.list_topics())
         described = {t["name"]: t for t in client.describe_topics(present)}
     problems = [
         f"topic {topic.name} is missing: run sendlog topics apply"
-        for topic in wanted()
+        for topic in declared_topics()
         if topic.name not in described
     ]
-    counts = {name: len(described[name]["partitions"]) for name in KEYED if name in described}
+    counts = {
+        name: len(described[name]["partitions"]) for name in KEYED_TOPICS if name in described
+    }
     if len(set(counts.values())) > 1:
         problems.append(
             f"topics {' and '.join(counts)} have {' and '.join(map(str, counts.values()))} "
             "partitions: they must have the same number, for one holds what the other led to"
         )
-    reads = [*FACTS, COMMANDS, DECISIONS, *(name for name in present if feed_provider(name))]
+    reads = [
+        *MAILER_CHANNELS,
+        COMMANDS_TOPIC,
+        DECISIONS_TOPIC,
+        *(name for name in present if feed_provider(name)),
+    ]
     return [name for name in reads if name in described], problems
 
 
-def partitions(kafka: Kafka, names: Iterable[str]) -> dict[str, int]:
+def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, int]:
     """Return how many partitions each topic has. Raises `BrokerError`."""
-    with admin(kafka) as client:
-        found = client.describe_topics(list(names))
-    return {topic["name"]: len(topic["partitions"]) for topic in found}
+    with admin_client(kafka) as client:
+        described = client.describe_topics(list(names))
+    return {topic["name"]: len(topic["partitions"]) for topic in described}

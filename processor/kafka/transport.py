@@ -1,13 +1,13 @@
 """A Kafka transport for Faust that delivers chunks: one event per fetch of a partition.
 
-Stock Faust spends 100 to 200 µs of Python on every record. Here `message.value` is the `Chunk` of
-records that one fetch of one partition brought, and `message.offset` the offset of the last;
-everything else of Faust stays as it is.
+Stock Faust runs a lot of Python for every record. Here `message.value` is the `Chunk` of records
+that one fetch of one partition brought, and `message.offset` is the offset of the last one. All
+else in Faust stays unchanged.
 
-What may be committed is decided here too, and not by Faust's list of acked offsets, which steps
-over holes: each partition has its delivered chunks in order, and the frontier moves past a chunk
-only when it and all before it are acked. An ack of a chunk from before a rebalance finds nothing
-to move, and its records are read again.
+This module also decides what may be committed, because Faust's list of acked offsets skips holes.
+Each partition has its delivered chunks in order, and the frontier moves past a chunk only when that
+chunk and all before it are acked. An ack of a chunk from before a rebalance has no effect, and its
+records are read again.
 """
 
 from __future__ import annotations
@@ -26,19 +26,16 @@ from typing_extensions import override
 from processor.kafka.patches import handle_group_error, set_fetch
 from processor.kafka.records import Chunk
 
-#: The longest that a fetch waits for records, in milliseconds. One fetch asks for the partitions of
-#: which nothing is waiting, and there is one at a time: a record just behind a fetch of idle
-#: partitions waits for all of it. With Faust's 1500 the p99 of the latency was 1.8 s at 2,000
-#: events/s, with 50 it was 0.4 s; less only makes the broker answer more empty fetches.
+#: The longest that a fetch waits for records. A fetch is for all partitions that have nothing
+#: waiting, and there is one at a time, so a record that arrives just after it waits until it ends.
+#: Faust's default is far too long (E-032); a shorter wait only makes more empty fetches.
 MAX_FETCH_WAIT_MS: Final = 100
-#: Bytes before which a fetch does not end sooner. A chunk costs the worker a millisecond, however
-#: few records it has: at 2,000 events/s it took 71 % of a core when a fetch ended with the first
-#: record, and takes 10 % with those of a tenth of a second together.
+#: A fetch ends early only with this many bytes: a chunk has a fixed cost, however few records it
+#: has, so records of a tenth of a second are fetched together (E-035).
 MIN_FETCH_BYTES: Final = 262_144
-
-#: Seconds between two looks at the group's errors.
+#: Between two checks for an error of the consumer group.
 GROUP_CHECK_INTERVAL_SECONDS: Final = 1.0
-#: Seconds that the last commit may take.
+#: For the last commit, when the worker stops.
 MAX_LAST_COMMIT_SECONDS: Final = 10.0
 
 
@@ -64,8 +61,8 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         #: Per partition, the last offset of each delivered chunk that is not yet committable.
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
-        #: Offsets that are to be committed once more.
-        self._again: dict[TP, int] = {}
+        #: Offsets whose commit failed, to be committed again.
+        self._uncommitted: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -92,7 +89,7 @@ class Consumer(driver.Consumer):
         for tp, chunk in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
-            # Of one that was paused meanwhile too, what was read: it is read once only.
+            # Also of a partition that was paused meanwhile: its records are not fetched again.
             if not chunk or not (active is None or tp in active or tp in self._paused_partitions):
                 continue
             end = self.highwater(tp)
@@ -101,11 +98,11 @@ class Consumer(driver.Consumer):
             yield tp, self._to_chunk(tp, chunk, end or 0)
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Do nothing: a stream that has enough makes us wait, and that is all there is to do.
+        """Do nothing: a stream that is full makes the consumer wait anyway.
 
-        Faust would ask for no records of this partition until the stream has room, and meanwhile
-        wait for those of others, up to a second, whatever has come of this one: 81,000 events/s of
-        a backlog, and 103,000 without. All partitions share their agent's queue anyway.
+        Faust would stop fetching this partition until the stream has room, and meanwhile wait up to
+        a second for records of others, which slows down a backlog (E-061). The partitions of an
+        agent share its queue, so that gains nothing.
         """
 
     def _to_chunk(self, tp: TP, chunk: list[Any], end: int) -> ConsumerMessage:
@@ -131,41 +128,41 @@ class Consumer(driver.Consumer):
             frontier = delivered.popleft()
             acked.discard(frontier)
         self._acked[tp].clear()
-        again = self._again.pop(tp, None)
-        return again if frontier is None else frontier + 1
+        uncommitted = self._uncommitted.pop(tp, None)
+        return uncommitted if frontier is None else frontier + 1
 
     @override
     async def _commit_offsets(
         self, offsets: Mapping[TP, int], start_new_transaction: bool = True
     ) -> bool:
-        """Commit; what was not committed, because the broker was away, say, is due again.
+        """Commit; keep offsets whose commit failed, so that they are committed later.
 
-        Faust takes it for committed and never tries again, unless more comes.
+        Faust takes them for committed, and would not try again until more records arrive.
         """
         before = {tp: self._committed_offset[tp] for tp in offsets}
         committed: bool = await super()._commit_offsets(offsets, start_new_transaction)
         if not committed:
             self._committed_offset.update(before)
-            self._again.update(offsets)
+            self._uncommitted.update(offsets)
         return committed
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Do nothing: between the last offsets of two chunks there is always a gap."""
+        """Do nothing: there is always a gap between the last offsets of two chunks."""
 
     async def on_stop(self) -> None:
-        """Commit what is acked, for the last time; of a thread that is gone do not wait for ever.
+        """Commit for the last time what is acked, but give up after a while.
 
-        Faust does, if the worker crashed while a commit was on its way: it never exits then, and
-        nobody starts it again. What is not committed is read again.
+        If the worker crashed during a commit, Faust would wait for it for ever, never exit, and so
+        never be restarted. What is not committed is read again.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_LAST_COMMIT_SECONDS):
                 await super().on_stop()
 
     async def perform_seek(self) -> None:
-        """Seek back to what is committed, and forget what was delivered beyond it."""
-        self._forget([*self._delivered, *self._again])
-        self._committed_offset.clear()  # Faust keeps what it once believed of a partition
+        """Seek back to the committed offsets, and forget what was delivered beyond them."""
+        self._forget([*self._delivered, *self._uncommitted])
+        self._committed_offset.clear()  # Faust would go on with its old values
         await super().perform_seek()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -176,7 +173,7 @@ class Consumer(driver.Consumer):
     def _forget(self, partitions: Any) -> None:
         for tp in list(partitions):
             self._delivered.pop(tp, None)
-            self._again.pop(tp, None)
+            self._uncommitted.pop(tp, None)
             self._acked_index.pop(tp, None)
             self._acked.pop(tp, None)
 

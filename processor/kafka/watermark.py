@@ -1,9 +1,9 @@
-"""Up to which moment the log knows, and the rules were fed, all that Kafka had then.
+"""The watermark: up to which moment the log has, and the policy was fed, all that Kafka had then.
 
-Time passes for the rules only up to it. Otherwise a retry that fell due while no worker ran would
-be asked for before the delivery was read that lay in Kafka all the while, and a retry to an address
-before its hard bounce. A moment has come once the group has committed every record that was there:
-first of intake's topics, then of what intake fed the rules.
+Time passes for the policy only up to it. Otherwise a retry that fell due while no worker ran would
+be requested before the delivery was read that lay in Kafka all the while, and a retry to an address
+before its hard bounce. The watermark reaches a moment once the group has committed every record
+that was there: first of intake's topics, then of what intake fed the policy.
 """
 
 from __future__ import annotations
@@ -23,69 +23,74 @@ from schemas.events import EPOCH
 
 log = get(__name__)
 
-Ends: TypeAlias = Mapping[Any, int]
-_NONE: Final = -1
-#: Seconds between two looks, however many ask: as often as workers commit.
-_EVERY: Final = 0.5
+EndOffsets: TypeAlias = Mapping[Any, int]
+#: The broker is asked no more often, however many callers there are: as often as workers commit.
+MIN_POLL_INTERVAL_SECONDS: Final = 0.5
+_NO_OFFSET: Final = -1
 
 
-class Progress:
-    """Looks at the broker when it is asked to, and never else."""
+class Watermark:
+    """Asks the broker when it is refreshed, and at no other time."""
 
     def __init__(
-        self, bootstrap: str, group: str, inputs: Mapping[str, int], fed: Mapping[str, int],
+        self,
+        bootstrap: str,
+        group: str,
+        inputs: Mapping[str, int],
+        policy_feed: Mapping[str, int],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:  # fmt: skip
-        """Watch topics, given with their numbers of partitions: `inputs`, and what is `fed`."""
+    ) -> None:
+        """Take topics, each with its number of partitions: what intake reads, and what it feeds."""
         self._bootstrap = bootstrap.split(",")
         self._group = group
-        self._inputs, self._feeds = inputs, fed
+        self._inputs, self._policy_feed = inputs, policy_feed
         self._clock = clock
-        self._reader: AIOKafkaConsumer | None = None
+        self._consumer: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
-        self._looking = asyncio.Lock()
-        self._looked_at = 0.0
+        self._lock = asyncio.Lock()
+        self._polled_at = 0.0
+        #: The moment that the watermark is to reach, and the offsets that have to be committed.
         self._moment = EPOCH
-        self._ends: Ends | None = None
-        self._fed: Ends | None = None
-        #: All that Kafka had by then is known.
-        self.until = EPOCH
+        self._input_ends: EndOffsets | None = None
+        self._policy_ends: EndOffsets | None = None
+        #: All that Kafka had by then is in the log, and known to the policy.
+        self.value = EPOCH
 
-    async def look(self) -> datetime:
-        """Look how far the group is; return `until`. While the broker is away it stays as it is."""
+    async def refresh(self) -> datetime:
+        """Ask how far the group is; return `value`. While the broker is away it stays as it is."""
         try:
-            async with self._looking:
-                await self._look()
+            async with self._lock:
+                await self._poll()
         except KafkaError as error:  # that the broker is away, somebody else says
             log.debug("progress_unknown", error=str(error))
-        return self.until
+        return self.value
 
-    async def _look(self) -> None:
-        if monotonic() < self._looked_at + _EVERY:
+    async def _poll(self) -> None:
+        if monotonic() < self._polled_at + MIN_POLL_INTERVAL_SECONDS:
             return
-        self._looked_at = monotonic()
-        if self._ends is None:
+        self._polled_at = monotonic()
+        if self._input_ends is None:
             self._moment = self._clock()
-            self._ends, self._fed = await self._ends_of(self._inputs), None
-        if self._fed is None:
-            if not await self._committed(self._ends):
+            self._input_ends, self._policy_ends = await self._end_offsets(self._inputs), None
+        if self._policy_ends is None:
+            if not await self._has_committed(self._input_ends):
                 return
-            self._fed = await self._ends_of(self._feeds)
-        if await self._committed(self._fed):
-            self.until, self._ends = self._moment, None
+            self._policy_ends = await self._end_offsets(self._policy_feed)
+        if await self._has_committed(self._policy_ends):
+            self.value, self._input_ends = self._moment, None
 
-    async def _ends_of(self, topics: Mapping[str, int]) -> Ends:
-        reader = await self._started()
+    async def _end_offsets(self, topics: Mapping[str, int]) -> EndOffsets:
+        consumer = await self._started_consumer()
         places = [
             TopicPartition(topic, number) for topic, count in topics.items()
             for number in range(count)
         ]  # fmt: skip
-        ends: dict[Any, int] = await reader.end_offsets(places)
-        starts = await reader.beginning_offsets(places)
+        ends: dict[Any, int] = await consumer.end_offsets(places)
+        starts = await consumer.beginning_offsets(places)
         # What was deleted unread, or never was there, nobody can commit.
         return {place: end for place, end in ends.items() if end > starts[place]}
 
-    async def _committed(self, ends: Ends) -> bool:
+    async def _has_committed(self, ends: EndOffsets) -> bool:
         if not ends:
             return True
         if self._admin is None:
@@ -93,12 +98,12 @@ class Progress:
             await admin.start()
             self._admin = admin
         offsets = await self._admin.list_consumer_group_offsets(self._group)
-        committed = {place: each.offset for place, each in offsets.items()}
-        return all(committed.get(place, _NONE) >= end for place, end in ends.items())
+        committed = {place: meta.offset for place, meta in offsets.items()}
+        return all(committed.get(place, _NO_OFFSET) >= end for place, end in ends.items())
 
-    async def _started(self) -> AIOKafkaConsumer:
-        if self._reader is None:
-            reader = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
-            await reader.start()
-            self._reader = reader
-        return self._reader
+    async def _started_consumer(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+            await consumer.start()
+            self._consumer = consumer
+        return self._consumer

@@ -22,21 +22,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic_core import ErrorDetails
 
-from processor import bounce_rules
-from processor.settings import PREFIX, Settings
+from processor.bounce_rules import bounce_rules_in_force
+from processor.settings import ENVIRONMENT_PREFIX, Settings
+from processor.toml_file import explained_errors
 from schemas.bounces import default_rules
 from schemas.errors import ExplainedError
 
 #: The variable that names a deployment's file.
-VARIABLE: Final = f"{PREFIX}POLICY_FILE"
+POLICY_VARIABLE: Final = f"{ENVIRONMENT_PREFIX}POLICY_FILE"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
-_LONGEST: Final = timedelta(days=366)
+_MAX_DURATION: Final = timedelta(days=366)
 _KEY: Final = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*=""")
 
 
@@ -48,21 +49,23 @@ def _duration(value: object) -> timedelta:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
     duration = value if isinstance(value, timedelta) else timedelta(seconds=seconds)
-    if not timedelta(0) < duration <= _LONGEST:
+    if not timedelta(0) < duration <= _MAX_DURATION:
         raise ValueError('a duration is a number of s, m, h or d in quotes, as "15m"; at most 366d')
     return duration
 
 
-def written(duration: timedelta) -> str:
+def duration_text(duration: timedelta) -> str:
     """Return a duration as the file has it: 90 minutes is "90m", three days are "3d"."""
     seconds = int(duration.total_seconds())
     unit = next(unit for unit in reversed(_UNITS) if seconds % _UNITS[unit] == 0)
     return f"{seconds // _UNITS[unit]}{unit}"
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(written)]
-#: The rules that a policy may leave out. An unsubscribe always holds, and so does a person's word.
-RuleOfChoice = Literal["hard_bounce", "complaint", "opt_out", "echo", "soft_bounces"]
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text)]
+#: The rules that a policy may leave out, in the order in which an error names them: the `choosable`
+#: ones of `SUPPRESSION_RULES`. An unsubscribe always holds, and so does a person's word.
+_ChoosableRule = Literal["hard_bounce", "complaint", "opt_out", "echo", "soft_bounces"]
+CHOOSABLE_RULES: Final[frozenset[_ChoosableRule]] = frozenset(get_args(_ChoosableRule))
 
 
 class _Keys(BaseModel):
@@ -77,9 +80,7 @@ class _Keys(BaseModel):
     horizon: Duration = timedelta(hours=72)
     soft_threshold: int = Field(5, ge=1, le=20, strict=True)
     soft_expiry: Duration = timedelta(days=30)
-    blacklists: frozenset[RuleOfChoice] = frozenset(
-        {"hard_bounce", "complaint", "opt_out", "echo", "soft_bounces"}
-    )
+    blacklists: frozenset[_ChoosableRule] = CHOOSABLE_RULES
 
 
 class Policy(_Keys):
@@ -105,60 +106,54 @@ class Policies:
         return self.tenants.get(tenant, self.default)
 
 
-def in_force(settings: Settings) -> Policies:
-    """Return the policies that the settings ask for. Raises `PolicyError` and `RulesError`."""
-    version = bounce_rules.in_force(settings).rules.version
+def policies_in_force(settings: Settings) -> Policies:
+    """Return the policies in force. Raises `PolicyError` and `BounceRulesError`."""
+    version = bounce_rules_in_force(settings).rules.version
     if settings.policy_file is None:
         return Policies(Policy(rules_version=version))
-    return read(settings.policy_file, VARIABLE, rules_version=version)
+    return read_policies(settings.policy_file, POLICY_VARIABLE, rules_version=version)
 
 
-def read(file: Path, named: str, *, rules_version: int | None = None) -> Policies:
+def read_policies(file: Path, named: str, *, rules_version: int | None = None) -> Policies:
     """Return the policies of a file.
 
     Raises `PolicyError`, which calls the file what it is `named` by: an option or a variable.
     """
-    try:
+    with explained_errors(file, named, PolicyError):
         text = file.read_text("utf-8")
-        given = tomllib.loads(text)
-    except OSError as error:
-        raise PolicyError(f"{named} {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise PolicyError(f"{named} {file} is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"{named} {file} is not TOML: {error}") from None
+        tables = tomllib.loads(text)
     problems: list[str] = []
-    default = _checked(given.pop("default", {}), ("default",), text, problems)
-    tenants = given.pop("tenant", {})
+    default = _checked(tables.pop("default", {}), ("default",), text, problems)
+    tenants = tables.pop("tenant", {})
     if not isinstance(tenants, dict):
         problems.append(_at(text, ("tenant",), 'tenant: is a table, as [tenant."acme"]'))
         tenants = {}
     checked = {
-        name: _checked(own, ("tenant", name), text, problems) for name, own in tenants.items()
+        name: _checked(keys, ("tenant", name), text, problems) for name, keys in tenants.items()
     }
     takes = 'there are [default] and [tenant."NAME"]'
-    problems += [_at(text, (name,), f"{name}: there is no such part; {takes}") for name in given]
+    problems += [_at(text, (name,), f"{name}: there is no such part; {takes}") for name in tables]
     if problems:
         raise PolicyError("\n".join(f"{named} {file}, {problem}" for problem in problems))
     version = default_rules().version if rules_version is None else rules_version
     base = {"rules_version": version, **default}
     return Policies(
         Policy.model_validate(base),
-        {name: Policy.model_validate({**base, **own}) for name, own in checked.items()},
+        {name: Policy.model_validate({**base, **keys}) for name, keys in checked.items()},
         file,
     )
 
 
-def _checked(own: Any, place: tuple[str, ...], text: str, problems: list[str]) -> dict[str, Any]:
+def _checked(keys: Any, place: tuple[str, ...], text: str, problems: list[str]) -> dict[str, Any]:
     """Return a part of the file; add to `problems` what is wrong with it."""
-    if not isinstance(own, dict):
+    if not isinstance(keys, dict):
         problems.append(_at(text, place, f"{'.'.join(place)}: is a table of keys"))
         return {}
     try:
-        _Keys.model_validate(own)
+        _Keys.model_validate(keys)
     except ValidationError as error:
-        problems += [_described(text, place, found) for found in error.errors(include_url=False)]
-    return own
+        problems += [_described(text, place, each) for each in error.errors(include_url=False)]
+    return keys
 
 
 def _described(text: str, place: tuple[str, ...], problem: ErrorDetails) -> str:
@@ -167,15 +162,18 @@ def _described(text: str, place: tuple[str, ...], problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         message = f"there is no such key; there are: {', '.join(_Keys.model_fields)}"
     else:
-        said = problem["msg"].removeprefix("Value error, ")
-        message = f"{said} (it is {problem['input']!r})"
+        takes = problem["msg"].removeprefix("Value error, ")
+        message = f"{takes} (it is {problem['input']!r})"
     return _at(text, (*place, key), f"{where}: {message}")
 
 
 def _at(text: str, path: tuple[str, ...], message: str) -> str:
-    """Return a message with the line in which a key stands, or else what it is written in."""
+    """Return a message with the line in which a key stands, or else what it is written in.
+
+    By hand, for no kept library of TOML says where a value stands.
+    """
     table: tuple[str, ...] = ()
-    found, depth = 0, 0
+    line_number, depth = 0, 0
     for number, line in enumerate(text.splitlines(), 1):
         if line.lstrip().startswith("[") and (header := _header(line)):
             table = here = header
@@ -185,8 +183,8 @@ def _at(text: str, path: tuple[str, ...], message: str) -> str:
             continue
         # Of an inline table or a dotted key, the line that leads the furthest.
         if len(here) > depth and path[: len(here)] == here:
-            found, depth = number, len(here)
-    return f"line {found}: {message}" if found else message
+            line_number, depth = number, len(here)
+    return f"line {line_number}: {message}" if line_number else message
 
 
 def _header(line: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""What the rules decide, one value per kind of decision.
+"""What the policy decides, one value per kind of decision.
 
-Some change what is remembered of an address (`trouble.evolve`), some are only said to the world,
-some are both (`announcements`). All of it follows from facts and their own times, so that the same
-decision, made again after a crash, is equal.
+Some change the state of an address (`evolve`), some are only published, some are both (`outputs`).
+All of it follows from events and their own times, so that the same decision, made again after a
+crash, is equal.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from schemas.decisions import Change, Reason, Rule
+from schemas.decisions import EntryChange, Reason, RuleName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftBounced:
-    """A soft bounce is taken note of; with `counts`, as one more of the streak."""
+    """A soft bounce is recorded; with `counts`, as one more of the streak."""
 
     message_id: str
     event_id: str
@@ -35,8 +35,8 @@ class StreakEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resent:
-    """A later attempt was made, which answers the retry that asked for it."""
+class AttemptSent:
+    """A later attempt was sent, which answers the retry that was requested."""
 
     message_id: str
     attempt: int
@@ -45,7 +45,7 @@ class Resent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryScheduled:
-    """The attempt will be asked for at its due time. `at` is the time of the bounce before it."""
+    """The attempt will be requested at its due time. `at` is the time of the bounce before it."""
 
     message_id: str
     attempt: int
@@ -56,8 +56,8 @@ class RetryScheduled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryAsked:
-    """The attempt is due: mailers are asked for it."""
+class RetryDue:
+    """The attempt is due: mailers are requested to make it."""
 
     message_id: str
     attempt: int
@@ -67,7 +67,7 @@ class RetryAsked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryCancelled:
-    """No further attempt is asked for, and why: it arrived, say. `attempt` would have been next."""
+    """No further attempt is requested, and why: it arrived, say. `attempt` would have been next."""
 
     message_id: str
     attempt: int
@@ -87,8 +87,8 @@ class RetriesExhausted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """A send or a retry of a message is void, for the address is listed for this reason."""
+class SendRefused:
+    """A send or a retry of a message is void, for the address is suppressed for this reason."""
 
     message_id: str
     attempt: int
@@ -97,17 +97,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noted:
-    """A reason to list the address is taken note of."""
+class ReasonRecorded:
+    """A reason to suppress the address is recorded."""
 
     reason: Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suppressed:
-    """The address is listed, or is for longer or for one more reason than it was."""
+    """The address is suppressed, or is for longer or for one more reason than it was."""
 
-    change: Change
+    change: EntryChange
     reason: Reason
     at: datetime
     event_id: str
@@ -116,9 +116,9 @@ class Suppressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleared:
-    """Of these rules, facts up to this time count no more."""
+    """Of these rules, events up to this time count no more."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[RuleName, ...]
     at: datetime
 
 
@@ -126,10 +126,10 @@ class Cleared:
 class Reinstated:
     """Reasons ended: they expired, were reset, or the person subscribed again.
 
-    A reset of an address that was not listed yet, but counted, has no reasons.
+    A reset of an address that was not suppressed yet, but counted, has no reasons.
     """
 
-    change: Change
+    change: EntryChange
     reasons: tuple[Reason, ...]
     at: datetime
     actor: str
@@ -138,15 +138,15 @@ class Reinstated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Obeyed:
-    """A command was dealt with: a copy of it must do nothing."""
+class CommandApplied:
+    """A command took effect: a copy of it must do nothing."""
 
     id: str
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommandRefused:
+class CommandRejected:
     """A command does nothing, and why, for the person who gave it."""
 
     id: str
@@ -156,7 +156,7 @@ class CommandRefused:
 
 
 Decision: TypeAlias = (
-    SoftBounced | StreakEnded | Resent | RetryScheduled | RetryAsked | RetryCancelled
-    | RetriesExhausted | Refused | Noted | Suppressed | Cleared | Reinstated | Obeyed
-    | CommandRefused
+    SoftBounced | StreakEnded | AttemptSent | RetryScheduled | RetryDue | RetryCancelled
+    | RetriesExhausted | SendRefused | ReasonRecorded | Suppressed | Cleared | Reinstated
+    | CommandApplied | CommandRejected
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How decisions change what is remembered of an address, and when it may be forgotten."""
+"""How decisions change the state of an address, what of it is pruned, and when it next wakes."""
 
 from __future__ import annotations
 
@@ -9,59 +9,60 @@ from typing import Any, Final, TypeVar, assert_never
 
 from processor.policy.config import Policy
 from processor.policy.decisions import (
+    AttemptSent,
     Cleared,
-    CommandRefused,
+    CommandApplied,
+    CommandRejected,
     Decision,
-    Noted,
-    Obeyed,
-    Refused,
+    ReasonRecorded,
     Reinstated,
-    Resent,
     RetriesExhausted,
-    RetryAsked,
     RetryCancelled,
+    RetryDue,
     RetryScheduled,
+    SendRefused,
     SoftBounced,
     StreakEnded,
     Suppressed,
 )
-from processor.policy.state import Message, State, joined
-from schemas.decisions import Reason, Rule
+from processor.policy.state import AddressState, MessageState, merged_reason
+from schemas.decisions import Reason, RuleName
 
 #: For so long copies and latecomers are expected: what topics keep, and providers try again.
-REDELIVERY: Final = timedelta(days=7)
-#: For so long past listings are kept, and the ids of what was cleared or obeyed.
-MEMORY: Final = timedelta(days=30)
+REDELIVERY_PERIOD: Final = timedelta(days=7)
+#: For so long reasons that ended are kept, and the ids of what was cleared or applied.
+HISTORY_PERIOD: Final = timedelta(days=30)
 #: For so long a soft bounce counts that no other and no delivery followed.
-STREAK_MEMORY: Final = timedelta(days=180)
+STREAK_PERIOD: Final = timedelta(days=180)
 #: How many of each set are kept, the newest.
-_FACTS: Final = 32
-_REASONS: Final = 8
+MAX_SET_ITEMS: Final = 32
+MAX_REASONS: Final = 8
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-def evolve(state: State, decision: Decision) -> State:
+def evolve(state: AddressState, decision: Decision) -> AddressState:
     """Return the state after a decision; the same one again changes nothing."""
     match decision:
         case SoftBounced():
             after = _bounced(state, decision)
-        case Resent() | RetryScheduled() | RetryAsked() | RetryCancelled() | RetriesExhausted():
+        case AttemptSent() | RetryScheduled() | RetryDue() | RetryCancelled() | RetriesExhausted():
             after = _attempted(state, decision)
         case StreakEnded(at=at):
             streak = {name: when for name, when in state.streak.items() if when > at}
             since = max(at, state.streak_from or at)
             after = replace(state, streak=streak, streak_from=since)
-        case Noted(reason=reason):
+        case ReasonRecorded(reason=reason):
             held = {each.event_id: each for each in state.reasons.get(reason.rule, ())}
-            kept = _first_and_last({**held, reason.event_id: reason}.values())
+            kept = _first_and_newest({**held, reason.event_id: reason}.values())
             after = replace(state, reasons={**state.reasons, reason.rule: kept})
         case Cleared(rules=rules, at=at):
             after = _cleared(state, rules, at)
-        case Obeyed(id=name, at=at):
-            after = replace(state, done=_newest({**state.done, name: at}, _FACTS, _itself))
-        case Refused() | Suppressed() | Reinstated() | CommandRefused():
+        case CommandApplied(id=command_id, at=at):
+            applied_ids = _newest({**state.applied_ids, command_id: at}, MAX_SET_ITEMS, _itself)
+            after = replace(state, applied_ids=applied_ids)
+        case SendRefused() | Suppressed() | Reinstated() | CommandRejected():
             after = state
         case _:
             assert_never(decision)
@@ -69,130 +70,135 @@ def evolve(state: State, decision: Decision) -> State:
 
 
 def _attempted(
-    state: State,
-    decision: Resent | RetryScheduled | RetryAsked | RetryCancelled | RetriesExhausted,
-) -> State:
+    state: AddressState,
+    decision: AttemptSent | RetryScheduled | RetryDue | RetryCancelled | RetriesExhausted,
+) -> AddressState:
     match decision:
-        case Resent(message_id=name, attempt=attempt, at=at):
-            known = state.messages.get(name, Message(first_at=at))
-            sents = {**known.sents, attempt: min(at, known.sents.get(attempt, at))}
-            due_at = None if attempt >= known.asked else known.due_at
-            after = replace(known, sents=_newest(sents, _FACTS, _itself), due_at=due_at)
+        case AttemptSent(message_id=name, attempt=attempt, at=at):
+            known = state.messages.get(name, MessageState(first_at=at))
+            sent_at = min(at, known.sent_times.get(attempt, at))
+            sent_times = _newest({**known.sent_times, attempt: sent_at}, MAX_SET_ITEMS, _itself)
+            due_at = None if attempt >= known.requested_attempt else known.due_at
+            after = replace(known, sent_times=sent_times, due_at=due_at)
         case RetryScheduled(message_id=name, attempt=attempt, due_at=due_at):
-            after = replace(state.messages[name], asked=attempt, due_at=due_at)
-        case RetryAsked(message_id=name):
+            after = replace(state.messages[name], requested_attempt=attempt, due_at=due_at)
+        case RetryDue(message_id=name):
             after = replace(state.messages[name], due_at=None)
         case RetryCancelled(message_id=name) | RetriesExhausted(message_id=name):
-            after = replace(state.messages[name], due_at=None, over=True)
-    return _with(state, name, after)
+            after = replace(state.messages[name], due_at=None, finished=True)
+    return _with_message(state, name, after)
 
 
-def _bounced(state: State, bounce: SoftBounced) -> State:
+def _bounced(state: AddressState, bounce: SoftBounced) -> AddressState:
     if bounce.message_id:
-        known = state.messages.get(bounce.message_id, Message(first_at=bounce.first_at))
+        known = state.messages.get(bounce.message_id, MessageState(first_at=bounce.first_at))
         bounces = {**known.bounces, bounce.event_id: (bounce.attempt, bounce.at)}
-        newer = replace(
+        after = replace(
             known,
-            bounces=_newest(bounces, _FACTS, lambda value: value[1]),
+            bounces=_newest(bounces, MAX_SET_ITEMS, lambda value: value[1]),
             first_at=min(known.first_at, bounce.first_at),
             reason=bounce.reason,
         )
-        state = _with(state, bounce.message_id, newer)
+        state = _with_message(state, bounce.message_id, after)
     if bounce.counts:
         streak = {**state.streak, bounce.message_id or bounce.event_id: bounce.at}
-        state = replace(state, streak=_newest(streak, _FACTS, _itself))
+        state = replace(state, streak=_newest(streak, MAX_SET_ITEMS, _itself))
     return state
 
 
-def _with(state: State, message_id: str, message: Message) -> State:
+def _with_message(state: AddressState, message_id: str, message: MessageState) -> AddressState:
     """Return the state with a message; one whose retry is waiting is never crowded out."""
     messages = {**state.messages, message_id: message}
     waiting = sum(each.due_at is not None for each in messages.values())
     kept = _newest(
-        messages, _FACTS + waiting, lambda value: (value.due_at is not None, value.first_at)
+        messages, MAX_SET_ITEMS + waiting, lambda value: (value.due_at is not None, value.first_at)
     )
     return replace(state, messages=kept)
 
 
-def _cleared(state: State, rules: tuple[Rule, ...], at: datetime) -> State:
-    """Move what counts no more out of the reasons, to what is past and done."""
-    reasons, past, done = dict(state.reasons), list(state.past), dict(state.done)
+def _cleared(state: AddressState, rules: tuple[RuleName, ...], at: datetime) -> AddressState:
+    """Move what counts no more out of the reasons, to those that ended and the applied ids."""
+    reasons, ended, applied_ids = dict(state.reasons), list(state.ended), dict(state.applied_ids)
     for rule in rules:
         held = reasons.pop(rule, ())
-        gone = [each for each in held if each.since <= at]
-        if left := tuple(each for each in held if each.since > at):
+        gone = [reason for reason in held if reason.since <= at]
+        if left := tuple(reason for reason in held if reason.since > at):
             reasons[rule] = left
         if gone:
-            ended = joined(gone)
-            until = at if ended.until is None else min(at, ended.until)
-            past.append(ended.model_copy(update={"until": until}))
-            done |= {each.event_id: at for each in gone}
-    until_now = {rule: max(at, state.cleared.get(rule, at)) for rule in rules}
-    newer = replace(
+            whole = merged_reason(gone)
+            until = at if whole.until is None else min(at, whole.until)
+            ended.append(whole.model_copy(update={"until": until}))
+            applied_ids |= {reason.event_id: at for reason in gone}
+    cleared = {rule: max(at, state.cleared.get(rule, at)) for rule in rules}
+    after = replace(
         state,
         reasons=reasons,
-        past=tuple(sorted(past, key=lambda each: (each.until or at, each.rule))[-_REASONS:]),
-        cleared={**state.cleared, **until_now},
-        done=_newest(done, _FACTS, _itself),
+        ended=tuple(sorted(ended, key=lambda each: (each.until or at, each.rule))[-MAX_REASONS:]),
+        cleared={**state.cleared, **cleared},
+        applied_ids=_newest(applied_ids, MAX_SET_ITEMS, _itself),
     )
-    return evolve(newer, StreakEnded(at=at)) if "soft_bounces" in rules else newer
+    return evolve(after, StreakEnded(at=at)) if "soft_bounces" in rules else after
 
 
 def _itself(at: datetime) -> datetime:
     return at
 
 
-def _newest(items: Mapping[K, V], most: int, age: Callable[[V], Any]) -> Mapping[K, V]:
+def _newest(items: Mapping[K, V], limit: int, age: Callable[[V], Any]) -> Mapping[K, V]:
     """Return at most so many items, the newest by `age`."""
-    if len(items) <= most:
+    if len(items) <= limit:
         return items
-    return dict(sorted(items.items(), key=lambda item: age(item[1]))[-most:])
+    return dict(sorted(items.items(), key=lambda item: age(item[1]))[-limit:])
 
 
-def _first_and_last(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+def _first_and_newest(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
     """Return reasons in order of time; of many, the first and the newest."""
-    ordered = sorted(reasons, key=lambda each: (each.since, each.event_id))
-    return (*ordered[:1], *ordered[1:][-_REASONS:])
+    ordered = sorted(reasons, key=lambda reason: (reason.since, reason.event_id))
+    return (*ordered[:1], *ordered[1:][-MAX_REASONS:])
 
 
-def forget(state: State, now: datetime, policy: Policy) -> State:
+def prune(state: AddressState, now: datetime, policy: Policy) -> AddressState:
     """Return the state without what no longer matters; what is left decides the same.
 
-    A reset or a new subscription never is: a copy of what it cleared may come at any time.
+    A reset or a new subscription is never pruned: a copy of what it cleared may come at any time.
     """
-    enough = policy.horizon + REDELIVERY
-    passing: tuple[Rule, ...] = ("soft_bounces",)
+    message_period = policy.horizon + REDELIVERY_PERIOD
+    passing: tuple[RuleName, ...] = ("soft_bounces",)
     streak_from = state.streak_from
-    return State(
+    return AddressState(
         reasons=state.reasons,
-        past=tuple(each for each in state.past if each.until and each.until + MEMORY > now),
+        ended=tuple(
+            each for each in state.ended if each.until and each.until + HISTORY_PERIOD > now
+        ),
         cleared={
             rule: at for rule, at in state.cleared.items()
-            if rule not in passing or at + MEMORY > now
+            if rule not in passing or at + HISTORY_PERIOD > now
         },
-        done={name: at for name, at in state.done.items() if at + MEMORY > now},
-        streak={name: at for name, at in state.streak.items() if at + STREAK_MEMORY > now},
-        streak_from=streak_from if streak_from and streak_from + MEMORY > now else None,
+        applied_ids={
+            name: at for name, at in state.applied_ids.items() if at + HISTORY_PERIOD > now
+        },
+        streak={name: at for name, at in state.streak.items() if at + STREAK_PERIOD > now},
+        streak_from=streak_from if streak_from and streak_from + HISTORY_PERIOD > now else None,
         messages={
             name: each for name, each in state.messages.items()
-            if each.due_at is not None or each.first_at + enough > now
+            if each.due_at is not None or each.first_at + message_period > now
         },
     )  # fmt: skip
 
 
-def wakes_at(state: State, policy: Policy) -> datetime | None:
-    """Return when time alone next changes something: a retry due, an expiry, something to forget.
+def next_wake_at(state: AddressState, policy: Policy) -> datetime | None:
+    """Return when time alone next changes something: a retry due, an expiry, something to prune.
 
-    None: never. At that time decide on a `Tick`, then `forget`.
+    None: never. At that time decide on a `Tick`, then `prune`.
     """
-    enough = policy.horizon + REDELIVERY
+    message_period = policy.horizon + REDELIVERY_PERIOD
     cleared = state.cleared.get("soft_bounces")
     times = [
-        *(each.due_at or each.first_at + enough for each in state.messages.values()),
-        *(each.until for each in state.standing if each.until),
-        *(each.until + MEMORY for each in state.past if each.until),
-        *(at + MEMORY for at in state.done.values()),
-        *(at + STREAK_MEMORY for at in state.streak.values()),
-        *(at + MEMORY for at in (state.streak_from, cleared) if at),
+        *(each.due_at or each.first_at + message_period for each in state.messages.values()),
+        *(reason.until for reason in state.active_reasons if reason.until),
+        *(reason.until + HISTORY_PERIOD for reason in state.ended if reason.until),
+        *(at + HISTORY_PERIOD for at in state.applied_ids.values()),
+        *(at + STREAK_PERIOD for at in state.streak.values()),
+        *(at + HISTORY_PERIOD for at in (state.streak_from, cleared) if at),
     ]
     return min(times, default=None)

@@ -1,4 +1,4 @@
-"""The log, asked by the rules for retries what they are not fed."""
+"""What the log knows that the policy is not fed, looked up in ClickHouse before deciding."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from processor.clickhouse import patiently
-from processor.policy.inputs import Heard
-from projections.clickhouse.client import classified
+from processor.clickhouse import retry_while_away
+from processor.policy.inputs import LookupResult
+from projections.clickhouse.client import classified_errors
 from projections.queries import message_outcomes
 from schemas.addresses import Address
 
@@ -18,43 +18,42 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 
-class Log:
-    """The log in a database, connected at the first question."""
+class Lookups:
+    """The log in a database, connected at the first lookup."""
 
     def __init__(self, connect: Callable[[], Client], database: str) -> None:
         self._client = cache(connect)
         self._database = database
 
-    async def hear(self, asked: Mapping[Address, set[str]]) -> dict[Address, Heard]:
+    async def fetch(self, messages: Mapping[Address, set[str]]) -> dict[Address, LookupResult]:
         """Return what the log knows of email addresses, and of these messages to each.
 
-        Waits while the database is away. Raises `FatalError` as `store.classify` says.
+        Waits while the database is away. Raises `FatalError` as `classify` says.
         """
-        return await patiently(partial(self._hear, asked))
+        return await retry_while_away(partial(self._fetch, messages))
 
-    def _hear(self, asked: Mapping[Address, set[str]]) -> dict[Address, Heard]:
-        addresses = [(each.tenant_id, each.address) for each in asked]
-        messages = [
-            (whose.tenant_id, whose.address, name)
-            for whose, names in asked.items() for name in names
+    def _fetch(self, messages: Mapping[Address, set[str]]) -> dict[Address, LookupResult]:
+        addresses = [(address.tenant_id, address.address) for address in messages]
+        keys = [
+            (address.tenant_id, address.address, message_id)
+            for address, message_ids in messages.items() for message_id in message_ids
         ]  # fmt: skip
-        with classified():
-            good = message_outcomes.good(self._client(), self._database, addresses)
-            told = (
-                message_outcomes.told(self._client(), self._database, messages) if messages else {}
-            )
-        over: defaultdict[Address, dict[str, str]] = defaultdict(dict)
-        first_at: defaultdict[Address, dict[str, datetime]] = defaultdict(dict)
-        for (tenant, address, name), known in told.items():
-            whose = Address(tenant, "email", address)
-            first_at[whose][name] = known.first_at
-            if known.over:
-                over[whose][name] = known.over
+        client, database = self._client(), self._database
+        with classified_errors():
+            successes = message_outcomes.last_successes(client, database, addresses)
+            outcomes = message_outcomes.outcomes(client, database, keys) if keys else {}
+        finished: defaultdict[Address, dict[str, str]] = defaultdict(dict)
+        first_sent_at: defaultdict[Address, dict[str, datetime]] = defaultdict(dict)
+        for (tenant, recipient, message_id), outcome in outcomes.items():
+            address = Address(tenant, "email", recipient)
+            first_sent_at[address][message_id] = outcome.first_at
+            if outcome.finished:
+                finished[address][message_id] = outcome.finished
         return {
-            whose: Heard(
-                good_at=good.get((whose.tenant_id, whose.address)),
-                over=over[whose],
-                first_at=first_at[whose],
+            address: LookupResult(
+                last_success_at=successes.get((address.tenant_id, address.address)),
+                finished=finished[address],
+                first_sent_at=first_sent_at[address],
             )
-            for whose in asked
+            for address in messages
         }

@@ -1,187 +1,174 @@
-"""What of the decisions on an address is published: facts, retries, and its entry."""
+"""What of the decisions on an address is published: events, retry requests, and its entry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from processor.policy.decisions import (
-    CommandRefused,
+    CommandRejected,
     Decision,
-    Refused,
     Reinstated,
     RetriesExhausted,
-    RetryAsked,
     RetryCancelled,
+    RetryDue,
     RetryScheduled,
+    SendRefused,
     Suppressed,
 )
-from processor.policy.state import State
+from processor.policy.state import AddressState
 from schemas.addresses import Address
 from schemas.decisions import (
-    DecisionFact,
-    Effect,
+    SUPPRESSION_RULES,
+    DecisionEvent,
     Reason,
     RetryRequested,
-    Rule,
+    RuleName,
     Suppression,
     retry_id,
 )
-from schemas.events import Channel, fingerprint
-
-#: What becomes of a later send, by the rule that stands.
-EFFECTS: Final[Mapping[Rule, Effect]] = {"unsubscribe": "skipped"}
-#: The kind of fact that refuses a send; in the log it is Invalid, Skipped, or for SMS Failed.
-REFUSALS: Final[Mapping[tuple[Channel, Rule], str]] = {
-    ("email", "unsubscribe"): "skipped",
-    ("sms", "opt_out"): "opt_out",
-}
-REFUSAL: Final[Mapping[Channel, str]] = {"email": "invalid", "sms": "failed"}
-#: The rules in the words of a status reason.
-_WORDS: Final[Mapping[Rule, str]] = {
-    "unsubscribe": "unsubscribed",
-    "complaint": "reported as spam",
-    "hard_bounce": "hard bounce",
-    "opt_out": "opted out",
-    "echo": "on the provider's own list",
-    "by_hand": "listed by hand",
-    "soft_bounces": "soft bounces",
-}
+from schemas.events import fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
+class Outputs:
     """What to publish. With `entry_changed`, the entry; a tombstone if that is None."""
 
-    facts: tuple[DecisionFact, ...]
+    events: tuple[DecisionEvent, ...]
     retries: tuple[RetryRequested, ...]
     entry_changed: bool
     entry: Suppression | None
 
 
-def announce(
-    whose: Address, before: State, decisions: tuple[Decision, ...], after: State
-) -> Announcement:
+def to_outputs(
+    address: Address,
+    before: AddressState,
+    decisions: tuple[Decision, ...],
+    after: AddressState,
+) -> Outputs:
     """Return what decisions that led from one state to another have to be published as."""
-    moved = after.reasons != before.reasons
-    entry = entry_of(whose, after) if moved else None
-    return Announcement(
-        facts=tuple(fact for each in decisions for fact in _facts(whose, each)),
-        retries=tuple(_retry(whose, each) for each in decisions if isinstance(each, RetryAsked)),
-        entry_changed=moved and entry != entry_of(whose, before),
+    reasons_changed = after.reasons != before.reasons
+    entry = entry_of(address, after) if reasons_changed else None
+    return Outputs(
+        events=tuple(event for each in decisions for event in _events(address, each)),
+        retries=tuple(_retry(address, each) for each in decisions if isinstance(each, RetryDue)),
+        entry_changed=reasons_changed and entry != entry_of(address, before),
         entry=entry,
     )
 
 
-def entry_of(whose: Address, state: State) -> Suppression | None:
-    """Return the current entry of an address, None if it is not listed."""
-    if not state.standing:
+def entry_of(address: Address, state: AddressState) -> Suppression | None:
+    """Return the current entry of an address, None if it is not suppressed."""
+    if not state.active_reasons:
         return None
-    strongest, *also = state.standing
+    strongest, *also = state.active_reasons
     return Suppression(
         **strongest.model_dump(),
-        tenant_id=whose.tenant_id, channel=whose.channel, address=whose.address,
-        effect=EFFECTS.get(strongest.rule, "invalid"), also=tuple(also),
+        tenant_id=address.tenant_id, channel=address.channel, address=address.address,
+        effect=SUPPRESSION_RULES[strongest.rule].effect, also=tuple(also),
     )  # fmt: skip
 
 
-def _retry(whose: Address, asked: RetryAsked) -> RetryRequested:
+def reason_text(rule: RuleName, since: datetime, actor: str) -> str:
+    """Return how the reason of a decision begins; what was said about it follows a colon."""
+    by = f" by {actor}" if rule == "by_hand" else ""
+    return f"{SUPPRESSION_RULES[rule].words}{by} on {since:%Y-%m-%d}"
+
+
+def _retry(address: Address, retry: RetryDue) -> RetryRequested:
     return RetryRequested(
-        id=retry_id(whose, asked.message_id, asked.attempt),
-        tenant_id=whose.tenant_id, channel=whose.channel, message_id=asked.message_id,
-        recipient=whose.address, attempt=asked.attempt, reason=asked.reason, due_at=asked.due_at,
+        id=retry_id(address, retry.message_id, retry.attempt),
+        tenant_id=address.tenant_id, channel=address.channel, message_id=retry.message_id,
+        recipient=address.address, attempt=retry.attempt, reason=retry.reason,
+        due_at=retry.due_at,
     )  # fmt: skip
 
 
-def _facts(whose: Address, decision: Decision) -> Iterator[DecisionFact]:
+def _events(address: Address, decision: Decision) -> Iterator[DecisionEvent]:
     match decision:
         case RetryScheduled():
-            yield _fact(
-                whose, "retry_scheduled", decision.at, decision.message_id,
+            yield _event(
+                address, "retry_scheduled", decision.at, decision.message_id,
                 attempt=decision.attempt, due_at=decision.due_at, diagnostic=decision.reason,
                 cause_event_id=decision.event_id,
             )  # fmt: skip
         case RetriesExhausted():
-            yield _fact(
-                whose, "retry_exhausted", decision.at, decision.message_id,
+            yield _event(
+                address, "retry_exhausted", decision.at, decision.message_id,
                 attempt=decision.attempt, diagnostic=decision.reason,
                 cause_event_id=decision.event_id,
             )  # fmt: skip
-        case RetryAsked():
-            # Of its due time, whenever it was asked for: the same fact after a crash.
-            yield _fact(
-                whose, "note", decision.due_at, decision.message_id, reason_code="retry_asked",
+        case RetryDue():
+            # At its due time, whenever it was requested: the same event after a crash.
+            yield _event(
+                address, "note", decision.due_at, decision.message_id, reason_code="retry_asked",
                 attempt=decision.attempt, due_at=decision.due_at, diagnostic=decision.reason,
             )  # fmt: skip
         case RetryCancelled():
-            yield _fact(
-                whose, "note", decision.at, decision.message_id, reason_code="retry_cancelled",
+            yield _event(
+                address, "note", decision.at, decision.message_id, reason_code="retry_cancelled",
                 attempt=decision.attempt, diagnostic=decision.reason,
             )  # fmt: skip
-        case CommandRefused():
-            yield _fact(
-                whose, "note", decision.at, "", reason_code="command_refused", change="refused",
+        case CommandRejected():
+            yield _event(
+                address, "note", decision.at, "", reason_code="command_refused", change="refused",
                 tags=["refused"], diagnostic=decision.reason, actor=decision.actor,
                 cause_event_id=decision.id,
             )  # fmt: skip
-        case Refused(reason=reason):
-            kind = REFUSALS.get((whose.channel, reason.rule), REFUSAL[whose.channel])
-            yield _fact(
-                whose, kind, decision.at, decision.message_id, **_why(reason),
+        case SendRefused(reason=reason):
+            kind = SUPPRESSION_RULES[reason.rule].refusal_kinds[address.channel]
+            yield _event(
+                address, kind, decision.at, decision.message_id, **_cause(reason),
                 attempt=decision.attempt, cause_event_id=reason.event_id,
             )  # fmt: skip
         case Suppressed(reason=reason):
-            yield _fact(
-                whose, "suppressed", decision.at, decision.message_id, **_why(reason),
+            yield _event(
+                address, "suppressed", decision.at, decision.message_id, **_cause(reason),
                 change=decision.change, tags=[decision.change], until=reason.until,
                 actor=reason.actor, cause_event_id=decision.event_id,
             )  # fmt: skip
         case Reinstated():
-            yield from _reinstatement(whose, decision)
+            yield from _reinstatement(address, decision)
         case _:
-            return  # it changes what is remembered, and is nobody else's business
+            return  # it changes the state, and is nobody else's business
 
 
-def _reinstatement(whose: Address, ended: Reinstated) -> Iterator[DecisionFact]:
-    """Yield a line of history per rule that ended; of a reset that only counts anew, a note."""
+def _reinstatement(address: Address, ended: Reinstated) -> Iterator[DecisionEvent]:
+    """Yield an event for each reason that ended; for a reset that only counts anew, a note."""
     for reason in ended.reasons:
-        told = {**_why(reason), "diagnostic": ended.why}
-        yield _fact(
-            whose, "reinstated", ended.at, reason.message_id, **told,
+        cause = {**_cause(reason), "diagnostic": ended.why}
+        yield _event(
+            address, "reinstated", ended.at, reason.message_id, **cause,
             change=ended.change, tags=[ended.change], until=ended.at,
             actor=ended.actor, cause_event_id=ended.event_id,
         )  # fmt: skip
     if not ended.reasons:
-        yield _fact(
-            whose, "note", ended.at, "", reason_code="streak_reset", change=ended.change,
+        yield _event(
+            address, "note", ended.at, "", reason_code="streak_reset", change=ended.change,
             tags=[ended.change], diagnostic=ended.why, actor=ended.actor,
             cause_event_id=ended.event_id,
         )  # fmt: skip
 
 
-def _why(reason: Reason) -> dict[str, Any]:
-    said = f": {reason.reason}" if reason.reason else ""
+def _cause(reason: Reason) -> dict[str, Any]:
+    details = f": {reason.reason}" if reason.reason else ""
     return {
         "rule": reason.rule,
         "reason_code": reason.rule,
         "since": reason.since,
-        "diagnostic": cause(reason.rule, reason.since, reason.actor) + said,
+        "diagnostic": reason_text(reason.rule, reason.since, reason.actor) + details,
         "rules_version": reason.rules_version,
     }
 
 
-def cause(rule: Rule, since: datetime, actor: str) -> str:
-    """Return how the reason of a decision begins; what was said about it follows a colon."""
-    by = f" by {actor}" if rule == "by_hand" else ""
-    return f"{_WORDS[rule]}{by} on {since:%Y-%m-%d}"
-
-
-def _fact(whose: Address, kind: str, at: datetime, message_id: str, **fields: Any) -> DecisionFact:
-    """Return a fact with its fingerprint, the same that intake will compute."""
-    known = {
-        "channel": whose.channel, "kind": kind, "tenant_id": whose.tenant_id,
-        "message_id": message_id, "recipient": whose.address, "occurred_at": at, **fields,
+def _event(
+    address: Address, kind: str, at: datetime, message_id: str, **fields: Any
+) -> DecisionEvent:
+    """Return an event with its fingerprint, the same that intake will compute."""
+    content = {
+        "channel": address.channel, "kind": kind, "tenant_id": address.tenant_id,
+        "message_id": message_id, "recipient": address.address, "occurred_at": at, **fields,
     }  # fmt: skip
-    return DecisionFact.model_validate({**known, "event_id": fingerprint(known)})
+    return DecisionEvent.model_validate({**content, "event_id": fingerprint(content)})

@@ -1,77 +1,77 @@
-"""Rules of retries: which soft bounce asks for another attempt, when, and what ends that."""
+"""Rules of retries: which soft bounce leads to another attempt, when, and what ends that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 
-from processor.policy.config import Policy, written
+from processor.policy.config import Policy, duration_text
 from processor.policy.decisions import (
-    Refused,
-    Resent,
+    AttemptSent,
+    Decision,
     RetriesExhausted,
-    RetryAsked,
     RetryCancelled,
+    RetryDue,
     RetryScheduled,
+    SendRefused,
 )
 from processor.policy.evolve import evolve
-from processor.policy.inputs import Case, Decisions, is_soft
-from processor.policy.state import Message, State
-from schemas.events import MessageEvent
+from processor.policy.inputs import Context
+from processor.policy.state import AddressState, MessageState
+from schemas.events import RETRY_ENDS, MessageEvent, is_soft
 
-#: Which facts about a message say that it needs no further attempt.
-ENDS: Final[Mapping[str, str]] = {
-    "delivery": "it was delivered",
-    "open": "it was opened",
-    "click": "it was clicked",
-    "complaint": "its recipient complained",
-    "bounce": "it bounced for good",
-    "invalid": "it was refused",
-    "skipped": "it was skipped",
-    "failure": "it failed",
-}
-#: A wait is longer or shorter by at most so much.
-JITTER: Final = 0.1
+#: A wait is longer or shorter by at most this share of it.
+JITTER_SHARE: Final = 0.1
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-def ends(fact: MessageEvent, case: Case, state: State) -> Decisions:
-    """Ask for no further attempt at a message that arrived, or cannot."""
-    message = state.messages.get(fact.message_id)
-    if message is not None and not message.over and fact.kind in ENDS and not is_soft(fact):
-        yield _cancelled(fact.message_id, message, case.at, ENDS[fact.kind])
-
-
-def answers(fact: MessageEvent, case: Case, state: State) -> Decisions:
-    """Take note of a later attempt: nobody need ask for it, and bounces after it are its own."""
-    if fact.kind != "sent" or fact.channel != "email" or fact.attempt <= 1 or not fact.message_id:
+def cancel_finished(
+    event: MessageEvent, context: Context, state: AddressState
+) -> Iterator[Decision]:
+    """Request no further attempt at a message that arrived, or cannot."""
+    message = state.messages.get(event.message_id)
+    if message is None or message.finished or event.kind not in RETRY_ENDS or is_soft(event):
         return
-    known = state.messages.get(fact.message_id)
-    if known and known.sents.get(fact.attempt, case.at + _MILLISECOND) <= case.at:
+    yield _cancelled(event.message_id, message, context.at, RETRY_ENDS[event.kind])
+
+
+def record_attempt(
+    event: MessageEvent, context: Context, state: AddressState
+) -> Iterator[Decision]:
+    """Record a later attempt: nobody need request it, and bounces after it are its own."""
+    if (
+        event.kind != "sent"
+        or event.channel != "email"
+        or event.attempt <= 1
+        or not event.message_id
+    ):
         return
-    resent = Resent(message_id=fact.message_id, attempt=fact.attempt, at=case.at)
-    yield resent
-    yield from asks_again(fact.message_id, case, evolve(state, resent))
+    known = state.messages.get(event.message_id)
+    if known and known.sent_times.get(event.attempt, context.at + _MILLISECOND) <= context.at:
+        return
+    sent = AttemptSent(message_id=event.message_id, attempt=event.attempt, at=context.at)
+    yield sent
+    yield from schedule_next(event.message_id, context, evolve(state, sent))
 
 
-def asks_again(message_id: str, case: Case, state: State) -> Decisions:
+def schedule_next(message_id: str, context: Context, state: AddressState) -> Iterator[Decision]:
     """Schedule the next attempt at a message, if its last one is known to have softly bounced."""
     message = state.messages.get(message_id)
-    if message is None or message.over or message.last_bounce is None:
+    if message is None or message.finished or message.last_bounce is None:
         return
     attempt, at, event_id = message.last_bounce
-    if attempt < message.made:
+    if attempt < message.last_attempt:
         return  # an older attempt's, or a copy: the next one is decided on
-    if why := case.heard.over.get(message_id):
+    if why := context.lookup.finished.get(message_id):
         yield _cancelled(message_id, message, at, why)
-    elif state.standing:
+    elif state.active_reasons:
         yield from _refused(message_id, message, at, state)
     else:
-        due_at = at + waits(case.policy, message_id, attempt)
-        words = _no_more(message, attempt, max(due_at, case.now), case.policy)
+        due_at = at + wait_before_retry(context.policy, message_id, attempt)
+        words = _exhausted(message, attempt, max(due_at, context.now), context.policy)
         if words:
             yield RetriesExhausted(
                 message_id=message_id, attempt=attempt, at=at, reason=words, event_id=event_id
@@ -83,64 +83,70 @@ def asks_again(message_id: str, case: Case, state: State) -> Decisions:
             )  # fmt: skip
 
 
-def falls_due(case: Case, state: State) -> Decisions:
-    """Ask for each attempt that is due, unless the message or the address needs none any more."""
-    for name, message, due_at in due(state, case.now):
-        first_at = min(message.first_at, case.heard.first_at.get(name, message.first_at))
-        late = case.now > first_at + case.policy.horizon
-        if why := case.heard.over.get(name):
-            yield _cancelled(name, message, due_at, why)
-        elif state.standing:
-            yield from _refused(name, message, due_at, state)
-        elif late and message.last_bounce:
+def request_due(context: Context, state: AddressState) -> Iterator[Decision]:
+    """Request each attempt that is due, unless the message or the address needs none any more."""
+    for message_id, message, due_at in due_retries(state, context.now):
+        first_sent_at = context.lookup.first_sent_at.get(message_id, message.first_at)
+        first_at = min(message.first_at, first_sent_at)
+        is_late = context.now > first_at + context.policy.horizon
+        if why := context.lookup.finished.get(message_id):
+            yield _cancelled(message_id, message, due_at, why)
+        elif state.active_reasons:
+            yield from _refused(message_id, message, due_at, state)
+        elif is_late and message.last_bounce:
             attempt, at, event_id = message.last_bounce
-            words = _no_more(replace(message, first_at=first_at), attempt, case.now, case.policy)
+            dated = replace(message, first_at=first_at)
+            words = _exhausted(dated, attempt, context.now, context.policy)
             yield RetriesExhausted(
-                message_id=name, attempt=attempt, at=at, reason=words, event_id=event_id
+                message_id=message_id, attempt=attempt, at=at, reason=words, event_id=event_id
             )
         else:
-            yield RetryAsked(
-                message_id=name, attempt=message.asked, due_at=due_at, reason=message.reason
-            )
+            yield RetryDue(
+                message_id=message_id, attempt=message.requested_attempt, due_at=due_at,
+                reason=message.reason,
+            )  # fmt: skip
 
 
-def due(state: State, now: datetime) -> Iterator[tuple[str, Message, datetime]]:
+def due_retries(state: AddressState, now: datetime) -> Iterator[tuple[str, MessageState, datetime]]:
     """Yield the messages whose next attempt is due, the first due first."""
-    waiting = [
-        (name, each, each.due_at) for name, each in state.messages.items()
-        if each.due_at is not None and each.due_at <= now
+    due = [
+        (message_id, message, message.due_at) for message_id, message in state.messages.items()
+        if message.due_at is not None and message.due_at <= now
     ]  # fmt: skip
-    yield from sorted(waiting, key=lambda each: (each[2], each[0]))
+    yield from sorted(due, key=lambda each: (each[2], each[0]))
 
 
-def waits(policy: Policy, message_id: str, attempt: int) -> timedelta:
+def wait_before_retry(policy: Policy, message_id: str, attempt: int) -> timedelta:
     """Return how long after this attempt's bounce the next one is due, in whole milliseconds.
 
     The jitter follows from the message's id: the same again in a replay, and spread over messages.
     """
     digest = blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     spread = int.from_bytes(digest) / 2**63 - 1
-    return policy.wait(attempt) * (1 + JITTER * spread) // _MILLISECOND * _MILLISECOND
+    return policy.wait(attempt) * (1 + JITTER_SHARE * spread) // _MILLISECOND * _MILLISECOND
 
 
-def _no_more(message: Message, attempt: int, due_at: datetime, policy: Policy) -> str:
+def _exhausted(message: MessageState, attempt: int, due_at: datetime, policy: Policy) -> str:
     """Return why no attempt after this one may be made at that time; "" if it may."""
     if attempt > policy.retries:
         return f"soft bounces: {attempt} of {policy.retries + 1} attempts used"
     if due_at > message.first_at + policy.horizon:
-        return f"soft bounces: no further attempt within {written(policy.horizon)} of the first"
+        within = duration_text(policy.horizon)
+        return f"soft bounces: no further attempt within {within} of the first"
     return ""
 
 
-def _cancelled(message_id: str, message: Message, at: datetime, why: str) -> RetryCancelled:
-    waiting = message.due_at is not None
-    attempt = message.asked if waiting else message.made + 1
+def _cancelled(message_id: str, message: MessageState, at: datetime, why: str) -> RetryCancelled:
+    is_waiting = message.due_at is not None
+    attempt = message.requested_attempt if is_waiting else message.last_attempt + 1
     return RetryCancelled(message_id=message_id, attempt=attempt, at=at, reason=why)
 
 
-def _refused(message_id: str, message: Message, at: datetime, state: State) -> Decisions:
-    """Cancel the next attempt, for the address is listed by now; the message is Invalid then."""
-    reason = state.standing[0]
-    made = message.last_bounce[0] if message.last_bounce else message.made
-    yield Refused(message_id=message_id, attempt=made, at=at, reason=reason)
+def _refused(
+    message_id: str, message: MessageState, at: datetime, state: AddressState
+) -> Iterator[Decision]:
+    """Cancel the next attempt: the address is suppressed by now, and the message Invalid then."""
+    reason = state.active_reasons[0]
+    attempt = message.last_bounce[0] if message.last_bounce else message.last_attempt
+    yield SendRefused(message_id=message_id, attempt=attempt, at=at, reason=reason)
     yield _cancelled(message_id, message, at, f"the address is listed: {reason.rule}")

@@ -49,7 +49,7 @@ _HTTP_STATUS: Final = re.compile(
 TRANSIENT_STATUSES: Final = frozenset({"408", "429", "500", "502", "503", "504"})
 
 
-_CODE: Final = re.compile(r"(?:code: |Code: )(\d+)")
+_ERROR_CODE: Final = re.compile(r"(?:code: |Code: )(\d+)")
 
 
 def connect(
@@ -73,13 +73,13 @@ def connect(
             client_name="sendlog",
         )
     except (ClickHouseError, OSError) as error:
-        raise classify(error) from error
+        raise classify_error(error) from error
 
 
-def classify(error: Exception) -> TransientError | FatalError | BadRowsError:
+def classify_error(error: Exception) -> TransientError | FatalError | BadRowsError:
     """Return what an error of a write means for the one who writes."""
     text = str(error)
-    code = _CODE.search(text)
+    code = _ERROR_CODE.search(text)
     summary = text.strip().splitlines()[0][:500] if text.strip() else type(error).__name__
     if code is None:
         status = _HTTP_STATUS.search(text)
@@ -92,7 +92,7 @@ def classify(error: Exception) -> TransientError | FatalError | BadRowsError:
 
 
 @contextmanager
-def classified() -> Iterator[None]:
+def classified_errors() -> Iterator[None]:
     """Raise what ClickHouse, or the way to it, raises inside as what it means.
 
     That is `TransientError`, `FatalError` or `BadRowsError`; any other error stays as it is.
@@ -100,7 +100,7 @@ def classified() -> Iterator[None]:
     try:
         yield
     except (ClickHouseError, OSError) as error:
-        raise classify(error) from error
+        raise classify_error(error) from error
     except Exception as error:
         # The HTTP library's own errors of a broken connection.
         if type(error).__module__.startswith(("urllib3", "http")):

@@ -14,48 +14,48 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from projections.expressions import BOOL, TIME, plain, quote
+from projections.column_types import BOOL, TIME, base_type
+from projections.expressions import Expression, quote
 from projections.folds import Fold
-from projections.presence import FAST, MERGED, SEEN, declared
-from projections.status import steps
+from projections.presence import MERGED_PRESENCE, PRESENCE, T64_CODEC, presence_column
+from projections.status import derived_columns
 from projections.tables import KEY, Projection, Table, projections, tables, views
 
 SHARD_KEY: Final = "cityHash64(tenant_id, recipient)"
 _KEY_DDL: Final = "tenant_id LowCardinality(String), recipient String, message_id String"
 #: A column of every state table: its key in eight bytes, to look many messages up by.
-HASH: Final = "key_hash"
-HASH_SQL: Final = "cityHash64(recipient, message_id)"
+KEY_HASH: Final = "key_hash"
+KEY_HASH_SQL: Final = "cityHash64(recipient, message_id)"
 #: Eight bytes more: by both together messages are told apart without their texts being read. That
 #: two of ten million are taken for one has a chance of 1 to 10 to the 25.
-CHECK: Final = "key_check"
-#: The first time of a state, by a type that is never missing: only by such does the engine find the
-#: first and the last of all without reading every one (newest of 5 million: 125 to 65 ms).
-DATED: Final = "dated"
-_COMPUTED: Final = {
-    HASH: f"{HASH} UInt64 MATERIALIZED {HASH_SQL} CODEC(NONE)",
-    CHECK: f"{CHECK} UInt64 MATERIALIZED sipHash64(recipient, message_id) CODEC(NONE)",
-    DATED: (
-        f"{DATED} SimpleAggregateFunction(min, {TIME}) MATERIALIZED assumeNotNull(first_at) {FAST}"
+KEY_CHECK: Final = "key_check"
+#: The date of a partial state, its first time, by a type that is never missing: only by such does
+#: the engine find the first and the last without reading every one (E-045).
+STATE_DATE: Final = "dated"
+_COMPUTED_COLUMNS: Final = {
+    KEY_HASH: f"{KEY_HASH} UInt64 MATERIALIZED {KEY_HASH_SQL} CODEC(NONE)",
+    KEY_CHECK: f"{KEY_CHECK} UInt64 MATERIALIZED sipHash64(recipient, message_id) CODEC(NONE)",
+    STATE_DATE: (
+        f"{STATE_DATE} SimpleAggregateFunction(min, {TIME}) "
+        f"MATERIALIZED assumeNotNull(first_at) {T64_CODEC}"
     ),
 }
-#: The table of which messages are about a record, and the view that fills it, under this name once
-#: what was there before is in it (`projections.queries.record_index`).
-RECORDS: Final = "records"
-RECORDS_VIEW: Final = "records_fill"
-#: What tells the engine which granules hold nothing as early or late as what it has found already.
-BY_TIME: Final = f"by_time {DATED} TYPE minmax GRANULARITY 1"
-#: Small blocks keep the read of a few rows small: 55 whole messages of 5 million in 60 ms rather
-#: than 120, for 2 % more on disk.
-_BLOCKS: Final = "min_compress_block_size = 8192"
-#: A new part of a plain table is one file rather than two for each column, until it has been merged
-#: to this size: some 150 files fewer for an insert of 40,000 events (150,000 to 178,000 rows/s with
-#: both folds). Not so the states: pages read a few of their columns, of all parts.
-_PARTS: Final = "min_bytes_for_wide_part = 100000000"
-#: A few rows of many columns are read by all cores, not by one: 55 messages in 74, not 105 ms.
+#: The table of which messages are about a customer record, and the view that fills it
+#: (`projections.queries.record_index`).
+RECORD_INDEX_TABLE: Final = "records"
+RECORD_INDEX_VIEW: Final = "records_fill"
+#: Tells the engine which granules hold nothing as early or late as what it has found already.
+DATE_INDEX: Final = f"by_time {STATE_DATE} TYPE minmax GRANULARITY 1"
+#: Small blocks keep the read of a few rows small (E-057).
+_BLOCK_SETTING: Final = "min_compress_block_size = 8192"
+#: A new part of a plain table is one file, not two for each column, until it has been merged to
+#: this size (E-062). Not so the states: pages read a few of their columns, of all parts.
+_PART_SETTING: Final = "min_bytes_for_wide_part = 100000000"
+#: A few rows of many columns are read by all cores, not by one (E-046).
 ALL_CORES: Final = (
     "merge_tree_min_rows_for_concurrent_read = 1, merge_tree_min_bytes_for_concurrent_read = 1"
 )
-_STATE_SETTINGS: Final = f"index_granularity = 1024, {_BLOCKS}"
+_STATE_SETTINGS: Final = f"index_granularity = 1024, {_BLOCK_SETTING}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +79,17 @@ class Target:
         return f"{'Replicated' if self.cluster else ''}{name}({arguments})"
 
 
-def fold_select(projection: Projection, source: str, where: str = "") -> str:
+def fold_select(log: Projection, source: str, where: str = "") -> str:
     """Return the SELECT that folds the events of `source` into states, one row per key.
 
     `where` narrows the events further; it may hold bound parameters.
     """
-    kinds = ", ".join(map(quote, sorted(projection.kinds)))
+    kinds = ", ".join(map(quote, sorted(log.kinds)))
     conditions = [
-        f"channel = {quote(projection.channel)}", f"kind IN ({kinds})",
+        f"channel = {quote(log.channel)}", f"kind IN ({kinds})",
         "message_id != ''", "recipient != ''", *([where] if where else []),
     ]  # fmt: skip
-    columns = ", ".join([*KEY, *(each.sql for each in projection.folds)])
+    columns = ", ".join([*KEY, *(fold.sql for fold in log.folds)])
     return (
         f"SELECT {columns} FROM {source} WHERE {' AND '.join(conditions)} GROUP BY {', '.join(KEY)}"
         # A fold is often named like the column it folds; inside, the column is meant.
@@ -97,81 +97,84 @@ def fold_select(projection: Projection, source: str, where: str = "") -> str:
     )
 
 
-def merging_select(
-    projection: Projection, source: str, where: str, *, prewhere: str = "",
-    folds: Sequence[Fold] = (),
+def merge_select(
+    log: Projection, source: str, where: str, *, prewhere: str = "", folds: Sequence[Fold] = (),
 ) -> str:  # fmt: skip
     """Return the SELECT that merges the partial states of a few messages, and their bits.
 
-    What FINAL does for a whole table; but here `prewhere` and `where` are tested on the key first,
-    and only what they leave is read: 34 ms for 50 messages of 5 million, with FINAL 1,600 ms.
-    It has one row per key, and all folds unless only some are wanted (`seen.may_have`).
+    It does what FINAL does for a whole table; but here `prewhere` and `where` are tested on the key
+    first, and only what they leave is read. It has one row per key, and all folds unless only some
+    are asked for (`possible_folds`).
     """
     before = f"PREWHERE {prewhere} " if prewhere else ""
-    merged = (each.merged for each in folds or projection.folds)
-    columns = ", ".join([*KEY, *merged, MERGED])
+    merged = (fold.merged for fold in folds or log.folds)
+    columns = ", ".join([*KEY, *merged, MERGED_PRESENCE])
     return (
         f"SELECT {columns} FROM {source} AS part {before}WHERE {where} GROUP BY {', '.join(KEY)}"
         f" SETTINGS prefer_column_name_to_alias = 1, {ALL_CORES}"
     )
 
 
-def reading_select(projection: Projection, source: str) -> str:
-    """Return the SELECT that reads the states of `source` (a table with FINAL, or a subquery)."""
-    outer = ", ".join(
-        f"CAST({reading.sql}, '{reading.kind}') AS {name}" if plain(reading.kind) == BOOL
-        else name if reading.sql == name
-        else f"{reading.sql} AS {name}"
-        for name, reading in projection.readings.items()
-    )  # fmt: skip
-    inner = ", ".join(f"{step.sql} AS {name}" for name, step in steps(projection).items())
-    return f"SELECT {outer} FROM (SELECT *, {inner} FROM {source})"
+def log_select(log: Projection, source: str) -> str:
+    """Return the SELECT of a log's columns, of the states of `source` (a table with FINAL, say)."""
+    columns = ", ".join(named_column(name, column) for name, column in log.columns.items())
+    derived = ", ".join(f"{step.sql} AS {name}" for name, step in derived_columns(log).items())
+    return f"SELECT {columns} FROM (SELECT *, {derived} FROM {source})"
 
 
-def computed(projection: Projection) -> dict[str, str]:
+def named_column(name: str, expression: Expression) -> str:
+    """Return an expression of a SELECT by the name of a column, with the type that it declares."""
+    if base_type(expression.kind) == BOOL:
+        return f"CAST({expression.sql}, '{expression.kind}') AS {name}"
+    return name if expression.sql == name else f"{expression.sql} AS {name}"
+
+
+def computed_columns(log: Projection) -> dict[str, str]:
     """Return the columns of a table of states that the engine makes of the others, by name."""
-    return {**_COMPUTED, SEEN: declared(projection)}
+    return {**_COMPUTED_COLUMNS, PRESENCE: presence_column(log)}
 
 
-def state_table(projection: Projection, target: Target, name: str) -> str:
+def state_table(log: Projection, target: Target, name: str) -> str:
     """Return the statement that creates a table of partial states."""
     columns = ", ".join(
-        [_KEY_DDL, *(f.ddl for f in projection.folds), *computed(projection).values()]
+        [_KEY_DDL, *(fold.ddl for fold in log.folds), *computed_columns(log).values()]
     )
-    columns += f", INDEX {BY_TIME}"
+    columns += f", INDEX {DATE_INDEX}"
     return (
         f"CREATE TABLE IF NOT EXISTS {name}{target.on_cluster} ({columns}) "
         f"ENGINE = {target.engine('AggregatingMergeTree')} ORDER BY ({', '.join(KEY)}) "
         f"SETTINGS {_STATE_SETTINGS} "
-        f"COMMENT {quote('partial states of ' + projection.name + '; read the view instead')}"
+        f"COMMENT {quote('partial states of ' + log.name + '; read the view instead')}"
     )
 
 
-def folding_view(projection: Projection, target: Target, name: str, into: str) -> str:
+def folding_view(log: Projection, target: Target, name: str, into: str) -> str:
     """Return the statement that folds every insert into `events` into the state table `into`."""
-    select = fold_select(projection, target.stored("events"))
+    select = fold_select(log, target.stored("events"))
     return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {name}{target.on_cluster} TO {into} AS {select}"
 
 
-def records_table(target: Target) -> str:
-    """Return the statement that creates the table of the messages of records."""
+def record_index_table(target: Target) -> str:
+    """Return the statement that creates the index of messages by customer record."""
     return (
-        f"CREATE TABLE IF NOT EXISTS {target.stored(RECORDS)}{target.on_cluster} "
+        f"CREATE TABLE IF NOT EXISTS {target.stored(RECORD_INDEX_TABLE)}{target.on_cluster} "
         "(tenant_id LowCardinality(String), channel LowCardinality(String), record_id String, "
-        f"recipient String, {HASH} UInt64 CODEC(NONE)) "
+        f"recipient String, {KEY_HASH} UInt64 CODEC(NONE)) "
         f"ENGINE = {target.engine('ReplacingMergeTree')} "
-        f"ORDER BY (tenant_id, channel, record_id, recipient, {HASH}) "
+        f"ORDER BY (tenant_id, channel, record_id, recipient, {KEY_HASH}) "
         "COMMENT 'which messages facts say to be about a record'"
     )
 
 
-def records_view(target: Target, name: str = RECORDS_VIEW) -> str:
-    """Return the statement that has the records of every insert into `events` noted."""
+def record_index_view(target: Target) -> str:
+    """Return the statement that indexes every insert into `events` by customer record."""
+    view = f"{target.database}.{RECORD_INDEX_VIEW}{target.on_cluster}"
     return (
-        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {target.database}.{name}{target.on_cluster} "
-        f"TO {target.stored(RECORDS)} AS SELECT tenant_id, channel, "
+        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {view} "
+        f"TO {target.stored(RECORD_INDEX_TABLE)} AS SELECT tenant_id, channel, "
         # As a log shows it: what it keeps has no zero bytes.
-        rf"replaceAll(fact.record_id, '\0', '') AS record_id, recipient, {HASH_SQL} AS {HASH} "
+        r"replaceAll(fact.record_id, '\0', '') AS record_id, recipient, "
+        f"{KEY_HASH_SQL} AS {KEY_HASH} "
         f"FROM {target.stored('events')} AS fact "
         "WHERE fact.record_id != '' AND message_id != '' AND recipient != ''"
     )
@@ -207,40 +210,43 @@ def table_statements(target: Target) -> Iterator[str]:
     yield f"CREATE DATABASE IF NOT EXISTS {target.database}{target.on_cluster} ENGINE = Atomic"
     for table in tables().values():
         yield plain_table(table, target)
-        yield f"ALTER TABLE {target.stored(table.name)}{target.on_cluster} MODIFY SETTING {_PARTS}"
+        stored = f"{target.stored(table.name)}{target.on_cluster}"
+        yield f"ALTER TABLE {stored} MODIFY SETTING {_PART_SETTING}"
         by_place = f"cityHash64({', '.join(table.order_by)})"
         shard_key = SHARD_KEY if "recipient" in table.columns else by_place
         yield from _distributed(table.name, target, shard_key)
-    yield records_table(target)
-    yield from _distributed(RECORDS, target, SHARD_KEY)
-    for projection in projections().values():
-        states = target.stored(projection.state_table)
-        yield state_table(projection, target, states)
-        changes = [f"MODIFY SETTING {_BLOCKS}"]
-        changes += [f"MODIFY COLUMN IF EXISTS {f.ddl}" for f in projection.folds if f.uncompressed]
+    yield record_index_table(target)
+    yield from _distributed(RECORD_INDEX_TABLE, target, SHARD_KEY)
+    for log in projections().values():
+        states = target.stored(log.state_table)
+        yield state_table(log, target, states)
+        changes = [f"MODIFY SETTING {_BLOCK_SETTING}"]
+        changes += [
+            f"MODIFY COLUMN IF EXISTS {fold.ddl}" for fold in log.folds if fold.uncompressed
+        ]
         for change in changes:
             yield f"ALTER TABLE {states}{target.on_cluster} {change}"
-        yield from _distributed(projection.state_table, target, SHARD_KEY)
+        yield from _distributed(log.state_table, target, SHARD_KEY)
 
 
 def view_statements(target: Target) -> Iterator[str]:
     """Yield the statements that create or renew the views, whose tables have all their columns."""
-    yield records_view(target)
-    for projection in projections().values():
-        states, view = projection.state_table, f"{target.database}.{projection.name}"
-        yield folding_view(projection, target, f"{view}_fold", target.stored(states))
+    yield record_index_view(target)
+    for log in projections().values():
+        states, view = log.state_table, f"{target.database}.{log.name}"
+        yield folding_view(log, target, f"{view}_fold", target.stored(states))
         # The same statement changes nothing; a changed fold takes effect from the next insert on.
         yield (
             f"ALTER TABLE {view}_fold{target.on_cluster} "
-            f"MODIFY QUERY {fold_select(projection, target.stored('events'))}"
+            f"MODIFY QUERY {fold_select(log, target.stored('events'))}"
         )
         yield (
             f"CREATE OR REPLACE VIEW {view}{target.on_cluster} AS "
-            f"{reading_select(projection, f'{target.database}.{states} FINAL')}"
+            f"{log_select(log, f'{target.database}.{states} FINAL')}"
         )
-    for reading in views().values():
-        select = reading.select.replace("{database}", target.database).strip()
+    for declared in views().values():
+        select = declared.select.replace("{database}", target.database).strip()
         yield (
-            f"CREATE OR REPLACE VIEW {target.database}.{reading.name}{target.on_cluster} "
-            f"AS {select} COMMENT {quote(reading.comment)}"
+            f"CREATE OR REPLACE VIEW {target.database}.{declared.name}{target.on_cluster} "
+            f"AS {select} COMMENT {quote(declared.comment)}"
         )

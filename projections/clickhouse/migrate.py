@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from projections.clickhouse.ddl import (
-    BY_TIME,
-    DATED,
+    DATE_INDEX,
+    STATE_DATE,
     Target,
-    computed,
+    computed_columns,
     table_statements,
     view_statements,
 )
@@ -48,7 +48,7 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
 
 def _computed(client: Client, target: Target, log: Projection) -> Iterator[str]:
     """Add or renew what the engine makes of a state's other columns, of the past, too."""
-    made, table = computed(log), log.state_table
+    made, table = computed_columns(log), log.state_table
     stored = f"{target.stored(table)}{target.on_cluster}"
     before = _made_of(client, target, table)
     _add_missing(client, target, table, made)
@@ -62,21 +62,21 @@ def _computed(client: Client, target: Target, log: Projection) -> Iterator[str]:
                 f"ALTER TABLE {stored} MATERIALIZE COLUMN {name}", settings={"mutations_sync": 2}
             )
             yield f"{'renewed' if name in before else 'added'} column {name} of {table}"
-    client.command(f"ALTER TABLE {stored} ADD INDEX IF NOT EXISTS {BY_TIME}")
-    if DATED not in before:  # not waited for: without it a page only takes longer
+    client.command(f"ALTER TABLE {stored} ADD INDEX IF NOT EXISTS {DATE_INDEX}")
+    if STATE_DATE not in before:  # not waited for: without it a page only takes longer
         client.command(f"ALTER TABLE {stored} MATERIALIZE INDEX by_time")
 
 
 def _made_of(client: Client, target: Target, table: str) -> dict[str, str]:
     """Return the expressions of the columns that the engine makes, by name."""
-    found = client.query(
+    result = client.query(
         "SELECT name, default_expression FROM system.columns WHERE database = {database:String} "
         "AND table = {table:String} AND default_kind = 'MATERIALIZED'",
         parameters={
             "database": target.database, "table": target.stored(table).partition(".")[2],
         },
     )  # fmt: skip
-    return {str(name): str(expression) for name, expression in found.result_rows}
+    return {str(name): str(expression) for name, expression in result.result_rows}
 
 
 def _objects(client: Client, target: Target) -> set[str]:
@@ -88,14 +88,14 @@ def _objects(client: Client, target: Target) -> set[str]:
 
 
 def _columns(client: Client, target: Target, table: str) -> set[str]:
-    found = client.query(
+    result = client.query(
         "SELECT name FROM system.columns "
         "WHERE database = {database:String} AND table = {table:String}",
         parameters={
             "database": target.database, "table": target.stored(table).partition(".")[2],
         },
     )  # fmt: skip
-    return {row[0] for row in found.result_rows}
+    return {row[0] for row in result.result_rows}
 
 
 def _add_missing(client: Client, target: Target, table: str, declared: dict[str, str]) -> list[str]:

@@ -16,7 +16,7 @@ from projections.clickhouse.ddl import (
     Target,
     fold_select,
     folding_view,
-    reading_select,
+    log_select,
     state_table,
 )
 from projections.tables import KEY, Projection
@@ -24,35 +24,35 @@ from projections.tables import KEY, Projection
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-#: Facts folded in one statement: bounds the memory of the engine, and gives progress to show.
-SLICE = 4_000_000
-#: What is folded is not to be folded again as it is written: 450,000 to 780,000 facts/s.
-_WRITING: Final = {"optimize_on_insert": 0, "max_insert_threads": 2}
+#: Bounds the engine's memory for one statement, and gives progress to show.
+MAX_SLICE_EVENTS = 4_000_000
+#: Rows that are folded already are not folded again as they are written (E-058).
+_INSERT_SETTINGS: Final = {"optimize_on_insert": 0, "max_insert_threads": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a rebuild is: `done` of `total` slices, and the facts there are."""
+class RebuildProgress:
+    """How far a rebuild is: `done` of `total` slices, and the number of all events."""
 
     done: int
     total: int
-    facts: int
+    events: int
 
 
 @dataclass(frozen=True, slots=True)
-class Instead:
-    """Facts to fold in place of others: a table that holds them, and what they stand for.
+class Replacement:
+    """Events to fold in place of others.
 
-    `left_out` returns the condition, on `events`, for those that they stand for in a part of all
-    time; the part is a condition on `occurred_at`, or ''.
+    `events` is the table that holds them. `replaced` returns the condition on the event store for
+    those they replace, within a slice of time (a condition on `occurred_at`, or '').
     """
 
-    facts: str
-    left_out: Callable[[str], str]
+    events: str
+    replaced: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RowChange:
     """How many rows differ, by their status before and after ('' where there was no row)."""
 
     before: str
@@ -70,70 +70,73 @@ def refuse_cluster(target: Target) -> None:
         )
 
 
-def rebuild(
-    client: Client, target: Target, log: Projection, instead: Instead | None = None
-) -> Iterator[Progress]:
+def refold(
+    client: Client, target: Target, log: Projection, instead: Replacement | None = None
+) -> Iterator[RebuildProgress]:
     """Fold all events into a fresh table beside the log's; then call `swap` or `discard`.
 
-    Some facts can be folded `instead` of those in the event store. An earlier rebuild that was
-    broken off is discarded first. Raises ClickHouse's errors.
+    `instead` replaces some events of the event store. What an interrupted rebuild left is discarded
+    first. Raises ClickHouse's errors.
     """
     refuse_cluster(target)
-    discard(client, target, log)
+    discard_fresh(client, target, log)
     fresh = _fresh(log, target)
     client.command(state_table(log, target, fresh))
     client.command(folding_view(log, target, f"{fresh}_fold", fresh))
     wait_for_older_inserts(client)
     events = target.stored("events")
-    facts = int(
+    count = int(
         scalar(
             client,
             f"SELECT count() FROM {events} WHERE channel = {{channel:String}}",
             {"channel": log.channel},
         )
     )
-    parts = _parts(client, events, log, max(1, -(-facts // SLICE)))
+    slices = _time_slices(client, events, log, max(1, -(-count // MAX_SLICE_EVENTS)))
     columns = ", ".join([*KEY, *(fold.name for fold in log.folds)])
-    for done, part in enumerate(parts):
-        yield Progress(done, len(parts), facts)
-        sources = {events: part}
+    for done, time_slice in enumerate(slices):
+        yield RebuildProgress(done, len(slices), count)
+        sources = {events: time_slice}
         if instead is not None:
-            kept = f"NOT ({instead.left_out(part)})"
-            sources = {events: f"{part} AND {kept}" if part else kept, instead.facts: part}
+            kept = f"NOT ({instead.replaced(time_slice)})"
+            sources = {
+                events: f"{time_slice} AND {kept}" if time_slice else kept,
+                instead.events: time_slice,
+            }
         for source, where in sources.items():
             client.command(
                 f"INSERT INTO {fresh} ({columns}) {fold_select(log, source, where)}",
-                settings=_WRITING,
+                settings=_INSERT_SETTINGS,
             )
-    yield Progress(len(parts), len(parts), facts)
+    yield RebuildProgress(len(slices), len(slices), count)
 
 
-def _parts(client: Client, events: str, log: Projection, count: int) -> list[str]:
-    """Return conditions that cut all facts of a log into parts of about the same size.
+def _time_slices(client: Client, events: str, log: Projection, count: int) -> list[str]:
+    """Return conditions that cut all events of a log into slices of about the same size.
 
-    By time: a part is read alone, as it lies together for each kind of fact. Cut by recipient, all
-    facts were read again for each part. What of a message is in two parts becomes two states.
+    Cut by time, because events of a kind lie in order of time: a slice reads only
+    its own part. A message with events in two slices gets two partial states.
     """
     if count == 1:
         return [""]
     levels = ", ".join(str(number / count) for number in range(1, count))
-    found = client.query(
+    result = client.query(
         f"SELECT quantiles({levels})(toUnixTimestamp64Milli(occurred_at)) FROM {events} "
         "WHERE channel = {channel:String}",
         parameters={"channel": log.channel},
     )
-    cuts = [f"fromUnixTimestamp64Milli({int(each)}, 'UTC')" for each in found.result_rows[0][0]]
+    cuts = [f"fromUnixTimestamp64Milli({int(each)}, 'UTC')" for each in result.result_rows[0][0]]
     begins = ["", *(f"occurred_at >= {cut}" for cut in cuts)]
     ends = [*(f"occurred_at < {cut}" for cut in cuts), ""]
     return [" AND ".join(filter(None, each)) for each in zip(begins, ends, strict=True)]
 
 
-def differences(client: Client, target: Target, log: Projection) -> list[Change]:
-    """Return what swapping would change in the log, the most rows first."""
-    names = [name for name in log.readings if name not in KEY]
-    before = f"({reading_select(log, f'{target.stored(log.state_table)} FINAL')})"
-    after = f"({reading_select(log, f'{_fresh(log, target)} FINAL')})"
-    # What is missing compares as the empty text, or a change to or from it would not be seen.
+def row_changes(client: Client, target: Target, log: Projection) -> list[RowChange]:
+    """Return what a swap would change in the log, the largest change first."""
+    names = [name for name in log.columns if name not in KEY]
+    before = f"({log_select(log, f'{target.stored(log.state_table)} FINAL')})"
+    after = f"({log_select(log, f'{_fresh(log, target)} FINAL')})"
+    # NULL compares as the empty text: SQL would not report a change from or to NULL.
     differs = {
         name: f"ifNull(toString(old.{name}), '') != ifNull(toString(new.{name}), '')"
         for name in names
@@ -148,7 +151,7 @@ def differences(client: Client, target: Target, log: Projection) -> list[Change]
         "SETTINGS join_algorithm = 'full_sorting_merge', join_use_nulls = 0"
     )
     return [
-        Change(old, new, int(rows), tuple(sorted(columns)))
+        RowChange(old, new, int(rows), tuple(sorted(columns)))
         for old, new, rows, columns in client.query(sql).result_rows
     ]
 
@@ -157,18 +160,18 @@ def swap(client: Client, target: Target, log: Projection) -> None:
     """Put the fresh table in the log's place, atomically, and drop the old one."""
     stored, fresh = target.stored(log.state_table), _fresh(log, target)
     client.command(f"EXCHANGE TABLES {stored} AND {fresh}{target.on_cluster}")
-    discard(client, target, log)
+    discard_fresh(client, target, log)
 
 
-def discard(client: Client, target: Target, log: Projection) -> None:
-    """Drop what a rebuild left beside the log, its view first: it must not write into nothing."""
+def discard_fresh(client: Client, target: Target, log: Projection) -> None:
+    """Drop what a rebuild left; the view before the table it writes to."""
     fresh = _fresh(log, target)
     client.command(f"DROP VIEW IF EXISTS {fresh}_fold{target.on_cluster} SYNC")
     client.command(f"DROP TABLE IF EXISTS {fresh}{target.on_cluster} SYNC")
 
 
 def wait_for_older_inserts(client: Client) -> None:
-    """Wait for the inserts under way: they began before a new view or column, and miss it."""
+    """Wait for inserts that began before a new view or column existed: they do not feed it."""
     running = "SELECT query_id FROM system.processes WHERE query_kind = 'Insert'"
     older = {row[0] for row in client.query(running).result_rows}
     while older & {row[0] for row in client.query(running).result_rows}:
@@ -179,7 +182,7 @@ def _fresh(log: Projection, target: Target) -> str:
     return f"{target.stored(log.state_table)}_fresh"
 
 
-def totals(changes: list[Change]) -> dict[str, Any]:
+def change_totals(changes: list[RowChange]) -> dict[str, Any]:
     """Return counts for a summary line: rows added, removed and changed."""
     return {
         "added": sum(c.rows for c in changes if not c.before),

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from projections.clickhouse.client import BadRowsError, FatalError, classified
-from projections.expressions import plain
-from projections.tables import Table, type_of
+from projections.clickhouse.client import BadRowsError, FatalError, classified_errors
+from projections.column_types import base_type, declared_type
+from projections.tables import Table
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 
-#: Refused rows in a row, none accepted, after which the cause is not taken to be in the rows.
-_MOST_REFUSED: Final = 50
+#: After so many refused rows, with none accepted, the cause is not in the rows.
+MAX_REFUSED_ROWS: Final = 50
 
 _ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "String": pa.binary(),  # ClickHouse's String is bytes: a dead letter need not be UTF-8
@@ -30,14 +30,13 @@ _ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "Map(String, String)": pa.map_(pa.binary(), pa.binary()),
 }
 _INSERT_SETTINGS: Final = {
-    # A retried insert is a whole one: a server that dropped it as a copy would skip the folds too.
+    # A retry repeats a whole insert: a server that dropped it as a copy would skip the folds too.
     "insert_deduplicate": 0,
     # On a cluster: on its shard, not only on the disk of the server that was asked.
     "distributed_foreground_insert": 1,
-    # Each block is folded once already; folding it again before it is written brings nothing
-    # (without: 97,000 rows/s of 60,000 a batch, with: 154,000).
+    # Each block is folded already; folding it again before it is written gains nothing (E-027).
     "optimize_on_insert": 0,
-    # The folds of the logs side by side (97,000 to 116,000 rows/s).
+    # The folds of the logs run side by side (E-028).
     "parallel_view_processing": 1,
 }
 
@@ -46,7 +45,7 @@ def arrow_schema(table: Table) -> pa.Schema:
     """Return the Arrow schema of a table's inserted columns, in their order."""
     return pa.schema(
         [
-            (name, _ARROW_TYPES[plain(type_of(declaration))])
+            (name, _ARROW_TYPES[base_type(declared_type(declaration))])
             for name, declaration in table.columns.items()
         ]
     )
@@ -61,28 +60,27 @@ class Store:
 
     def insert(self, table: Table, rows: pa.Table) -> None:
         """Insert rows; raises as `insert` and `connect` do."""
-        insert(self._client(), self._database, table, rows)
+        insert_rows(self._client(), self._database, table, rows)
 
 
-def insert(client: Client, database: str, table: Table, rows: pa.Table) -> None:
+def insert_rows(client: Client, database: str, table: Table, rows: pa.Table) -> None:
     """Insert rows that have the table's `arrow_schema`; returns when they are queryable.
 
     Raises `TransientError`, `FatalError` or `BadRowsError`; then some of the rows may have landed,
     and writing all of them again does no harm.
     """
-    with classified():
-        # Of one piece: each piece would be a block of its own to the engine, column by column.
+    with classified_errors():
+        # The engine makes a block of each chunk.
         client.insert_arrow(
             table.name, rows.combine_chunks(), database=database, settings=_INSERT_SETTINGS
         )
 
 
-def isolate(rows: pa.Table, write: Callable[[pa.Table], None]) -> list[tuple[int, str]]:
-    """Write the rows of a refused batch in halves, down to the single rows that are refused.
+def isolate_bad_rows(rows: pa.Table, write: Callable[[pa.Table], None]) -> list[tuple[int, str]]:
+    """Write a refused batch in halves, down to single rows.
 
-    Returns the place and reason of each row that `write` refuses on its own with `BadRowsError`.
-    Raises `FatalError` if all, or very many before one is taken, are refused: then the cause is not
-    in the rows.
+    Returns the position and reason of each row for which `write` raises `BadRowsError`. Raises
+    `FatalError` if all rows are refused, or `MAX_REFUSED_ROWS` before one is accepted.
     """
     refused: list[tuple[int, str]] = []
     accepted = 0
@@ -99,7 +97,7 @@ def isolate(rows: pa.Table, write: Callable[[pa.Table], None]) -> list[tuple[int
                 continue
             refused.append((start, str(error)))
             everything = len(refused) == rows.num_rows > 1
-            if not accepted and (everything or len(refused) >= _MOST_REFUSED):
+            if not accepted and (everything or len(refused) >= MAX_REFUSED_ROWS):
                 count = f"{len(refused)} of {rows.num_rows}"
                 raise FatalError(f"{count} rows are refused, and none is taken: {error}") from error
     return refused

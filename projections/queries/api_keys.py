@@ -1,6 +1,7 @@
-"""API keys: made, listed, revoked, and found again by the hash of what a request carries.
+"""API keys: create, list, revoke, and find by the secret that a request carries.
 
-A key is `sk_` and 32 random bytes; so much randomness needs no slow hash, SHA-256 is enough.
+A secret is `sk_` and 32 random bytes. With so much randomness SHA-256 is enough; a slow hash would
+only cost time at every request.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 import pyarrow as pa
 
 from projections.clickhouse.sql import stream
-from projections.clickhouse.store import arrow_schema, insert
+from projections.clickhouse.store import arrow_schema, insert_rows
 from projections.tables.api_keys import TABLE
 
 if TYPE_CHECKING:
@@ -27,17 +28,17 @@ if TYPE_CHECKING:
 
 Scope = Literal["read", "reset", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = ("read", "reset", "admin")
-ALL: Final = "*"
-PREFIX: Final = "sk_"
-#: Seconds after which the keys are read anew: so long a revoked one may still be taken.
-KEPT: Final = 3.0
-#: An unknown key may be a new one: then they are read anew after this, but not at every request.
-_RECENT: Final = 0.5
+ALL_TENANTS: Final = "*"
+KEY_PREFIX: Final = "sk_"
+#: For this long a revoked key may still be accepted.
+CACHE_SECONDS: Final = 3.0
+#: An unknown secret may be of a new key, so the keys are read again, but not at every request.
+_UNKNOWN_KEY_CACHE_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """A key: `tenants` are those it may ask about, ("*",) all."""
+class ApiKey:
+    """A key as it is stored; `tenants` are those it may access, ("*",) for all."""
 
     id: str
     name: str
@@ -48,55 +49,55 @@ class Key:
     revoked_at: datetime | None = None
 
     @property
-    def everywhere(self) -> bool:
-        """Tell whether it is for all tenants."""
-        return ALL in self.tenants
+    def for_all_tenants(self) -> bool:
+        """Whether it may access all tenants."""
+        return ALL_TENANTS in self.tenants
 
-    def may_ask(self, tenant: str) -> bool:
-        """Tell whether it may ask about a tenant."""
-        return self.everywhere or tenant in self.tenants
+    def may_access(self, tenant: str) -> bool:
+        """Return whether it may access a tenant's data."""
+        return self.for_all_tenants or tenant in self.tenants
 
 
-def hashed(secret: str) -> str:
-    """Return what is kept of a key."""
+def hash_secret(secret: str) -> str:
+    """Return the hash of a secret, which is all that is stored of it."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def make(name: str, tenants: Sequence[str], scopes: Sequence[Scope]) -> tuple[Key, str]:
-    """Return a new key, and the secret that nobody will see again. It is not stored yet."""
-    secret = PREFIX + secrets.token_urlsafe(32)
-    key = Key(
+def new_key(name: str, tenants: Sequence[str], scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
+    """Return a new key, not stored yet, and its secret, which cannot be recovered later."""
+    secret = KEY_PREFIX + secrets.token_urlsafe(32)
+    key = ApiKey(
         id=uuid.uuid4().hex[:12],
         name=name,
-        hash=hashed(secret),
-        tenants=(ALL,) if ALL in tenants else tuple(sorted(set(tenants))),
+        hash=hash_secret(secret),
+        tenants=(ALL_TENANTS,) if ALL_TENANTS in tenants else tuple(sorted(set(tenants))),
         scopes=tuple(scope for scope in SCOPES if scope in scopes),
         created_at=datetime.now(UTC),
     )
     return key, secret
 
 
-def store(client: Client, database: str, key: Key) -> None:
-    """Keep a key, or a change of it. Raises as `projections.clickhouse.store.insert` does."""
+def store_key(client: Client, database: str, key: ApiKey) -> None:
+    """Store a key, or a change of it. Raises as `projections.clickhouse.store.insert_rows` does."""
     row = {name: getattr(key, name) for name in TABLE.columns}
-    insert(client, database, TABLE, pa.Table.from_pylist([row], schema=arrow_schema(TABLE)))
+    insert_rows(client, database, TABLE, pa.Table.from_pylist([row], schema=arrow_schema(TABLE)))
 
 
-def revoke(client: Client, database: str, key: Key) -> Key:
-    """Revoke a key for good; return it as it is now. Raises as `store` does."""
+def store_revocation(client: Client, database: str, key: ApiKey) -> ApiKey:
+    """Revoke a key for good and return it with its `revoked_at`. Raises as `store_key` does."""
     revoked = replace(key, revoked_at=datetime.now(UTC))
-    store(client, database, revoked)
+    store_key(client, database, revoked)
     return revoked
 
 
-def listed(client: Client, database: str) -> list[Key]:
-    """Return all keys, the newest first, also the revoked. Raises ClickHouse's errors."""
+def list_keys(client: Client, database: str) -> list[ApiKey]:
+    """Return all keys, also revoked ones, the newest first. Raises ClickHouse's errors."""
     sql = (
         f"SELECT {', '.join(TABLE.columns)} FROM {database}.{TABLE.name} FINAL "
         "ORDER BY created_at DESC, id"
     )
     return [
-        Key(**{
+        ApiKey(**{
             **row,
             "tenants": tuple(row["tenants"]),
             "scopes": cast("tuple[Scope, ...]", tuple(row["scopes"])),
@@ -105,47 +106,50 @@ def listed(client: Client, database: str) -> list[Key]:
     ]  # fmt: skip
 
 
-class Keys:
-    """The keys that are valid now, at most `KEPT` seconds old."""
+class KeyCache:
+    """The keys that are valid now, at most `CACHE_SECONDS` old. Used from many threads.
+
+    `load` reads all keys; `clock` gives seconds.
+    """
 
     def __init__(
-        self, load: Callable[[], Sequence[Key]], clock: Callable[[], float] = monotonic
+        self, load: Callable[[], Sequence[ApiKey]], clock: Callable[[], float] = monotonic
     ) -> None:
         self._load = load
         self._clock = clock
         self._lock = Lock()
-        self._valid: dict[str, Key] = {}
-        self._read_at = float("-inf")
+        self._valid_keys: dict[str, ApiKey] = {}
+        self._loaded_at = float("-inf")
 
-    def known(self, secret: str) -> Key | None:
-        """Return the key without asking the database, or None if that may know better."""
-        return self._find(secret, KEPT)
-
-    def find(self, secret: str) -> Key | None:
-        """Return the valid key of a secret, or None. Raises as `load` does."""
-        found = self._find(secret, KEPT)
-        if found is None:
-            self._read(_RECENT)
-            found = self._find(secret, KEPT)
-        return found
-
-    def named(self, id: str) -> Key | None:  # noqa: A002 as the key has it
-        """Return the valid key of an id, or None. Raises as `load` does."""
-        if self._clock() - self._read_at > KEPT:
-            self._read(KEPT)
-        return next((key for key in self._valid.values() if key.id == id), None)
-
-    def _read(self, age: float) -> None:
-        with self._lock:  # one reads for all who wait
-            if self._clock() - self._read_at > age:
-                began = self._clock()
-                keys = self._load()
-                self._valid = {key.hash: key for key in keys if key.revoked_at is None}
-                self._read_at = began
-
-    def _find(self, secret: str, age: float) -> Key | None:
-        if self._clock() - self._read_at > age:
+    def cached(self, secret: str) -> ApiKey | None:
+        """Return the key of a secret without a query; None if it is unknown or the cache is old."""
+        if self._age() > CACHE_SECONDS:
             return None
-        wanted = hashed(secret)
-        key = self._valid.get(wanted)
-        return key if key is not None and hmac.compare_digest(key.hash, wanted) else None
+        secret_hash = hash_secret(secret)
+        key = self._valid_keys.get(secret_hash)
+        return key if key is not None and hmac.compare_digest(key.hash, secret_hash) else None
+
+    def find(self, secret: str) -> ApiKey | None:
+        """Return the valid key of a secret, or None. Raises as `load` does."""
+        key = self.cached(secret)
+        if key is None:
+            self._refresh(_UNKNOWN_KEY_CACHE_SECONDS)
+            key = self.cached(secret)
+        return key
+
+    def find_by_id(self, key_id: str) -> ApiKey | None:
+        """Return the valid key of an id, or None. Raises as `load` does."""
+        if self._age() > CACHE_SECONDS:
+            self._refresh(CACHE_SECONDS)
+        return next((key for key in self._valid_keys.values() if key.id == key_id), None)
+
+    def _age(self) -> float:
+        return self._clock() - self._loaded_at
+
+    def _refresh(self, max_age_seconds: float) -> None:
+        with self._lock:  # one thread reads for all that wait
+            if self._age() > max_age_seconds:
+                started_at = self._clock()
+                keys = self._load()
+                self._valid_keys = {key.hash: key for key in keys if key.revoked_at is None}
+                self._loaded_at = started_at

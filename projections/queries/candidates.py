@@ -11,36 +11,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import prod
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from projections import presence
-from projections.clickhouse.ddl import CHECK, DATED, HASH
-from projections.clickhouse.sql import Bound
-from projections.expressions import TIME
-from projections.presence import MERGED, SEEN
-from projections.queries import record_index
-from projections.queries.listing import SEARCH, Listing
-from projections.queries.pushdown import Shown, Traces, either, every, has_status, trace_of
-from projections.queries.selectivity import Looked, Sample
+from projections.clickhouse.ddl import KEY_CHECK, KEY_HASH, STATE_DATE
+from projections.clickhouse.sql import Condition, Query, where_clauses
+from projections.column_types import TIME
+from projections.presence import MERGED_PRESENCE, PRESENCE
+from projections.queries.listing import CONTAINS, Listing
+from projections.queries.pushdown import (
+    Pushdown,
+    StatePredicate,
+    every_state,
+    has_status,
+    one_of,
+    predicate_of,
+)
+from projections.queries.record_index import indexed_messages, record_of
+from projections.queries.selectivity import SampleCounts, SelectivityEstimator
+from projections.queries.tuning import Tuning
 from projections.tables import KEY, Projection
-from schemas.events import EARLIEST, LATEST
+from schemas.events import MAX_EVENT_TIME, MIN_EVENT_TIME
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-Key = tuple[str, str]  # recipient, message_id
-#: Messages that show something, up to which their hashes are worth a set: 8 bytes each.
-RARE: Final = 400_000
-#: So many times more states than are few, as judged by a part, surely are not few.
-_SURELY: Final = 20
-#: The share of candidates that a filter is taken to keep whose effect is not known beforehand.
-_UNTOLD: Final = 0.1
-#: So many times the time in which there should be enough on average: no two days are alike.
-_PLENTY: Final = 3
-#: Messages of which to fold all is faster than to find out which of them are new: 0.1 ms each.
-_FEW_LATE: Final = 300
-#: All at once are as many as a question can name, each with its hash and its recipient.
-MOST: Final = 1000
+MessageKey = tuple[str, str]  # recipient, message_id
 
 
 class Candidate(NamedTuple):
@@ -54,10 +50,10 @@ class Candidate(NamedTuple):
     hash: int
     at: datetime
     status: str
-    seen: int
+    bits: int
 
     @property
-    def key(self) -> Key:
+    def key(self) -> MessageKey:
         """What tells the message from others of its tenant and channel."""
         return self.recipient, self.message_id
 
@@ -68,76 +64,80 @@ class Candidates:
 
     client: Client
     database: str
-    wanted: Listing
-    looked: Looked = field(default_factory=Looked)
+    listing: Listing
+    tuning: Tuning
+    sample: SampleCounts = field(default_factory=SampleCounts)
 
     @property
     def log(self) -> Projection:
         """The log that is listed."""
-        return self.asks.log
+        return self.pushdown.log
 
     @property
-    def asks(self) -> Traces:
+    def pushdown(self) -> Pushdown:
         """What the listing asks of partial states."""
-        return Traces(self.wanted)
+        return Pushdown(self.listing)
 
     @property
-    def sample(self) -> Sample:
-        """A part of its states, by which the pace is chosen."""
-        return Sample(self.client, self.states, self._bound, self.looked)
+    def selectivity(self) -> SelectivityEstimator:
+        """How many states show something, by which the pace is chosen."""
+        return SelectivityEstimator(
+            self.client, self.states, self._query, self.sample, self.tuning.sample_states
+        )
 
     @property
     def states(self) -> str:
-        """Its table of partial states."""
+        """The log's table of partial states."""
         return f"{self.database}.{self.log.state_table}"
 
-    def of(self, wanted: Listing) -> Candidates:
+    def of(self, listing: Listing) -> Candidates:
         """Return the candidates of another listing of the same log."""
-        return replace(self, wanted=wanted)
+        return replace(self, listing=listing)
 
-    def query(self, sql: str, bound: Bound) -> list[Candidate]:
+    def fetch(self, sql: str, query: Query) -> list[Candidate]:
         """Return the candidates of an answer. Raises ClickHouse's errors."""
-        return [
-            Candidate(*row) for row in self.client.query(sql, parameters=bound.values).result_rows
-        ]
+        rows = self.client.query(sql, parameters=query.values).result_rows
+        return [Candidate(*row) for row in rows]
 
     @property
-    def alone(self) -> bool:
-        """Whether what the filters ask is asked of the states that are read in order, all of it."""
+    def is_one_scan(self) -> bool:
+        """Whether all that the filters ask is asked of the states that are read in order."""
         return not self._split()[1]
 
     @property
-    def searches(self) -> bool:
+    def has_search(self) -> bool:
         """Whether a text is searched, which costs more than all else."""
-        return any(each.operator == "~" for each in self.wanted.filters)
+        return any(filter_.operator == CONTAINS for filter_ in self.listing.filters)
 
-    def few(self, most: int) -> list[Candidate] | None:
-        """Return all candidates, if what the filters ask is shown by no more than `most` states.
+    def all_if_few(self, limit: int) -> list[Candidate] | None:
+        """Return all candidates, if what the filters ask is shown by at most `limit` states.
 
-        Of a record all of its messages, if they are no more than that.
+        Of a customer record all of its messages, if they are no more than that.
         """
-        if record_index.asked_for(self.wanted):
-            return self._few_of_record(most)
-        for shown in self.asks.shown() or [every]:
-            bound = self._bound()
-            bound.conditions.append(shown(bound))
-            if (found := self._up_to(bound, most)) is not None:
-                return found
+        if record_of(self.listing):
+            return self._of_record_if_few(limit)
+        for predicate in self.pushdown.of_some_state() or [every_state]:
+            query = self._query()
+            query.add(predicate(query))
+            if (candidates := self._up_to(query, limit)) is not None:
+                return candidates
         return None
 
-    def _few_of_record(self, most: int) -> list[Candidate] | None:
-        bound = Bound()
-        noted = record_index.noted(self.wanted, self.database, bound, most + 1)
-        found = self.client.query(noted, parameters=bound.values).result_rows
-        if len(found) > most:
+    def _of_record_if_few(self, limit: int) -> list[Candidate] | None:
+        query = Query(self.listing.tenant)
+        indexed = indexed_messages(self.listing, self.database, query, limit + 1)
+        rows = self.client.query(indexed, parameters=query.values).result_rows
+        if len(rows) > limit:
             return None
-        named = [Candidate(recipient, "", key, EARLIEST, "", 0) for recipient, key in found]
-        return self._together(*self.these(named)) if named else []
+        named = [Candidate(recipient, "", key, MIN_EVENT_TIME, "", 0) for recipient, key in rows]
+        return self._merged(*self.query_of(named)) if named else []
 
-    def may_be_few(self, most: int) -> bool:
-        """Whether `few` may return something: judged by a part of the states, to spare a scan."""
-        shown = self.asks.shown()
-        return not shown or min(self.sample.numbers(shown)) <= _SURELY * most
+    def may_be_few(self, limit: int) -> bool:
+        """Whether `all_if_few` may return something, by an estimate that spares a scan."""
+        predicates = self.pushdown.of_some_state()
+        if not predicates:
+            return True
+        return min(self.selectivity.numbers(predicates)) <= self.tuning.not_few_factor * limit
 
     def by_date(self, number: int, upto: datetime | None = None) -> list[Candidate]:
         """Return `number` states in order of their first time, from `upto` on.
@@ -147,235 +147,230 @@ class Candidates:
         """
         return self._in_time(self._narrowed(), number, upto)
 
-    def begun(self, number: int, upto: datetime | None = None) -> list[Candidate]:
-        """Return `number` states from `upto` back in which a message seems to begin; see `late`."""
-        bound = self._narrowed()
-        bound.conditions.append(self.asks.begins(bound))
-        return self._in_time(bound, number, upto)
+    def beginning(self, number: int, upto: datetime | None = None) -> list[Candidate]:
+        """Return `number` states from `upto` back in which a message seems to begin."""
+        query = self._narrowed()
+        query.add(self.pushdown.begins(query))
+        return self._in_time(query, number, upto)
 
     def newest(self, number: int) -> tuple[list[Candidate], list[Candidate] | None]:
-        """Return the newest `number` of these, and what `late` would of those as new, if known.
+        """Return the newest `number` of `beginning`, and what `late` would of those as new.
 
         Texts are searched in what other conditions leave, and of times there is an index: so only
-        where they should be found, the newest 110 at a domain of 5 million states in 11, not 84 ms.
-        There both are found by one scan. Without enough in sight there are fewer than `number`.
+        in the time in which they should be found (E-076), and both by one scan (E-004). Without
+        enough by the estimate there are fewer than `number`; None: the late ones are not known.
         """
-        if not self.searches:
-            return self.begun(number), None
-        states = self.number()
-        if states < _PLENTY * number:
+        if not self.has_search:
+            return self.beginning(number), None
+        states, tuning = self.number(), self.tuning
+        if states < tuning.window_factor * number:
             return [], None
-        after = self.wanted.after
+        after = self.listing.after
         until = after.date if after is not None else datetime.now(UTC)
-        length = (until - self.looked.since) * (_PLENTY * number / states)
-        most = max(number, _FEW_LATE + 1)
-        bound = self._narrowed(until - length)
-        order = f"ORDER BY {DATED} DESC LIMIT {most} BY {self.asks.late(bound)}"
-        begun, late = list[Candidate](), list[Candidate]()
-        is_late = presence.late(self.log)
-        for each in self._found(bound, order, 2 * most):
-            (late if is_late(each.seen) else begun).append(each)
-        begun = begun[:number]
-        if len(begun) < number:
-            return begun, None
-        upto = begun[-1].at
-        if len(late) == most and late[-1].at >= upto:
-            return begun, self._late_as_new(upto, None, begun)
-        known = {each.hash for each in begun}
-        return begun, [each for each in late if each.at >= upto and each.hash not in known]
+        length = (until - self.sample.since) * (tuning.window_factor * number / states)
+        limit = max(number, tuning.max_late_messages + 1)
+        query = self._narrowed(until - length)
+        order = f"ORDER BY {STATE_DATE} DESC LIMIT {limit} BY {self.pushdown.is_late(query).sql}"
+        beginning, late = list[Candidate](), list[Candidate]()
+        is_late = presence.is_late(self.log)
+        for candidate in self._states_of(query, order, 2 * limit):
+            (late if is_late(candidate.bits) else beginning).append(candidate)
+        beginning = beginning[:number]
+        if len(beginning) < number:
+            return beginning, None
+        upto = beginning[-1].at
+        if len(late) == limit and late[-1].at >= upto:
+            return beginning, self._late_as_new(upto, None, beginning)
+        known = {candidate.hash for candidate in beginning}
+        return beginning, [
+            candidate for candidate in late
+            if candidate.at >= upto and candidate.hash not in known
+        ]  # fmt: skip
 
     def number(self) -> float:
         """Return about how many states show all that is asked, and seem to begin a message."""
-        return self.sample.number(*self.asks.shown(), self.asks.begins)
+        predicates = (*self.pushdown.of_some_state(), self.pushdown.begins)
+        return self.selectivity.number(*predicates)
 
-    def _in_time(self, bound: Bound, number: int, upto: datetime | None) -> list[Candidate]:
+    def _in_time(self, query: Query, number: int, upto: datetime | None) -> list[Candidate]:
         if upto is not None:
-            sign = "<=" if self.wanted.descending else ">="
-            bound.conditions.append(f"{DATED} {sign} {bound.bind(upto, TIME)}")
-        return self._found(bound, f"ORDER BY {DATED} {self._way}", number)
+            sign = "<=" if self.listing.descending else ">="
+            query.add(f"{STATE_DATE} {sign} {query.bind(upto, TIME)}")
+        return self._states_of(query, f"ORDER BY {STATE_DATE} {self._direction}", number)
 
     def late(
         self, upto: datetime | None, since: datetime | None, known: Sequence[Candidate]
     ) -> list[Candidate]:
-        """Return messages of which `begun` leaves a state out, what is `known` apart: the latest.
+        """Return messages of which `beginning` leaves a state out, those `known` apart: the latest.
 
-        Those dated from `since` down to `upto`, or `MOST` of them, dated and the latest first. Of
-        the states of later facts few are of messages as new as they are: those of which nothing
-        earlier than `upto` is there. Unless all are few anyway, which come as they are, these are
-        found by eight bytes each.
+        Those dated from `since` down to `upto`, or as many as a query can name, dated and the
+        latest first. Of the states of later events few are of messages as new as they are: those of
+        which nothing earlier than `upto` is there. Unless all are few anyway, which come as they
+        are, these are found by eight bytes each.
         """
-        few = self._found(self._late(upto, known), f"LIMIT 1 BY {HASH}", _FEW_LATE + 1)
-        return few if len(few) <= _FEW_LATE else self._late_as_new(upto, since, known)
+        limit = self.tuning.max_late_messages
+        few = self._states_of(self._late(upto, known), f"LIMIT 1 BY {KEY_HASH}", limit + 1)
+        return few if len(few) <= limit else self._late_as_new(upto, since, known)
 
-    def _late(self, upto: datetime | None, known: Sequence[Candidate]) -> Bound:
-        bound = self._narrowed(upto or EARLIEST)
-        bound.conditions.append(self.asks.late(bound))
-        hashes = bound.bind([each.hash for each in known], "Array(UInt64)")
-        bound.conditions.append(f"{HASH} NOT IN {hashes}")
-        return bound
+    def _late(self, upto: datetime | None, known: Sequence[Candidate]) -> Query:
+        query = self._narrowed(upto or MIN_EVENT_TIME)
+        query.add(self.pushdown.is_late(query))
+        hashes = query.bind([candidate.hash for candidate in known], "Array(UInt64)")
+        query.add(f"{KEY_HASH} NOT IN {hashes}")
+        return query
 
     def _late_as_new(
         self, upto: datetime | None, since: datetime | None, known: Sequence[Candidate]
     ) -> list[Candidate]:
-        first, last = upto or EARLIEST, since or LATEST
-        bound = self._late(upto, known)
-        tenant = bound.conditions[0]
-        states = f"SELECT {HASH} FROM {self.states} {_where(bound.conditions)}"
-        found = self.client.query(
-            f"SELECT {HASH}, min({DATED}) AS at FROM {self.states} "
-            f"WHERE {tenant} AND {HASH} IN ({states}) GROUP BY {HASH}, {CHECK} "
-            f"HAVING at >= {bound.bind(first, TIME)} AND at <= {bound.bind(last, TIME)} "
-            f"ORDER BY at DESC LIMIT {MOST}",
-            parameters=bound.values,
-        )
-        if not found.result_rows:
+        first, last = upto or MIN_EVENT_TIME, since or MAX_EVENT_TIME
+        query = self._late(upto, known)
+        states = f"SELECT {KEY_HASH} FROM {self.states} {query.clauses}"
+        rows = self.client.query(
+            f"SELECT {KEY_HASH}, min({STATE_DATE}) AS at FROM {self.states} "
+            f"WHERE {query.of_tenant} AND {KEY_HASH} IN ({states}) "
+            f"GROUP BY {KEY_HASH}, {KEY_CHECK} "
+            f"HAVING at >= {query.bind(first, TIME)} AND at <= {query.bind(last, TIME)} "
+            f"ORDER BY at DESC LIMIT {self.tuning.max_query_keys}",
+            parameters=query.values,
+        ).result_rows
+        if not rows:
             return []
-        bound = Bound.of(self.wanted.tenant)
-        hashes = bound.bind([row[0] for row in found.result_rows], "Array(UInt64)")
-        return self._together(f"{HASH} IN {hashes}", bound)
+        query = Query(self.listing.tenant)
+        hashes = query.bind([row[0] for row in rows], "Array(UInt64)")
+        return self._merged(f"{KEY_HASH} IN {hashes}", query)
 
-    def _together(self, first: str, bound: Bound) -> list[Candidate]:
-        """Return the messages of a question, the latest first, each with the bits of all states."""
-        return self.query(
-            f"SELECT recipient, message_id, {HASH}, min({DATED}) AS at, '', {MERGED} "
-            f"FROM {self.states} AS part PREWHERE {first} WHERE {bound.where} "
-            f"GROUP BY recipient, message_id, {HASH} ORDER BY at DESC",
-            bound,
+    def _merged(self, first: str, query: Query) -> list[Candidate]:
+        """Return the messages of a query, the latest first, each with the bits of all states."""
+        return self.fetch(
+            f"SELECT recipient, message_id, {KEY_HASH}, min({STATE_DATE}) AS at, '', "
+            f"{MERGED_PRESENCE} "
+            f"FROM {self.states} AS part PREWHERE {first} WHERE {query.where} "
+            f"GROUP BY recipient, message_id, {KEY_HASH} ORDER BY at DESC",
+            query,
         )
 
     def by_recipient(self, number: int, start: str | None) -> list[Candidate]:
         """Return `number` states in order of recipient, from `start` on."""
-        bound = self._narrowed()
-        down = self.wanted.descending
+        query = self._narrowed()
         if start is not None:
-            bound.conditions.append(
-                f"recipient {'<=' if down else '>='} {bound.bind(start, 'String')}"
-            )
-        order = f"ORDER BY tenant_id {self._way}, recipient {self._way}"
-        return self._found(bound, order, number)
+            sign = "<=" if self.listing.descending else ">="
+            query.add(f"recipient {sign} {query.bind(start, 'String')}")
+        order = f"ORDER BY tenant_id {self._direction}, recipient {self._direction}"
+        return self._states_of(query, order, number)
 
-    def all(self) -> Bound:
-        """Return the question about every state of every candidate, however many there are."""
-        bound = Bound.of(self.wanted.tenant)
-        if self.wanted.filters or self.wanted.after:
+    def query_of_all(self) -> Query:
+        """Return the query about every state of every candidate, however many there are."""
+        query = Query(self.listing.tenant)
+        if self.listing.filters or self.listing.after:
             # By way of the hash: an earlier state may date a message before the dates asked for.
-            shown = self.asks.shown() or [every]
-            always = self.asks.always(bound)
-            bound.conditions += [self._among(bound, always, each) for each in shown]
-        return bound
+            predicates = self.pushdown.of_some_state() or [every_state]
+            of_all_states = self.pushdown.of_all_states(query)
+            query.add(*(self._among(query, of_all_states, each) for each in predicates))
+        return query
 
-    def these(self, candidates: Sequence[Candidate]) -> tuple[str, Bound]:
-        """Return what to look for first, and the rest of a question about some candidates.
+    def query_of(self, candidates: Sequence[Candidate]) -> tuple[str, Query]:
+        """Return what to look for first, and the rest of a query about some candidates.
 
         A granule is picked by its recipients, and of that eight bytes a row are read to pick a row.
         Another message of the same recipients may come with them, if its hash is the same.
         """
-        bound = Bound.of(self.wanted.tenant)
-        recipients = sorted({each.recipient for each in candidates})
-        bound.conditions.append(f"recipient IN {bound.bind(recipients, 'Array(String)')}")
-        hashes = bound.bind([each.hash for each in candidates], "Array(UInt64)")
-        return f"{HASH} IN {hashes}", bound
+        query = Query(self.listing.tenant)
+        recipients = sorted({candidate.recipient for candidate in candidates})
+        query.add(f"recipient IN {query.bind(recipients, 'Array(String)')}")
+        hashes = query.bind([candidate.hash for candidate in candidates], "Array(UInt64)")
+        return f"{KEY_HASH} IN {hashes}", query
 
     @property
-    def _way(self) -> str:
-        return "DESC" if self.wanted.descending else "ASC"
+    def _direction(self) -> str:
+        return "DESC" if self.listing.descending else "ASC"
 
-    def _found(self, bound: Bound, order: str, number: int) -> list[Candidate]:
-        return self.query(
-            f"SELECT recipient, message_id, {HASH}, {DATED}, '', {SEEN} FROM {self.states} "
-            f"{_where(bound.conditions)} {order} LIMIT {number}",
-            bound,
+    def _states_of(self, query: Query, order: str, number: int) -> list[Candidate]:
+        return self.fetch(
+            f"SELECT recipient, message_id, {KEY_HASH}, {STATE_DATE}, '', {PRESENCE} "
+            f"FROM {self.states} {query.clauses} {order} LIMIT {number}",
+            query,
         )
 
-    def _up_to(self, bound: Bound, most: int) -> list[Candidate] | None:
-        found = self._found(bound, "", most + 1)
-        return found if len(found) <= most else None
+    def _up_to(self, query: Query, limit: int) -> list[Candidate] | None:
+        candidates = self._states_of(query, "", limit + 1)
+        return candidates if len(candidates) <= limit else None
 
     def share(self) -> float:
         """Return about which share of the candidates in order of the listing the filters keep."""
-        untold = any(
-            each.column not in {*KEY, "date"} and trace_of(self.log, each) is None
-            for each in self.wanted.filters
+        has_unknown = any(
+            filter_.column not in {*KEY, "date"} and predicate_of(self.log, filter_) is None
+            for filter_ in self.listing.filters
         )
         _, others = self._split()
         return prod(
-            [self.sample.share(each) for each in others if not self._is_rare(each)],
-            start=_UNTOLD if untold else 1.0,
+            [self.selectivity.share(each) for each in others if not self._is_rare(each)],
+            start=self.tuning.unknown_filter_share if has_unknown else 1.0,
         )
 
-    def look_at(self, listings: Sequence[Candidates]) -> None:
-        """Judge by one look all that some other listings of these candidates will ask about."""
-        if shown := self.asks.shown():
-            of_each = [trace for each in listings for trace in each.asks.shown()]
-            self.sample.look(*shown, *of_each, self.asks.begins)
+    def estimate_at_once(self, listings: Sequence[Candidates]) -> None:
+        """Estimate by one query all that some other listings of these candidates will ask about."""
+        if predicates := self.pushdown.of_some_state():
+            of_each = [each for other in listings for each in other.pushdown.of_some_state()]
+            self.selectivity.measure(*predicates, *of_each, self.pushdown.begins)
 
-    def of_statuses(self, statuses: Sequence[str], most: int) -> list[Candidate] | None:
-        """Return all candidates that may have one of some statuses, if those are up to `most`.
+    def of_statuses(self, statuses: Sequence[str], limit: int) -> list[Candidate] | None:
+        """Return all candidates that may have one of some statuses, if those are up to `limit`.
 
-        Where a text is searched that is faster than status by status: 100, not 150 ms for two.
+        Where a text is searched that is faster than status by status (E-009).
         """
-        traces = [has_status(self.log, each) for each in statuses]
-        if sum(self.sample.numbers(traces)) > RARE:
+        predicates = [has_status(self.log, status) for status in statuses]
+        if sum(self.selectivity.numbers(predicates)) > self.tuning.max_rare_states:
             return None
-        bound = self._narrowed()
-        bound.conditions.append(self._among(bound, self.asks.always(bound), either(*traces)))
-        return self._up_to(bound, most)
+        query = self._narrowed()
+        of_all_states = self.pushdown.of_all_states(query)
+        query.add(self._among(query, of_all_states, one_of(*predicates)))
+        return self._up_to(query, limit)
 
-    def _narrowed(self, start: datetime = EARLIEST) -> Bound:
-        """Return the question about what candidates must show, some of it of the state itself.
+    def _narrowed(self, start: datetime = MIN_EVENT_TIME) -> Query:
+        """Return the query about what candidates must show, some of it of the state itself.
 
         Of messages from `start` on: all of their states are, too.
         """
-        bound = self._bound()
-        if start > EARLIEST:
-            bound.conditions.append(f"{DATED} >= {bound.bind(start, TIME)}")
-        always = list(bound.conditions)
-        itself, others = self._split()
-        bound.conditions += [each(bound) for each in itself]
-        bound.conditions += [
-            self._among(bound, always, each) for each in others if self._is_rare(each)
-        ]
-        return bound
+        query = self._query()
+        if start > MIN_EVENT_TIME:
+            query.add(f"{STATE_DATE} >= {query.bind(start, TIME)}")
+        of_all_states = list(query.conditions)
+        of_itself, others = self._split()
+        query.add(*(each(query) for each in of_itself))
+        query.add(
+            *(self._among(query, of_all_states, each) for each in others if self._is_rare(each))
+        )
+        return query
 
-    def _split(self) -> tuple[list[Shown], list[Shown]]:
+    def _split(self) -> tuple[list[StatePredicate], list[StatePredicate]]:
         """Return what to ask of the state that is read, and what of any state of its message.
 
         A state may show something later than the message is dated: in order of time that will do
         only going back, from the very end. Else the first state is asked for: what it shows. Of
         what too many show to be a set only one thing can be asked: that which the fewest show.
         """
-        if self.wanted.sort == "date" and (self.asks.limits() or not self.wanted.descending):
-            return self.asks.limits(), self.asks.traces()
-        shown = self.asks.shown()
-        if len(shown) < 2:
-            return shown, []
-        counts = self.sample.numbers(shown)
-        many = [each for each in counts if each > RARE]
-        itself = shown[counts.index(min(many) if many else max(counts))]
-        return [itself], [each for each in shown if each is not itself]
+        pushdown = self.pushdown
+        by_date = self.listing.sort == "date"
+        if by_date and (pushdown.of_first_state() or not self.listing.descending):
+            return pushdown.of_first_state(), pushdown.of_any_state()
+        predicates = pushdown.of_some_state()
+        if len(predicates) < 2:
+            return predicates, []
+        numbers = self.selectivity.numbers(predicates)
+        many = [number for number in numbers if number > self.tuning.max_rare_states]
+        of_itself = predicates[numbers.index(min(many) if many else max(numbers))]
+        return [of_itself], [each for each in predicates if each is not of_itself]
 
-    def _among(self, bound: Bound, always: Sequence[str], shown: Shown) -> str:
-        where = _where([*always, shown(bound)])
-        return f"{HASH} IN (SELECT {HASH} FROM {self.states} {where})"
+    def _among(
+        self, query: Query, of_all_states: Sequence[Condition], predicate: StatePredicate
+    ) -> str:
+        clauses = where_clauses(query.of_tenant, [*of_all_states, predicate(query)])
+        return f"{KEY_HASH} IN (SELECT {KEY_HASH} FROM {self.states} {clauses})"
 
-    def _is_rare(self, shown: Shown) -> bool:
-        return self.sample.number(shown) <= RARE
+    def _is_rare(self, predicate: StatePredicate) -> bool:
+        return self.selectivity.number(predicate) <= self.tuning.max_rare_states
 
-    def _bound(self) -> Bound:
-        bound = Bound()
-        bound.conditions += self.asks.always(bound)
-        return bound
-
-
-def _where(conditions: Sequence[str]) -> str:
-    """Return the clauses that ask conditions, of a tenant first, and then in texts.
-
-    The engine would begin with what is smallest on disk, which may be the texts, and to search one
-    costs more than all else: 110 to 70 ms for a status at a domain, of 5 million states.
-    """
-    tenant, *others = conditions
-    texts = [each for each in others if each.startswith(SEARCH)]
-    if not texts or len(texts) == len(others):
-        return f"WHERE {' AND '.join(conditions)}"
-    first = [each for each in others if each not in texts]
-    return f"PREWHERE {' AND '.join([*first, *texts])} WHERE {tenant}"
+    def _query(self) -> Query:
+        query = Query(self.listing.tenant)
+        query.add(*self.pushdown.of_all_states(query))
+        return query

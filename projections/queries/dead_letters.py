@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from projections.clickhouse.sql import Bound, stream
-from projections.expressions import TIME
+from projections.clickhouse.sql import Parameters, stream
+from projections.column_types import STRING, TIME
 from projections.tables.dead_letters import TABLE
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 #: Raw bytes need not be text: they travel as base64.
-_WHOLE: Final = "* REPLACE (base64Encode(raw) AS raw)"
-_BRIEF: Final = "* EXCEPT (raw, headers), length(raw) AS size"
+_WITH_BYTES: Final = "* REPLACE (base64Encode(raw) AS raw)"
+_WITHOUT_BYTES: Final = "* EXCEPT (raw, headers), length(raw) AS size"
+_PLACE: Final = f"({', '.join(TABLE.order_by)})"
 
 
-class Place(NamedTuple):
+class LetterPlace(NamedTuple):
     """Where a dead letter came from; `element` is its place in a batch, -1 for the whole record."""
 
     topic: str
@@ -27,14 +28,14 @@ class Place(NamedTuple):
     element: int = -1
 
 
-class Last(NamedTuple):
+class LastLetter(NamedTuple):
     """The last row of a page."""
 
     died_at: datetime
-    place: Place
+    place: LetterPlace
 
 
-def listed(
+def list_dead_letters(
     client: Client,
     database: str,
     *,
@@ -43,48 +44,45 @@ def listed(
     replayed: bool = False,
     limit: int = 0,
     brief: bool = False,
-    after: Last | None = None,
+    after: LastLetter | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield dead letters, the newest first: those not replayed, or also the replayed.
 
     `topic` is exact, `reason` a part of it, `limit` 0 means all. `brief` ones have their `size`
     rather than bytes and headers. `after` is the last row of the page before.
     """
-    bound = Bound()
+    parameters, conditions = Parameters(), list[str]()
     if topic:
-        bound.conditions.append(f"source_topic = {bound.bind(topic, 'String')}")
+        conditions.append(f"source_topic = {parameters.bind(topic, STRING)}")
     if reason:
-        bound.conditions.append(
-            f"positionCaseInsensitiveUTF8(reason, {bound.bind(reason, 'String')}) > 0"
-        )
+        part = parameters.bind(reason, STRING)
+        conditions.append(f"positionCaseInsensitiveUTF8(reason, {part}) > 0")
     if not replayed:
-        bound.conditions.append("replayed_at IS NULL")
+        conditions.append("replayed_at IS NULL")
     if after is not None:
-        died, place = bound.bind(after.died_at, TIME), _bound(bound, after.place)
-        bound.conditions.append(
-            f"(died_at < {died} OR (died_at = {died} AND {_place()} > {place}))"
-        )
-    where = f" WHERE {bound.where}" if bound.conditions else ""
+        died, place = parameters.bind(after.died_at, TIME), _bind_place(parameters, after.place)
+        conditions.append(f"(died_at < {died} OR (died_at = {died} AND {_PLACE} > {place}))")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     sql = (
-        f"SELECT {_BRIEF if brief else _WHOLE} FROM {database}.{TABLE.name} FINAL{where} "
-        f"ORDER BY died_at DESC, {', '.join(TABLE.order_by)}"
+        f"SELECT {_WITHOUT_BYTES if brief else _WITH_BYTES} FROM {database}.{TABLE.name} "
+        f"FINAL{where} ORDER BY died_at DESC, {', '.join(TABLE.order_by)}"
         f"{f' LIMIT {int(limit)}' if limit else ''}"
     )
-    yield from stream(client, sql, bound.values)
+    yield from stream(client, sql, parameters.values)
 
 
-def one(client: Client, database: str, place: Place) -> dict[str, Any] | None:
+def find_dead_letter(client: Client, database: str, place: LetterPlace) -> dict[str, Any] | None:
     """Return the dead letter of a place with its bytes in base64, or None."""
-    bound = Bound()
+    parameters = Parameters()
     sql = (
-        f"SELECT {_WHOLE}, length(letter.raw) AS size "
+        f"SELECT {_WITH_BYTES}, length(letter.raw) AS size "
         f"FROM {database}.{TABLE.name} AS letter FINAL "
-        f"WHERE {_place()} = {_bound(bound, place)}"
+        f"WHERE {_PLACE} = {_bind_place(parameters, place)}"
     )
-    return next(iter(list(stream(client, sql, bound.values))), None)
+    return next(iter(list(stream(client, sql, parameters.values))), None)
 
 
-def reasons(
+def count_reasons(
     client: Client, database: str, *, replayed: bool = False, limit: int = 50
 ) -> list[dict[str, Any]]:
     """Return (topic, reason, letters, latest) of the commonest reasons, the commonest first."""
@@ -97,10 +95,6 @@ def reasons(
     return list(stream(client, sql, {}))
 
 
-def _place() -> str:
-    return f"({', '.join(TABLE.order_by)})"
-
-
-def _bound(bound: Bound, place: Place) -> str:
-    kinds = ("String", "Int32", "Int64", "Int32")
-    return f"({', '.join(map(bound.bind, place, kinds))})"
+def _bind_place(parameters: Parameters, place: LetterPlace) -> str:
+    kinds = (STRING, "Int32", "Int64", "Int32")
+    return f"({', '.join(map(parameters.bind, place, kinds))})"

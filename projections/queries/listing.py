@@ -1,15 +1,15 @@
-"""Questions asked of the logs: listings with filters on every column, and a message's timeline."""
+"""Listings: which rows of a log, in which order; as one SELECT over the whole of a tenant's log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 
-from projections.clickhouse.ddl import fold_select, reading_select
-from projections.clickhouse.sql import Bound
-from projections.expressions import TIME, plain
+from projections.clickhouse.ddl import fold_select, log_select
+from projections.clickhouse.sql import Condition, Parameters, Query
+from projections.column_types import STRING, TIME, base_type
 from projections.tables import Projection, log_of
 from projections.tables.events import TABLE as EVENTS
 from schemas.errors import ExplainedError
@@ -18,9 +18,12 @@ from schemas.events import Channel
 Clock = Literal["occurred", "recorded"]
 #: How a listing may be sorted, by the words of the page: each by itself, then newest first.
 SORTS: Final = ("date", "recipient", "status")
-OPERATORS: Final = ("!=", ">=", "<=", "=", "~", "<", ">")
-#: How a condition begins that searches a text for another.
-SEARCH: Final = "position"
+FILTER_OPERATORS: Final = ("!=", ">=", "<=", "=", "~", "<", ">")
+CONTAINS: Final = "~"
+#: Columns of texts that people ask for by their exact value.
+EQUALITY_COLUMNS: Final = (
+    "status", "recipient", "message_id", "record_type", "record_id", "campaign", "provider",
+)  # fmt: skip
 
 
 class QueryError(ExplainedError, ValueError):
@@ -41,11 +44,11 @@ class Filter:
 
         Raises `QueryError` if there is no operator in it.
         """
-        places = [(text.find(op), -len(op), op) for op in OPERATORS if op in text]
+        places = [(text.find(op), -len(op), op) for op in FILTER_OPERATORS if op in text]
         if not places:
             raise QueryError(
                 f"filter {text!r} has no operator; write COLUMN=VALUE, with one of "
-                f"{' '.join(OPERATORS)}"
+                f"{' '.join(FILTER_OPERATORS)}"
             )
         operator = min(places)[2]
         column, _, value = text.partition(operator)
@@ -69,8 +72,8 @@ class Listing:
     """A page of a log of one tenant.
 
     `as_of` shows the log as it was: of what had happened by then (`clock` occurred), or of what had
-    been recorded by then. `after` is the last row of the page before (see the function `after`):
-    whatever comes in between, a row that keeps its place is on one page of a walk, and on one only.
+    been recorded by then. `after` is the last row of the page before (see `place_of`): whatever
+    comes in between, a row that keeps its place is on one page of a walk, and on one only.
     """
 
     channel: Channel
@@ -89,27 +92,49 @@ def listing_sql(listing: Listing, database: str) -> tuple[str, dict[str, Any]]:
 
     Raises `QueryError` for an unknown column, sort or a value that its column cannot have.
     """
-    log = log_of(listing.channel)
-    order = ordering(listing)
-    bound = Bound()
-    tenant = bound.bind(listing.tenant, "String")
-    bound.conditions.append(f"tenant_id = {tenant}")
-    for each in listing.filters:
-        bound.conditions.append(condition(log, each, bound))
+    query, source, order = _listing_query(listing, database)
+    return listing_select(source, query, order, listing.limit), query.values
+
+
+def searching_sql(
+    listing: Listing,
+    database: str,
+    search: Callable[[Query], str],
+    source: Callable[[Query], str] | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """Return the query of a listing, of the rows of which a search holds, too, and its values.
+
+    `source` makes the SELECT of the rows to list, rather than all of the log; of a log as it was it
+    is not used. Raises `QueryError` as `listing_sql` does.
+    """
+    query, whole, order = _listing_query(listing, database)
+    query.add(search(query))
+    if source is not None and listing.as_of is None:
+        whole = f"({source(query)})"
+    return listing_select(whole, query, order, listing.limit), query.values
+
+
+def _listing_query(listing: Listing, database: str) -> tuple[Query, str, str]:
+    """Return the conditions of a listing, what it is read from, and its order."""
+    log, order, query = log_of(listing.channel), order_by(listing), Query(listing.tenant)
+    for filter_ in listing.filters:
+        query.add(filter_condition(log, filter_, query))
     if listing.after is not None:
-        bound.conditions.append(later(listing, listing.after, bound))
+        query.add(after_condition(listing, listing.after, query))
     if listing.as_of is None:
-        source = f"{database}.{log.name}"
-    else:
-        until = bound.bind(_utc(listing.as_of), "DateTime64(3, 'UTC')")
-        where = f"tenant_id = {tenant} AND {listing.clock}_at <= {until}"
-        folded = f"({fold_select(log, f'{database}.{EVENTS.name}', where)})"
-        source = f"({reading_select(log, folded)})"
-    sql = f"SELECT * FROM {source} WHERE {bound.where} ORDER BY {order} LIMIT {int(listing.limit)}"
-    return sql, bound.values
+        return query, f"{database}.{log.name}", order
+    until = query.bind(_utc(listing.as_of), TIME)
+    where = f"{query.of_tenant} AND {listing.clock}_at <= {until}"
+    folded = f"({fold_select(log, f'{database}.{EVENTS.name}', where)})"
+    return query, f"({log_select(log, folded)})", order
 
 
-def ordering(listing: Listing) -> str:
+def listing_select(source: str, query: Query, order: str, limit: int) -> str:
+    """Return the SELECT of the first rows of a source that a query asks for."""
+    return f"SELECT * FROM {source} WHERE {query.where} ORDER BY {order} LIMIT {int(limit)}"
+
+
+def order_by(listing: Listing) -> str:
     """Return the order of a listing. Raises `QueryError` for an unknown one."""
     if listing.sort not in SORTS:
         raise QueryError(f"cannot sort by {listing.sort!r}; sort by {', '.join(SORTS)}")
@@ -118,16 +143,17 @@ def ordering(listing: Listing) -> str:
     return by_date if listing.sort == "date" else f"{listing.sort} {direction}, {by_date}"
 
 
-def after(listing: Listing, row: Mapping[str, Any]) -> After:
+def place_of(listing: Listing, row: Mapping[str, Any]) -> After:
     """Return the place of a row of a listing, for `Listing.after` of the page that follows it."""
     value = row[listing.sort]
     return After(value, row["date"], row["message_id"], row["recipient"])
 
 
-def later(listing: Listing, last: After, bound: Bound) -> str:
-    """Return the condition that a row comes after another, in the order of `ordering`."""
-    date = bound.bind(_utc(last.date), TIME)
-    message, recipient = bound.bind(last.message_id, "String"), bound.bind(last.recipient, "String")
+def after_condition(listing: Listing, last: After, parameters: Parameters) -> str:
+    """Return the condition that a row comes after another, in the order of `order_by`."""
+    bind = parameters.bind
+    date = bind(_utc(last.date), TIME)
+    message, recipient = bind(last.message_id, STRING), bind(last.recipient, STRING)
     sign = "<" if listing.descending else ">"
     by_date = sign if listing.sort == "date" else "<"
     rest = (
@@ -136,64 +162,78 @@ def later(listing: Listing, last: After, bound: Bound) -> str:
     )
     if listing.sort == "date":
         return rest
-    value = bound.bind(last.value, "String")
+    value = bind(last.value, STRING)
     return f"({listing.sort} {sign} {value} OR ({listing.sort} = {value} AND {rest}))"
 
 
-def condition(log: Projection, wanted: Filter, bound: Bound, *, of: str = "") -> str:
+def check_filter(log: Projection, filter_: Filter) -> datetime | str | int | bool:
+    """Return the value of a filter as its column has it.
+
+    Raises `QueryError` for an unknown column or a value that it cannot have, and `OverflowError`
+    for a time that no zone has.
+    """
+    parameters = Parameters()
+    filter_condition(log, filter_, parameters)
+    [value] = parameters.values.values()
+    return value  # type: ignore[no-any-return]
+
+
+def filter_condition(
+    log: Projection, filter_: Filter, parameters: Parameters, *, of: str = ""
+) -> Condition:
     """Return the condition of a filter, on its column or on what stands for it (`of`).
 
     Raises `QueryError` for an unknown column, or a value that the column cannot have.
     """
-    reading = log.readings.get(wanted.column)
-    if reading is None:
+    column = log.columns.get(filter_.column)
+    if column is None:
         raise QueryError(
-            f"no column {wanted.column!r} in {log.name}; there are: {', '.join(log.readings)}"
+            f"no column {filter_.column!r} in {log.name}; there are: {', '.join(log.columns)}"
         )
-    name, kind = of or wanted.column, plain(reading.kind)
-    if wanted.operator == "~":
-        text = name if kind == "String" else f"toString({name})"
-        return _contains(text, wanted, bound)
+    name, kind = of or filter_.column, base_type(column.kind)
+    if filter_.operator == CONTAINS:
+        text = name if kind == STRING else f"toString({name})"
+        return _contains(text, filter_, parameters)
     if kind.startswith("Array("):
-        has = f"has({name}, {bound.bind(wanted.value, 'String')})"
-        return {"=": has, "!=": f"NOT {has}"}.get(wanted.operator) or _refuse(wanted)
-    value = bound.bind(_value(wanted, kind), kind)
-    return f"{name} {wanted.operator} {value}"
+        has = f"has({name}, {parameters.bind(filter_.value, STRING)})"
+        conditions = {"=": has, "!=": f"NOT {has}"}
+        if filter_.operator not in conditions:
+            raise QueryError(f"column {filter_.column!r} is a list; it takes =, != and ~")
+        return Condition(conditions[filter_.operator])
+    value = parameters.bind(_value(filter_, kind), kind)
+    return Condition(f"{name} {filter_.operator} {value}")
 
 
-def _contains(text: str, wanted: Filter, bound: Bound) -> str:
+def _contains(text: str, filter_: Filter, parameters: Parameters) -> Condition:
     """Return the condition that a text has another in it, in letters of either case.
 
-    A recipient is lower-cased already, and to search it as it is takes two thirds of the time; in
-    letters of all scripts it would take a fifth more.
+    A recipient is lower-cased already, and searched as it is (E-073); letters of all scripts would
+    take longer (E-068).
     """
-    value, ways = wanted.value, "CaseInsensitive"
+    value, case = filter_.value, "CaseInsensitive"
     if not value.isascii():
-        ways = "CaseInsensitiveUTF8"
-    elif wanted.column == "recipient":
-        value, ways = value.lower(), ""
-    return f"{SEARCH}{ways}({text}, {bound.bind(value, 'String')}) > 0"
+        case = "CaseInsensitiveUTF8"
+    elif filter_.column == "recipient":
+        value, case = value.lower(), ""
+    sql = f"position{case}({text}, {parameters.bind(value, STRING)}) > 0"
+    return Condition(sql, is_search=True)
 
 
-def _refuse(wanted: Filter) -> str:
-    raise QueryError(f"column {wanted.column!r} is a list; it takes =, != and ~")
-
-
-def _value(wanted: Filter, kind: str) -> Any:
+def _value(filter_: Filter, kind: str) -> Any:
     try:
         if kind.startswith("DateTime"):
-            return _utc(datetime.fromisoformat(wanted.value))
+            return _utc(datetime.fromisoformat(filter_.value))
         if kind.startswith("UInt"):
-            return int(wanted.value)
+            return int(filter_.value)
         if kind == "Bool":
-            return {"true": True, "false": False}[wanted.value.lower()]
+            return {"true": True, "false": False}[filter_.value.lower()]
     except (KeyError, ValueError):
         takes = {"D": "a date or time, as 2026-11-24T10:00", "U": "a whole number"}
         raise QueryError(
-            f"column {wanted.column!r} takes {takes.get(kind[0], 'true or false')}; "
-            f"not {wanted.value!r}"
+            f"column {filter_.column!r} takes {takes.get(kind[0], 'true or false')}; "
+            f"not {filter_.value!r}"
         ) from None
-    return wanted.value
+    return filter_.value
 
 
 def _utc(time: datetime) -> datetime:

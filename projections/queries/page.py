@@ -1,6 +1,6 @@
 """A page of a log at any size: candidates first, then the fold of those few.
 
-A message's date is that of its first fact, so no partial state of it is dated earlier than the
+A message's date is that of its first event, so no partial state of it is dated earlier than the
 message. Hence, going back in time, the N latest partial states are of all messages later than the
 last of them: fold these, keep what the filters keep, and if that is no page yet, take the next.
 What a filter needs, at least one partial state of the message shows (`candidates`), so that rare
@@ -17,339 +17,359 @@ from functools import reduce
 from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from projections.clickhouse.ddl import HASH_SQL, merging_select
-from projections.clickhouse.sql import Bound, stream
+from projections.clickhouse.ddl import KEY_HASH_SQL, merge_select
+from projections.clickhouse.sql import Query, stream
 from projections.ordered_bytes import unpack
-from projections.presence import SEEN, may_have
-from projections.queries import record_index
-from projections.queries.candidates import MOST, Candidate, Candidates, Key
-from projections.queries.listing import Filter, Listing, condition, later, listing_sql, ordering
-from projections.queries.pruned_select import narrow_select
-from projections.status import read
+from projections.presence import PRESENCE, possible_folds
+from projections.queries.candidates import Candidate, Candidates, MessageKey
+from projections.queries.listing import (
+    CONTAINS,
+    Filter,
+    Listing,
+    after_condition,
+    filter_condition,
+    listing_sql,
+    order_by,
+)
+from projections.queries.pruned_select import pruned_select
+from projections.queries.record_index import all_messages_of, record_of
+from projections.queries.tuning import DEFAULT_TUNING, Tuning
+from projections.status import read_row
 from projections.tables import KEY
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-Row = dict[str, Any]
+LogRow = dict[str, Any]
 #: Candidates that come next by date, and up to when there are no others; None: to the end.
 _Round = tuple[list[Candidate], datetime | None]
 
 #: Pages up to this are found by candidates; a longer listing is an export, and folds the tenant.
-LARGEST_PAGE: Final = 1000
-#: So many candidates are folded at once whatever the order asked for.
-_FEW: Final = 1000
-#: So many are read whole, and chosen from here, if the filters only ask whether texts are equal.
-_READ: Final = 200
-_EQUAL: Final = frozenset({"recipient", "message_id", "status", "record_type", "record_id"})
-_COMPARED: Final = {
+MAX_PAGE_ROWS: Final = 1000
+#: Columns of texts of which a value usually stands in few messages; and the status, of any.
+_FEW_MESSAGES_COLUMNS: Final = frozenset(
+    {"recipient", "message_id", "status", "record_type", "record_id"}
+)
+_ALL_BITS: Final = ~0
+_COMPARISONS: Final = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt,
     ">=": operator.ge,
 }  # fmt: skip
-#: Messages found beyond the page, for those that get another place before they are read.
-_SPARE: Final = 5
-#: Rounds of candidates in vain after which all that there may be are folded at once.
-_ROUNDS: Final = 3
 
 
-class _NotFoundError(Exception):
+class _FallBackToFullFoldError(Exception):
     """So many candidates were looked at that folding all of them is faster."""
 
 
-def listing(client: Client, database: str, wanted: Listing) -> Iterator[Row]:
+def read_listing(
+    client: Client, database: str, listing: Listing, tuning: Tuning = DEFAULT_TUNING
+) -> Iterator[LogRow]:
     """Yield the rows of a listing, by column name. Raises `QueryError` as `listing_sql` does."""
-    if wanted.as_of is None and wanted.limit <= LARGEST_PAGE:
-        yield from page(client, database, wanted)
+    if listing.as_of is None and listing.limit <= MAX_PAGE_ROWS:
+        yield from read_page(client, database, listing, tuning)
     else:
-        yield from stream(client, *listing_sql(wanted, database))
+        yield from stream(client, *listing_sql(listing, database))
 
 
-def page(client: Client, database: str, wanted: Listing) -> list[Row]:
-    """Return the first rows of a listing, at most `wanted.limit`, as people see them.
+def read_page(
+    client: Client, database: str, listing: Listing, tuning: Tuning = DEFAULT_TUNING
+) -> list[LogRow]:
+    """Return the first rows of a listing, at most `listing.limit`, as people see them.
 
     Raises `QueryError` as `listing_sql` does, and ClickHouse's errors.
     """
-    listing_sql(wanted, database)  # what cannot be asked is refused before anything is
-    more = replace(wanted, limit=wanted.limit + _SPARE)
-    candidates = Candidates(client=client, database=database, wanted=more)
+    listing_sql(listing, database)  # what cannot be asked is refused before anything is
+    with_spare = replace(listing, limit=listing.limit + tuning.spare_messages)
+    candidates = Candidates(client=client, database=database, listing=with_spare, tuning=tuning)
     while True:
-        found, rows = _Page(candidates).rows()
-        if len(rows) >= wanted.limit or found < more.limit:
-            return rows[: wanted.limit]
+        count, rows = _Page(candidates).rows()
+        if len(rows) >= listing.limit or count < with_spare.limit:
+            return rows[: listing.limit]
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """One question under way."""
+    """One page under way."""
 
     candidates: Candidates
 
     @property
-    def wanted(self) -> Listing:
-        return self.candidates.wanted
+    def listing(self) -> Listing:
+        return self.candidates.listing
 
-    def rows(self) -> tuple[int, list[Row]]:
+    @property
+    def tuning(self) -> Tuning:
+        return self.candidates.tuning
+
+    def rows(self) -> tuple[int, list[LogRow]]:
         """Return how many messages were found for the page, and the rows of those.
 
-        Facts may come in between. A row that has got another place is left out, or the next page,
+        Events may come in between. A row that has got another place is left out, or the next page,
         which begins after the last row, would begin elsewhere.
         """
-        wanted = self.wanted
-        names = {each.column for each in wanted.filters if each.operator == "="}
-        if wanted.after is None and names - {"status"} and all(map(_plain, wanted.filters)):
-            whole = self._whole()
+        listing = self.listing
+        equal = {filter_.column for filter_ in listing.filters if filter_.operator == "="}
+        if listing.after is None and equal - {"status"} and all(map(_is_plain, listing.filters)):
+            whole = self._whole_rows()
             if whole is not None:
-                chosen = self._chosen(whole)
-                return len(chosen), chosen
+                kept = self._filtered(whole)
+                return len(kept), kept
         try:
-            found = list(islice(self._found(), wanted.limit))
-        except _NotFoundError:
-            found = self._kept("", self.candidates.all())
-        rows = {(row["recipient"], row["message_id"]): row for row in self._read(found)}
-        there = [(each, rows[each.key]) for each in found if each.key in rows]
-        return len(found), [
-            row for each, row in there
-            if row["date"] == each.at and each.status in {"", row["status"]}
+            messages = list(islice(self._messages(), listing.limit))
+        except _FallBackToFullFoldError:
+            messages = self._fold("", self.candidates.query_of_all())
+        rows = {(row["recipient"], row["message_id"]): row for row in self._read(messages)}
+        pairs = [(message, rows[message.key]) for message in messages if message.key in rows]
+        return len(messages), [
+            row for message, row in pairs
+            if row["date"] == message.at and message.status in {"", row["status"]}
         ]  # fmt: skip
 
-    def _found(self) -> Iterator[Candidate]:
+    def _messages(self) -> Iterator[Candidate]:
         """Yield the messages of the page in order, and those after it."""
-        wanted = self.wanted
-        few = self._few()
+        few = self._all_if_few()
         if few is not None:
             yield from self._folded(few)
-        elif wanted.sort == "recipient":
+        elif self.listing.sort == "recipient":
             yield from self._by_recipient()
-        elif wanted.sort == "status":
+        elif self.listing.sort == "status":
             yield from self._by_status()
         else:
             yield from self._by_date()
 
-    def _few(self) -> list[Candidate] | None:
+    def _all_if_few(self) -> list[Candidate] | None:
         """Return all candidates, if there are few, and it is worth a look whether there are."""
-        by_status = self.wanted.sort == "status"
-        if record_index.asked_for(self.wanted):
-            return self.candidates.few(_FEW)
-        if not self.wanted.filters or (not by_status and self.candidates.alone):
+        limit, by_status = self.tuning.max_folded_messages, self.listing.sort == "status"
+        if record_of(self.listing):
+            return self.candidates.all_if_few(limit)
+        if not self.listing.filters or (not by_status and self.candidates.is_one_scan):
             return None
-        if by_status:  # one look at all that this is going to ask about
-            self.candidates.look_at([each.candidates for each in self._of_statuses().values()])
-        return self.candidates.few(_FEW) if self.candidates.may_be_few(_FEW) else None
+        if by_status:
+            pages = self._pages_by_status().values()
+            self.candidates.estimate_at_once([page.candidates for page in pages])
+        return self.candidates.all_if_few(limit) if self.candidates.may_be_few(limit) else None
 
     def _by_date(self) -> Iterator[Candidate]:
         """Yield messages in order of date, in rounds of candidates."""
-        down, seen, number = self.wanted.descending, set[Key](), self._first_round()
-        begun, late = self.candidates.newest(number) if down else ([], None)
-        rounds = self._back(begun, late) if len(begun) == number else self._onward(number)
-        waiting: list[Candidate] = []
-        for found, upto in islice(rounds, self._rounds()):
-            new = list({each.key: each for each in found if each.key not in seen}.values())
-            seen |= {each.key for each in new}
-            for start in range(0, len(new), MOST):
-                waiting += self._folded(new[start : start + MOST])
-            waiting = _in_order(waiting, descending=down)
+        down, met, number = self.listing.descending, set[MessageKey](), self._first_round_size()
+        beginning, late = self.candidates.newest(number) if down else ([], None)
+        has_enough = len(beginning) == number
+        rounds = self._back(beginning, late) if has_enough else self._onward(number)
+        step = self.tuning.max_query_keys
+        pending: list[Candidate] = []
+        for candidates, upto in islice(rounds, self._max_rounds()):
+            by_key = {each.key: each for each in candidates if each.key not in met}
+            met |= by_key.keys()
+            new = list(by_key.values())
+            for start in range(0, len(new), step):
+                pending += self._folded(new[start : start + step])
+            pending = _in_order(pending, descending=down)
             if upto is None:
-                yield from waiting
+                yield from pending
                 return
             # What is dated as the last candidate may have others beside it.
-            safe = [each for each in waiting if (each.at > upto if down else each.at < upto)]
+            safe = [each for each in pending if (each.at > upto if down else each.at < upto)]
             yield from safe
-            waiting = waiting[len(safe) :]
-        raise _NotFoundError
+            pending = pending[len(safe) :]
+        raise _FallBackToFullFoldError
 
-    def _back(self, begun: list[Candidate], late: list[Candidate] | None) -> Iterator[_Round]:
+    def _back(self, beginning: list[Candidate], late: list[Candidate] | None) -> Iterator[_Round]:
         """Yield the newest messages, and so on, where states in which some seem to begin are found.
 
-        Most that is heard at any time is of older messages: they are opened all day long that were
-        sent in the morning, and the newest states are theirs. So those in which a message seems to
-        begin are taken for candidates, and of the others those that are of messages as new.
+        Most events at any time are of older messages: they are opened all day long that were sent
+        in the morning, and the newest states are theirs. So those in which a message seems to begin
+        are taken for candidates, and of the others those that are of messages as new (E-070).
         """
-        upto, number = None, len(begun)
+        upto, number = None, len(beginning)
+        step = self.tuning.max_query_keys
         while True:
-            since, upto = upto, begun[-1].at if len(begun) == number else None
-            others = self.candidates.late(upto, since, begun) if late is None else late
-            if len(others) >= MOST:
+            since, upto = upto, beginning[-1].at if len(beginning) == number else None
+            others = self.candidates.late(upto, since, beginning) if late is None else late
+            if len(others) >= step:
                 upto = max(others[-1].at, upto or others[-1].at)
-            yield [*begun, *others], upto
-            number = MOST
-            begun, late = self.candidates.begun(number, upto), None
+            yield [*beginning, *others], upto
+            number = step
+            beginning, late = self.candidates.beginning(number, upto), None
 
     def _onward(self, number: int) -> Iterator[_Round]:
         """Yield messages in either order of date, by all their states."""
         upto = None
         while True:
-            found = self.candidates.by_date(number, upto)
-            upto = found[-1].at if len(found) == number else None
-            yield found, upto
-            number = MOST
+            candidates = self.candidates.by_date(number, upto)
+            upto = candidates[-1].at if len(candidates) == number else None
+            yield candidates, upto
+            number = self.tuning.max_query_keys
 
     def _by_recipient(self) -> Iterator[Candidate]:
         """Yield messages in order of recipient: all of some recipients, then of the next."""
-        after, number = self.wanted.after, self._first_round()
+        after, number = self.listing.after, self._first_round_size()
         start = after.recipient if after is not None else None
-        for _ in range(self._rounds()):
-            found = self.candidates.by_recipient(number, start)
-            if len(found) < number:
-                yield from self._folded(found)
+        for _ in range(self._max_rounds()):
+            candidates = self.candidates.by_recipient(number, start)
+            if len(candidates) < number:
+                yield from self._folded(candidates)
                 return
             # Of the last recipient there may be more.
-            start, number = found[-1].recipient, MOST
-            yield from self._folded([each for each in found if each.recipient != start])
-        raise _NotFoundError
+            start, number = candidates[-1].recipient, self.tuning.max_query_keys
+            yield from self._folded([each for each in candidates if each.recipient != start])
+        raise _FallBackToFullFoldError
 
     def _by_status(self) -> Iterator[Candidate]:
         """Yield messages in order of status: of each status those that a listing by date gives."""
-        pages = self._of_statuses()
-        rare = self._rare(pages) if self.candidates.searches else []
-        few = self.candidates.of_statuses(rare, _FEW) if len(rare) > 1 else None
+        pages = self._pages_by_status()
+        rare = self._rare_statuses(pages) if self.candidates.has_search else []
+        limit = self.tuning.max_folded_messages
+        few = self.candidates.of_statuses(rare, limit) if len(rare) > 1 else None
         if few is not None:
             yield from (each for each in self._folded(few) if each.status in rare)
             pages = {status: page for status, page in pages.items() if status not in rare}
         for status, page in pages.items():
-            for each in page.by_date_or_all():
-                yield each._replace(status=status)
+            for message in page.by_date_or_all():
+                yield message._replace(status=status)
 
-    def _of_statuses(self) -> dict[str, _Page]:
+    def _pages_by_status(self) -> dict[str, _Page]:
         """Return, in order, the listings by date of which a listing by status consists."""
-        wanted, after = self.wanted, self.wanted.after
+        listing, after = self.listing, self.listing.after
         statuses = sorted({rule.status for rule in self.candidates.log.rules})
-        others = tuple(f for f in wanted.filters if f.operator != "=" or f.column != "status")
+        others = tuple(f for f in listing.filters if f.operator != "=" or f.column != "status")
         pages = {}
-        for status in statuses[::-1] if wanted.descending else statuses:
-            if not all(_may_be(status, each) for each in wanted.filters):
+        for status in statuses[::-1] if listing.descending else statuses:
+            if not all(_may_have_status(status, filter_) for filter_ in listing.filters):
                 continue
-            begun = None
+            place = None
             if after is not None:
-                if status != after.value and (status < str(after.value)) != wanted.descending:
+                if status != after.value and (status < str(after.value)) != listing.descending:
                     continue
-                begun = after._replace(value=after.date) if status == after.value else None
+                place = after._replace(value=after.date) if status == after.value else None
             of_status = replace(
-                wanted, filters=(*others, Filter("status", "=", status)), sort="date",
-                descending=True, after=begun,
+                listing, filters=(*others, Filter("status", "=", status)), sort="date",
+                descending=True, after=place,
             )  # fmt: skip
             pages[status] = _Page(self.candidates.of(of_status))
         return pages
 
-    def _rare(self, pages: Mapping[str, _Page]) -> list[str]:
+    def _rare_statuses(self, pages: Mapping[str, _Page]) -> list[str]:
         """Return the first statuses that all together hardly any candidate should have.
 
-        By a guess that may be too low by half: more than are few are searched for in vain.
+        The estimate may be too low by half: more than are few are searched for in vain.
         """
         numbers = accumulate(page.candidates.number() for page in pages.values())
-        within = takewhile(lambda each: each[1] <= _FEW / 2, zip(pages, numbers, strict=True))
+        limit = self.tuning.max_folded_messages / 2
+        within = takewhile(lambda pair: pair[1] <= limit, zip(pages, numbers, strict=True))
         return [status for status, _ in within]
 
     def by_date_or_all(self) -> Iterator[Candidate]:
         """Yield the messages of a page by date, however they are found."""
-        found = set[Key]()
+        met = set[MessageKey]()
         try:
-            for each in self._by_date():
-                found.add(each.key)
-                yield each
-        except _NotFoundError:
-            kept = self._kept("", self.candidates.all())
-            yield from (each for each in kept if each.key not in found)
+            for message in self._by_date():
+                met.add(message.key)
+                yield message
+        except _FallBackToFullFoldError:
+            messages = self._fold("", self.candidates.query_of_all())
+            yield from (message for message in messages if message.key not in met)
 
-    def _first_round(self) -> int:
+    def _first_round_size(self) -> int:
         """Return how many candidates the page is likely to be found among."""
         share = max(self.candidates.share(), 0.01)  # below that, all that may be at once
         # A message may have several states, and of a share there may be fewer than on average. By
         # date, newest first, those are taken in which one begins.
-        many = 2.0 if self.wanted.sort == "date" and self.wanted.descending else 4.0
-        states = max(many, 1.6 / share)
-        return min(int(states * self.wanted.limit), MOST)
+        is_newest_first = self.listing.sort == "date" and self.listing.descending
+        states_per_row = max(2.0 if is_newest_first else 4.0, 1.6 / share)
+        return min(int(states_per_row * self.listing.limit), self.tuning.max_query_keys)
 
-    def _rounds(self) -> int:
-        return _ROUNDS + 2 * self.wanted.limit // MOST
+    def _max_rounds(self) -> int:
+        return self.tuning.max_rounds + 2 * self.listing.limit // self.tuning.max_query_keys
 
     def _folded(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return those of some messages that the page may have, in order, with their dates."""
         if not candidates:
             return []
-        return self._kept(*self.candidates.these(candidates))
+        return self._fold(*self.candidates.query_of(candidates))
 
-    def _kept(self, first: str, bound: Bound) -> list[Candidate]:
-        """Return those messages of a question that the page may have, as far as it goes."""
-        wanted, log = self.wanted, self.candidates.log
-        where = bound.where
-        kept = [condition(log, each, bound) for each in wanted.filters]
-        if wanted.after is not None:
-            kept.append(later(wanted, wanted.after, bound))
-        names = dict.fromkeys(["date", wanted.sort, *(each.column for each in wanted.filters)])
-        states = narrow_select(log, names, self.candidates.states, where, prewhere=first)
-        status = "status" if wanted.sort == "status" else "''"
-        return self.candidates.query(
-            f"SELECT recipient, message_id, {HASH_SQL}, assumeNotNull(date), {status}, {SEEN} "
-            f"FROM ({states}) WHERE {' AND '.join(kept or ['true'])} "
-            f"ORDER BY {ordering(wanted)} LIMIT {wanted.limit}",
-            bound,
+    def _fold(self, first: str, query: Query) -> list[Candidate]:
+        """Return those messages of a query that the page may have, as far as it goes."""
+        listing, log = self.listing, self.candidates.log
+        where = query.where
+        kept = [filter_condition(log, filter_, query).sql for filter_ in listing.filters]
+        if listing.after is not None:
+            kept.append(after_condition(listing, listing.after, query))
+        names = dict.fromkeys(["date", listing.sort, *(f.column for f in listing.filters)])
+        states = pruned_select(log, names, self.candidates.states, where, prewhere=first)
+        status = "status" if listing.sort == "status" else "''"
+        return self.candidates.fetch(
+            f"SELECT recipient, message_id, {KEY_HASH_SQL}, assumeNotNull(date), {status}, "
+            f"{PRESENCE} FROM ({states}) WHERE {' AND '.join(kept or ['true'])} "
+            f"ORDER BY {order_by(listing)} LIMIT {listing.limit}",
+            query,
         )
 
-    def _chosen(self, rows: list[Row]) -> list[Row]:
+    def _filtered(self, rows: list[LogRow]) -> list[LogRow]:
         """Return those of a few rows that the filters keep, in order: a query less."""
         kept = [
             row for row in rows
-            if all(row[each.column] == each.value for each in self.wanted.filters)
+            if all(row[filter_.column] == filter_.value for filter_ in self.listing.filters)
         ]  # fmt: skip
         kept.sort(key=lambda row: (row["message_id"], row["recipient"]))
-        by, down = self.wanted.sort, self.wanted.descending
+        by, down = self.listing.sort, self.listing.descending
         kept.sort(key=lambda row: row["date"], reverse=down or by != "date")
         if by != "date":
             kept.sort(key=lambda row: row[by], reverse=down)
-        return kept[: self.wanted.limit]
+        return kept[: self.listing.limit]
 
-    def _whole(self) -> list[Row] | None:
+    def _whole_rows(self) -> list[LogRow] | None:
         """Return the rows of all candidates, in any order, if there are few."""
-        if record_index.asked_for(self.wanted):
-            question = record_index.all_of(self.wanted, self.candidates.database, _READ)
-            if rows := self._rows(*question, ~0):
+        limit = self.tuning.max_whole_messages
+        if record_of(self.listing):
+            query = all_messages_of(self.listing, self.candidates.database, limit)
+            if rows := self._rows_of(*query, _ALL_BITS):
                 return rows
-        few = self.candidates.few(_READ)
+        few = self.candidates.all_if_few(limit)
         return None if few is None else self._read(few)
 
-    def _read(self, candidates: Sequence[Candidate]) -> list[Row]:
+    def _read(self, candidates: Sequence[Candidate]) -> list[LogRow]:
         """Return the rows of some messages, in any order."""
         if not candidates:
             return []
-        bits = reduce(operator.or_, (each.seen for each in candidates))
-        return self._rows(*self.candidates.these(candidates), bits)
+        bits = reduce(operator.or_, (candidate.bits for candidate in candidates))
+        return self._rows_of(*self.candidates.query_of(candidates), bits)
 
-    def _rows(self, first: str, bound: Bound, bits: int) -> list[Row]:
-        """Return the rows of the messages of a question, which have something of these bits."""
+    def _rows_of(self, first: str, query: Query, bits: int) -> list[LogRow]:
+        """Return the rows of the messages of a query, which have something of these bits."""
         log, states = self.candidates.log, self.candidates.states
         while True:
-            folds = may_have(log, bits)
+            folds = possible_folds(log, bits)
             packed = {fold.name: fold.kind for fold in folds if fold.is_packed}
-            found = self.candidates.client.query(
-                merging_select(log, states, bound.where, prewhere=first, folds=folds),
-                parameters=bound.values,
+            result = self.candidates.client.query(
+                merge_select(log, states, query.where, prewhere=first, folds=folds),
+                parameters=query.values,
                 query_formats={"Tuple": "tuple"},
                 column_formats=dict.fromkeys(packed, "bytes"),
             )
-            rows = [dict(zip(found.column_names, row, strict=True)) for row in found.result_rows]
+            rows = [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
             for row in rows:
                 row.update((name, unpack(row[name], kind)) for name, kind in packed.items())
-            now = reduce(operator.or_, (row[SEEN] for row in rows), bits)
-            if now == bits:
+            bits_now = reduce(operator.or_, (row[PRESENCE] for row in rows), bits)
+            if bits_now == bits:
                 break
-            bits = now  # facts have come in between
-        nothing = {fold.name: fold.zero for fold in log.folds}
-        return [read(log, {name: row[name] for name in KEY}, {**nothing, **row}) for row in rows]
+            bits = bits_now  # events have come in between
+        zeros = {fold.name: fold.zero for fold in log.folds}
+        return [read_row(log, {name: row[name] for name in KEY}, {**zeros, **row}) for row in rows]
 
 
-def _in_order(found: list[Candidate], *, descending: bool) -> list[Candidate]:
-    by_key = sorted(found, key=lambda each: each.key[::-1])
-    return sorted(by_key, key=lambda each: each.at, reverse=descending)
+def _in_order(messages: list[Candidate], *, descending: bool) -> list[Candidate]:
+    by_key = sorted(messages, key=lambda message: message.key[::-1])
+    return sorted(by_key, key=lambda message: message.at, reverse=descending)
 
 
-def _plain(wanted: Filter) -> bool:
-    return wanted.operator == "=" and wanted.column in _EQUAL
+def _is_plain(filter_: Filter) -> bool:
+    return filter_.operator == "=" and filter_.column in _FEW_MESSAGES_COLUMNS
 
 
-def _may_be(status: str, wanted: Filter) -> bool:
+def _may_have_status(status: str, filter_: Filter) -> bool:
     """Whether a filter may keep a message of a status."""
-    if wanted.column != "status":
+    if filter_.column != "status":
         return True
-    if wanted.operator == "~":  # where letters of other scripts may equal those of a status
-        return not wanted.value.isascii() or wanted.value.lower() in status.lower()
-    return bool(_COMPARED[wanted.operator](status, wanted.value))
+    if filter_.operator == CONTAINS:  # letters of other scripts may equal those of a status
+        return not filter_.value.isascii() or filter_.value.lower() in status.lower()
+    return bool(_COMPARISONS[filter_.operator](status, filter_.value))

@@ -1,94 +1,88 @@
-"""The history of trouble: what the rules for retries and the blacklist would have been fed."""
+"""The events that a policy needs, out of the event store: what a simulation is run over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from projections.clickhouse.client import scalar
 from projections.clickhouse.ddl import Target
-from projections.clickhouse.sql import Bound, stream
+from projections.clickhouse.sql import Parameters, Query, stream
+from projections.column_types import TIME
 from projections.expressions import quote
 from projections.tables.events import TABLE as EVENTS
-from schemas.decisions import OURS
+from schemas.decisions import DECISION_LABEL
+from schemas.events import FINAL_CLASSES, POLICY_KINDS, SUCCESS_KINDS
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-#: What is read of a fact.
+#: What a policy goes by of an event, and what is only shown.
 COLUMNS: Final = (
     "event_id", "channel", "kind", "tenant_id", "message_id", "recipient", "occurred_at",
     "recorded_at", "provider", "attempt", "bounce_class", "smtp_code", "enhanced_status",
     "reason_code", "diagnostic", "label", "machine", "tags",
 )  # fmt: skip
-#: Facts that may list an address, end that, or ask for a retry.
-_TROUBLE: Final = ("bounce", "complaint", "opt_out", "unsubscribe", "resubscribe", "invalid")
-#: Facts that break a row of soft bounces, or make a retry needless.
-_GOOD: Final = ("delivery", "open", "click")
 
 
-def tenants(client: Client, target: Target, since: datetime | None = None) -> list[str]:
-    """Return the tenants that had trouble since a time."""
-    bound = Bound()
+def tenants_with_events(client: Client, target: Target, since: datetime | None = None) -> list[str]:
+    """Return the tenants with events since a time that a policy needs."""
+    parameters = Parameters()
     sql = (
         f"SELECT DISTINCT tenant_id FROM {_events(target)} "
-        f"WHERE kind IN ({_listed(_TROUBLE)}){_since(bound, since)} ORDER BY tenant_id"
+        f"WHERE kind IN ({_literals(POLICY_KINDS)}){_since(parameters, since)} ORDER BY tenant_id"
     )
-    return [row["tenant_id"] for row in stream(client, sql, bound.values)]
+    return [row["tenant_id"] for row in stream(client, sql, parameters.values)]
 
 
-def count(client: Client, target: Target, tenant: str, since: datetime | None = None) -> int:
-    """Return how many facts `facts` yields."""
-    bound = Bound()
-    where = _where(target, bound, tenant, since)
-    sql = f"SELECT count() FROM {_events(target)} WHERE {where}"
-    return int(scalar(client, sql, bound.values))
+def count_needed(client: Client, target: Target, tenant: str, since: datetime | None = None) -> int:
+    """Return how many events `needed_events` yields."""
+    query = Query(tenant)
+    sql = f"SELECT count() FROM {_events(target)} WHERE {_needed(target, query, since)}"
+    return int(scalar(client, sql, query.values))
 
 
-def facts(
+def needed_events(
     client: Client, target: Target, tenant: str, since: datetime | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a tenant's facts that matter, by `COLUMNS`, in order of their own time.
+    """Yield a tenant's events that a policy needs, by `COLUMNS`, in order of their own time.
 
     Deliveries, opens and clicks are among them only of addresses that ever softly bounced; of
     decisions only what people asked for: resets, and listings by hand. Copies may come.
     """
-    bound = Bound()
-    where = _where(target, bound, tenant, since)
+    query = Query(tenant)
     sql = (
-        f"SELECT {', '.join(COLUMNS)} FROM {_events(target)} WHERE {where} "
-        "ORDER BY occurred_at, recorded_at, event_id"
+        f"SELECT {', '.join(COLUMNS)} FROM {_events(target)} "
+        f"WHERE {_needed(target, query, since)} ORDER BY occurred_at, recorded_at, event_id"
     )
-    yield from stream(client, sql, bound.values)
+    yield from stream(client, sql, query.values)
 
 
-def _where(target: Target, bound: Bound, tenant: str, since: datetime | None) -> str:
-    owner = f"tenant_id = {bound.bind(tenant, 'String')}"
+def _needed(target: Target, query: Query, since: datetime | None) -> str:
     # All of a recipient is on one shard, but the whole set is asked for once rather than by each.
     softly_bounced = (
-        f"SELECT recipient FROM {_events(target)} WHERE {owner} AND channel = 'email' "
-        "AND kind = 'bounce' AND bounce_class NOT IN ('hard', 'block')"
+        f"SELECT recipient FROM {_events(target)} WHERE {query.of_tenant} AND channel = 'email' "
+        f"AND kind = 'bounce' AND bounce_class NOT IN ({_literals(FINAL_CLASSES)})"
     )
     return (
-        f"{owner}{_since(bound, since)} AND recipient != '' AND ("
-        f"(kind IN ({_listed(_TROUBLE)}) AND label != {quote(OURS)}) "
+        f"{query.of_tenant}{_since(query, since)} AND recipient != '' AND ("
+        f"(kind IN ({_literals(POLICY_KINDS)}) AND label != {quote(DECISION_LABEL)}) "
         "OR (kind = 'sent' AND channel = 'email' AND attempt > 1) "
         "OR (kind = 'suppressed' AND reason_code = 'by_hand') "
         "OR (kind = 'reinstated' AND has(tags, 'reset')) "
-        f"OR (kind IN ({_listed(_GOOD)}) AND channel = 'email' "
+        f"OR (kind IN ({_literals(SUCCESS_KINDS)}) AND channel = 'email' "
         f"AND recipient GLOBAL IN ({softly_bounced})))"
     )
 
 
-def _since(bound: Bound, since: datetime | None) -> str:
-    at = "" if since is None else bound.bind(since, "DateTime64(3, 'UTC')")
-    return f" AND occurred_at >= {at}" if at else ""
+def _since(parameters: Parameters, since: datetime | None) -> str:
+    return "" if since is None else f" AND occurred_at >= {parameters.bind(since, TIME)}"
 
 
 def _events(target: Target) -> str:
     return f"{target.database}.{EVENTS.name}"
 
 
-def _listed(kinds: tuple[str, ...]) -> str:
+def _literals(kinds: Iterable[str]) -> str:
     return ", ".join(map(quote, kinds))

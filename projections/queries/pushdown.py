@@ -1,7 +1,7 @@
-"""What a listing asks of partial states: what all of a message show, and what one of them does.
+"""What a listing asks of partial states: conditions pushed down below the fold.
 
-Its key and a date no earlier hold of every partial state of a message; a text, what a status rests
-on, a date no later are shown by one of them at least.
+A message's key and a date no earlier hold of every partial state of it; a text, what a status
+depends on, a date no later are shown by at least one of them.
 """
 
 from __future__ import annotations
@@ -9,103 +9,109 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from projections.clickhouse.ddl import DATED
-from projections.clickhouse.sql import Bound
-from projections.expressions import TIME, kinds_of
-from projections.presence import by_bits, late_sql
-from projections.queries.listing import Filter, Listing, condition
-from projections.status import trace
+from projections.clickhouse.ddl import STATE_DATE
+from projections.clickhouse.sql import Condition, Query
+from projections.column_types import TIME, tuple_elements
+from projections.presence import is_late_sql, with_presence_bits
+from projections.queries.listing import CONTAINS, Filter, Listing, filter_condition
 from projections.tables import KEY, Projection, log_of
+from projections.witness import witness
 
 #: A condition on a partial state, once its values are bound.
-Shown = Callable[[Bound], str]
+StatePredicate = Callable[[Query], Condition]
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
+class Pushdown:
     """What a listing asks of the partial states of the messages on it."""
 
-    wanted: Listing
+    listing: Listing
 
     @property
     def log(self) -> Projection:
         """The log that is listed."""
-        return log_of(self.wanted.channel)
+        return log_of(self.listing.channel)
 
-    def always(self, bound: Bound) -> list[str]:
-        """Return what holds of every partial state of a candidate."""
-        holds = [f"tenant_id = {bound.bind(self.wanted.tenant, 'String')}"]
-        for each in self.wanted.filters:
-            if each.column in KEY:
-                holds.append(condition(self.log, each, bound))
-            elif each.column == "date" and each.operator in {">", ">=", "="}:
-                least = replace(each, operator=each.operator if each.operator == ">" else ">=")
-                holds.append(condition(self.log, least, bound, of=DATED))
-        after = self.wanted.after
-        if after is not None and self.wanted.sort == "date" and not self.wanted.descending:
-            holds.append(f"{DATED} >= {bound.bind(after.date, TIME)}")
-        return holds
+    def of_all_states(self, query: Query) -> list[Condition]:
+        """Return what holds of every partial state of a candidate, besides the tenant."""
+        conditions = []
+        for filter_ in self.listing.filters:
+            if filter_.column in KEY:
+                conditions.append(filter_condition(self.log, filter_, query))
+            elif filter_.column == "date" and filter_.operator in {">", ">=", "="}:
+                operator = ">" if filter_.operator == ">" else ">="
+                no_earlier = replace(filter_, operator=operator)
+                conditions.append(filter_condition(self.log, no_earlier, query, of=STATE_DATE))
+        after = self.listing.after
+        if after is not None and self.listing.sort == "date" and not self.listing.descending:
+            conditions.append(Condition(f"{STATE_DATE} >= {query.bind(after.date, TIME)}"))
+        return conditions
 
-    def shown(self) -> list[Shown]:
-        """Return what some partial state of a candidate shows, each of it."""
-        limits = self.limits()
-        first: list[Shown] = [lambda bound: " AND ".join(limit(bound) for limit in limits)]
-        return self.traces() + (first if limits else [])
+    def of_some_state(self) -> list[StatePredicate]:
+        """Return what some partial state of a candidate shows: a state for each predicate."""
+        limits = self.of_first_state()
+        return self.of_any_state() + ([_all_of(limits)] if limits else [])
 
-    def traces(self) -> list[Shown]:
+    def of_any_state(self) -> list[StatePredicate]:
         """Return what some partial state of a candidate shows, whichever."""
-        found = (trace_of(self.log, each) for each in self.wanted.filters)
-        return [each for each in found if each is not None]
+        predicates = (predicate_of(self.log, filter_) for filter_ in self.listing.filters)
+        return [predicate for predicate in predicates if predicate is not None]
 
-    def late(self, _: Bound) -> str:
-        """Return that a state seems to be of later facts only: see `late_sql`."""
-        return late_sql(self.log)
-
-    def begins(self, bound: Bound) -> str:
-        """Return that a message seems to begin in a state."""
-        return f"NOT {self.late(bound)}"
-
-    def limits(self) -> list[Shown]:
+    def of_first_state(self) -> list[StatePredicate]:
         """Return what only the first partial state of a candidate shows: a date no later."""
-        after = self.wanted.after
-        found = [
-            _dated(self.log, each) for each in self.wanted.filters
-            if each.column == "date" and each.operator in {"<", "<=", "="}
+        after = self.listing.after
+        predicates = [
+            _dated(self.log, filter_) for filter_ in self.listing.filters
+            if filter_.column == "date" and filter_.operator in {"<", "<=", "="}
         ]  # fmt: skip
-        if after is not None and self.wanted.sort == "date" and self.wanted.descending:
-            found.append(lambda bound: f"{DATED} <= {bound.bind(after.date, TIME)}")
-        return found
+        if after is not None and self.listing.sort == "date" and self.listing.descending:
+            predicates.append(
+                lambda query: Condition(f"{STATE_DATE} <= {query.bind(after.date, TIME)}")
+            )
+        return predicates
+
+    def is_late(self, _: Query) -> Condition:
+        """Return that a state seems to be of later events only: see `is_late_sql`."""
+        return Condition(is_late_sql(self.log))
+
+    def begins(self, query: Query) -> Condition:
+        """Return that a message seems to begin in a state."""
+        return Condition(f"NOT {self.is_late(query).sql}")
 
 
-def every(_: Bound) -> str:
+def every_state(_: Query) -> Condition:
     """Return what every state shows."""
-    return "true"
+    return Condition("true")
 
 
-def either(*shown: Shown) -> Shown:
+def one_of(*predicates: StatePredicate) -> StatePredicate:
     """Return what a state shows that shows one of some things, or more."""
-    return lambda bound: f"({' OR '.join(each(bound) for each in shown)})"
+    return lambda query: Condition(f"({' OR '.join(each(query).sql for each in predicates)})")
 
 
-def _dated(log: Projection, wanted: Filter) -> Shown:
-    return lambda bound: condition(log, wanted, bound, of=DATED)
+def _all_of(predicates: list[StatePredicate]) -> StatePredicate:
+    return lambda query: Condition(" AND ".join(each(query).sql for each in predicates))
 
 
-def has_status(log: Projection, status: str) -> Shown:
+def _dated(log: Projection, filter_: Filter) -> StatePredicate:
+    return lambda query: filter_condition(log, filter_, query, of=STATE_DATE)
+
+
+def has_status(log: Projection, status: str) -> StatePredicate:
     """Return what some partial state of a message with a status shows."""
-    shown = by_bits(log, trace(log, status).sql)
-    return lambda _: shown
+    condition = Condition(with_presence_bits(log, witness(log, status)).sql)
+    return lambda _: condition
 
 
-def trace_of(log: Projection, wanted: Filter) -> Shown | None:
+def predicate_of(log: Projection, filter_: Filter) -> StatePredicate | None:
     """Return what some partial state of a message shows that a filter keeps, if there is such."""
-    if wanted.operator == "=" and wanted.column == "status":
-        return has_status(log, wanted.value)
-    reading = log.readings.get(wanted.column)
-    if reading is None or wanted.operator not in {"=", "~"} or not wanted.value:
+    if filter_.operator == "=" and filter_.column == "status":
+        return has_status(log, filter_.value)
+    column = log.columns.get(filter_.column)
+    if column is None or filter_.operator not in {"=", CONTAINS} or not filter_.value:
         return None
     for fold in log.folds:
         # The largest of all is the largest of one of them.
-        if fold.is_packed and reading.sql in {fold[name].sql for name in kinds_of(fold.kind)}:
-            return lambda bound: condition(log, wanted, bound, of=reading.sql)
+        if fold.is_packed and column in {fold[name] for name in tuple_elements(fold.kind)}:
+            return lambda query: filter_condition(log, filter_, query, of=column.sql)
     return None

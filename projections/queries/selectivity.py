@@ -1,4 +1,4 @@
-"""How many states show something, judged by a part of them: a guess that sets a page's pace."""
+"""How many states show something, estimated from a sample of them: it sets a page's pace."""
 
 from __future__ import annotations
 
@@ -6,89 +6,93 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from projections.clickhouse.ddl import DATED
-from projections.clickhouse.sql import Bound
-from projections.presence import SEEN
-from projections.queries.pushdown import Shown
-from schemas.events import EARLIEST
+from projections.clickhouse.ddl import STATE_DATE
+from projections.clickhouse.sql import Query
+from projections.presence import PRESENCE
+from projections.queries.pushdown import StatePredicate
+from schemas.events import MIN_EVENT_TIME
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-#: States of a tenant by which it is judged how many of all show something.
-_SIZE: Final = 131_072
-
 
 @dataclass(slots=True)
-class Looked:
-    """What the states of a sample show, of what has been asked."""
+class SampleCounts:
+    """What the states of a sample show, of all that has been estimated."""
 
-    #: What was asked, by how it is asked and of which values.
-    asked: dict[str, Shown] = field(default_factory=dict)
-    #: How many states of candidates show just some of it: whether they do, in that order.
+    #: The predicates, by their SQL and values.
+    predicates: dict[str, StatePredicate] = field(default_factory=dict)
+    #: How many states of candidates show just some of them: whether they do, in that order.
     counts: Counter[tuple[int, ...]] = field(default_factory=Counter)
-    #: States of the tenant to each of them.
+    #: States of the tenant to each of the sample.
     scale: float = 0.0
-    #: When the first of them begins.
-    since: datetime = EARLIEST
+    #: When the first state of the sample begins.
+    since: datetime = MIN_EVENT_TIME
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Some states of a tenant; what they have shown is kept in `looked`.
+class SelectivityEstimator:
+    """Estimates from some states of a tenant; what they have shown is kept in `sample`.
 
-    `begin` returns a new question with the conditions that all candidates hold, the tenant's first.
+    `begin` returns a new query with the conditions that hold of all states of candidates.
     """
 
     client: Client
     states: str
-    begin: Callable[[], Bound]
-    looked: Looked
+    begin: Callable[[], Query]
+    sample: SampleCounts
+    sample_states: int
 
-    def number(self, *shown: Shown) -> float:
+    def number(self, *predicates: StatePredicate) -> float:
         """Return about how many states of candidates show all of some things."""
-        return self._count(self.look(*shown)) * self.looked.scale
+        return self._count(self.measure(*predicates)) * self.sample.scale
 
-    def numbers(self, shown: Sequence[Shown]) -> list[float]:
-        """Return about how many states of candidates show each of some things, by one look."""
-        return [self._count([name]) * self.looked.scale for name in self.look(*shown)]
+    def numbers(self, predicates: Sequence[StatePredicate]) -> list[float]:
+        """Return about how many states of candidates show each of some things, by one query."""
+        return [self._count([key]) * self.sample.scale for key in self.measure(*predicates)]
 
-    def share(self, shown: Shown) -> float:
+    def share(self, predicate: StatePredicate) -> float:
         """Return about which share of the states of candidates show something."""
-        return self._count(self.look(shown)) / max(1, self._count([]))
+        return self._count(self.measure(predicate)) / max(1, self._count([]))
 
-    def look(self, *shown: Shown) -> list[str]:
-        """Have one query tell of some things, unless all are known; return how they are known."""
-        names = list(map(self._name, shown))
-        if not self.looked.asked.keys() >= set(names):
-            self.looked.asked.update(zip(names, shown, strict=True))
-            self._ask()
-        return names
+    def measure(self, *predicates: StatePredicate) -> list[str]:
+        """Have one query count some predicates, unless all are known; return their keys."""
+        keys = list(map(self._key, predicates))
+        if not self.sample.predicates.keys() >= set(keys):
+            self.sample.predicates.update(zip(keys, predicates, strict=True))
+            self._query()
+        return keys
 
-    def _ask(self) -> None:
-        bound = self.begin()
-        tenant, always = bound.conditions[0], bound.where
-        asked = self.looked.asked.values()
-        columns = {f"shows{place}": each(bound) for place, each in enumerate(asked)}
+    def _query(self) -> None:
+        query = self.begin()
+        of_tenant, of_candidates = query.of_tenant, query.where
+        predicates = self.sample.predicates.values()
+        columns = {f"shows{place}": each(query).sql for place, each in enumerate(predicates)}
         shows = ", ".join(f"{condition} AS {name}" for name, condition in columns.items())
-        found = self.client.query(
-            f"SELECT (SELECT count() FROM {self.states} WHERE {tenant}), count(), min({DATED}), "
-            f"{always} AS holds, {shows} "
-            f"FROM (SELECT *, {SEEN}, {DATED} FROM {self.states} WHERE {tenant} LIMIT {_SIZE}) "
+        sample = (
+            f"SELECT *, {PRESENCE}, {STATE_DATE} FROM {self.states} WHERE {of_tenant} "
+            f"LIMIT {self.sample_states}"
+        )
+        rows = self.client.query(
+            f"SELECT (SELECT count() FROM {self.states} WHERE {of_tenant}), count(), "
+            f"min({STATE_DATE}), {of_candidates} AS holds, {shows} FROM ({sample}) "
             f"GROUP BY holds, {', '.join(columns)}",
-            parameters=bound.values,
+            parameters=query.values,
         ).result_rows
-        if found:
-            self.looked.counts = Counter({tuple(row[4:]): row[1] for row in found if row[3]})
-            self.looked.scale = found[0][0] / sum(row[1] for row in found)
-            self.looked.since = min(row[2] for row in found)
+        if rows:
+            self.sample.counts = Counter({tuple(row[4:]): row[1] for row in rows if row[3]})
+            self.sample.scale = rows[0][0] / sum(row[1] for row in rows)
+            self.sample.since = min(row[2] for row in rows)
 
-    def _count(self, names: Sequence[str]) -> int:
-        places = [place for place, name in enumerate(self.looked.asked) if name in names]
-        return sum(n for shows, n in self.looked.counts.items() if all(shows[at] for at in places))
+    def _count(self, keys: Sequence[str]) -> int:
+        places = [place for place, key in enumerate(self.sample.predicates) if key in keys]
+        return sum(
+            number for shows, number in self.sample.counts.items()
+            if all(shows[place] for place in places)
+        )  # fmt: skip
 
-    def _name(self, shown: Shown) -> str:
-        bound = self.begin()
-        return f"{shown(bound)} {bound.values}"
+    def _key(self, predicate: StatePredicate) -> str:
+        query = self.begin()
+        return f"{predicate(query).sql} {query.values}"

@@ -1,4 +1,4 @@
-"""The tables, one module each: plain tables (`TABLE`), logs (`PROJECTION`), readings (`VIEW`).
+"""The tables, one module each: plain tables (`TABLE`), logs (`PROJECTION`), views (`VIEW`).
 
 Found by walking this package; two with one name are an error.
 """
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, TypeVar
 
-from projections.expressions import Expression, column, literal
+from projections.column_types import declared_type
+from projections.expressions import Call, Column, Expression, column, literal
 from projections.folds import Fold
 from schemas.events import Channel
 
@@ -37,63 +38,53 @@ class Table:
     computed: Mapping[str, str]
     comment: str
 
-    def __getattr__(self, name: str) -> Expression:
-        """Return the expression of a column."""
-        if name not in self.columns:
-            raise AttributeError(f"table {self.name} has no column {name!r}")
-        return column(name, type_of(self.columns[name]))
+    def __getitem__(self, name: str) -> Column:
+        """Return a column's value in an expression. Raises `KeyError` for an unknown column."""
+        return column(name, declared_type(self.columns[name]))
 
 
-#: A rule without words or without codes of its own.
-NOTHING: Final = literal("")
-NO_CODES: Final = Expression(
-    "tuple(toUInt16(0), '', '', '')",
-    "Tuple(smtp_code UInt16, enhanced_status String, reason_code String, diagnostic String)",
-    lambda _: (0, "", "", ""),
-)
+#: A status rule without words, or without codes, of its own.
+NO_REASON: Final = literal("")
+NO_CODES: Final = Call(
+    "tuple", Call("to UInt16", literal(0), kind="UInt16"), literal(""), literal(""), literal(""),
+    kind="Tuple(smtp_code UInt16, enhanced_status String, reason_code String, diagnostic String)",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class StatusRule:
     """One line of a status table: the status if `when` holds.
 
     The reason people read is `reason`, then the codes and texts of `why` in plain words.
-    `trace` is what at least one partial state of a message shows of which the rule holds. Without
-    one the rule is lasting: once a partial state fulfils `when`, the whole does; so of a message
-    with a later status no partial state fulfils it. That is not asked where there is a trace: of
-    what few messages show it would cost more than it saves.
     """
 
     status: str
     name: str
     when: Expression
-    reason: Expression = NOTHING
+    reason: Expression = NO_REASON
     why: Expression = NO_CODES
-    trace: Expression | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Projection:
     """A log: one row per message and recipient, folded from the events of a channel.
 
-    `kinds` are the kinds of fact that make or change a row; `folds` what its state keeps; `rules`
-    its status, the first that holds; `readings` its columns as people see them, in order, computed
-    of the state (`status` and `status_reason` stand among them by name). `seen` are the folds of
-    which it is kept apart whether they have seen a fact (`projections.presence`: new ones go to the
-    end), and `unsure` holds of the messages, in terms of these, whose status takes more than that.
-    Of these folds `sent_at` is of what comes first in a message's life, `later` of what follows.
+    `kinds` are the kinds of event that make or change a row; `folds` what its state keeps; `rules`
+    its status, the first that holds; `columns` what people see, in order, computed of the state
+    (`status` and `status_reason` stand among them by name). `presence_folds` are those of which it
+    is kept apart whether an event has counted (`projections.presence`: new ones go to the end).
+    Of these, `begin_fold` keeps what comes first in a message's life, `late_folds` what follows.
     """
 
     name: str
     channel: Channel
     kinds: frozenset[str]
     folds: tuple[Fold, ...]
-    rules: tuple[Rule, ...]
-    seen: tuple[Fold, ...]
-    unsure: Expression
-    sent_at: Fold
-    later: tuple[Fold, ...]
-    readings: Mapping[str, Expression]
+    rules: tuple[StatusRule, ...]
+    presence_folds: tuple[Fold, ...]
+    begin_fold: Fold
+    late_folds: tuple[Fold, ...]
+    columns: Mapping[str, Expression]
     comment: str
 
     @property
@@ -104,18 +95,11 @@ class Projection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A reading of other tables: the SELECT, with `{database}` before their names."""
+    """A view of other tables: the SELECT, with `{database}` before their names."""
 
     name: str
     select: str
     comment: str
-
-
-def type_of(declaration: str) -> str:
-    """Return the type of a column's declaration, without default and codec."""
-    for word in (" CODEC", " DEFAULT", " COMMENT"):
-        declaration = declaration.partition(word)[0]
-    return declaration.strip()
 
 
 _T = TypeVar("_T", Table, Projection, View)
@@ -123,9 +107,9 @@ _T = TypeVar("_T", Table, Projection, View)
 
 def _modules(attribute: str) -> Iterator[tuple[str, object]]:
     for info in pkgutil.iter_modules(__path__, __name__ + "."):
-        found = getattr(importlib.import_module(info.name), attribute, None)
-        if found is not None:
-            yield info.name, found
+        declared = getattr(importlib.import_module(info.name), attribute, None)
+        if declared is not None:
+            yield info.name, declared
 
 
 @cache
@@ -147,13 +131,13 @@ def views() -> Mapping[str, View]:
 
 
 def _by_name(kind: type[_T], attribute: str) -> Mapping[str, _T]:
-    found: dict[str, _T] = {}
+    by_name: dict[str, _T] = {}
     for module, table in _modules(attribute):
         assert isinstance(table, kind)
-        if table.name in found:
+        if table.name in by_name:
             raise RuntimeError(f"two tables are named {table.name!r}; see {module}")
-        found[table.name] = table
-    return found
+        by_name[table.name] = table
+    return by_name
 
 
 def log_of(channel: Channel) -> Projection:

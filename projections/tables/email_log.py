@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
+from projections.column_types import STRING
 from projections.expressions import (
+    OPERATORS,
+    Call,
+    Operator,
     column,
+    eager,
     either,
-    event_number,
     first_set,
     item,
     literal,
-    resent_and_delivered,
     together,
     words,
 )
-from projections.folds import earliest, largest, largest_of, last, latest, union, union_of_lists
-from projections.tables import NO_CODES, Projection, Rule
-from projections.tables.events import TABLE as FACT
+from projections.folds import (
+    ALWAYS,
+    earliest,
+    largest,
+    largest_of,
+    last,
+    latest,
+    union,
+    union_of_lists,
+)
+from projections.tables import NO_CODES, Projection, StatusRule
+from projections.tables.events import TABLE as EVENT
 from projections.tables.shared import (
     CODES,
+    SHARED_FOLDS,
     campaign,
     codes_of,
     first_at,
@@ -29,19 +42,42 @@ from projections.tables.shared import (
     record,
     sender,
 )
-from projections.tables.shared import FOLDS as SHARED_FOLDS
-from schemas.events import DECISIONS, KINDS
+from schemas.events import DECISION_KINDS, FINAL_CLASSES, KINDS_BY_CHANNEL
 
-_at, _kind = FACT.occurred_at, FACT.kind
-_by_machine = FACT.machine.is_true
+
+def _is_superseded(resends: Any, attempt: Any, bounced_at: Any, arrived_at: Any) -> bool:
+    return arrived_at is not None and any(
+        sent[0] > attempt and sent[1] > bounced_at and sent[1] <= arrived_at for sent in resends
+    )
+
+
+OPERATORS.update(
+    {
+        "event number": Operator(
+            "reinterpretAsUInt64(reverse(unhex(substring({0}, 1, 16))))",
+            eager(lambda event_id: int(event_id[:16], 16)),
+        ),
+        # An attempt (number, time sent) after the bounce, and a sign of arrival after that.
+        "superseded": Operator(
+            "arrayExists(sent -> sent.1 > {1} AND sent.2 > {2} "
+            "AND ifNull(sent.2 <= {3}, false), {0})",
+            eager(_is_superseded),
+            needs=(0, 3),
+        ),
+    }
+)
+_at, _kind = EVENT["occurred_at"], EVENT["kind"]
+_by_machine = EVENT["machine"].is_true
 _touched = _kind.is_in("open", "click")
 _opened = _kind.is_in("open") & ~_by_machine
 _clicked = _kind.is_in("click") & ~_by_machine
-_final = _kind.is_in("bounce") & FACT.bounce_class.is_in("hard", "block")
-_coded = FACT.smtp_code.given | FACT.enhanced_status.given
-_soft = _kind.is_in("bounce") & ~FACT.bounce_class.is_in("hard", "block")
+_final = _kind.is_in("bounce") & EVENT["bounce_class"].is_in(*FINAL_CLASSES)
+_coded = EVENT["smtp_code"].is_nonempty | EVENT["enhanced_status"].is_nonempty
+#: The first half of a fingerprint as a number: a set of them counts distinct events.
+_event_number = Call("event number", EVENT["event_id"], kind="UInt64")
+_soft = _kind.is_in("bounce") & ~EVENT["bounce_class"].is_in(*FINAL_CLASSES)
 
-# ---- What the state of an email keeps of its facts --------------------------------------------
+# ---- What the state of an email keeps of its events --------------------------------------------
 
 sent_at = earliest("sent_at", _at, where=_kind.is_in("sent"))
 delivery_at = earliest("delivery_at", _at, where=_kind.is_in("delivery"))
@@ -52,42 +88,45 @@ complaint_at = earliest("complaint_at", _at, where=_kind.is_in("complaint"))
 unsubscribe_at = earliest("unsubscribe_at", _at, where=_kind.is_in("unsubscribe"))
 #: The last sign that it arrived: what a later attempt and a contradiction are measured by.
 arrived_at = last("arrived_at", _at, where=_touched | _kind.is_in("delivery", "complaint"))
-opens = union("opens", event_number(FACT.event_id), where=_opened)
-clicks = union("clicks", event_number(FACT.event_id), where=_clicked)
-attempt = largest("attempt", FACT.attempt, where=~_kind.is_in(*sorted(DECISIONS)))
+opens = union("opens", _event_number, where=_opened)
+clicks = union("clicks", _event_number, where=_clicked)
+attempt = largest("attempt", EVENT["attempt"], where=~_kind.is_in(*sorted(DECISION_KINDS)))
 resends = union(
     "resends",
-    together(attempt=FACT.attempt, at=_at),
-    where=_kind.is_in("sent") & (FACT.attempt > literal(1)),
+    together(attempt=EVENT["attempt"], at=_at),
+    where=_kind.is_in("sent") & (EVENT["attempt"] > literal(1)),
 )
-bounce = latest("bounce", _at, where=_final, attempt=FACT.attempt, bounce_class=FACT.bounce_class)
+bounce = latest(
+    "bounce", _at, where=_final, attempt=EVENT["attempt"], bounce_class=EVENT["bounce_class"]
+)
 #: Codes first, so that a failure without a code never erases an earlier code.
 bounce_why = largest_of("bounce_why", where=_final, coded=_coded, at=_at, **CODES)
-soft_bounce = latest("soft_bounce", _at, where=_soft, attempt=FACT.attempt, **CODES)
-soft_attempts = union("soft_attempts", FACT.attempt, where=_soft)
-exhausted = latest("exhausted", _at, where=_kind.is_in("retry_exhausted"), attempt=FACT.attempt)
+soft_bounce = latest("soft_bounce", _at, where=_soft, attempt=EVENT["attempt"], **CODES)
+soft_attempts = union("soft_attempts", EVENT["attempt"], where=_soft)
+exhausted = latest("exhausted", _at, where=_kind.is_in("retry_exhausted"), attempt=EVENT["attempt"])
 retry = largest_of(
     "retry",
-    where=_kind.is_in("retry_scheduled") & FACT.due_at.is_set,
-    attempt=FACT.attempt,
-    due_at=FACT.due_at.present,
+    where=_kind.is_in("retry_scheduled") & EVENT["due_at"].is_set,
+    attempt=EVENT["attempt"],
+    due_at=EVENT["due_at"].assumed_set,
 )
 deferral = latest("deferral", _at, where=_kind.is_in("deferral"), **CODES)
 invalid = latest("invalid", _at, where=_kind.is_in("invalid"), **CODES)
 skipped = latest("skipped", _at, where=_kind.is_in("skipped"), **CODES)
 failure = latest("failure", _at, where=_kind.is_in("failure"), **CODES)
 subject = replace(
-    latest("subject", _at, where=FACT.subject.given, value=FACT.subject), uncompressed=True
+    latest("subject", _at, where=EVENT["subject"].is_nonempty, value=EVENT["subject"]),
+    uncompressed=True,
 )
-tags = union_of_lists("tags", FACT.tags)
+tags = union_of_lists("tags", EVENT["tags"])
 
-FOLDS: Final = (
+_FOLDS: Final = (
     *SHARED_FOLDS, sent_at, delivery_at, open_at, click_at, machine_at, complaint_at,
     unsubscribe_at, arrived_at, opens, clicks, attempt, resends, bounce, bounce_why, soft_bounce,
     soft_attempts, exhausted, retry, deferral, invalid, skipped, failure, subject, tags,
 )  # fmt: skip
 #: New ones go to the end: a bit is known by its place.
-SEEN: Final = (
+_PRESENCE_FOLDS: Final = (
     sent_at, delivery_at, open_at, click_at, machine_at, complaint_at, unsubscribe_at, arrived_at,
     opens, clicks, resends, bounce, bounce_why, soft_bounce, soft_attempts, exhausted, deferral,
     invalid, skipped, failure, tags, campaign,
@@ -95,112 +134,99 @@ SEEN: Final = (
 
 # ---- What follows from it ---------------------------------------------------------------------
 
-_superseded = resent_and_delivered(resends.state, bounce["attempt"], bounce["at"], arrived_at.state)
-_bounced = bounce.seen & ~_superseded
-_arrived = arrived_at.seen
-_exhausted = exhausted.seen & ~_arrived
-#: Of what never arrived, neither a bounce is superseded nor are retries used up to no end.
-_pending = (
-    ~_arrived & ~bounce.seen & ~exhausted.seen & ~invalid.seen & ~skipped.seen & ~failure.seen
-)
+_superseded = Call("superseded", resends.state, bounce["attempt"], bounce["at"], arrived_at.state)
+_bounced = bounce.present & ~_superseded
+_arrived = arrived_at.present
+_exhausted = exhausted.present & ~_arrived
 
-
-ALWAYS = literal(value=True)
-RULES: Final = (
-    Rule(
+_RULES: Final = (
+    StatusRule(
         status="Bounce", name="a hard or block bounce that no later delivered attempt superseded",
-        when=_bounced, why=codes_of(bounce_why), trace=bounce.seen,
+        when=_bounced, why=codes_of(bounce_why),
     ),
-    Rule(
+    StatusRule(
         status="Bounce", name="retries are used up and nothing was delivered", when=_exhausted,
-        trace=exhausted.seen,
         reason=words(
             "soft bounces:", soft_attempts.state.size.text, "of", attempt.state.text,
             "attempts used",
         ),
         why=codes_of(soft_bounce),
     ),
-    Rule(
-        status="Click", name="a click by a person", when=click_at.seen,
+    StatusRule(
+        status="Click", name="a click by a person", when=click_at.present,
         reason=literal("a person clicked"),
     ),
-    Rule(
-        status="Open", name="an open by a person", when=open_at.seen,
+    StatusRule(
+        status="Open", name="an open by a person", when=open_at.present,
         reason=literal("a person opened it"),
     ),
-    Rule(
+    StatusRule(
         status="Delivery", name="opened by a machine only, which implies a delivery",
-        when=machine_at.seen,
+        when=machine_at.present,
         reason=literal("in the mailbox; opened by a machine only"),
     ),
-    Rule(
+    StatusRule(
         status="Delivery", name="delivered, or implied by a complaint", when=_arrived,
         reason=literal("in the mailbox, not opened"),
     ),
-    Rule(
+    StatusRule(
         status="Invalid", name="refused because the address is on a blacklist",
-        when=invalid.seen, reason=literal("refused, blacklisted"), why=codes_of(invalid),
-        trace=invalid.seen,
+        when=invalid.present, reason=literal("refused, blacklisted"), why=codes_of(invalid),
     ),
-    Rule(
-        status="Skipped", name="refused because of an opt-out", when=skipped.seen,
+    StatusRule(
+        status="Skipped", name="refused because of an opt-out", when=skipped.present,
         reason=literal("skipped, opted out"), why=codes_of(skipped),
-        trace=skipped.seen,
     ),
-    Rule(
-        status="Bounce", name="refused before sending for another cause", when=failure.seen,
+    StatusRule(
+        status="Bounce", name="refused before sending for another cause", when=failure.present,
         reason=literal("not sent"), why=codes_of(failure),
-        trace=failure.seen,
     ),
-    Rule(
-        status="Sent", name="softly bounced, with retries left", when=soft_bounce.seen,
+    StatusRule(
+        status="Sent", name="softly bounced, with retries left", when=soft_bounce.present,
         reason=words("soft bounce of attempt", soft_bounce["attempt"].text),
-        why=codes_of(soft_bounce), trace=_pending,
+        why=codes_of(soft_bounce),
     ),
-    Rule(
-        status="Sent", name="deferred: the provider goes on trying", when=deferral.seen,
+    StatusRule(
+        status="Sent", name="deferred: the provider goes on trying", when=deferral.present,
         reason=literal("deferred"), why=codes_of(deferral),
-        trace=_pending,
     ),
-    Rule(
-        status="Sent", name="sent, and nothing heard since", when=sent_at.seen,
-        reason=literal("handed to the provider"), trace=_pending,
+    StatusRule(
+        status="Sent", name="sent, and nothing heard since", when=sent_at.present,
+        reason=literal("handed to the provider"),
     ),
-    Rule(
+    StatusRule(
         status="Sent", name="anything else", when=ALWAYS, reason=literal("in the queue"),
-        trace=_pending,
     ),
 )  # fmt: skip
 
-_text = "String"
 #: Of the rule that decided; where that has none, of the last soft bounce.
 _why = column("why", NO_CODES.kind)
 _codes = either(
-    item(_why, "smtp_code").given | item(_why, "enhanced_status").given
-    | item(_why, "reason_code").given | item(_why, "diagnostic").given,
+    item(_why, "smtp_code").is_nonempty | item(_why, "enhanced_status").is_nonempty
+    | item(_why, "reason_code").is_nonempty | item(_why, "diagnostic").is_nonempty,
     _why, codes_of(soft_bounce),
 )  # fmt: skip
-READINGS: Final = {
-    "tenant_id": column("tenant_id", _text),
+_COLUMNS: Final = {
+    "tenant_id": column("tenant_id", STRING),
     "date": first_at.state,
-    "recipient": column("recipient", _text),
+    "recipient": column("recipient", STRING),
     "subject": subject["value"],
-    "status": column("status", _text),
-    "status_reason": column("status_reason", _text),
-    "message_id": column("message_id", _text),
+    "status": column("status", STRING),
+    "status_reason": column("status_reason", STRING),
+    "message_id": column("message_id", STRING),
     "record_type": record["type"],
     "record_id": record["id"],
     "campaign": campaign["value"],
-    "tags": tags.state.ordered,
+    "tags": tags.state.in_order,
     "provider": sender["provider"],
     "provider_message_id": sender["id"],
     "sent_at": sent_at.state,
     "delivered_at": first_set(
         delivery_at.state, open_at.state, click_at.state, machine_at.state, complaint_at.state
     ),
-    "delivered_inferred": _arrived & ~delivery_at.seen,
+    "delivered_inferred": _arrived & ~delivery_at.present,
     "opened_at": first_set(open_at.state, click_at.state),
-    "opened_inferred": click_at.seen & ~open_at.seen,
+    "opened_inferred": click_at.present & ~open_at.present,
     "clicked_at": click_at.state,
     "machine_opened_at": machine_at.state,
     "complained_at": complaint_at.state,
@@ -208,7 +234,7 @@ READINGS: Final = {
     "bounced_at": either(_bounced, bounce["at"], literal(None)),
     "bounce_class": either(
         _bounced, bounce["bounce_class"],
-        either(soft_bounce.seen, literal("soft"), literal("")),
+        either(soft_bounce.present, literal("soft"), literal("")),
     ),
     "smtp_code": item(_codes, "smtp_code"),
     "enhanced_status": item(_codes, "enhanced_status"),
@@ -223,7 +249,7 @@ READINGS: Final = {
         retry["due_at"], literal(None),
     ),
     "conflict": (_bounced & (arrived_at.state > bounce["at"]))
-    | ((invalid.seen | skipped.seen | failure.seen) & _arrived),
+    | ((invalid.present | skipped.present | failure.present) & _arrived),
     "last_event_at": last_at.state,
     "first_recorded_at": first_recorded_at.state,
 }  # fmt: skip
@@ -232,12 +258,11 @@ PROJECTION: Final = Projection(
     name="email_log",
     comment="one row per email and recipient, with its status and why",
     channel="email",
-    kinds=KINDS["email"] - {"note", "resubscribe", "suppressed", "reinstated"},
-    folds=FOLDS,
-    rules=RULES,
-    seen=SEEN,
-    unsure=bounce.seen & resends.seen & arrived_at.seen,  # was it superseded?
-    sent_at=sent_at,
-    later=(delivery_at, open_at, click_at, machine_at, complaint_at, unsubscribe_at, bounce),
-    readings=READINGS,
+    kinds=KINDS_BY_CHANNEL["email"] - {"note", "resubscribe", "suppressed", "reinstated"},
+    folds=_FOLDS,
+    rules=_RULES,
+    presence_folds=_PRESENCE_FOLDS,
+    begin_fold=sent_at,
+    late_folds=(delivery_at, open_at, click_at, machine_at, complaint_at, unsubscribe_at, bounce),
+    columns=_COLUMNS,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from projections.expressions import TIME
+from projections.column_types import TIME
 from projections.tables import Table
 from schemas.events import EPOCH
 

@@ -6,11 +6,12 @@ from typing import Final
 
 from projections.tables import View
 from projections.tables.events import TABLE as EVENTS
+from schemas.decisions import DECISION_LABEL
 
 _FIRST: Final = "minOrNullIf(occurred_at, {where})"
 _SCHEDULED: Final = "kind = 'retry_scheduled'"
 _EXHAUSTED: Final = "kind = 'retry_exhausted'"
-_ASKED: Final = "reason_code = 'retry_asked'"
+_REQUESTED: Final = "reason_code = 'retry_asked'"
 _CANCELLED: Final = "reason_code = 'retry_cancelled'"
 _SENT: Final = "kind = 'sent'"
 
@@ -33,7 +34,7 @@ SELECT tenant_id, message_id, recipient, attempt,
     ) AS state,
     {_first(_SCHEDULED)} AS scheduled_at,
     maxIf(due_at, {_SCHEDULED}) AS due_at,
-    {_first(_ASKED)} AS asked_at,
+    {_first(_REQUESTED)} AS asked_at,
     {_first(_SENT)} AS answered_at,
     {_first(_CANCELLED)} AS cancelled_at,
     {_first(_EXHAUSTED)} AS exhausted_at,
@@ -41,7 +42,7 @@ SELECT tenant_id, message_id, recipient, attempt,
 FROM {{database}}.{EVENTS.name}
 WHERE channel = 'email' AND (
     {_SCHEDULED} OR {_EXHAUSTED} OR ({_SENT} AND attempt > 1)
-    OR (kind = 'note' AND label = 'sendlog' AND ({_ASKED} OR {_CANCELLED}))
+    OR (kind = 'note' AND label = '{DECISION_LABEL}' AND ({_REQUESTED} OR {_CANCELLED}))
 )
 GROUP BY tenant_id, message_id, recipient, attempt
 """,

@@ -1,4 +1,4 @@
-"""What both logs keep alike: times, whose record, which provider, and why something failed."""
+"""What both logs keep alike: times, the customer record, the provider, and why something failed."""
 
 from __future__ import annotations
 
@@ -7,43 +7,45 @@ from typing import Final
 from projections.expressions import (
     Expression,
     either,
-    first_given,
+    first_nonempty,
     item,
     lookup,
     together,
     words,
 )
 from projections.folds import Fold, earliest, last, latest
-from projections.tables.events import TABLE as FACT
-from schemas.bounces import MEANINGS
+from projections.tables.events import TABLE as EVENT
+from schemas.smtp_replies import STATUS_MEANINGS
 
-first_at = earliest("first_at", FACT.occurred_at)
-last_at = last("last_at", FACT.occurred_at)
-first_recorded_at = earliest("first_recorded_at", FACT.recorded_at)
+first_at = earliest("first_at", EVENT["occurred_at"])
+last_at = last("last_at", EVENT["occurred_at"])
+first_recorded_at = earliest("first_recorded_at", EVENT["recorded_at"])
 record = latest(
     "record",
-    FACT.occurred_at,
-    where=FACT.record_id.given,
-    type=FACT.record_type,
-    id=FACT.record_id,
+    EVENT["occurred_at"],
+    where=EVENT["record_id"].is_nonempty,
+    type=EVENT["record_type"],
+    id=EVENT["record_id"],
 )
 sender = latest(
     "sender",
-    FACT.occurred_at,
-    where=FACT.provider.given,
-    provider=FACT.provider,
-    id=FACT.provider_message_id,
+    EVENT["occurred_at"],
+    where=EVENT["provider"].is_nonempty,
+    provider=EVENT["provider"],
+    id=EVENT["provider_message_id"],
 )
-campaign = latest("campaign", FACT.occurred_at, where=FACT.campaign.given, value=FACT.campaign)
+campaign = latest(
+    "campaign", EVENT["occurred_at"], where=EVENT["campaign"].is_nonempty, value=EVENT["campaign"]
+)
 
-FOLDS: Final = (first_at, last_at, first_recorded_at, record, sender, campaign)
+SHARED_FOLDS: Final = (first_at, last_at, first_recorded_at, record, sender, campaign)
 
-#: What a fold keeps of a failed fact to describe it.
+#: What a fold keeps of an event that tells of a failure, to describe it.
 CODES: Final = {
-    "smtp_code": FACT.smtp_code,
-    "enhanced_status": FACT.enhanced_status,
-    "reason_code": FACT.reason_code,
-    "diagnostic": FACT.diagnostic,
+    "smtp_code": EVENT["smtp_code"],
+    "enhanced_status": EVENT["enhanced_status"],
+    "reason_code": EVENT["reason_code"],
+    "diagnostic": EVENT["diagnostic"],
 }
 
 
@@ -52,12 +54,12 @@ def codes_of(fold: Fold) -> Expression:
     return together(**{name: fold[name] for name in CODES})
 
 
-def described(why: Expression) -> Expression:
+def codes_in_words(why: Expression) -> Expression:
     """Return codes in words ("550 5.1.1 mailbox does not exist"), or else the provider's text."""
     codes = (item(why, "smtp_code").text, item(why, "enhanced_status"))
-    meaning = lookup(item(why, "enhanced_status"), MEANINGS)
+    meaning = lookup(item(why, "enhanced_status"), STATUS_MEANINGS)
     return either(
-        meaning.given,
+        meaning.is_nonempty,
         words(*codes, meaning),
-        first_given(item(why, "diagnostic"), words(*codes, item(why, "reason_code"))),
+        first_nonempty(item(why, "diagnostic"), words(*codes, item(why, "reason_code"))),
     )

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from projections.expressions import (
-    column,
-    either,
-    first_given,
-    first_set,
-    literal,
-)
-from projections.folds import Fold, earliest, largest, largest_of, latest
-from projections.tables import Projection, Rule
-from projections.tables.events import TABLE as FACT
+from projections.column_types import STRING
+from projections.expressions import column, either, first_nonempty, first_set, literal
+from projections.folds import ALWAYS, Fold, earliest, largest, largest_of, latest
+from projections.tables import Projection, StatusRule
+from projections.tables.events import TABLE as EVENT
 from projections.tables.shared import (
     CODES,
+    SHARED_FOLDS,
     campaign,
     codes_of,
     first_at,
@@ -24,26 +20,25 @@ from projections.tables.shared import (
     record,
     sender,
 )
-from projections.tables.shared import FOLDS as SHARED_FOLDS
-from schemas.events import KINDS
+from schemas.events import KINDS_BY_CHANNEL
 
-_at, _kind = FACT.occurred_at, FACT.kind
+_at, _kind = EVENT["occurred_at"], EVENT["kind"]
 _delivered = _kind.is_in("delivery")
 
 
 def _failure(name: str, *kinds: str) -> Fold:
     """Keep why it failed; codes first, for a failure without one never erases an earlier code."""
     return largest_of(
-        name, where=_kind.is_in(*kinds), coded=FACT.reason_code.given, at=_at, **CODES
+        name, where=_kind.is_in(*kinds), coded=EVENT["reason_code"].is_nonempty, at=_at, **CODES
     )
 
 
-# ---- What the state of an SMS keeps of its facts ----------------------------------------------
+# ---- What the state of an SMS keeps of its events ----------------------------------------------
 
 sent_at = earliest("sent_at", _at, where=_kind.is_in("sent"))
-delivery_at = earliest("delivery_at", _at, where=_delivered & ~FACT.handset.is_false)
-handset_at = earliest("handset_at", _at, where=_delivered & FACT.handset.is_true)
-operator_at = earliest("operator_at", _at, where=_delivered & FACT.handset.is_false)
+delivery_at = earliest("delivery_at", _at, where=_delivered & ~EVENT["handset"].is_false)
+handset_at = earliest("handset_at", _at, where=_delivered & EVENT["handset"].is_true)
+operator_at = earliest("operator_at", _at, where=_delivered & EVENT["handset"].is_false)
 read_at = earliest("read_at", _at, where=_kind.is_in("read"))
 expired_at = earliest("expired_at", _at, where=_kind.is_in("expired"))
 rejected = _failure("rejected", "rejected")
@@ -51,16 +46,16 @@ undelivered = _failure("undelivered", "undelivered")
 expired = _failure("expired", "expired")
 failed = _failure("failed", "failed")
 opt_out = _failure("opt_out", "opt_out")
-parts = largest("parts", FACT.parts)
-part = largest("part", FACT.part)
-text = latest("text", _at, where=FACT.text.given, value=FACT.text)
+parts = largest("parts", EVENT["parts"])
+part = largest("part", EVENT["part"])
+text = latest("text", _at, where=EVENT["text"].is_nonempty, value=EVENT["text"])
 
-FOLDS: Final = (
+_FOLDS: Final = (
     *SHARED_FOLDS, sent_at, delivery_at, handset_at, operator_at, read_at, expired_at,
     rejected, undelivered, expired, failed, opt_out, parts, part, text,
 )  # fmt: skip
 #: New ones go to the end: a bit is known by its place.
-SEEN: Final = (
+_PRESENCE_FOLDS: Final = (
     sent_at, delivery_at, handset_at, operator_at, read_at, expired_at, rejected, undelivered,
     expired, failed, opt_out, campaign,
 )  # fmt: skip
@@ -69,76 +64,74 @@ SEEN: Final = (
 
 _segments = (parts.state > literal(1)) | (part.state > literal(1))
 #: Of a single segment, `expired` at or after `delivery` is noise.
-_expired = expired_at.seen & (
-    _segments | ~delivery_at.seen | (expired_at.state < delivery_at.state)
+_expired = expired_at.present & (
+    _segments | ~delivery_at.present | (expired_at.state < delivery_at.state)
 )
 
 
-RULES: Final = (
-    Rule(
-        status="Rejected", name="stopped at carrier level", when=rejected.seen,
-        reason=literal("stopped by the carrier"), why=codes_of(rejected), trace=rejected.seen,
+_RULES: Final = (
+    StatusRule(
+        status="Rejected", name="stopped at carrier level", when=rejected.present,
+        reason=literal("stopped by the carrier"), why=codes_of(rejected),
     ),
-    Rule(
+    StatusRule(
         status="Undelivered", name="the number is wrong, unsuitable or out of reach",
-        when=undelivered.seen, reason=literal("number wrong, unsuitable or out of reach"),
-        why=codes_of(undelivered), trace=undelivered.seen,
+        when=undelivered.present, reason=literal("number wrong, unsuitable or out of reach"),
+        why=codes_of(undelivered),
     ),
-    Rule(
+    StatusRule(
         status="Undelivered", name="it expired before it was delivered", when=_expired,
         reason=literal("expired before it was delivered"), why=codes_of(expired),
-        trace=expired_at.seen,
     ),
-    Rule(
-        status="Failed", name="the provider could not send it", when=failed.seen,
+    StatusRule(
+        status="Failed", name="the provider could not send it", when=failed.present,
         reason=literal("the provider could not send it"), why=codes_of(failed),
-        trace=failed.seen,
     ),
-    Rule(
-        status="Failed", name="refused because the recipient opted out", when=opt_out.seen,
-        reason=literal("opted out"), why=codes_of(opt_out), trace=opt_out.seen,
+    StatusRule(
+        status="Failed", name="refused because the recipient opted out", when=opt_out.present,
+        reason=literal("opted out"), why=codes_of(opt_out),
     ),
-    Rule(
-        status="Received", name="received and read", when=read_at.seen,
+    StatusRule(
+        status="Received", name="received and read", when=read_at.present,
         reason=literal("received and read"),
     ),
-    Rule(
-        status="Delivered", name="the handset confirmed it", when=handset_at.seen,
+    StatusRule(
+        status="Delivered", name="the handset confirmed it", when=handset_at.present,
         reason=literal("the handset confirmed it"),
     ),
-    Rule(
+    StatusRule(
         status="Delivered", name="delivered; nobody says whether to the handset",
-        when=delivery_at.seen, reason=literal("delivered, not read"),
+        when=delivery_at.present, reason=literal("delivered, not read"),
     ),
-    Rule(
+    StatusRule(
         status="Sent", name="the operator confirmed it, the handset has not",
-        when=operator_at.seen,
+        when=operator_at.present,
         reason=literal("the operator has it; the handset has not confirmed it"),
     ),
-    Rule(
-        status="Sent", name="handed to the carrier", when=sent_at.seen,
+    StatusRule(
+        status="Sent", name="handed to the carrier", when=sent_at.present,
         reason=literal("handed to the carrier"),
     ),
-    Rule(
-        status="Queued", name="anything else", when=literal(value=True),
+    StatusRule(
+        status="Queued", name="anything else", when=ALWAYS,
         reason=literal("queued for delivery"),
     ),
 )  # fmt: skip
 
-_text = "String"
 _any_failure = (
-    rejected.seen | undelivered.seen | _expired | failed.seen
-    | opt_out.seen
+    rejected.present | undelivered.present | _expired | failed.present
+    | opt_out.present
 )  # fmt: skip
-_codes = ("reason_code", "diagnostic")
-READINGS: Final = {
-    "tenant_id": column("tenant_id", _text),
+_FAILURES: Final = (rejected, undelivered, expired, failed, opt_out)
+_REASON_COLUMNS: Final = ("reason_code", "diagnostic")
+_COLUMNS: Final = {
+    "tenant_id": column("tenant_id", STRING),
     "date": first_at.state,
-    "recipient": column("recipient", _text),
+    "recipient": column("recipient", STRING),
     "text": text["value"],
-    "status": column("status", _text),
-    "status_reason": column("status_reason", _text),
-    "message_id": column("message_id", _text),
+    "status": column("status", STRING),
+    "status_reason": column("status_reason", STRING),
+    "message_id": column("message_id", STRING),
     "record_type": record["type"],
     "record_id": record["id"],
     "campaign": campaign["value"],
@@ -146,18 +139,15 @@ READINGS: Final = {
     "provider_message_id": sender["id"],
     "sent_at": sent_at.state,
     "delivered_at": first_set(delivery_at.state, read_at.state),
-    "delivered_inferred": read_at.seen & ~delivery_at.seen,
+    "delivered_inferred": read_at.present & ~delivery_at.present,
     "read_at": read_at.state,
     "handset": either(
-        handset_at.seen | (operator_at.seen & ~delivery_at.seen),
-        handset_at.seen, literal(None),
+        handset_at.present | (operator_at.present & ~delivery_at.present),
+        handset_at.present, literal(None),
     ),
-    **{
-        name: first_given(*(f[name] for f in (rejected, undelivered, expired, failed, opt_out)))
-        for name in _codes
-    },
+    **{name: first_nonempty(*(fold[name] for fold in _FAILURES)) for name in _REASON_COLUMNS},
     "parts": either(part.state > parts.state, part.state, parts.state),
-    "conflict": _any_failure & (delivery_at.seen | read_at.seen) & ~_segments,
+    "conflict": _any_failure & (delivery_at.present | read_at.present) & ~_segments,
     "last_event_at": last_at.state,
     "first_recorded_at": first_recorded_at.state,
 }  # fmt: skip
@@ -166,12 +156,11 @@ PROJECTION: Final = Projection(
     name="sms_log",
     comment="one row per SMS and number, with its status and why",
     channel="sms",
-    kinds=KINDS["sms"] - {"note", "skipped", "suppressed", "reinstated"},
-    folds=FOLDS,
-    rules=RULES,
-    seen=SEEN,
-    unsure=expired_at.seen & delivery_at.seen,  # which of both counts?
-    sent_at=sent_at,
-    later=(delivery_at, handset_at, operator_at, read_at, expired_at, undelivered),
-    readings=READINGS,
+    kinds=KINDS_BY_CHANNEL["sms"] - {"note", "skipped", "suppressed", "reinstated"},
+    folds=_FOLDS,
+    rules=_RULES,
+    presence_folds=_PRESENCE_FOLDS,
+    begin_fold=sent_at,
+    late_folds=(delivery_at, handset_at, operator_at, read_at, expired_at, undelivered),
+    columns=_COLUMNS,
 )

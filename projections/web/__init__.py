@@ -1,1 +1,1 @@
-"""The HTTP API of the log: an application made by `app.build`, of what it is given."""
+"""The HTTP API and the web pages of the logs; `app.build_api` makes the application."""

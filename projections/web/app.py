@@ -1,4 +1,4 @@
-"""The API as an application, put together of what it works with; nothing happens at import."""
+"""The composition root of the API and the pages; importing it has no side effects."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from projections.queries import api_keys
-from projections.web import problems
+from projections.queries.api_keys import ApiKey, KeyCache, list_keys
 from projections.web.api import dead_letters, health, logs, statistics, suppressions
-from projections.web.database import Reader
-from projections.web.middleware import Edge
-from projections.web.pages import app as site
-from projections.web.pages import errors
-from projections.web.rate_limit import Limiter
+from projections.web.database import ReadOnlyDatabase
+from projections.web.middleware import SecurityHeaders
+from projections.web.pages.app import install_pages
+from projections.web.pages.errors import render_error
+from projections.web.problems import Problem, install_error_handlers
+from projections.web.rate_limit import RateLimiter
 from projections.web.sessions import Sessions
-from projections.web.state import BASE, Parts
+from projections.web.state import API_PATH, AppState
 from schemas.decisions import Command
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-_ABOUT: Final = """
+_DESCRIPTION: Final = """
 The delivery log of everything a business mails and texts.
 
 Every request carries a key of `sendlog keys create` and is about one tenant: the key's only one, or
@@ -31,11 +31,11 @@ Every request carries a key of `sendlog keys create` and is about one tenant: th
 """
 
 
-def build(
+def build_api(
     *,
     connect: Callable[[], Client],
     database: str,
-    command: Callable[[Command], None],
+    publish_command: Callable[[Command], None],
     kafka_answers: Callable[[], bool],
     rate: float = 50,
     burst: float = 100,
@@ -43,61 +43,59 @@ def build(
     outcome_seconds: float = 10,
     session_secret: bytes = b"",
 ) -> FastAPI:
-    """Return the application. It starts whether ClickHouse and Kafka are there or not.
+    """Return the application. ClickHouse and Kafka need not be available when it starts.
 
-    `connect` makes a client of ClickHouse and raises as `store.connect` does. `command` publishes a
-    command, or raises `NotTakenError`; `kafka_answers` tells whether a broker does. `rate` and
-    `burst` are requests a second and at once, of each key; `outcome_seconds` is how long a command
-    is waited for. `session_secret` signs the cookies of the pages; without one they are good for
-    the life of this process.
+    `connect` makes a client of ClickHouse and raises as `clickhouse.client.connect` does.
+    `publish_command`, `kafka_answers` and `outcome_seconds` are described at `AppState`. Each key
+    may make `rate` requests a second, and `burst` at once. A query may take `query_seconds`.
+    `session_secret` signs the cookies of the pages; without one they are valid until this process
+    ends.
     """
-    reader = Reader(connect, database, seconds=query_seconds)
+    connection = ReadOnlyDatabase(connect, database, seconds=query_seconds)
 
-    def load() -> list[api_keys.Key]:
-        with reader.asking() as client:
-            return api_keys.listed(client, database)
+    def load_keys() -> list[ApiKey]:
+        with connection.client() as client:
+            return list_keys(client, database)
 
     app = FastAPI(
-        title="Sendlog", version="1", description=_ABOUT, openapi_url=f"{BASE}/openapi.json",
-        docs_url=None, redoc_url=None, redirect_slashes=False,
+        title="Sendlog", version="1", description=_DESCRIPTION,
+        openapi_url=f"{API_PATH}/openapi.json", docs_url=None, redoc_url=None,
+        redirect_slashes=False,
     )  # fmt: skip
-    app.state.parts = Parts(
-        reader=reader,
-        keys=api_keys.Keys(load),
-        limiter=Limiter(rate=rate, burst=burst),
-        command=command,
+    app.state.app_state = AppState(
+        database=connection,
+        keys=KeyCache(load_keys),
+        rate_limiter=RateLimiter(rate=rate, burst=burst),
+        publish_command=publish_command,
         kafka_answers=kafka_answers,
         outcome_seconds=outcome_seconds,
         sessions=Sessions(session_secret),
     )
-    problems.install(app, errors.shown)
-    for module in (logs, statistics, suppressions, dead_letters):
+    install_error_handlers(app, render_error)
+    for module in (logs, statistics, suppressions, dead_letters, health):
         app.include_router(module.router)
-    app.include_router(health.router)
-    site.install(app)
-    app.add_middleware(Edge)
-    _document(app)
+    install_pages(app)
+    app.add_middleware(SecurityHeaders)
+    _document_problems(app)
     return app
 
 
-def _document(app: FastAPI) -> None:
-    """Have every error in the document described as what it is: a problem."""
+def _document_problems(app: FastAPI) -> None:
+    """Replace FastAPI's schemas of errors in the OpenAPI document by that of `Problem`."""
 
-    def document() -> dict[str, Any]:
+    def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = get_openapi(
+            document = get_openapi(
                 title=app.title, version=app.version, description=app.description,
                 routes=app.routes,
             )  # fmt: skip
-            models = schema["components"]["schemas"]
+            schemas = document["components"]["schemas"]
             for name in ("HTTPValidationError", "ValidationError"):
-                models.pop(name, None)
-            problem = problems.Problem.model_json_schema(
-                ref_template="#/components/schemas/{model}"
-            )
-            models |= problem.pop("$defs")
-            models["Problem"] = problem
-            app.openapi_schema = schema
+                schemas.pop(name, None)
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= problem.pop("$defs")
+            schemas["Problem"] = problem
+            app.openapi_schema = document
         return app.openapi_schema
 
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Who asks, and about which tenant: keys, their scopes and rates, the wall between tenants."""
+"""Authentication of API requests: the key, its rate and scope, and the tenant of the request."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
-from projections.queries.api_keys import Key, Scope
-from projections.web.problems import ProblemError, Wrong, wrong
-from projections.web.state import Parts, parts_of
+from projections.queries.api_keys import ApiKey, Scope
+from projections.web.params import ApiRoute
+from projections.web.problems import ProblemError, invalid_parameter
+from projections.web.state import AppState, app_state
+from schemas.addresses import Address, normalise_address
+from schemas.events import Channel
 
 _bearer = HTTPBearer(
     auto_error=False, description="A key of `sendlog keys create`", scheme_name="key"
 )
-Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+BearerToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 TenantQuery = Annotated[
     str | None,
     Query(
@@ -29,26 +32,19 @@ TenantQuery = Annotated[
         examples=["acme"],
     ),
 ]
-#: One text for what is not there and what is not yours: an answer never says which tenants exist.
-NOT_YOURS = "this key is not for that tenant"
 
 
-async def key_of(request: Request, bearer: Bearer) -> Key:
+async def authenticate(request: Request, bearer: BearerToken) -> ApiKey:
     """Return the key of a request. Raises a 401 problem without a valid one, 429 if too often."""
-    parts = parts_of(request)
+    state = app_state(request)
     if bearer is None:
         raise _unauthorized("a key is needed: Authorization: Bearer sk_…", "")
-    key = parts.keys.known(bearer.credentials)
+    key = state.keys.cached(bearer.credentials)
     if key is None:
-        key = await run_in_threadpool(parts.keys.find, bearer.credentials)
+        key = await run_in_threadpool(state.keys.find, bearer.credentials)
     if key is None:
         raise _unauthorized("this key is unknown or revoked", ', error="invalid_token"')
-    if seconds := parts.limiter.wait(key.id):
-        raise ProblemError(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            "this key asks too often",
-            headers={"Retry-After": str(math.ceil(seconds))},
-        )
+    check_rate(state, key)
     return key
 
 
@@ -57,65 +53,93 @@ def _unauthorized(detail: str, error: str) -> ProblemError:
     return ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers=challenge)
 
 
-WithKey = Annotated[Key, Depends(key_of)]
+AuthenticatedKey = Annotated[ApiKey, Depends(authenticate)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asker:
-    """A key and the one tenant that its request is about."""
+class Caller:
+    """The key of a request, the one tenant that it is about, and the application's state."""
 
-    key: Key
+    key: ApiKey
     tenant: str
-    parts: Parts
+    state: AppState
+
+    def address_of(self, channel: Channel, address: str) -> Address:
+        """Return an address of the tenant in the log's form."""
+        return Address(self.tenant, channel, normalise_address(channel, address))
 
 
-def scoped(scope: Scope) -> Callable[..., Awaitable[Asker]]:
-    """Return the dependency of an endpoint about one tenant's data, for keys of a scope."""
-
-    async def asker(request: Request, key: WithKey, tenant: TenantQuery = None) -> Asker:
-        _require(key, scope)
-        no_other_parameters(request)
-        if tenant is None:
-            if key.everywhere or len(key.tenants) != 1:
-                detail = "this key is for several tenants; say whose data"
-                raise ProblemError(
-                    HTTPStatus.BAD_REQUEST,
-                    f"tenant: {detail}",
-                    errors=[Wrong(parameter="tenant", detail=detail)],
-                )
-            tenant = key.tenants[0]
-        if not key.may_ask(tenant):
-            raise ProblemError(HTTPStatus.FORBIDDEN, NOT_YOURS)
-        return Asker(key=key, tenant=tenant, parts=parts_of(request))
-
-    return asker
+def check_rate(state: AppState, key: ApiKey) -> None:
+    """Count a request of a key. Raises a 429 problem if it is over its rate."""
+    if seconds := state.rate_limiter.take(key.id):
+        raise ProblemError(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "this key asks too often",
+            headers={"Retry-After": str(math.ceil(seconds))},
+        )
 
 
-async def operator_of(request: Request, key: WithKey) -> Parts:
-    """Let an operator pass: scope admin, all tenants. Raises a 403 problem for others."""
-    _require(key, "admin")
-    if not key.everywhere:
-        raise ProblemError(HTTPStatus.FORBIDDEN, "only a key for all tenants may see this")
-    no_other_parameters(request)
-    return parts_of(request)
-
-
-def _require(key: Key, scope: Scope) -> None:
+def check_scope(key: ApiKey, scope: Scope) -> None:
+    """Raise a 403 problem for a key without a scope."""
     if scope not in key.scopes:
         raise ProblemError(HTTPStatus.FORBIDDEN, f"this key lacks the scope {scope!r}")
 
 
-def no_other_parameters(request: Request) -> None:
-    """Refuse a parameter that there is not: a filter misspelt would show too much."""
-    paths = request.app.openapi()["paths"]
-    endpoint = paths[request.scope["route"].path_format][request.method.lower()]
-    known = {each["name"] for each in endpoint.get("parameters", ()) if each["in"] == "query"}
+def check_tenant(key: ApiKey, tenant: str) -> None:
+    """Raise a 403 problem for a key that may not access a tenant.
+
+    The problem is the same if there is no such tenant, so it does not reveal which there are.
+    """
+    if not key.may_access(tenant):
+        raise ProblemError(HTTPStatus.FORBIDDEN, "this key is not for that tenant")
+
+
+def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Return a dependency that gives the caller of a request about one tenant.
+
+    It raises 403 problems for a key without the scope or for another tenant, 422 for an unknown
+    parameter, and 400 if a key of several tenants does not name one.
+    """
+
+    async def require_caller(
+        request: Request, key: AuthenticatedKey, tenant: TenantQuery = None
+    ) -> Caller:
+        check_scope(key, scope)
+        refuse_unknown_parameters(request)
+        if tenant is None:
+            if key.for_all_tenants or len(key.tenants) != 1:
+                raise invalid_parameter(
+                    "tenant",
+                    "this key is for several tenants; say whose data",
+                    HTTPStatus.BAD_REQUEST,
+                )
+            tenant = key.tenants[0]
+        check_tenant(key, tenant)
+        return Caller(key=key, tenant=tenant, state=app_state(request))
+
+    return require_caller
+
+
+async def require_operator(request: Request, key: AuthenticatedKey) -> AppState:
+    """Return the state for an operator: scope admin, all tenants. Raises 403 for other keys."""
+    check_scope(key, "admin")
+    if not key.for_all_tenants:
+        raise ProblemError(HTTPStatus.FORBIDDEN, "only a key for all tenants may see this")
+    refuse_unknown_parameters(request)
+    return app_state(request)
+
+
+def refuse_unknown_parameters(request: Request) -> None:
+    """Raise a 422 problem for an unknown parameter: a misspelt filter would return too much."""
+    route = request.scope["route"]
+    assert isinstance(route, ApiRoute)
     for name in request.query_params:
-        if name not in known:
-            listed = ", ".join(sorted(known)) or "none"
-            raise wrong(name[:100], f"there is no such parameter; there are: {listed}")
+        if name not in route.query_parameters:
+            names = ", ".join(sorted(route.query_parameters)) or "none"
+            detail = f"there is no such parameter; there are: {names}"
+            raise invalid_parameter(name[:100], detail)
 
 
-Reading = Annotated[Asker, Depends(scoped("read"))]
-Resetting = Annotated[Asker, Depends(scoped("reset"))]
-Operating = Annotated[Parts, Depends(operator_of)]
+ReadCaller = Annotated[Caller, Depends(require_scope("read"))]
+ResetCaller = Annotated[Caller, Depends(require_scope("reset"))]
+OperatorState = Annotated[AppState, Depends(require_operator)]

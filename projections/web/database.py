@@ -1,4 +1,4 @@
-"""The API's way to ClickHouse: connected when first asked, and again after it was away."""
+"""The connection to ClickHouse: opened at the first query, read-only, with errors as problems."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from projections.clickhouse.client import BadRowsError, FatalError, TransientError, classified
-from projections.web.problems import ProblemError, away
+from projections.clickhouse.client import (
+    BadRowsError,
+    FatalError,
+    TransientError,
+    classified_errors,
+)
+from projections.web.problems import ProblemError, unavailable
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-#: ClickHouse's codes of a query that took longer than it may, and of a parameter that it cannot
-#: read as what its column is.
-_TOO_LONG, _UNFIT = "Code: 159", "Code: 457"
+#: ClickHouse's codes for a query over its time limit, and for a value that its type cannot have.
+_TIMEOUT_CODE: Final = "Code: 159"
+_BAD_PARAMETER_CODE: Final = "Code: 457"
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Reader:
-    """A database that is only read, from many threads; it may be away at any time.
+class ReadOnlyDatabase:
+    """A database for reading from many threads; it may be unavailable at any time.
 
-    Every query is read-only to the engine and ends after `seconds`.
+    `connect` makes a client. The server refuses writes and ends queries after `seconds`.
     """
 
     def __init__(self, connect: Callable[[], Client], name: str, *, seconds: float = 30) -> None:
@@ -36,17 +41,17 @@ class Reader:
         self._lock = Lock()
 
     @contextmanager
-    def asking(self) -> Iterator[Client]:
-        """Give a client; what goes wrong with it becomes the problem to answer with.
+    def client(self) -> Iterator[Client]:
+        """Give a client whose errors become problems.
 
-        Raises `ProblemError`: 503 while the database is away, overloaded or not migrated, or the
-        answer takes too long; 422 for a value that a column cannot have.
+        Raises `ProblemError`: 503 if the database is away, overloaded, not migrated or too slow;
+        422 for a value that a column cannot have.
         """
         try:
-            with classified():
+            with classified_errors():
                 yield self._connected()
         except (TransientError, FatalError, BadRowsError) as error:
-            raise _problem(error) from error
+            raise _to_problem(error) from error
         except OverflowError:
             raise ProblemError(
                 HTTPStatus.UNPROCESSABLE_ENTITY, "a number or a time is out of range"
@@ -61,24 +66,26 @@ class Reader:
                 self._client = client
             return self._client
 
-    def problem(self) -> str:
-        """Return why the database cannot be read now, or nothing."""
+    def unavailable_reason(self) -> str:
+        """Return why the database cannot be read now; empty if it can."""
         try:
-            with self.asking() as client:
+            with self.client() as client:
                 client.query(f"SELECT 1 FROM {self.name}.events LIMIT 1")
         except ProblemError as error:
             return error.detail
         return ""
 
 
-def _problem(error: TransientError | FatalError | BadRowsError) -> ProblemError:
-    if isinstance(error, BadRowsError) or _UNFIT in str(error):
+def _to_problem(error: TransientError | FatalError | BadRowsError) -> ProblemError:
+    if isinstance(error, BadRowsError) or _BAD_PARAMETER_CODE in str(error):
         return ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "a value is none that its column can have"
         )
-    if _TOO_LONG in str(error):
-        return away("the answer takes too long; narrow the question, by date or recipient")
+    if _TIMEOUT_CODE in str(error):
+        return unavailable("the answer takes too long; narrow the question, by date or recipient")
     log.warning("clickhouse_unreadable", error=str(error))
     if isinstance(error, FatalError):
-        return away("ClickHouse refuses: is the database migrated (sendlog migrate)?", seconds=30)
-    return away("ClickHouse is away")
+        return unavailable(
+            "ClickHouse refuses: is the database migrated (sendlog migrate)?", retry_seconds=30
+        )
+    return unavailable("ClickHouse is away")

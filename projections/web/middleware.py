@@ -1,7 +1,4 @@
-"""What holds for every request and answer, before any endpoint: headers, and how large it may be.
-
-Nothing is sniffed, kept, framed or loaded from elsewhere.
-"""
+"""The middleware of every request and answer: security headers, and a limit for bodies."""
 
 from __future__ import annotations
 
@@ -11,14 +8,17 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from projections.web.problems import ALWAYS, answer
+from projections.web.problems import SECURITY_HEADERS, ProblemError, problem_json
 
-#: Bytes of a body: the largest command is a thirtieth of it.
-LARGEST_BODY: Final = 65_536
+#: The largest command has a thirtieth of it.
+MAX_BODY_BYTES: Final = 65_536
 
 
-class Edge:
-    """ASGI middleware: adds the headers an answer has not set itself, refuses large bodies."""
+class SecurityHeaders:
+    """ASGI middleware: adds the headers that an answer does not set itself, refuses large bodies.
+
+    Answers forbid sniffing, caching, framing, and loading anything from elsewhere.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,24 +29,31 @@ class Edge:
             await self._app(scope, receive, send)
             return
 
-        refusal = _too_large(Headers(scope=scope))
+        refusal = _refuse_body(Headers(scope=scope))
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in ALWAYS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await (refusal or self._app)(scope, receive, with_headers)
+        await (refusal or self._app)(scope, receive, send_with_headers)
 
 
-def _too_large(headers: Headers) -> ASGIApp | None:
-    """Return the refusal of a body that nobody would read to its end, or nothing."""
-    stated = headers.get("content-length", "0")
+def _refuse_body(headers: Headers) -> ASGIApp | None:
+    """Return the refusal of a body that is too large or has no stated length, else None."""
+    length = headers.get("content-length", "0")
     if "transfer-encoding" in headers:
-        return answer(HTTPStatus.LENGTH_REQUIRED, "the length of the body must be stated")
-    if not stated.isdecimal() or len(stated) > 9 or int(stated) > LARGEST_BODY:
-        detail = f"the body is over {LARGEST_BODY:,} bytes"
-        return answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers={"Connection": "close"})
+        return problem_json(
+            ProblemError(HTTPStatus.LENGTH_REQUIRED, "the length of the body must be stated")
+        )
+    if not length.isdecimal() or len(length) > 9 or int(length) > MAX_BODY_BYTES:
+        return problem_json(
+            ProblemError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the body is over {MAX_BODY_BYTES:,} bytes",
+                headers={"Connection": "close"},
+            )
+        )
     return None

@@ -1,51 +1,72 @@
-"""The types of the API's parameters: each says what it takes, and refuses the rest by name."""
+"""Request parameters: their types, which describe and validate values, and the route's names."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Annotated, Final
 
-from fastapi import Path, Query
+from fastapi import Path, Query, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
-from projections.web.cursor import LONGEST
-from projections.web.problems import wrong
-from schemas.events import EARLIEST, LATEST, Channel
+from projections.web.cursor import MAX_CURSOR_LENGTH
+from projections.web.problems import invalid_parameter
+from schemas.events import MAX_EVENT_TIME, MIN_EVENT_TIME, Channel
 
 
-def _utc(time: datetime) -> datetime:
+def _to_utc(time: datetime) -> datetime:
     """Return a time in UTC; one without a zone is UTC already."""
     try:
         time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except OverflowError:
-        time = LATEST
-    if not EARLIEST <= time < LATEST:
-        raise ValueError(f"takes a time from {EARLIEST:%Y} to {LATEST:%Y}, as 2026-11-24T10:00")
+        time = MAX_EVENT_TIME
+    if not MIN_EVENT_TIME <= time < MAX_EVENT_TIME:
+        raise ValueError(
+            f"takes a time from {MIN_EVENT_TIME:%Y} to {MAX_EVENT_TIME:%Y}, as 2026-11-24T10:00"
+        )
     return time
 
 
-Instant = Annotated[datetime, AfterValidator(_utc)]
-_INSTANT: Final[TypeAdapter[datetime]] = TypeAdapter(Instant)
+UtcTime = Annotated[datetime, AfterValidator(_to_utc)]
+_UTC_TIME: Final[TypeAdapter[datetime]] = TypeAdapter(UtcTime)
 
 
-def instant(parameter: str, text: str) -> datetime:
-    """Return the time that a text says. Raises a 422 problem for none, by its parameter's name."""
+def parse_utc_time(parameter: str, text: str) -> datetime:
+    """Return the time of a parameter's text, in UTC. Raises a 422 problem that names it."""
     try:
-        return _INSTANT.validate_python(text)
+        return _UTC_TIME.validate_python(text)
     except ValidationError as error:
-        raise wrong(parameter, str(error.errors()[0]["msg"])) from None
+        raise invalid_parameter(parameter, str(error.errors()[0]["msg"])) from None
 
 
 ChannelPath = Annotated[Channel, Path(description="Which log")]
 LimitQuery = Annotated[int, Query(ge=1, le=1000, description="At most so many rows")]
 CursorQuery = Annotated[
     str | None,
-    Query(max_length=LONGEST, description="`next` of the page before, for the one that follows"),
+    Query(
+        max_length=MAX_CURSOR_LENGTH,
+        description="`next` of the page before, for the one that follows",
+    ),
 ]
 SinceQuery = Annotated[
-    Instant | None, Query(description="From this time on (UTC if no zone is named)")
+    UtcTime | None, Query(description="From this time on (UTC if no zone is named)")
 ]
-UntilQuery = Annotated[Instant | None, Query(description="Before this time")]
+UntilQuery = Annotated[UtcTime | None, Query(description="Before this time")]
 AddressPath = Annotated[
     str, Path(min_length=1, max_length=320, description="Email address, or number")
 ]
+
+
+class ApiRoute(APIRoute):
+    """A route that knows the names of its query parameters, also those of its dependencies."""
+
+    @cached_property
+    def query_parameters(self) -> frozenset[str]:
+        """The names, as they are in a URL."""
+        return frozenset(
+            field.alias
+            for field in get_flat_params(self.dependant)
+            if isinstance(field.field_info, params.Query)
+        )

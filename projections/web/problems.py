@@ -1,6 +1,6 @@
-"""Errors of the API: RFC 9457, `application/problem+json`, each naming what is wrong.
+"""Errors as answers: RFC 9457, `application/problem+json`, each naming what is wrong.
 
-None has a stack trace, a query, or a word about what the asker may not see.
+None shows a stack trace, a query, or anything that the caller may not see.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from starlette.responses import JSONResponse, Response
 
 from projections.queries.listing import QueryError
 
-MEDIA_TYPE: Final = "application/problem+json"
-#: Headers of every answer.
-ALWAYS: Final = {
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+#: Headers of every answer that does not set them itself.
+SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
@@ -31,15 +31,15 @@ ALWAYS: Final = {
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Wrong(BaseModel):
-    """One parameter or field that is wrong."""
+class InvalidParameter(BaseModel):
+    """A parameter or a field of the body that is wrong."""
 
     parameter: str
     detail: str
 
 
 class Problem(BaseModel):
-    """An error as RFC 9457 has it; `errors` are the wrong parameters."""
+    """An error in the format of RFC 9457; `errors` are the wrong parameters."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -64,11 +64,13 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[Wrong] = Field(default_factory=list, description="The wrong parameters, if any")
+    errors: list[InvalidParameter] = Field(
+        default_factory=list, description="The wrong parameters, if any"
+    )
 
 
 class ProblemError(Exception):
-    """An answer that is an error."""
+    """An error that is answered with its status, detail, headers and wrong parameters."""
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class ProblemError(Exception):
         detail: str,
         *,
         headers: Mapping[str, str] | None = None,
-        errors: Sequence[Wrong] = (),
+        errors: Sequence[InvalidParameter] = (),
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -85,100 +87,92 @@ class ProblemError(Exception):
         self.errors = errors
 
 
-def wrong(parameter: str, detail: str) -> ProblemError:
-    """Return the refusal of a parameter's value."""
+def invalid_parameter(
+    parameter: str, detail: str, status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY
+) -> ProblemError:
+    """Return the problem of a parameter's value, 422 by default."""
+    errors = [InvalidParameter(parameter=parameter, detail=detail)]
+    return ProblemError(status, f"{parameter}: {detail}", errors=errors)
+
+
+def unavailable(detail: str, *, retry_seconds: int = 5) -> ProblemError:
+    """Return the 503 problem of a service that is away, with when to try again."""
     return ProblemError(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        f"{parameter}: {detail}",
-        errors=[Wrong(parameter=parameter, detail=detail)],
+        HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(retry_seconds)}
     )
 
 
-def away(detail: str, *, seconds: int = 5) -> ProblemError:
-    """Return the answer to what will be possible again: a part of Sendlog is away."""
-    return ProblemError(
-        HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(seconds)}
+def problem_json(problem: ProblemError) -> Response:
+    """Return the answer of a problem for programs; it has `errors` only if there are any."""
+    status = problem.status
+    body = Problem(
+        title=status.phrase, status=status, detail=problem.detail, errors=list(problem.errors)
     )
-
-
-def answer(
-    status: HTTPStatus,
-    detail: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    errors: Sequence[Wrong] = (),
-) -> Response:
-    """Return an error as an answer."""
-    problem = Problem(title=status.phrase, status=status, detail=detail, errors=list(errors))
-    skipped = set() if errors else {"errors"}
+    excluded = set() if problem.errors else {"errors"}
     return JSONResponse(
-        problem.model_dump(mode="json", exclude=skipped),
+        body.model_dump(mode="json", exclude=excluded),
         status_code=int(status),
-        headers=headers,
-        media_type=MEDIA_TYPE,
+        headers=problem.headers,
+        media_type=PROBLEM_MEDIA_TYPE,
     )
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what an endpoint declares of the errors it answers with."""
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return an endpoint's `responses` for problems: those that all have, and `statuses`."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in sorted({400, 401, 403, 422, 429, 500, 503, *statuses})
     }
 
 
-def as_problem(_request: Request, problem: ProblemError) -> Response:
-    """Return an error as programs read it."""
-    return answer(problem.status, problem.detail, headers=problem.headers, errors=problem.errors)
+def to_problem(error: Exception) -> ProblemError:
+    """Return the problem of an error; of an unexpected one a 500 that reveals nothing."""
+    match error:
+        case ProblemError():
+            return error
+        case QueryError():
+            is_filter = str(error).startswith(("filter", "no column", "column"))
+            return invalid_parameter("filter" if is_filter else "sort", str(error))
+        case RequestValidationError():
+            errors = [
+                InvalidParameter(
+                    parameter=_parameter_name(details["loc"]), detail=str(details["msg"])
+                )
+                for details in error.errors()
+            ]
+            detail = "; ".join(f"{invalid.parameter}: {invalid.detail}" for invalid in errors)
+            return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+        case HTTPException():
+            status = HTTPStatus(error.status_code)
+            detail = str(error.detail) or status.phrase
+            return ProblemError(status, detail, headers=error.headers)
+    return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of Sendlog's own; it is logged")
 
 
-def install(
-    app: FastAPI, present: Callable[[Request, ProblemError], Response] = as_problem
+def install_error_handlers(
+    app: FastAPI, render: Callable[[Request, ProblemError], Response]
 ) -> None:
-    """Answer every error of an application with a problem, as `present` shows it."""
+    """Answer every error of an application with a problem, made into a response by `render`."""
 
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ProblemError)
-        return present(request, error)
+    async def handle(request: Request, error: Exception) -> Response:
+        return render(request, to_problem(error))
 
-    async def unasked(request: Request, error: Exception) -> Response:
-        parameter = "filter" if str(error).startswith(("filter", "no column", "column")) else "sort"
-        return present(request, wrong(parameter, str(error)))
-
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        found = [
-            Wrong(parameter=_place(each["loc"]), detail=str(each["msg"])) for each in error.errors()
-        ]
-        detail = "; ".join(f"{each.parameter}: {each.detail}" for each in found)
-        return present(request, ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=found))
-
-    async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        status = HTTPStatus(error.status_code)
-        detail = str(error.detail) or status.phrase
-        return present(request, ProblemError(status, detail, headers=error.headers))
-
-    async def failed(request: Request, error: Exception) -> Response:
-        # The server logs the traceback. This answer passes by the middleware.
+    async def handle_unexpected(request: Request, error: Exception) -> Response:
+        # The server logs the traceback. This answer does not pass the middleware.
         log.error("request_failed", method=request.method, error=type(error).__name__)
-        detail = "an error of Sendlog's own; it is logged"
-        reply = present(request, ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
-        for name, value in ALWAYS.items():
-            reply.headers.setdefault(name, value)
-        return reply
+        response = render(request, to_problem(error))
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
 
-    app.add_exception_handler(ProblemError, refused)
-    app.add_exception_handler(QueryError, unasked)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, failed)
+    for type_ in (ProblemError, QueryError, RequestValidationError, HTTPException):
+        app.add_exception_handler(type_, handle)
+    app.add_exception_handler(Exception, handle_unexpected)
 
 
-def _place(steps: Sequence[str | int]) -> str:
-    """Return the name of a parameter, or the place in the body."""
-    named = [str(step) for step in steps[1:]] or [str(step) for step in steps]
-    return ".".join(named)
+def _parameter_name(location: Sequence[str | int]) -> str:
+    """Return the name of a parameter, or the path of a field in the body."""
+    return ".".join(str(step) for step in location[1:] or location)

@@ -1,4 +1,4 @@
-"""How often a key may ask: a bucket of tokens per key, refilled at a steady rate."""
+"""The rate limit of each key: a bucket of tokens, refilled at a steady rate."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-#: Buckets that are remembered; a full one need not be.
-_MOST: Final = 10_000
+#: With more buckets than this, full ones are dropped: a new one is as full.
+_MAX_BUCKETS: Final = 10_000
 
 
 @dataclass(slots=True)
 class _Bucket:
     tokens: float
-    at: float
+    updated_at: float
 
 
-class Limiter:
-    """Buckets of `burst` tokens, refilled by `rate` a second. Used from one thread."""
+class RateLimiter:
+    """Buckets of `burst` tokens, refilled by `rate` tokens a second. Not thread-safe."""
 
     def __init__(
         self, *, rate: float, burst: float, clock: Callable[[], float] = monotonic
@@ -28,25 +28,25 @@ class Limiter:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
-    def wait(self, key: str) -> float:
+    def take(self, key: str) -> float:
         """Take a token of a key; return 0, or the seconds until there is one."""
         now = self._clock()
-        if len(self._buckets) > _MOST:
-            self._forget(now)
+        if len(self._buckets) > _MAX_BUCKETS:
+            self._drop_full_buckets(now)
         bucket = self._buckets.setdefault(key, _Bucket(self._burst, now))
-        bucket.tokens = self._level(bucket, now)
-        bucket.at = now
+        bucket.tokens = self._tokens(bucket, now)
+        bucket.updated_at = now
         if bucket.tokens < 1:
             return (1 - bucket.tokens) / self._rate
         bucket.tokens -= 1
         return 0
 
-    def _level(self, bucket: _Bucket, now: float) -> float:
-        return min(self._burst, bucket.tokens + (now - bucket.at) * self._rate)
+    def _tokens(self, bucket: _Bucket, now: float) -> float:
+        return min(self._burst, bucket.tokens + (now - bucket.updated_at) * self._rate)
 
-    def _forget(self, now: float) -> None:
+    def _drop_full_buckets(self, now: float) -> None:
         self._buckets = {
             key: bucket
             for key, bucket in self._buckets.items()
-            if self._level(bucket, now) < self._burst
+            if self._tokens(bucket, now) < self._burst
         }

@@ -1,4 +1,4 @@
-"""What each column of the logs means, and the models of their rows made from that."""
+"""The models of the logs' rows, made from the tables and the meaning of each column."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, create_model
 
-from projections.expressions import plain
+from projections.column_types import base_type
 from projections.tables import log_of
-from schemas.events import Channel, milliseconds
+from schemas.events import Channel, iso_milliseconds
 
+#: A time, in JSON as ISO 8601 with milliseconds.
+JsonTime = Annotated[datetime, PlainSerializer(iso_milliseconds, return_type=str)]
 
-def iso(time: datetime) -> str:
-    """Return an aware time in UTC as ISO 8601 with milliseconds and Z."""
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{milliseconds(time) % 1000:03}Z"
-
-
-#: A time as answers have it.
-Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
-
-#: Of each column: what it means, and a value as it may be.
-MEANINGS: Final[Mapping[str, tuple[str, object]]] = {
+#: The meaning of each column, and an example of its value.
+COLUMN_MEANINGS: Final[Mapping[str, tuple[str, object]]] = {
     "tenant_id": ("The business the message belongs to", "acme"),
     "date": ("Time of the message's first fact, by which a log is sorted", "2026-11-20T09:00:00Z"),
     "recipient": ("Address, lower-cased; or number in E.164", "parent@example.com"),
@@ -64,36 +58,38 @@ MEANINGS: Final[Mapping[str, tuple[str, object]]] = {
     "last_event_at": ("Time of its last fact", "2026-11-20T09:00:04Z"),
     "first_recorded_at": ("When Sendlog first heard of it", "2026-11-20T09:00:01.250Z"),
 }
-_TYPES: Final[Mapping[str, type]] = {"String": str, "Bool": bool, "Array(String)": list[str]}
+_PYTHON_TYPES: Final[Mapping[str, type]] = {
+    "String": str, "Bool": bool, "Array(String)": list[str],
+}  # fmt: skip
 
 
-def _type_of(kind: str) -> Any:
-    inner = plain(kind)
-    found: Any = _TYPES.get(inner, int)
-    if inner.startswith("DateTime"):
-        found = Moment
-    return found | None if kind.startswith("Nullable(") else found
+def _python_type(column_type: str) -> Any:
+    base = base_type(column_type)
+    python_type: Any = _PYTHON_TYPES.get(base, int)
+    if base.startswith("DateTime"):
+        python_type = JsonTime
+    return python_type | None if column_type.startswith("Nullable(") else python_type
 
 
-def _model(name: str, channel: Channel) -> type[BaseModel]:
+def _row_model(name: str, channel: Channel) -> type[BaseModel]:
     fields: dict[str, Any] = {}
-    for column, reading in log_of(channel).readings.items():
-        meaning, example = MEANINGS[column]
+    for column, expression in log_of(channel).columns.items():
+        meaning, example = COLUMN_MEANINGS[column]
         fields[column] = (
-            _type_of(reading.kind), Field(description=meaning, examples=[example])
+            _python_type(expression.kind), Field(description=meaning, examples=[example])
         )  # fmt: skip
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
-EmailRow: Final = _model("EmailRow", "email")
-SmsRow: Final = _model("SmsRow", "sms")
+EmailRow: Final = _row_model("EmailRow", "email")
+SmsRow: Final = _row_model("SmsRow", "sms")
 
 
-def shown(value: Any) -> Any:
-    """Return a value of a row as JSON has it."""
-    return iso(value) if isinstance(value, datetime) else value
+def json_value(value: Any) -> Any:
+    """Return a value of a row as JSON has it: times as text."""
+    return iso_milliseconds(value) if isinstance(value, datetime) else value
 
 
-def row_shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as JSON has it."""
-    return {name: shown(value) for name, value in row.items()}
+def json_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with its values as JSON has them."""
+    return {name: json_value(value) for name, value in row.items()}

@@ -1,8 +1,8 @@
-"""Sessions: a signed cookie that names a key, ends by itself, and has a token for each change.
+"""Sessions: a signed cookie that names a key, expires, and has a token for its forms.
 
-The cookie holds no secret and gives no right of its own: every request looks the key up anew, so a
-revoked key ends its sessions. Before somebody has signed in there is a session without a key, so
-that signing in too cannot be done in somebody's name by another site.
+The cookie has no secret, and every request finds the key anew: a revoked key ends its sessions.
+There is a session without a key before somebody signs in, so that another site cannot sign them in
+either.
 """
 
 from __future__ import annotations
@@ -18,83 +18,94 @@ from threading import Lock
 from time import time
 from typing import Final
 
-COOKIE: Final = "sendlog_session"
-#: Seconds that a session lasts, from signing in.
-LASTS: Final = 12 * 3600
-_LONGEST: Final = 1024
+SESSION_COOKIE: Final = "sendlog_session"
+#: How long a session lasts from signing in.
+SESSION_SECONDS: Final = 12 * 3600
+_MAX_COOKIE_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """A browser, and the key it has signed in with ("": with none yet); `ends` in Unix time."""
+class BrowserSession:
+    """A browser's session: `key` is the id of a key, "" before signing in; Unix time."""
 
     nonce: str
     key: str
-    ends: int
+    expires_at: int
 
 
 class Sessions:
-    """Makes sessions and reads them back; only cookies signed with `secret` are believed."""
+    """Makes sessions, and reads them from cookies that are signed with `secret`.
+
+    Without a secret a random one is made. `clock` gives Unix time.
+    """
 
     def __init__(
-        self, secret: bytes = b"", *, lasts: int = LASTS, clock: Callable[[], float] = time
+        self,
+        secret: bytes = b"",
+        *,
+        lifetime_seconds: int = SESSION_SECONDS,
+        clock: Callable[[], float] = time,
     ) -> None:
         self._secret = secret or secrets.token_bytes(32)
-        self.lasts = lasts
+        self.lifetime_seconds = lifetime_seconds
         self._clock = clock
         self._ended: dict[str, int] = {}
         self._lock = Lock()
 
-    def begin(self, key: str = "") -> Session:
-        """Return a new session of a key, by its id."""
-        return Session(
-            nonce=secrets.token_urlsafe(18), key=key, ends=int(self._clock()) + self.lasts
+    def begin(self, key: str = "") -> BrowserSession:
+        """Return a new session for the id of a key."""
+        return BrowserSession(
+            nonce=secrets.token_urlsafe(18),
+            key=key,
+            expires_at=int(self._clock()) + self.lifetime_seconds,
         )
 
-    def written(self, session: Session) -> str:
-        """Return a session as a cookie."""
-        content = json.dumps([session.nonce, session.key, session.ends]).encode()
-        return f"{_encoded(content)}.{_encoded(self._signed(b'session', content))}"
+    def to_cookie(self, session: BrowserSession) -> str:
+        """Return the cookie of a session."""
+        content = json.dumps([session.nonce, session.key, session.expires_at]).encode()
+        return f"{_encode(content)}.{_encode(self._signature(b'session', content))}"
 
-    def read(self, cookie: str) -> Session | None:
-        """Return the session of a cookie, or None if it is not ours, has expired, or was ended."""
+    def read(self, cookie: str) -> BrowserSession | None:
+        """Return the session of a cookie; None if it is forged, expired or ended."""
         head, _, tail = cookie.partition(".")
         try:
-            content, signature = _decoded(head), _decoded(tail)
+            content, signature = _decode(head), _decode(tail)
         except (binascii.Error, ValueError):
             return None
-        if len(cookie) > _LONGEST or not hmac.compare_digest(
-            signature, self._signed(b"session", content)
+        if len(cookie) > _MAX_COOKIE_LENGTH or not hmac.compare_digest(
+            signature, self._signature(b"session", content)
         ):
             return None
-        nonce, key, ends = json.loads(content)
-        if ends < self._clock() or nonce in self._ended:
+        nonce, key, expires_at = json.loads(content)
+        if expires_at < self._clock() or nonce in self._ended:
             return None
-        return Session(nonce=nonce, key=key, ends=ends)
+        return BrowserSession(nonce=nonce, key=key, expires_at=expires_at)
 
-    def end(self, session: Session) -> None:
-        """Believe a session's cookie no more, in this process."""
+    def end(self, session: BrowserSession) -> None:
+        """Refuse a session's cookie from now on, in this process."""
         with self._lock:
             now = self._clock()
-            self._ended = {nonce: ends for nonce, ends in self._ended.items() if ends >= now}
-            self._ended[session.nonce] = session.ends
+            self._ended = {
+                nonce: ends_at for nonce, ends_at in self._ended.items() if ends_at >= now
+            }
+            self._ended[session.nonce] = session.expires_at
 
-    def token(self, session: Session) -> str:
-        """Return what a form of this session has to carry."""
-        return _encoded(self._signed(b"form", session.nonce.encode()))
+    def form_token(self, session: BrowserSession) -> str:
+        """Return the token that a form of this session must carry."""
+        return _encode(self._signature(b"form", session.nonce.encode()))
 
-    def genuine(self, session: Session, token: str) -> bool:
-        """Tell whether a form was made for this session."""
-        given = token.encode("utf-8", "surrogatepass")
-        return hmac.compare_digest(self.token(session).encode(), given)
+    def is_form_token(self, session: BrowserSession, token: str) -> bool:
+        """Return whether a form with this token was made for this session."""
+        token_bytes = token.encode("utf-8", "surrogatepass")
+        return hmac.compare_digest(self.form_token(session).encode(), token_bytes)
 
-    def _signed(self, what: bytes, content: bytes) -> bytes:
-        return hmac.digest(self._secret, what + b"\x00" + content, "sha256")
+    def _signature(self, purpose: bytes, content: bytes) -> bytes:
+        return hmac.digest(self._secret, purpose + b"\x00" + content, "sha256")
 
 
-def _encoded(content: bytes) -> str:
+def _encode(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
-def _decoded(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,4 +1,4 @@
-"""What the endpoints work with, put together once by `app.build`."""
+"""The state of the application: what all endpoints share, put together by `app.build_api`."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ from typing import Final
 
 from starlette.requests import Request
 
-from projections.queries.api_keys import Keys
-from projections.web.database import Reader
-from projections.web.rate_limit import Limiter
+from projections.queries.api_keys import KeyCache
+from projections.web.database import ReadOnlyDatabase
+from projections.web.rate_limit import RateLimiter
 from projections.web.sessions import Sessions
 from schemas.decisions import Command
 
-#: Where the API is, of this version.
-BASE: Final = "/api/v1"
+#: The path of this version of the API.
+API_PATH: Final = "/api/v1"
 
 
-class NotTakenError(Exception):
-    """Kafka did not confirm a command in time: nothing is known to have been asked."""
+class CommandNotPublishedError(Exception):
+    """Kafka did not confirm a command in time. It may be there nevertheless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """The collaborators of the application.
+class AppState:
+    """What endpoints share.
 
-    `command` publishes a command and returns when Kafka has it, or raises `NotTakenError`;
-    `kafka_answers` tells whether a broker does. Both may block, and are called on threads.
+    `publish_command` returns when Kafka has the command, or raises `CommandNotPublishedError`;
+    `kafka_answers` returns whether a broker is there. Both may block, so call them in threads.
+    `outcome_seconds` is how long to wait for the outcome of a command.
     """
 
-    reader: Reader
-    keys: Keys
-    limiter: Limiter
-    command: Callable[[Command], None]
+    database: ReadOnlyDatabase
+    keys: KeyCache
+    rate_limiter: RateLimiter
+    publish_command: Callable[[Command], None]
     kafka_answers: Callable[[], bool]
     outcome_seconds: float = 10.0
     sessions: Sessions = field(default_factory=Sessions)
 
 
-def parts_of(request: Request) -> Parts:
-    """Return the parts of the application that a request came to."""
-    parts = request.app.state.parts
-    assert isinstance(parts, Parts)
-    return parts
+def app_state(request: Request) -> AppState:
+    """Return the state of the application that a request came to."""
+    state = request.app.state.app_state
+    assert isinstance(state, AppState)
+    return state

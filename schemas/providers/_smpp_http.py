@@ -1,11 +1,11 @@
-"""What SMPP gateways push over HTTP in place of a receipt: Jasmin's callbacks, and Kannel's.
+"""What SMPP gateways push over HTTP instead of a receipt: Jasmin's callbacks, and Kannel's.
 
 Jasmin names its fields: `message_status` holds the state of the receipt (level 2 and 3), or the
-SMSC's answer to the submission (level 1). In Kannel the sender writes the address itself; what
-is read is `dlr-url=https://…?dlr=%d&reply=%A&to=%P&ts=%T&id=…`, with an id of the sender's own.
-Kannel's `%A` may be a whole receipt, which then says more than `%d`. Sources: Jasmin's docs, "HTTP
-API"; Kannel's user guide, "Delivery reports" and "Parameters (escape codes)"; SMPP Protocol
-Specification v3.4 (5.1.3, command_status).
+SMSC's answer to the submission (level 1). In Kannel the sender writes the address itself, here
+`dlr-url=https://…?dlr=%d&reply=%A&to=%P&ts=%T&id=…` with an id of the sender's own. Kannel's `%A`
+may be a whole receipt, which then counts before `%d`. Sources: Jasmin's docs, "HTTP API"; Kannel's
+user guide, "Delivery reports" and "Parameters (escape codes)"; SMPP Protocol Specification v3.4
+(5.1.3, command_status).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from schemas.providers import UnreadableError
+from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The fields that are read of either.
-FIELDS: Final = frozenset(
+#: The fields of both that are read.
+GATEWAY_FIELDS: Final = frozenset(
     {"id", "message_status", "err", "donedate", "dlr", "reply", "to", "ts", "content"}
 )
 
 #: Answers to a submission, under their names in the specification.
-COMMANDS: Final = {
+COMMAND_STATUS_KINDS: Final = {
     name: kind
     for kind, names in {
         "sent": ["ESME_ROK"],
@@ -47,11 +47,11 @@ COMMANDS: Final = {
     }.items()
     for name in names
 }  # fmt: skip
-#: The numbers of those that say something about the phone.
-OF_THE_PHONE: Final = {0x0B: "ESME_RINVDSTADR", 0x50: "ESME_RINVDSTTON", 0x51: "ESME_RINVDSTNPI"}
+#: The numbers of those that are about the phone.
+PHONE_ERRORS: Final = {0x0B: "ESME_RINVDSTADR", 0x50: "ESME_RINVDSTTON", 0x51: "ESME_RINVDSTNPI"}
 
 #: Kannel's report values, under its own names for them.
-VALUES: Final = {
+KANNEL_REPORTS: Final = {
     "1": "DLR_SUCCESS",
     "2": "DLR_FAIL",
     "4": "DLR_BUFFERED",
@@ -60,7 +60,7 @@ VALUES: Final = {
     "34": "DLR_EXPIRED",
     "66": "DLR_UNKNOWN",
 }
-REPORTS: Final = {
+KANNEL_REPORT_KINDS: Final = {
     "DLR_SUCCESS": "delivery",
     "DLR_FAIL": "undelivered",
     "DLR_BUFFERED": "sent",
@@ -79,24 +79,24 @@ def is_push(text: str) -> bool:
     return _PUSH.match(text) is not None
 
 
-def receipt(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return what a push says under the names of a receipt's fields, `id`, `stat`, `err` and more.
+def receipt_fields(push: Mapping[str, str]) -> dict[str, str]:
+    """Return a push's fields under a receipt's names: `id`, `stat`, `err` and `done date`.
 
-    Nothing for a message that came in. Raises `UnreadableError` for a report that is not known.
+    Empty for an incoming message. Raises `UnreadableError` for an unknown report.
     """
-    said = {"id": fields.get("id", ""), "done date": fields.get("donedate", "")}
-    if word := fields.get("message_status", ""):
-        return said | {"stat": word.upper(), "err": fields.get("err", "")}
-    if not (value := fields.get("dlr", "")):
-        if "content" in fields:
+    receipt = {"id": push.get("id", ""), "done date": push.get("donedate", "")}
+    if word := push.get("message_status", ""):
+        return receipt | {"stat": word.upper(), "err": push.get("err", "")}
+    if not (value := push.get("dlr", "")):
+        if "content" in push:
             return {}
         raise UnreadableError("an SMPP gateway's push has to hold message_status or dlr")
-    if value not in VALUES:
+    if value not in KANNEL_REPORTS:
         raise UnreadableError(f"Kannel's report {value[:40]!r} is not known")
-    said["stat"] = VALUES[value]
-    if refused := _REFUSED.match(fields.get("reply", "")):
+    receipt["stat"] = KANNEL_REPORTS[value]
+    if refused := _REFUSED.match(push.get("reply", "")):
         number = refused[1].lower()
-        said["err"] = number
+        receipt["err"] = number
         command = int(number, 16 if number.startswith("0x") else 10)
-        said["stat"] = OF_THE_PHONE.get(command, said["stat"])
-    return said
+        receipt["stat"] = PHONE_ERRORS.get(command, receipt["stat"])
+    return receipt

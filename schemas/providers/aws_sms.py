@@ -1,9 +1,10 @@
 """AWS: events of End User Messaging SMS, and delivery logs of SMS sent through SNS.
 
-Either comes as it is, in an SNS envelope, in an EventBridge event (which may be in an SNS envelope
+Either comes alone, in an SNS envelope, in an EventBridge event (which may be in an SNS envelope
 itself), as records of a CloudWatch log group, or as records of a Firehose stream. Depending on the
 country, SUCCESSFUL and DELIVERED stand for one another: the description says whether the phone or
-only the carrier took the message. The mailer's ids come back in `context`; a delivery log has none.
+only the carrier accepted the message. The mailer's metadata comes back in `context`; a delivery log
+has none.
 Sources: AWS End User Messaging SMS User Guide, "Event types", "Example event data", "RCS message
 events" and "Monitoring with EventBridge", API reference, `EventType`; Amazon SNS Developer Guide,
 "Viewing CloudWatch metrics and logs for SMS"; Amazon Data Firehose Developer Guide, "HTTP endpoint
@@ -15,22 +16,30 @@ from __future__ import annotations
 from base64 import b64decode
 from typing import TYPE_CHECKING, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from schemas.providers import Rejected, UnreadableError, explain_validation
-from schemas.providers._common import called_back, epoch, ours, parts, reader, utc
+from schemas.providers._common import (
+    callback_metadata,
+    echoed_metadata,
+    epoch_time,
+    part_count,
+    reader,
+    utc_time,
+    validator,
+)
+from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from schemas.events import Channel, Fields
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "aws_sms"
 CHANNEL: Final[Channel] = "sms"
 
-STATUSES: Final = {
+STATUS_KINDS: Final = {
     "QUEUED": "queued",
     "PENDING": "sent",
     "SENT": "sent",
@@ -55,8 +64,8 @@ STATUSES: Final = {
     "FAILED": "failed",
     "FALLEN_BACK_TO_SMS": "note",
 }
-#: What a delivery log answers where it is not simply a success.
-RESPONSES: Final = {
+#: The kind of a failure in a delivery log, by its provider response.
+RESPONSE_KINDS: Final = {
     "phone number is opted out": "opt_out",
     "invalid phone number": "undelivered",
     "phone is currently unreachable/unavailable": "undelivered",
@@ -70,18 +79,18 @@ RESPONSES: Final = {
     "this delivery would exceed max price": "failed",
     "unknown error attempting to reach phone": "failed",
 }
-#: Who took the message: the phone, or only the carrier.
-HANDSETS: Final = {
+#: Whether the phone accepted the message, or only the carrier; by description, else by status.
+HANDSET_CONFIRMATIONS: Final = {
     "message has been accepted by phone": True,
     "message has been accepted by phone carrier": False,
     "DELIVERED": True,
     "SUCCESSFUL": False,
 }
-RESULTS: Final = {"SUCCESS": "delivery", "FAILURE": "failed"}
-#: Event types of text and media messages begin so; VOICE_ are calls.
-CALLS: Final = "VOICE_"
-#: How EventBridge names what is about a sender's registration.
-REGISTRATION: Final = "Registration "
+RESULT_KINDS: Final = {"SUCCESS": "delivery", "FAILURE": "failed"}
+#: Prefix of event types of calls; those of text and media messages have others.
+CALL_PREFIX: Final = "VOICE_"
+#: Prefix of EventBridge's names for events about a sender's registration.
+REGISTRATION_PREFIX: Final = "Registration "
 SNS_ADMINISTRATION: Final = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
 
 
@@ -97,7 +106,7 @@ class _Delivery(TypedDict, total=False):
 
 
 class _Event(TypedDict, total=False):
-    """An End User Messaging event, an SNS delivery log, or a message that came in."""
+    """An End User Messaging event, an SNS delivery log, or an incoming message."""
 
     eventType: str | None
     eventTimestamp: int | None
@@ -129,7 +138,7 @@ _Bridged = TypedDict("_Bridged", {"detail-type": str}, total=False)
 
 
 class _Push(_Event, _Bridged, total=False):
-    """What arrives: the event itself, an SNS envelope, an EventBridge event, or records."""
+    """A payload: the event itself, an SNS envelope, an EventBridge event, or records."""
 
     Type: str
     MessageId: str
@@ -140,74 +149,74 @@ class _Push(_Event, _Bridged, total=False):
     records: list[object]
 
 
-_push: Final = reader(_Push)
-_record: Final = TypeAdapter(_Record).validator.validate_python
-_streamed: Final = TypeAdapter(_Streamed).validator.validate_python
+_read_push: Final = reader(_Push)
+_read_record: Final = validator(_Record)
+_read_streamed: Final = validator(_Streamed)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one push; see `schemas.providers.Adapter`."""
-    push: _Push = _push(payload)
-    shared = called_back(headers)
+    push: _Push = _read_push(payload)
+    shared = callback_metadata(headers)
     event_id = headers.get("x-amz-sns-message-id", "")
     if "logEvents" in push:
-        yield from _records("logEvents", push["logEvents"], _logged, shared)
+        yield from _record_events("logEvents", push["logEvents"], _log_record_payload, shared)
         return
     if "records" in push:
-        yield from _records("records", push["records"], _unpacked, shared)
+        yield from _record_events("records", push["records"], _stream_record_payload, shared)
         return
     if (message := push.get("Message")) is not None:
         if push.get("Type") in SNS_ADMINISTRATION:
             return
         event_id = push.get("MessageId") or event_id
-        push = _push(message)
-    yield from _one(push, event_id, shared)
+        push = _read_push(message)
+    yield from _push_events(push, event_id, shared)
 
 
-def _records(
-    member: str, records: list[object], unpack: Callable[[object], bytes], shared: Fields
-) -> Iterator[Fields | Rejected]:
-    """Yield the events of records, each of which holds one as a text."""
-    for place, record in enumerate(records):
-        # A rejected record has to be decodable alone: the event it holds, if it holds one.
+def _record_events(
+    member: str, records: list[object], unpack: Callable[[object], bytes], shared: EventFields
+) -> Iterator[EventFields | RejectedPart]:
+    """Yield the events of records, each of which holds one event as a text."""
+    for index, record in enumerate(records):
+        # A rejected record has to be decodable alone: as the event it holds, if it holds one.
         raw = to_json({member: [record]})
         try:
             raw = unpack(record)
-            yield from _one(_push(raw), "", shared)
-        except UnreadableError as problem:
-            yield Rejected(reason=str(problem), raw=raw, element=place)
-        except ValidationError as problem:
-            yield Rejected(reason=explain_validation(problem), raw=raw, element=place)
+            yield from _push_events(_read_push(raw), "", shared)
+        except UnreadableError as error:
+            yield RejectedPart(reason=str(error), raw=raw, element=index)
+        except ValidationError as error:
+            yield RejectedPart(reason=explain_validation(error), raw=raw, element=index)
 
 
-def _logged(record: object) -> bytes:
-    text: str = _record(record)["message"]
+def _log_record_payload(record: object) -> bytes:
+    text: str = _read_record(record)["message"]
     return text.encode()
 
 
-def _unpacked(record: object) -> bytes:
+def _stream_record_payload(record: object) -> bytes:
     try:
-        return b64decode(_streamed(record)["data"], validate=True)
+        return b64decode(_read_streamed(record)["data"], validate=True)
     except ValueError:
         raise UnreadableError("a Firehose record's 'data' is not base64") from None
 
 
-def _one(push: _Push, event_id: str, shared: Fields) -> Iterator[Fields]:
-    """Yield the one event of what is the event itself or EventBridge's envelope of it."""
+def _push_events(push: _Push, event_id: str, shared: EventFields) -> Iterator[EventFields]:
+    """Yield the one event of an event itself or of EventBridge's envelope of it."""
     event: _Event = push
     if "detail" in push:
-        if push.get("detail-type", "").startswith(REGISTRATION):
+        if push.get("detail-type", "").startswith(REGISTRATION_PREFIX):
             return
         event = push["detail"]
         event_id = push.get("id") or event_id
-    own = {**shared, "provider_event_id": event_id} if event_id else shared
-    yield from _read(event, own)
+    fields = {**shared, "provider_event_id": event_id} if event_id else shared
+    yield from _message_events(event, fields)
 
 
-def _read(event: _Event, shared: Fields) -> Iterator[Fields]:
-    """Yield the one event there is, or none if it is about no message of ours."""
+def _message_events(event: _Event, shared: EventFields) -> Iterator[EventFields]:
+    """Yield the one event; none for calls and incoming messages."""
     if "eventType" in event:
-        if not (event.get("eventType") or "").startswith(CALLS):
+        if not (event.get("eventType") or "").startswith(CALL_PREFIX):
             yield {**shared, **_text_event(event)}
     elif "delivery" in event:
         yield {**shared, **_delivery_log(event)}
@@ -215,61 +224,61 @@ def _read(event: _Event, shared: Fields) -> Iterator[Fields]:
         raise UnreadableError("an AWS SMS event has to name its eventType, or hold 'delivery'")
 
 
-def _text_event(event: _Event) -> Fields:
-    """Return what an End User Messaging event says."""
+def _text_event(event: _Event) -> EventFields:
+    """Return the fields of an End User Messaging event."""
     word = (event.get("messageStatus") or (event.get("eventType") or "").partition("_")[2]).upper()
-    if word not in STATUSES:
+    if word not in STATUS_KINDS:
         raise UnreadableError(f"AWS SMS message status {word[:60]!r} is not known")
     text = event.get("messageStatusDescription") or ""
-    kind = STATUSES[word]
+    kind = STATUS_KINDS[word]
     if text and kind not in ("delivery", "queued", "sent"):
         kind = _opted_out(text) or kind
-    fields: Fields = {
-        **ours(event.get("context")),
-        **parts(event.get("totalMessageParts")),
+    fields: EventFields = {
+        **echoed_metadata(event.get("context")),
+        **part_count(event.get("totalMessageParts")),
         **_outcome(kind, word, text),
         "recipient": event.get("destinationPhoneNumber") or "",
         "provider_message_id": event.get("messageId") or "",
     }
     if timestamp := event.get("eventTimestamp"):
-        fields["occurred_at"] = epoch(timestamp)
+        fields["occurred_at"] = epoch_time(timestamp)
     return fields
 
 
-def _delivery_log(event: _Event) -> Fields:
-    """Return what an SNS delivery log says."""
+def _delivery_log(event: _Event) -> EventFields:
+    """Return the fields of an SNS delivery log."""
     notification, delivery = event.get("notification") or {}, event.get("delivery") or {}
     word = event.get("status") or ""
-    if word not in RESULTS:
+    if word not in RESULT_KINDS:
         raise UnreadableError(f"AWS SNS delivery status {word[:60]!r} is not known")
     text = delivery.get("providerResponse") or ""
-    kind = RESULTS[word]
+    kind = RESULT_KINDS[word]
     if kind == "failed":
-        kind = RESPONSES.get(text.lower()) or kind
-    fields: Fields = {
-        **parts(delivery.get("numberOfMessageParts")),
+        kind = RESPONSE_KINDS.get(text.lower()) or kind
+    fields: EventFields = {
+        **part_count(delivery.get("numberOfMessageParts")),
         **_outcome(kind, word, text),
         "recipient": delivery.get("destination") or "",
         "provider_message_id": notification.get("messageId") or "",
     }
     if timestamp := notification.get("timestamp"):
-        fields["occurred_at"] = utc(timestamp)
+        fields["occurred_at"] = utc_time(timestamp)
     return fields
 
 
-def _outcome(kind: str, word: str, text: str) -> Fields:
-    """Return the kind of an event with what it rests on."""
-    fields: Fields = {"kind": kind, "reason_code": word, "label": word}
+def _outcome(kind: str, word: str, text: str) -> EventFields:
+    """Return the kind of an event, with its word, text and whether the handset confirmed."""
+    fields: EventFields = {"kind": kind, "reason_code": word, "label": word}
     if text:
         fields["diagnostic"] = text
     if kind == "delivery":
-        handset = HANDSETS.get(text.lower(), HANDSETS.get(word))
+        handset = HANDSET_CONFIRMATIONS.get(text.lower(), HANDSET_CONFIRMATIONS.get(word))
         if handset is not None:
             fields["handset"] = handset
     return fields
 
 
 def _opted_out(text: str) -> str | None:
-    """Return `opt_out` if a description says so: there is no status of its own for it."""
-    kind = RESPONSES.get(text.lower())
+    """Return `opt_out` if a description says so, for no status does."""
+    kind = RESPONSE_KINDS.get(text.lower())
     return kind if kind == "opt_out" else None

@@ -7,33 +7,35 @@ developer docs, "Transactional webhooks", "Marketing webhooks" and "Batched webh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from schemas.providers import UnreadableError
 from schemas.providers._common import (
-    bare,
-    echo,
-    elements,
-    epoch,
-    ours,
-    ours_in,
-    reply,
-    tags,
+    MIN_EPOCH_MILLISECONDS,
+    bare_address,
+    echoed_metadata,
+    echoed_texts,
+    epoch_time,
+    limited_tags,
+    parsed_metadata,
+    read_elements,
+    reply_fields,
+    validator,
 )
+from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, Fields
-    from schemas.providers import Rejected
+    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.providers._rejections import RejectedPart
 
 PROVIDER: Final = "brevo"
 CHANNEL: Final[Channel] = "email"
 
-KINDS: Final = {
+EVENT_KINDS: Final = {
     "request": "queued",
     "sent": "sent",
     "delivered": "delivery",
@@ -54,120 +56,118 @@ KINDS: Final = {
     "unsubscribed": "unsubscribe",
     "unsubscribe": "unsubscribe",
 }
-#: Opens by a mail client's proxy, which loads what nobody may have looked at.
-BY_MACHINE: Final = frozenset({"proxy_open", "unique_proxy_open"})
-#: Contacts and lists, and mail coming in: nothing about a message sent.
-NOT_OURS: Final = frozenset(
+#: Opens by a mail client's proxy, which loads messages that no person may have opened.
+MACHINE_OPENS: Final = frozenset({"proxy_open", "unique_proxy_open"})
+#: Contacts and lists, and incoming mail: not about a message sent.
+IGNORED_EVENTS: Final = frozenset(
     {
         "list_addition", "contact_updated", "contact_deleted", "unique_coupon_sent",
         "inboundEmailProcessed", "inbound_email_processed", "reply",
     }
 )  # fmt: skip
-#: What a reason for blocking says where the address is not known to be bad: it wants no mail.
-UNSUBSCRIBED: Final = "unsubscribe"
-LABELS: Final[Mapping[str, BounceClass]] = {
+#: In a reason for blocking: the address is not bad, but wants no mail.
+UNSUBSCRIBED_TEXT: Final = "unsubscribe"
+LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
     "hard_bounce": "hard",
     "soft_bounce": "soft",
     "invalid_email": "hard",
     "invalid": "hard",
 }
-#: What stands for a reason where there is none.
-NO_REASON: Final = "sent"
-#: From here on a count since 1970 is one of milliseconds.
-MILLISECONDS: Final = 100_000_000_000
+#: The reason of events that have none.
+PLACEHOLDER_REASON: Final = "sent"
 
-Maybe = str | None
 
 _Event = TypedDict(
     "_Event",
     {
         "event": str,
-        "email": Maybe,
-        "message-id": Maybe,
-        "subject": Maybe,
-        "reason": Maybe,
-        "link": Maybe,
-        "URL": Maybe,  # marketing
-        "user_agent": Maybe,
+        "email": str | None,
+        "message-id": str | None,
+        "subject": str | None,
+        "reason": str | None,
+        "link": str | None,
+        "URL": str | None,  # marketing
+        "user_agent": str | None,
         "ts_epoch": float | None,
         "ts_event": float | None,
         "ts": float | None,
-        "tags": list[Maybe] | None,
-        "campaign name": Maybe,  # marketing
+        "tags": list[str | None] | None,
+        "campaign name": str | None,  # marketing
         "X-Mailin-custom": str | dict[str, object] | None,
         "items": object,  # mail coming in
     },
     total=False,
 )
-_of_any_type: Final = with_config(ConfigDict(coerce_numbers_to_str=True))
-_event: Final = TypeAdapter(_of_any_type(_Event)).validator.validate_python
+_with_numbers_as_texts: Final = with_config(ConfigDict(coerce_numbers_to_str=True))
+_read_event: Final = validator(_with_numbers_as_texts(_Event))
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:  # noqa: ARG001
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one notification; see `schemas.providers.Adapter`."""
-    yield from elements(payload, _read)
+    del headers
+    return read_elements(payload, _element_events)
 
 
-def _read(element: object) -> Iterator[Fields]:
-    event = _event(element)
+def _element_events(element: object) -> Iterator[EventFields]:
+    event: _Event = _read_event(element)
     word = event.get("event") or ""
-    if word in NOT_OURS or (not word and "items" in event):
+    if word in IGNORED_EVENTS or (not word and "items" in event):
         return
-    kind = KINDS.get(word)
+    kind = EVENT_KINDS.get(word)
     if kind is None:
         raise UnreadableError(
             f"Brevo event {word[:60]!r} is not known" if word else "a Brevo event names 'event'"
         )
     reason = event.get("reason") or ""
-    if word == "blocked" and UNSUBSCRIBED in reason.lower():
+    if word == "blocked" and UNSUBSCRIBED_TEXT in reason.lower():
         kind = "skipped"
-    fields: Fields = {
+    fields: EventFields = {
         "kind": kind,
-        "recipient": bare(event.get("email") or ""),
+        "recipient": bare_address(event.get("email") or ""),
         "label": word,
-        **_shared(event),
+        **_shared_fields(event),
     }
-    if reason != NO_REASON:
-        fields.update(reply(reason))
+    if reason != PLACEHOLDER_REASON:
+        fields.update(reply_fields(reason))
     if kind == "open":
-        fields["machine"] = word in BY_MACHINE
+        fields["machine"] = word in MACHINE_OPENS
     elif kind == "click" and (url := event.get("link") or event.get("URL")):
         fields["url"] = url
     yield fields
 
 
-def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
-    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
-    return LABELS.get(str(bounce.get("label", "")))
+def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+    """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
+    return LABEL_CLASSES.get(bounce.get("label", ""))
 
 
-def _shared(event: _Event) -> Fields:
-    """Return what every event says: whose message, its time, its subject and labels."""
-    fields: Fields = {}
+def _shared_fields(event: _Event) -> EventFields:
+    """Return the fields that events of all kinds have."""
+    fields: EventFields = {}
     if campaign := event.get("campaign name"):
         fields["campaign"] = campaign
-    fields.update(_ids(event.get("X-Mailin-custom")))
+    fields.update(_custom_metadata(event.get("X-Mailin-custom")))
     if message_id := event.get("message-id"):
-        fields["provider_message_id"] = bare(message_id)
+        fields["provider_message_id"] = bare_address(message_id)
     if subject := event.get("subject"):
         fields["subject"] = subject
     if labels := event.get("tags"):
-        fields["tags"] = tags(labels)
+        fields["tags"] = limited_tags(labels)
     if agent := event.get("user_agent"):
         fields["user_agent"] = agent
     time = event.get("ts_epoch")
-    if time is None or time < MILLISECONDS:
+    if time is None or time < MIN_EPOCH_MILLISECONDS:
         time = event.get("ts_event") or event.get("ts")
     if time:
-        fields["occurred_at"] = epoch(time)
+        fields["occurred_at"] = epoch_time(time)
     return fields
 
 
-def _ids(custom: str | dict[str, object] | None) -> Fields:
-    """Return our ids from the sender's own header: JSON, or as in Brevo's docs `a:1|b:2`."""
+def _custom_metadata(custom: str | dict[str, object] | None) -> EventFields:
+    """Return the metadata in the sender's own header: JSON, or as in Brevo's docs `a:1|b:2`."""
     if isinstance(custom, dict):
-        return ours(custom)
+        return echoed_metadata(custom)
     if custom and ":" in custom and custom.lstrip()[:1] != "{":
-        parts = (part.partition(":") for part in custom.split("|"))
-        return echo({name.strip(): value.strip() for name, _, value in parts})
-    return ours_in(custom)
+        pairs = (pair.partition(":") for pair in custom.split("|"))
+        return echoed_texts({name.strip(): value.strip() for name, _, value in pairs})
+    return parsed_metadata(custom)

@@ -10,24 +10,34 @@ from __future__ import annotations
 import re
 from email.parser import BytesParser
 from email.utils import getaddresses
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
-from schemas.bounces import status_in
-from schemas.providers import UnreadableError
-from schemas.providers._common import OURS, echo, epoch, form, ours, reader, reply, tags
+from schemas.providers._common import (
+    METADATA_FIELDS,
+    echoed_metadata,
+    echoed_texts,
+    epoch_time,
+    form_fields,
+    limited_tags,
+    non_empty,
+    reader,
+    reply_fields,
+)
+from schemas.providers._rejections import UnreadableError
+from schemas.smtp_replies import leading_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, Fields
+    from schemas.events import BounceClass, Channel, EventFields
 
 PROVIDER: Final = "mailgun"
 CHANNEL: Final[Channel] = "email"
 
-KINDS: Final = {
+EVENT_KINDS: Final = {
     "accepted": "queued",
     "delivered": "delivery",
     "opened": "open",
@@ -39,13 +49,13 @@ KINDS: Final = {
     "bounced": "bounce",  # legacy
     "dropped": "bounce",  # legacy: given up
 }
-#: Mail that came in, and uploads of mailing lists.
-NOT_OURS: Final = frozenset(
+#: Incoming mail, and uploads of mailing lists.
+IGNORED_EVENTS: Final = frozenset(
     {"stored", "list_member_uploaded", "list_member_upload_error", "list_uploaded"}
 )
-#: Mailgun's own refusals, by reason or code: not sent for what it knows about the address, or
-#: (625) for the poor quality of the sender's list.
-ECHOES: Final = {
+#: Mailgun's own refusals, by reason or code: because of what it knows about the address, or (625)
+#: of the poor quality of the sender's list.
+PROVIDER_REFUSALS: Final = {
     "suppress-bounce": "invalid",
     "suppress-complaint": "invalid",
     "suppress-unsubscribe": "skipped",
@@ -54,12 +64,12 @@ ECHOES: Final = {
     "607": "invalid",
     "625": "failure",
 }
-#: The reason of the last retry, which may be said to be temporary as those before it.
-GIVEN_UP: Final = "old"
-#: A reason that says nothing, and leaves it to the `bounce-type`.
-UNSAID: Final = "generic"
-#: Reasons and bounce types of a permanent failure in our words.
-LABELS: Final[Mapping[str, BounceClass]] = {
+#: The reason of the last retry, whose severity may still be temporary.
+LAST_RETRY_REASON: Final = "old"
+#: A reason that says nothing: the `bounce-type` counts.
+GENERIC_REASON: Final = "generic"
+#: The class of a permanent failure by its reason or bounce type.
+LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
     "bounce": "hard",
     "hardfail": "hard",
     "old": "soft",
@@ -73,27 +83,28 @@ LABELS: Final[Mapping[str, BounceClass]] = {
 }
 
 _REPLY_CODE: Final = re.compile(r"[245][0-5]\d")
-_VARIABLES: Final = "x-mailgun-variables"
+_VARIABLES_HEADER: Final = "x-mailgun-variables"
 
-Maybe = str | None
 
 _Status = TypedDict(
     "_Status",
     {
         "code": int | str | None,
-        "enhanced-code": Maybe,
-        "bounce-code": Maybe,
-        "bounce-type": Maybe,
-        "message": Maybe,
-        "description": Maybe,
+        "enhanced-code": str | None,
+        "bounce-code": str | None,
+        "bounce-type": str | None,
+        "message": str | None,
+        "description": str | None,
     },
     total=False,
 )
 _Flags = TypedDict(
     "_Flags", {"is-routed": bool | None, "is-delayed-bounce": bool | None}, total=False
 )
-_Headers = TypedDict("_Headers", {"message-id": Maybe, "to": Maybe, "subject": Maybe}, total=False)
-_Client = TypedDict("_Client", {"user-agent": Maybe, "bot": Maybe}, total=False)
+_Headers = TypedDict(
+    "_Headers", {"message-id": str | None, "to": str | None, "subject": str | None}, total=False
+)
+_Client = TypedDict("_Client", {"user-agent": str | None, "bot": str | None}, total=False)
 
 
 class _Message(TypedDict, total=False):
@@ -101,26 +112,26 @@ class _Message(TypedDict, total=False):
 
 
 class _Reject(TypedDict, total=False):
-    reason: Maybe
-    description: Maybe
+    reason: str | None
+    description: str | None
 
 
 _Event = TypedDict(
     "_Event",
     {
         "event": str,
-        "id": Maybe,
+        "id": str | None,
         "timestamp": int | float | str | None,
-        "severity": Maybe,
-        "reason": Maybe,
-        "recipient": Maybe,
+        "severity": str | None,
+        "reason": str | None,
+        "recipient": str | None,
         "message": _Message | None,
         "delivery-status": _Status | None,
         "reject": _Reject | None,
         "flags": _Flags | None,
         "client-info": _Client | None,
-        "ip": Maybe,
-        "url": Maybe,
+        "ip": str | None,
+        "url": str | None,
         "tags": list[str] | None,
         "user-variables": dict[str, object] | list[object] | None,  # an empty one comes as a list
         "routes": object,  # of mail that came in
@@ -130,114 +141,115 @@ _Event = TypedDict(
 
 
 class _Signature(TypedDict, total=False):
-    token: Maybe
+    token: str | None
 
 
 _Signed = TypedDict("_Signed", {"signature": _Signature | None, "event-data": _Event}, total=False)
 
 
 class _Push(_Event, _Signed, total=False):
-    """What arrives: a signed event, or the event itself, as Mailgun's log has it."""
+    """A payload: a signed event, or the event itself, as Mailgun's log has it."""
 
 
-_push: Final = reader(_Push)
+_read_push: Final = reader(_Push)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     """Yield the event of one push; see `schemas.providers.Adapter`."""
     start = payload.lstrip()[:2]
     if start.startswith(b"{"):
-        yield from _structured(_push(payload))
+        yield from _json_events(_read_push(payload))
     elif start == b"--":
-        yield from _legacy(multipart(payload, headers))
+        yield from _form_events(multipart_fields(payload, headers))
     else:
-        yield from _legacy(form(payload.decode("utf-8", "replace")))
+        yield from _form_events(form_fields(payload.decode("utf-8", "replace")))
 
 
 def _kind(word: str) -> str | None:
-    """Return the kind of an event by its name, or None for what is not about a message of ours."""
-    if word in NOT_OURS:
+    """Return the kind of an event by its name, or None if it is not about a message sent."""
+    if word in IGNORED_EVENTS:
         return None
-    if word not in KINDS:
+    if word not in EVENT_KINDS:
         raise UnreadableError(
             f"Mailgun event {word[:60]!r} is not known"
             if word
             else "a Mailgun push has to name its event"
         )
-    return KINDS[word]
+    return EVENT_KINDS[word]
 
 
 # ------------------------------------------------------------------------- JSON
 
 
-def _structured(push: _Push) -> Iterator[Fields]:
+def _json_events(push: _Push) -> Iterator[EventFields]:
     event: _Event = push.get("event-data", push)
     flags = event.get("flags") or _Flags()
     kind = _kind(event.get("event") or "")
-    # Only mail that came in matches routes, or is passed on by one.
+    # Only incoming mail matches routes, or is passed on by one.
     if kind is None or event.get("routes") or flags.get("is-routed"):
         return
     message = (event.get("message") or _Message()).get("headers") or _Headers()
-    fields = _shared(event, message)
+    fields = _shared_fields(event, message)
     if event_id := event.get("id") or (push.get("signature") or _Signature()).get("token"):
         fields["provider_event_id"] = event_id
     fields["kind"] = kind
     match kind:
         case "bounce":
-            _failed(event, fields)
+            _add_failure(event, fields)
         case "delivery":
             fields.update(_reply(event.get("delivery-status") or _Status()))
         case "failure":
             reject = event.get("reject") or _Reject()
-            if text := _joined(reject.get("reason"), reject.get("description")):
+            if text := _join_texts(reject.get("reason"), reject.get("description")):
                 fields["diagnostic"] = text
         case "open" | "click" | "unsubscribe":
-            _engagement(event, fields)
+            _add_engagement(event, fields)
     for recipient in _recipients(event.get("recipient"), message.get("to")):
         yield {**fields, "recipient": recipient}
 
 
-def _shared(event: _Event, message: _Headers) -> Fields:
-    """Return what every event says about its message."""
+def _shared_fields(event: _Event, message: _Headers) -> EventFields:
+    """Return the fields that events of all kinds have."""
     variables = event.get("user-variables")
-    fields = ours(variables) if isinstance(variables, dict) else {}
+    fields = echoed_metadata(variables) if isinstance(variables, dict) else {}
     timestamp = event.get("timestamp")
     if timestamp is not None and timestamp != "":
-        fields["occurred_at"] = epoch(timestamp)
+        fields["occurred_at"] = epoch_time(timestamp)
     if message_id := (message.get("message-id") or "").strip("<> "):
         fields["provider_message_id"] = message_id
     if subject := message.get("subject"):
         fields["subject"] = subject
     if labels := event.get("tags"):
-        fields["tags"] = tags(labels)
+        fields["tags"] = limited_tags(labels)
     return fields
 
 
-def _failed(event: _Event, fields: Fields) -> None:
-    """Tell retries, refusals by Mailgun itself and bounces apart."""
+def _add_failure(event: _Event, fields: EventFields) -> None:
+    """Add the reply, and set the kind: a deferral, a refusal by Mailgun itself or a bounce."""
     status = event.get("delivery-status") or _Status()
     reason = event.get("reason") or ""
     fields.update(_reply(status))
     if reason:
         fields["reason_code"] = reason
-    if (echoed := ECHOES.get(reason) or ECHOES.get(str(status.get("code") or ""))) is not None:
-        fields["kind"] = echoed
-    elif event.get("severity") == "temporary" and reason != GIVEN_UP:
+    code = str(status.get("code") or "")
+    if refusal_kind := PROVIDER_REFUSALS.get(reason) or PROVIDER_REFUSALS.get(code):
+        fields["kind"] = refusal_kind
+    elif event.get("severity") == "temporary" and reason != LAST_RETRY_REASON:
         fields["kind"] = "deferral"
     else:
-        bounce_type = status.get("bounce-type") if reason in ("", UNSAID) else None
+        bounce_type = status.get("bounce-type") if reason in ("", GENERIC_REASON) else None
         if label := bounce_type or reason:
             fields["label"] = label
         if (event.get("flags") or _Flags()).get("is-delayed-bounce"):
             fields["late"] = True
 
 
-def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
-    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
-    return LABELS.get(str(bounce.get("label", "")))
+def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+    """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
+    return LABEL_CLASSES.get(bounce.get("label", ""))
 
 
-def _engagement(event: _Event, fields: Fields) -> None:
+def _add_engagement(event: _Event, fields: EventFields) -> None:
     client = event.get("client-info") or _Client()
     if agent := client.get("user-agent"):
         fields["user_agent"] = agent
@@ -249,31 +261,31 @@ def _engagement(event: _Event, fields: Fields) -> None:
         fields["machine"] = bool(bot)
 
 
-def _reply(status: _Status) -> Fields:
-    """Return the reply with its codes: those in fields of their own before those of the text."""
-    fields = reply(_joined(status.get("message"), status.get("description")))
-    fields.update(_code(str(status.get("code") or "")))
+def _reply(status: _Status) -> EventFields:
+    """Return the reply with its codes; those in fields of their own count before the text's."""
+    fields = reply_fields(_join_texts(status.get("message"), status.get("description")))
+    fields.update(_code_fields(str(status.get("code") or "")))
     for name in (status.get("enhanced-code"), status.get("bounce-code")):
-        if enhanced := status_in(name or ""):
+        if enhanced := leading_status(name or ""):
             fields["enhanced_status"] = enhanced
             break
     return fields
 
 
-def _code(code: str) -> Fields:
-    """Return a code as what it is: of SMTP, an enhanced status, or neither."""
+def _code_fields(code: str) -> EventFields:
+    """Return a code as a reply code or an enhanced status, if it is one."""
     if _REPLY_CODE.fullmatch(code):
         return {"smtp_code": int(code)}
-    if enhanced := status_in(code):
+    if enhanced := leading_status(code):
         return {"enhanced_status": enhanced}
     return {}
 
 
-def _joined(*texts: Maybe) -> str:
+def _join_texts(*texts: str | None) -> str:
     return " ".join(text for text in texts if text)
 
 
-def _recipients(recipient: Maybe, to: Maybe) -> list[str]:
+def _recipients(recipient: str | None, to: str | None) -> list[str]:
     """Return the recipient, else all of the `to` header; [''] if the event names none."""
     if recipient:
         return [recipient]
@@ -283,50 +295,51 @@ def _recipients(recipient: Maybe, to: Maybe) -> list[str]:
 # ------------------------------------------------------------------ legacy forms
 
 
-def _legacy(body: Mapping[str, str]) -> Iterator[Fields]:
+def _form_events(body: Mapping[str, str]) -> Iterator[EventFields]:
     get: Callable[[str, str], str] = body.get
     word = get("event", "").lower()
     kind = _kind(word)
     if kind is None:
         return
     headers = _message_headers(get("message-headers", ""))
-    fields = _variables(headers.get(_VARIABLES, ""))
-    fields.update(echo({name: body[name] for name in OURS if name in body}))
+    fields = _variable_metadata(headers.get(_VARIABLES_HEADER, ""))
+    fields.update(echoed_texts({name: body[name] for name in METADATA_FIELDS if name in body}))
     message_id = get("Message-Id", "") or get("message-id", "") or headers.get("message-id", "")
-    named: Fields = {
+    ids: EventFields = {
         "provider_message_id": message_id.strip("<> "),
         "provider_event_id": get("token", ""),
         "subject": headers.get("subject", ""),
     }
-    fields.update({name: value for name, value in named.items() if value})
+    fields |= non_empty(ids)
     if timestamp := get("timestamp", ""):
-        fields["occurred_at"] = epoch(timestamp)
+        fields["occurred_at"] = epoch_time(timestamp)
     fields["kind"] = kind
     fields["recipient"] = get("recipient", "")
     match kind:
         case "bounce":
-            _given_up(word, body, fields)
+            _add_form_failure(word, body, fields)
         case "open" | "click" | "unsubscribe":
-            seen: Fields = {"user_agent": get("user-agent", ""), "ip": get("ip", "")}
+            engagement: EventFields = {"user_agent": get("user-agent", ""), "ip": get("ip", "")}
             if kind == "click":
-                seen["url"] = get("url", "")
-            fields.update({name: value for name, value in seen.items() if value})
+                engagement["url"] = get("url", "")
+            fields |= non_empty(engagement)
     yield fields
 
 
-def _given_up(word: str, body: Mapping[str, str], fields: Fields) -> None:
+def _add_form_failure(word: str, body: Mapping[str, str], fields: EventFields) -> None:
     code = body.get("code", "")
     reason = body.get("reason", "")
-    fields.update(reply(body.get("error") or body.get("description")), **_code(code))
+    fields |= reply_fields(body.get("error") or body.get("description"))
+    fields |= _code_fields(code)
     if code or reason:
         fields["reason_code"] = code or reason
-    fields["kind"] = ECHOES.get(code) or ECHOES.get(reason) or "bounce"
+    fields["kind"] = PROVIDER_REFUSALS.get(code) or PROVIDER_REFUSALS.get(reason) or "bounce"
     if fields["kind"] == "bounce":
         fields["label"] = reason or word
 
 
 def _message_headers(text: str) -> dict[str, str]:
-    """Return the mail's headers by lower-case name, which come as a JSON list of pairs."""
+    """Return the mail's headers, a JSON list of pairs, by lower-case name."""
     try:
         pairs: object = from_json(text) if text else []
     except ValueError:
@@ -338,17 +351,17 @@ def _message_headers(text: str) -> dict[str, str]:
     }
 
 
-def _variables(text: str) -> Fields:
-    """Return our ids from the header that carries a mail's variables, often also form fields."""
+def _variable_metadata(text: str) -> EventFields:
+    """Return the metadata in the header with a mail's variables, often form fields as well."""
     try:
-        variables: object = from_json(text) if text else {}
+        variables = from_json(text) if text else {}
     except ValueError:  # an encoded word, as mail headers may be
         return {}
-    return ours(cast("dict[str, object]", variables)) if isinstance(variables, dict) else {}
+    return echoed_metadata(variables) if isinstance(variables, dict) else {}
 
 
-def multipart(payload: bytes, headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the text fields of a form with attachments, as bounces and complaints have them."""
+def multipart_fields(payload: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the text fields of a form with attachments, which bounces and complaints may have."""
     boundary = payload.lstrip().partition(b"\n")[0].strip()[2:]
     stated = headers.get("content-type", "").encode() or (
         b'multipart/form-data; boundary="' + boundary + b'"'

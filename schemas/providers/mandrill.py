@@ -1,32 +1,40 @@
 """Mandrill (Mailchimp Transactional): a form whose field `mandrill_events` is an array of events.
 
-Sync events (of the allow and deny lists) and mail coming in are nothing to log. A single event, or
-the array, is also read without the form around it: so a rejected event can be decoded again alone.
+Sync events (of the allow and deny lists) and incoming mail are ignored. A single event, or the
+array, is also read without the form around it, so that a rejected event can be decoded again alone.
 Sources: Mailchimp Developer, "Webhooks" and the reject reasons of "Messages: send".
 """
 
 from __future__ import annotations
 
 from binascii import a2b_qp
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from schemas.providers import UnreadableError
-from schemas.providers._common import bare, elements, epoch, ours, reply, tags
+from schemas.providers._common import (
+    bare_address,
+    echoed_metadata,
+    epoch_time,
+    limited_tags,
+    read_elements,
+    reply_fields,
+    validator,
+)
+from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, Fields
-    from schemas.providers import Rejected
+    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.providers._rejections import RejectedPart
 
 PROVIDER: Final = "mandrill"
 CHANNEL: Final[Channel] = "email"
-FIELD: Final = b"mandrill_events"
+EVENTS_FIELD: Final = b"mandrill_events"
 
-KINDS: Final = {
+EVENT_KINDS: Final = {
     "send": "sent",
     "deferral": "deferral",
     "delivered": "delivery",
@@ -38,10 +46,10 @@ KINDS: Final = {
     "unsub": "unsubscribe",
     "reject": "reject",
 }
-#: Maintenance of the allow and deny lists, and mail coming in.
-NOT_OURS: Final = frozenset({"whitelist", "blacklist", "allowlist", "denylist", "inbound"})
-#: Why Mandrill did not even try; where it does not say, the address is on its deny list.
-REJECTS: Final = {
+#: Maintenance of the allow and deny lists, and incoming mail.
+IGNORED_EVENTS: Final = frozenset({"whitelist", "blacklist", "allowlist", "denylist", "inbound"})
+#: The kind of a message that Mandrill did not even try to send, by its reason.
+REJECT_KINDS: Final = {
     "hard-bounce": "invalid",
     "soft-bounce": "invalid",
     "spam": "invalid",
@@ -53,93 +61,92 @@ REJECTS: Final = {
     "unsigned": "failure",
     "rule": "failure",
 }
-UNSAID: Final = "invalid"
-LABELS: Final[Mapping[str, BounceClass]] = {
+#: Without a reason, the address is on the deny list.
+DEFAULT_REJECT_KIND: Final = "invalid"
+LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
     "hard_bounce": "hard",
     "soft_bounce": "soft",
     "reject": "hard",
 }
 #: Bounce codes (`bgtools_code`) of refusals that are not about the address.
-BLOCKS: Final = frozenset({"23", "50", "51", "52", "53", "54"})
-#: Events whose last SMTP dialogue is their own; a bounce's may be that of an earlier deferral.
-OWN_DIALOGUE: Final = frozenset({"sent", "deferral", "delivery"})
-Maybe = str | None
+BLOCK_CODES: Final = frozenset({"23", "50", "51", "52", "53", "54"})
+#: Kinds whose last SMTP dialogue is their own; a bounce's may be that of an earlier deferral.
+KINDS_WITH_DIALOGUE: Final = frozenset({"sent", "deferral", "delivery"})
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
 class _Click(TypedDict, total=False):
-    url: Maybe
+    url: str | None
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
 class _Dialogue(TypedDict, total=False):
-    diag: Maybe
+    diag: str | None
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
 class _Reject(TypedDict, total=False):
-    reason: Maybe
-    email: Maybe
-    detail: Maybe
+    reason: str | None
+    email: str | None
+    detail: str | None
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
 class _Message(TypedDict, total=False):
-    _id: Maybe
-    email: Maybe
-    subject: Maybe
-    tags: list[Maybe] | None
+    _id: str | None
+    email: str | None
+    subject: str | None
+    tags: list[str | None] | None
     metadata: dict[str, object] | list[object] | None  # an empty one comes as a list
     clicks: list[_Click] | None
     smtp_events: list[_Dialogue] | None
-    diag: Maybe
-    bounce_description: Maybe
-    bgtools_code: Maybe
+    diag: str | None
+    bounce_description: str | None
+    bgtools_code: str | None
     reject: _Reject | str | None
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
 class _Event(TypedDict, total=False):
-    event: Maybe
-    type: Maybe  # sync events
+    event: str | None
+    type: str | None  # sync events
     ts: float | None
-    _id: Maybe
+    _id: str | None
     msg: _Message | None
     reject: _Reject | None
-    url: Maybe
-    ip: Maybe
-    user_agent: Maybe
+    url: str | None
+    ip: str | None
+    user_agent: str | None
 
 
-_event: Final = TypeAdapter(_Event).validator.validate_python
+_read_event: Final = validator(_Event)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:  # noqa: ARG001
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one form; see `schemas.providers.Adapter`."""
-    if payload.lstrip()[:1] in (b"[", b"{"):
-        yield from elements(payload, _read)
-        return
-    yield from elements(_array(payload), _read)
+    del headers
+    is_json = payload.lstrip()[:1] in (b"[", b"{")
+    return read_elements(payload if is_json else _events_field(payload), _element_events)
 
 
-def _array(form: bytes) -> bytes:
+def _events_field(form: bytes) -> bytes:
     """Return the decoded field of a form that holds the events."""
     for pair in form.split(b"&"):
         name, _, value = pair.partition(b"=")
-        if name == FIELD:
-            # Half of such a body is escapes. Apart from its sign, quoted-printable is the same
-            # code, and its decoder is ten times as fast as that of `urllib`.
+        if name == EVENTS_FIELD:
+            # Half of such a body is escapes. Quoted-printable is the same code but for its sign,
+            # and its decoder is in C, that of `urllib` is not.
             quoted = value.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"=")
             return a2b_qp(quoted)
-    raise UnreadableError(f"a Mandrill form has to hold the field {FIELD.decode()!r}")
+    raise UnreadableError(f"a Mandrill form has to hold the field {EVENTS_FIELD.decode()!r}")
 
 
-def _read(element: object) -> Iterator[Fields]:
-    event = _event(element)
+def _element_events(element: object) -> Iterator[EventFields]:
+    event: _Event = _read_event(element)
     word = event.get("event") or event.get("type") or ""
-    if word in NOT_OURS:
+    if word in IGNORED_EVENTS:
         return
-    kind = KINDS.get(word)
+    kind = EVENT_KINDS.get(word)
     if kind is None:
         raise UnreadableError(
             f"Mandrill event {word[:60]!r} is not known"
@@ -150,14 +157,14 @@ def _read(element: object) -> Iterator[Fields]:
     reject = _reject(event, message)
     reason = reject.get("reason") if kind == "reject" else None
     if kind == "reject":
-        kind = _kind_of_reject(reason or "")
+        kind = _reject_kind(reason or "")
     reason = reason or message.get("bounce_description")
-    fields: Fields = {
+    fields: EventFields = {
         "kind": kind,
-        "recipient": bare(message.get("email") or reject.get("email") or ""),
+        "recipient": bare_address(message.get("email") or reject.get("email") or ""),
         "label": word,
-        **_shared(event, message),
-        **reply(_said(kind, message)),
+        **_shared_fields(event, message),
+        **reply_fields(_last_reply(kind, message)),
     }
     if reason:
         fields["reason_code"] = reason
@@ -166,50 +173,50 @@ def _read(element: object) -> Iterator[Fields]:
     yield fields
 
 
-def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
-    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
-    word, _, code = str(bounce.get("label", "")).partition("/")
-    return "block" if code in BLOCKS else LABELS.get(word)
+def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+    """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
+    word, _, code = bounce.get("label", "").partition("/")
+    return "block" if code in BLOCK_CODES else LABEL_CLASSES.get(word)
 
 
-def _kind_of_reject(reason: str) -> str:
-    """Return what a rejection is; an unknown reason must not list an address as bad."""
+def _reject_kind(reason: str) -> str:
+    """Return the kind of a rejection; an unknown reason must not suppress an address."""
     if not reason:
-        return UNSAID
-    kind = REJECTS.get(reason.replace("_", "-"))
+        return DEFAULT_REJECT_KIND
+    kind = REJECT_KINDS.get(reason.replace("_", "-"))
     if kind is None:
         raise UnreadableError(f"Mandrill reject reason {reason[:60]!r} is not known")
     return kind
 
 
 def _reject(event: _Event, message: _Message) -> _Reject:
-    """Return why a message was rejected, wherever the event says so."""
+    """Return why a message was rejected; the reason is in one of several places."""
     reject = message.get("reject")
     if isinstance(reject, str):
         return {"reason": reject}
     return reject or event.get("reject") or {}
 
 
-def _said(kind: str, message: _Message) -> Maybe:
-    """Return what the receiving server said last."""
+def _last_reply(kind: str, message: _Message) -> str | None:
+    """Return the receiving server's last reply."""
     dialogues = message.get("smtp_events")
-    if not message.get("diag") and dialogues and kind in OWN_DIALOGUE:
+    if not message.get("diag") and dialogues and kind in KINDS_WITH_DIALOGUE:
         return dialogues[-1].get("diag")
     return message.get("diag")
 
 
-def _shared(event: _Event, message: _Message) -> Fields:
-    """Return what every event says: whose message, its time, and who looked at it."""
+def _shared_fields(event: _Event, message: _Message) -> EventFields:
+    """Return the fields that events of all kinds have."""
     metadata = message.get("metadata")
-    fields = ours(metadata) if isinstance(metadata, dict) else {}
+    fields = echoed_metadata(metadata) if isinstance(metadata, dict) else {}
     if message_id := event.get("_id") or message.get("_id"):
         fields["provider_message_id"] = message_id
     if subject := message.get("subject"):
         fields["subject"] = subject
     if labels := message.get("tags"):
-        fields["tags"] = tags(labels)
+        fields["tags"] = limited_tags(labels)
     if (time := event.get("ts")) is not None:
-        fields["occurred_at"] = epoch(time)
+        fields["occurred_at"] = epoch_time(time)
     if address := event.get("ip"):
         fields["ip"] = address
     if agent := event.get("user_agent"):

@@ -1,10 +1,10 @@
 """MessageBird: SMS status reports (a query, a form or JSON), and messages of the Conversations API.
 
-Of a report, the error code decides before the reason, and the reason before the status word; most
-have no code. The mailer's ids come back in `reference`, or as parameters of the report's address;
-of the Conversations API, in the message's `source`. Its error codes are those of all channels, and
-no network's: its status word decides. Sources: MessageBird's docs, "SMS API: status reports", "SMS
-errors", "SMS platform extended error codes" and "Conversations API: webhooks".
+In a report, the error code decides before the reason, and the reason before the status word; most
+have no code. The mailer's metadata comes back in `reference`, or as parameters of the report's
+address; in the Conversations API, in the message's `source`. The error codes of that API are for
+all channels, so its status word decides. Sources: MessageBird's docs, "SMS API: status reports",
+"SMS errors", "SMS platform extended error codes" and "Conversations API: webhooks".
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ from typing import TYPE_CHECKING, Final
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from schemas.providers import UnreadableError
 from schemas.providers._common import (
-    OURS,
-    called_back,
-    echo,
-    form,
-    in_words,
-    international,
-    ours,
-    parts,
-    reference,
-    utc,
+    METADATA_FIELDS,
+    as_text,
+    callback_metadata,
+    echoed_metadata,
+    echoed_texts,
+    form_fields,
+    international_number,
+    part_count,
+    reference_metadata,
+    utc_time,
+    validator,
 )
+from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import Channel, Fields
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "messagebird"
 CHANNEL: Final[Channel] = "sms"
 
-STATUSES: Final = {
+STATUS_KINDS: Final = {
     "scheduled": "queued",
     "sent": "sent",
     "buffered": "sent",
@@ -45,7 +46,7 @@ STATUSES: Final = {
     "delivery_failed": "failed",
 }
 #: Codes of the mobile network (GSM MAP) and MessageBird's own from 100.
-ERRORS: Final = {
+ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
         "opt_out": ["103"],
@@ -60,8 +61,8 @@ ERRORS: Final = {
     }.items()
     for code in codes
 }  # fmt: skip
-#: For all others, as "DLR not received", the word stands.
-REASONS: Final = {
+#: For any other reason, as "DLR not received", the word counts.
+REASON_KINDS: Final = {
     "opted out": "opt_out",
     "incorrect number": "undelivered",
     "unknown subscriber": "undelivered",
@@ -73,10 +74,10 @@ REASONS: Final = {
     "insufficient balance": "failed",
     "received network error": "failed",
 }
-#: Words that leave nothing to a code or a reason: "pending DLR" explains `buffered`.
-SETTLED: Final = frozenset({"scheduled", "sent", "buffered", "delivered"})
-#: Statuses of a message of the Conversations API; `type` says what it tells.
-CONVERSATION: Final = {
+#: Words that count before a code or a reason: "pending DLR" only explains `buffered`.
+ERROR_FREE_STATUSES: Final = frozenset({"scheduled", "sent", "buffered", "delivered"})
+#: Statuses of a message of the Conversations API.
+CONVERSATION_STATUS_KINDS: Final = {
     "accepted": "queued",
     "pending": "queued",
     "transmitted": "sent",
@@ -86,10 +87,10 @@ CONVERSATION: Final = {
     "failed": "failed",
     "rejected": "rejected",
 }
-MESSAGES: Final = frozenset({"message.created", "message.updated"})
-NOT_OURS: Final = frozenset({"conversation.created", "conversation.updated"})
-NO_ERROR: Final = frozenset({"", "0"})
-FORM: Final = OURS | {
+MESSAGE_EVENTS: Final = frozenset({"message.created", "message.updated"})
+IGNORED_EVENTS: Final = frozenset({"conversation.created", "conversation.updated"})
+NO_ERROR_CODES: Final = frozenset({"", "0"})
+FORM_FIELDS: Final = METADATA_FIELDS | {
     "id", "reference", "recipient", "status", "statusDatetime", "statusReason", "statusErrorCode",
     "messagePartCount", "originator", "body",
 }  # fmt: skip
@@ -113,83 +114,85 @@ class _Message(TypedDict, total=False):
     updatedDatetime: str | None
 
 
-_json: Final = TypeAdapter(dict[str, object]).validator.validate_json
-_message: Final = TypeAdapter(_Message).validator.validate_python
+_read_object: Final = TypeAdapter(dict[str, object]).validator.validate_json
+_read_message: Final = validator(_Message)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     """Yield the event of one report; see `schemas.providers.Adapter`."""
     if payload.lstrip()[:1] != b"{":
-        report = form(payload.decode("utf-8", "replace").removeprefix("?"), FORM)
-        yield from _report(report, called_back(headers))
+        report = form_fields(payload.decode("utf-8", "replace").removeprefix("?"), FORM_FIELDS)
+        yield from _report_events(report, callback_metadata(headers))
         return
-    body = _json(payload)
-    kind = in_words(body.get("type"))
-    if kind in NOT_OURS:
+    body = _read_object(payload)
+    event_type = as_text(body.get("type"))
+    if event_type in IGNORED_EVENTS:
         return
-    if kind in MESSAGES:
-        yield from _told(_message(body.get("message")), called_back(headers))
-    elif kind:
-        raise UnreadableError(f"MessageBird webhook type {kind[:60]!r} is not known")
+    if event_type in MESSAGE_EVENTS:
+        yield from _conversation_events(
+            _read_message(body.get("message")), callback_metadata(headers)
+        )
+    elif event_type:
+        raise UnreadableError(f"MessageBird webhook type {event_type[:60]!r} is not known")
     else:
-        report = {name: in_words(value) for name, value in body.items() if name in FORM}
-        yield from _report(report, called_back(headers))
+        report = {name: as_text(value) for name, value in body.items() if name in FORM_FIELDS}
+        yield from _report_events(report, callback_metadata(headers))
 
 
-def _told(message: _Message, shared: Fields) -> Iterator[Fields]:
-    """Yield the event of a message of the Conversations API; a message that came in has none."""
+def _conversation_events(message: _Message, shared: EventFields) -> Iterator[EventFields]:
+    """Yield the event of a Conversations API message; none for an incoming one."""
     if message.get("direction") == "received":
         return
     word = (message.get("status") or "").lower()
-    if word not in CONVERSATION:
+    if word not in CONVERSATION_STATUS_KINDS:
         raise UnreadableError(f"MessageBird message status {word[:60]!r} is not known")
     if not (message_id := message.get("id")):
         raise UnreadableError("a MessageBird message names its id")
     error = message.get("error") or _Error()
-    event: Fields = {
+    event: EventFields = {
         **shared,
-        **ours(message.get("source")),
-        "kind": CONVERSATION[word],
-        "recipient": international(str(message.get("to") or "")),
+        **echoed_metadata(message.get("source")),
+        "kind": CONVERSATION_STATUS_KINDS[word],
+        "recipient": international_number(str(message.get("to") or "")),
         "provider_message_id": message_id,
         "label": word,
     }
-    if (code := str(error.get("code") or "")) not in NO_ERROR:
+    if (code := str(error.get("code") or "")) not in NO_ERROR_CODES:
         event["reason_code"] = code
     if text := error.get("description"):
         event["diagnostic"] = text
     if timestamp := message.get("updatedDatetime") or message.get("createdDatetime"):
-        event["occurred_at"] = utc(timestamp)
+        event["occurred_at"] = utc_time(timestamp)
     yield event
 
 
-def _report(report: Mapping[str, str], shared: Fields) -> Iterator[Fields]:
-    """Yield the event of a status report; a message that came in has none."""
+def _report_events(report: Mapping[str, str], shared: EventFields) -> Iterator[EventFields]:
+    """Yield the event of a status report; none for an incoming message."""
     get = report.get
     word = get("status", "").lower()
     message_id = get("id")
     if message_id and not word and "body" in report:
-        return  # a message that came in
+        return
     if not word or not message_id:
         raise UnreadableError("a MessageBird report names id and status")
 
-    code = "" if get("statusErrorCode", "") in NO_ERROR else get("statusErrorCode", "")
+    code = "" if get("statusErrorCode", "") in NO_ERROR_CODES else get("statusErrorCode", "")
     reason = get("statusReason", "")
     kind = (
         None
-        if word in SETTLED
-        else ERRORS.get(code) or REASONS.get(reason.lower().replace("_", " "))
+        if word in ERROR_FREE_STATUSES
+        else ERROR_KINDS.get(code) or REASON_KINDS.get(reason.lower().replace("_", " "))
     )
-    kind = kind or STATUSES.get(word)
+    kind = kind or STATUS_KINDS.get(word)
     if kind is None:
         raise UnreadableError(f"MessageBird status {word[:60]!r} is not known")
-    event: Fields = {
+    event: EventFields = {
         **shared,
-        **echo(report),
-        **reference(get("reference")),
-        **parts(get("messagePartCount")),
+        **echoed_texts(report),
+        **reference_metadata(get("reference")),
+        **part_count(get("messagePartCount")),
         "kind": kind,
-        "recipient": international(get("recipient", "")),
+        "recipient": international_number(get("recipient", "")),
         "provider_message_id": message_id,
         "label": word,
     }
@@ -198,6 +201,8 @@ def _report(report: Mapping[str, str], shared: Fields) -> Iterator[Fields]:
     if reason:
         event["diagnostic"] = reason
     if timestamp := get("statusDatetime"):
-        # The + of a zone, lost where a sender left it unescaped.
-        event["occurred_at"] = utc(timestamp.replace(" ", "+") if "T" in timestamp else timestamp)
+        # The + of a zone is lost if a sender leaves it unescaped.
+        event["occurred_at"] = utc_time(
+            timestamp.replace(" ", "+") if "T" in timestamp else timestamp
+        )
     yield event

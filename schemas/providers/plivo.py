@@ -1,8 +1,8 @@
 """Plivo: message status callbacks (a form or a query), one event for each status of each segment.
 
-The error code decides before the status word. Plivo writes the time of each stage; the one of the
-status reached counts, in UTC without saying so. Segments of a long SMS have ids of their own and
-share `ParentMessageUUID`. The mailer's ids come back as parameters of the callback's address.
+The error code decides before the status word. Plivo writes the time of each stage, in UTC without a
+zone; that of the current status counts. Segments of a long SMS have ids of their own and share
+`ParentMessageUUID`. The mailer's metadata comes back as parameters of the callback's address.
 Sources: Plivo's docs, "Message status callbacks" and "Messaging error codes".
 """
 
@@ -11,26 +11,26 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from schemas.providers import UnreadableError
 from schemas.providers._common import (
-    OURS,
-    called_back,
-    echo,
-    form,
-    international,
-    parts,
-    utc,
+    METADATA_FIELDS,
+    callback_metadata,
+    echoed_texts,
+    form_fields,
+    international_number,
+    part_count,
+    utc_time,
 )
+from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import Channel, Fields
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "plivo"
 CHANNEL: Final[Channel] = "sms"
 
-STATUSES: Final = {
+STATUS_KINDS: Final = {
     "queued": "queued",
     "sent": "sent",
     "delivered": "delivery",
@@ -39,13 +39,13 @@ STATUSES: Final = {
     "failed": "failed",
     "rejected": "rejected",
 }
-#: Where the time of a status is; of all others in the delivery report's.
-TIMES: Final = {"queued": "QueuedTime", "sent": "SentTime"}
-REPORT_TIME: Final = "DeliveryReportTime"
-NOT_OURS: Final = frozenset({"received"})
+#: The fields with the time of a status; for all others it is the delivery report's.
+TIME_FIELDS: Final = {"queued": "QueuedTime", "sent": "SentTime"}
+REPORT_TIME_FIELD: Final = "DeliveryReportTime"
+IGNORED_STATUSES: Final = frozenset({"received"})
 
-#: Codes that say more than the status word; for all others, as 1000 "unknown", the word stands.
-ERRORS: Final = {
+#: Codes that say more than the status word; for all others, as 1000 "unknown", the word counts.
+ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
         "opt_out": ["200"],
@@ -60,42 +60,42 @@ ERRORS: Final = {
     }.items()
     for code in codes
 }  # fmt: skip
-FORM: Final = OURS | {
+FORM_FIELDS: Final = METADATA_FIELDS | {
     "MessageUUID", "ParentMessageUUID", "Status", "To", "ErrorCode", "PartInfo",
-    "Units", "QueuedTime", "SentTime", REPORT_TIME, "Text",
+    "Units", "QueuedTime", "SentTime", REPORT_TIME_FIELD, "Text",
 }  # fmt: skip
 _PART: Final = re.compile(r"([1-9][0-9]{0,3}) of ([1-9][0-9]{0,3})")
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     """Yield the event of one callback; see `schemas.providers.Adapter`."""
-    body = form(payload.decode("utf-8", "replace").removeprefix("?"), FORM)
+    body = form_fields(payload.decode("utf-8", "replace").removeprefix("?"), FORM_FIELDS)
     get = body.get
     word = get("Status", "").lower()
     message_id = get("ParentMessageUUID") or get("MessageUUID")
-    if word in NOT_OURS or (message_id and not word and "Text" in body):
+    if word in IGNORED_STATUSES or (message_id and not word and "Text" in body):
         return
     if not word or not message_id:
         raise UnreadableError("a Plivo callback names MessageUUID and Status")
 
     code = get("ErrorCode", "")
-    significant = code.lstrip("0")
-    kind = ERRORS.get(significant) or STATUSES.get(word)
+    error = code.lstrip("0")
+    kind = ERROR_KINDS.get(error) or STATUS_KINDS.get(word)
     if kind is None:
         raise UnreadableError(f"Plivo message status {word[:60]!r} is not known")
-    event: Fields = {
-        **called_back(headers),
-        **echo(body),
-        **parts(get("Units")),
+    event: EventFields = {
+        **callback_metadata(headers),
+        **echoed_texts(body),
+        **part_count(get("Units")),
         "kind": kind,
-        "recipient": international(get("To", "")),
+        "recipient": international_number(get("To", "")),
         "provider_message_id": message_id,
         "label": word,
     }
-    if significant:
+    if error:
         event["reason_code"] = code
-    if timestamp := get(TIMES.get(word, REPORT_TIME)):
-        event["occurred_at"] = utc(timestamp)
+    if timestamp := get(TIME_FIELDS.get(word, REPORT_TIME_FIELD)):
+        event["occurred_at"] = utc_time(timestamp)
     if part := _PART.fullmatch(get("PartInfo", "")):
         event["part"], event["parts"] = int(part[1]), int(part[2])
     yield event

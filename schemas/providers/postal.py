@@ -1,29 +1,29 @@
 """Postal: one event for each notification, about the delivery of a message to one address.
 
-`MessageSent` means that the receiving server took the message. A message held is not going out: for
-the suppression list's sake, or for the sender's. A late bounce comes without its report. Sources:
+`MessageSent` means that the receiving server accepted the message. A held message is not sent,
+because of the suppression list or of the sender. A late bounce comes without its report. Sources:
 Postal's docs, "Webhooks" and "Webhook events & payloads", and the texts of its own source.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from schemas.providers import UnreadableError
-from schemas.providers._common import bare, epoch, ours_in, reply
+from schemas.providers._common import bare_address, epoch_time, parsed_metadata, reply_fields
+from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, Fields
+    from schemas.events import BounceClass, Channel, EventFields
 
 PROVIDER: Final = "postal"
 CHANNEL: Final[Channel] = "email"
 
-KINDS: Final = {
+EVENT_KINDS: Final = {
     "MessageSent": "delivery",
     "MessageDelayed": "deferral",
     "MessageDeliveryFailed": "bounce",
@@ -32,44 +32,42 @@ KINDS: Final = {
     "MessageLoaded": "open",
     "MessageLinkClicked": "click",
 }
-#: Events of the mail server, none of a message.
-NOT_OURS: Final = frozenset({"DomainDNSError", "SendLimitApproaching", "SendLimitExceeded"})
-INCOMING: Final = "incoming"
-#: How Postal says that its suppression list speaks, and that the address wants no mail.
-SUPPRESSED: Final = "is on the suppression list"
-UNSUBSCRIBED: Final = "unsubscribe"
-#: Failures before anything was sent, none about the address.
-BEFORE_SENDING: Final = (
+#: Events of the mail server, not about a message.
+IGNORED_EVENTS: Final = frozenset({"DomainDNSError", "SendLimitApproaching", "SendLimitExceeded"})
+INCOMING_DIRECTION: Final = "incoming"
+#: In the details: the address is on the suppression list, and why: it wants no mail.
+SUPPRESSED_TEXT: Final = "is on the suppression list"
+UNSUBSCRIBED_TEXT: Final = "unsubscribe"
+#: Details of failures before sending, none about the address.
+PRESEND_FAILURE_TEXTS: Final = (
     "message is likely spam",
     "message's domain no longer exist",
     "message doesn't have an rcpt to",
     "raw message has been removed",
 )
-LABELS: Final[Mapping[str, BounceClass]] = {"HardFail": "hard", "SoftFail": "soft"}
-
-Maybe = str | None
+STATUS_CLASSES: Final[Mapping[str, BounceClass]] = {"HardFail": "hard", "SoftFail": "soft"}
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
 class _Message(TypedDict, total=False):
-    id: Maybe
-    direction: Maybe
-    to: Maybe
-    subject: Maybe
-    tag: Maybe
+    id: str | None
+    direction: str | None
+    to: str | None
+    subject: str | None
+    tag: str | None
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
 class _Payload(TypedDict, total=False):
     message: _Message | None
     original_message: _Message | None  # MessageBounced
-    status: Maybe
-    details: Maybe
-    output: Maybe
+    status: str | None
+    details: str | None
+    output: str | None
     timestamp: float | None
-    url: Maybe  # MessageLinkClicked
-    ip_address: Maybe  # MessageLoaded, MessageLinkClicked
-    user_agent: Maybe
+    url: str | None  # MessageLinkClicked
+    ip_address: str | None  # MessageLoaded, MessageLinkClicked
+    user_agent: str | None
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
@@ -77,19 +75,19 @@ class _Event(TypedDict, total=False):
     event: str
     timestamp: float | None
     payload: _Payload
-    uuid: Maybe
+    uuid: str | None
 
 
-_event: Final = TypeAdapter(_Event).validator.validate_json
+_read_event: Final = TypeAdapter(_Event).validator.validate_json
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:  # noqa: ARG001
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:  # noqa: ARG001
     """Yield the event of one notification; see `schemas.providers.Adapter`."""
-    event = _event(payload)
+    event: _Event = _read_event(payload)
     word = event.get("event") or ""
-    if word in NOT_OURS:
+    if word in IGNORED_EVENTS:
         return
-    kind = KINDS.get(word)
+    kind = EVENT_KINDS.get(word)
     if kind is None:
         raise UnreadableError(
             f"Postal event {word[:60]!r} is not known" if word else "a Postal event names 'event'"
@@ -98,16 +96,16 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:  # n
     message = body.get("original_message") or body.get("message")
     if message is None:
         raise UnreadableError(f"a Postal {word} event has to name its message")
-    if message.get("direction") == INCOMING:
+    if message.get("direction") == INCOMING_DIRECTION:
         return
     details = body.get("details") or ""
-    kind = _refused(kind, details.lower())
-    fields: Fields = {
+    kind = _refusal_kind(kind, details.lower())
+    fields: EventFields = {
         "kind": kind,
-        "recipient": bare(message.get("to") or ""),
+        "recipient": bare_address(message.get("to") or ""),
         "label": word,
-        **_shared(event, body, message),
-        **reply("\n".join(filter(None, ((body.get("output") or "").strip(), details)))),
+        **_shared_fields(event, body, message),
+        **reply_fields("\n".join(filter(None, ((body.get("output") or "").strip(), details)))),
     }
     status = body.get("status") or ""
     if status:
@@ -117,24 +115,26 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:  # n
     yield fields
 
 
-def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
-    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
-    return LABELS.get(str(bounce.get("reason_code", "")))
+def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+    """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
+    return STATUS_CLASSES.get(bounce.get("reason_code", ""))
 
 
-def _refused(kind: str, details: str) -> str:
-    """Return what a refusal is by its (lower-case) details; of other kinds, the kind itself."""
-    if kind == "failure" and SUPPRESSED in details:
-        return "skipped" if UNSUBSCRIBED in details.partition(SUPPRESSED)[2] else "invalid"
-    if kind == "bounce" and details.startswith(BEFORE_SENDING):
+def _refusal_kind(kind: str, details: str) -> str:
+    """Return the kind of a refusal by its lower-case details; any other kind unchanged."""
+    if kind == "failure" and SUPPRESSED_TEXT in details:
+        return (
+            "skipped" if UNSUBSCRIBED_TEXT in details.partition(SUPPRESSED_TEXT)[2] else "invalid"
+        )
+    if kind == "bounce" and details.startswith(PRESEND_FAILURE_TEXTS):
         return "failure"
     return kind
 
 
-def _shared(event: _Event, body: _Payload, message: _Message) -> Fields:
-    """Return what every event says: whose message, its time, and who looked at it."""
+def _shared_fields(event: _Event, body: _Payload, message: _Message) -> EventFields:
+    """Return the fields that events of all kinds have."""
     tag = message.get("tag")
-    fields = ours_in(tag)
+    fields = parsed_metadata(tag)
     if tag and not fields:
         fields["tags"] = [tag[:256]]
     if message_id := message.get("id"):
@@ -147,7 +147,7 @@ def _shared(event: _Event, body: _Payload, message: _Message) -> Fields:
     if time is None:
         time = event.get("timestamp")
     if time is not None:
-        fields["occurred_at"] = epoch(time)
+        fields["occurred_at"] = epoch_time(time)
     if url := body.get("url"):
         fields["url"] = url
     if address := body.get("ip_address"):

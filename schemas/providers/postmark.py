@@ -7,23 +7,30 @@ Postmark's developer docs, "Webhooks overview" and "Bounce API" (bounce types).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import TypedDict
 
-from schemas.providers import IN_GENERAL, UnreadableError
-from schemas.providers._common import instant, ours, reader, reply, tags
+from schemas.providers._common import (
+    EXPLANATION_PREFIX,
+    echoed_metadata,
+    iso_time,
+    limited_tags,
+    reader,
+    reply_fields,
+)
+from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, Fields
+    from schemas.events import BounceClass, Channel, EventFields
 
 PROVIDER: Final = "postmark"
 CHANNEL: Final[Channel] = "email"
 
-#: The types of a bounce record, many of which are no bounces.
-KINDS: Final = {
+#: The kinds of bounce records by type; many are no bounces.
+BOUNCE_TYPE_KINDS: Final = {
     "HardBounce": "bounce",
     "SoftBounce": "bounce",
     "Unknown": "bounce",
@@ -46,7 +53,7 @@ KINDS: Final = {
     "ChallengeVerification": "note",
     "OpenRelayTest": "note",
 }
-LABELS: Final[Mapping[str, BounceClass]] = {
+LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
     "HardBounce": "hard",
     "BadEmailAddress": "hard",
     "SoftBounce": "soft",
@@ -56,57 +63,55 @@ LABELS: Final[Mapping[str, BounceClass]] = {
     "VirusNotification": "block",
     "Unknown": "undetermined",
 }
-#: Why sending to an address was stopped.
-SUPPRESSIONS: Final = {
+#: The kind of a suppression by its reason.
+SUPPRESSION_KINDS: Final = {
     "HardBounce": "bounce",
     "SpamComplaint": "complaint",
     "ManualSuppression": "unsubscribe",
 }
-#: Mail that came in: a bounce type, and a record type.
-NOT_OURS: Final = frozenset({"InboundError", "Inbound"})
-#: What `SMTPApiError` says of a message to a suppressed address.
-INACTIVE: Final = "marked as inactive"
-
-Maybe = str | None
+#: Incoming mail: a bounce type, and a record type.
+IGNORED_EVENTS: Final = frozenset({"InboundError", "Inbound"})
+#: In the details of an `SMTPApiError`: the address is suppressed.
+INACTIVE_TEXT: Final = "marked as inactive"
 
 
 class _Geo(TypedDict, total=False):
-    IP: Maybe
+    IP: str | None
 
 
 class _Record(TypedDict, total=False):
     RecordType: str
     ID: int | str | None
-    Type: Maybe
-    Tag: Maybe
-    MessageID: Maybe
+    Type: str | None
+    Tag: str | None
+    MessageID: str | None
     Metadata: dict[str, object] | None
-    Recipient: Maybe
-    Email: Maybe
-    Subject: Maybe
-    Details: Maybe
-    Description: Maybe
-    DeliveredAt: Maybe
-    BouncedAt: Maybe
-    ReceivedAt: Maybe
-    ChangedAt: Maybe
-    OriginalLink: Maybe
-    UserAgent: Maybe
+    Recipient: str | None
+    Email: str | None
+    Subject: str | None
+    Details: str | None
+    Description: str | None
+    DeliveredAt: str | None
+    BouncedAt: str | None
+    ReceivedAt: str | None
+    ChangedAt: str | None
+    OriginalLink: str | None
+    UserAgent: str | None
     Geo: _Geo | None
     SuppressSending: bool | None
-    SuppressionReason: Maybe
+    SuppressionReason: str | None
     FromFull: object  # incoming mail, which names no RecordType
 
 
-_record: Final = reader(_Record)
+_read_record: Final = reader(_Record)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     """Yield the event of one record; see `schemas.providers.Adapter`."""
     del headers
-    record: _Record = _record(payload)
+    record: _Record = _read_record(payload)
     word = record.get("RecordType") or ""
-    if word in NOT_OURS or (not word and "FromFull" in record):
+    if word in IGNORED_EVENTS or (not word and "FromFull" in record):
         return
     if word not in READERS:
         raise UnreadableError(
@@ -114,16 +119,16 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
             if word
             else "a Postmark record has to name its RecordType"
         )
-    if word in WITH_TYPES and record.get("Type") in NOT_OURS:
+    if word in TYPED_RECORDS and record.get("Type") in IGNORED_EVENTS:
         return
-    fields = _shared(record)
+    fields = _shared_fields(record)
     READERS[word](record, fields)
     yield fields
 
 
-def _shared(record: _Record) -> Fields:
-    """Return what every record says about its message."""
-    fields = ours(record.get("Metadata"))
+def _shared_fields(record: _Record) -> EventFields:
+    """Return the fields that records of all types have."""
+    fields = echoed_metadata(record.get("Metadata"))
     fields["recipient"] = record.get("Recipient") or record.get("Email") or ""
     if message_id := record.get("MessageID"):
         fields["provider_message_id"] = message_id
@@ -132,83 +137,87 @@ def _shared(record: _Record) -> Fields:
     if subject := record.get("Subject"):
         fields["subject"] = subject
     if tag := record.get("Tag"):
-        fields["tags"] = tags([tag])
+        fields["tags"] = limited_tags([tag])
     return fields
 
 
-def _delivery(record: _Record, fields: Fields) -> None:
+def _add_delivery(record: _Record, fields: EventFields) -> None:
     fields["kind"] = "delivery"
-    fields.update(_time(record.get("DeliveredAt")), **reply(record.get("Details")))
+    fields |= _time(record.get("DeliveredAt"))
+    fields |= reply_fields(record.get("Details"))
 
 
-def _bounce(record: _Record, fields: Fields) -> None:
+def _add_bounce(record: _Record, fields: EventFields) -> None:
     word = record.get("Type") or ""
-    kind = KINDS.get(word)
+    kind = BOUNCE_TYPE_KINDS.get(word)
     if kind is None:
         raise UnreadableError(f"Postmark bounce type {word[:60]!r} is not known")
     details = record.get("Details") or ""
-    if word == "SMTPApiError" and INACTIVE in details.lower():
+    if word == "SMTPApiError" and INACTIVE_TEXT in details.lower():
         kind = "invalid"
-    fields.update(_time(record.get("BouncedAt")), **reply(details))
-    fields.update(kind=kind, reason_code=word, label=word)
+    fields |= _time(record.get("BouncedAt"))
+    fields |= reply_fields(details)
+    fields |= {"kind": kind, "reason_code": word, "label": word}
     if not details and (description := record.get("Description")):
-        fields["diagnostic"] = IN_GENERAL + description
+        fields["diagnostic"] = EXPLANATION_PREFIX + description
 
 
-def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
-    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
-    return LABELS.get(str(bounce.get("label", "")))
+def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+    """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
+    return LABEL_CLASSES.get(bounce.get("label", ""))
 
 
-def _complaint(record: _Record, fields: Fields) -> None:
-    fields.update(_time(record.get("BouncedAt")), kind="complaint")
+def _add_complaint(record: _Record, fields: EventFields) -> None:
+    fields |= _time(record.get("BouncedAt"))
+    fields["kind"] = "complaint"
     fields["reason_code"] = record.get("Type") or "SpamComplaint"
     if text := record.get("Details") or record.get("Description"):
         fields["diagnostic"] = text
 
 
-def _open(record: _Record, fields: Fields) -> None:
-    fields.update(_time(record.get("ReceivedAt")), kind="open")
+def _add_open(record: _Record, fields: EventFields) -> None:
+    fields |= _time(record.get("ReceivedAt"))
+    fields["kind"] = "open"
     if agent := record.get("UserAgent"):
         fields["user_agent"] = agent
     if (geo := record.get("Geo")) and (address := geo.get("IP")):
         fields["ip"] = address
 
 
-def _click(record: _Record, fields: Fields) -> None:
-    _open(record, fields)
+def _add_click(record: _Record, fields: EventFields) -> None:
+    _add_open(record, fields)
     fields["kind"] = "click"
     if url := record.get("OriginalLink"):
         fields["url"] = url
 
 
-def _subscription(record: _Record, fields: Fields) -> None:
-    fields.update(_time(record.get("ChangedAt")))
+def _add_subscription(record: _Record, fields: EventFields) -> None:
+    fields |= _time(record.get("ChangedAt"))
     if not record.get("SuppressSending"):
         fields["kind"] = "resubscribe"
         return
     reason = record.get("SuppressionReason") or ""
-    kind = SUPPRESSIONS.get(reason)
+    kind = SUPPRESSION_KINDS.get(reason)
     if kind is None:
         raise UnreadableError(f"Postmark SuppressionReason {reason[:60]!r} is not known")
-    fields.update(kind=kind, reason_code=reason)
+    fields |= {"kind": kind, "reason_code": reason}
     if kind == "bounce":
         fields["label"] = reason
 
 
-def _time(text: Maybe) -> Fields:
-    return {"occurred_at": instant(text)} if text else {}
+def _time(text: str | None) -> EventFields:
+    return {"occurred_at": iso_time(text)} if text else {}
 
 
 #: The records that name a bounce type.
-WITH_TYPES: Final = frozenset({"Bounce", "SMTPApiError"})
-#: Who reads which record, by its RecordType.
-READERS: Final[Mapping[str, Callable[[_Record, Fields], None]]] = {
-    "Delivery": _delivery,
-    "Bounce": _bounce,
-    "SMTPApiError": _bounce,
-    "SpamComplaint": _complaint,
-    "Open": _open,
-    "Click": _click,
-    "SubscriptionChange": _subscription,
+TYPED_RECORDS: Final = frozenset({"Bounce", "SMTPApiError"})
+#: The function that reads a record, by its RecordType.
+READERS: Final[Mapping[str, Callable[[_Record, EventFields], None]]] = {
+    "Delivery": _add_delivery,
+    "Bounce": _add_bounce,
+    "SMTPApiError": _add_bounce,
+    "SpamComplaint": _add_complaint,
+    "Open": _add_open,
+    "Click": _add_click,
+    "SubscriptionChange": _add_subscription,
 }

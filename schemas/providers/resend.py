@@ -1,32 +1,32 @@
 """Resend: one event for each notification, whose id is in the header `svix-id`.
 
-Resend sends through Amazon SES and hands on its words for bounces. An event names all addresses of
-its message. A step of sending stands for each of them; but what one of them did (a bounce, an open)
-is never copied to all: then it is of the address the report names, or of the message, with no
-recipient. Sources: Resend's docs, "Event types" and "Email bounces", and its OpenAPI description.
+Resend sends through Amazon SES and passes on its words for bounces. An event names all addresses of
+its message. A step of sending holds for each of them; what one of them did (a bounce, an open) is
+never copied to all: it belongs to the address that the report names, else it has no recipient.
+Sources: Resend's docs, "Event types" and "Email bounces", and its OpenAPI description.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from schemas.providers import UnreadableError
-from schemas.providers._common import bare, instant, ours, reply
-from schemas.providers.ses import ECHOES, LABELS
+from schemas.providers._common import bare_address, echoed_metadata, iso_time, reply_fields
+from schemas.providers._rejections import UnreadableError
+from schemas.providers.ses import LABEL_CLASSES, PROVIDER_REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, Fields
+    from schemas.events import BounceClass, Channel, EventFields
 
 PROVIDER: Final = "resend"
 CHANNEL: Final[Channel] = "email"
-EVENT_IDS: Final = ("svix-id", "webhook-id")
+EVENT_ID_HEADERS: Final = ("svix-id", "webhook-id")
 
-KINDS: Final = {
+EVENT_KINDS: Final = {
     "email.scheduled": "queued",
     "email.sent": "sent",
     "email.delivered": "delivery",
@@ -38,43 +38,41 @@ KINDS: Final = {
     "email.failed": "failure",
     "email.suppressed": "invalid",
 }
-#: Steps of sending, which all addresses of a message share.
-OF_ALL: Final = frozenset({"queued", "sent", "delivery", "failure"})
-#: Contacts, domains, the suppression list and mail coming in: nothing about a message sent.
-NOT_OURS: Final = ("contact.", "domain.", "suppression.", "email.received")
-#: What a reason for suppression says where the address is not known to be bad: it wants no mail.
-UNSUBSCRIBED: Final = "unsubscribe"
-
-Maybe = str | None
+#: Steps of sending, which hold for all addresses of a message.
+SHARED_KINDS: Final = frozenset({"queued", "sent", "delivery", "failure"})
+#: Contacts, domains, the suppression list and incoming mail: not about a message sent.
+IGNORED_PREFIXES: Final = ("contact.", "domain.", "suppression.", "email.received")
+#: In a reason for suppression: the address is not bad, but wants no mail.
+UNSUBSCRIBED_TEXT: Final = "unsubscribe"
 
 
 class _Tag(TypedDict, total=False):
-    name: Maybe
+    name: str | None
     value: object
 
 
 class _Click(TypedDict, total=False):
-    link: Maybe
-    timestamp: Maybe
-    ipAddress: Maybe
-    userAgent: Maybe
+    link: str | None
+    timestamp: str | None
+    ipAddress: str | None
+    userAgent: str | None
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
 class _Report(TypedDict, total=False):
-    """Why a message was bounced, suppressed or delayed, or failed; each has some of these."""
+    """Why a message bounced, was suppressed or failed; each has some of these."""
 
-    type: Maybe
-    subType: Maybe
-    reason: Maybe
-    message: Maybe
-    diagnosticCode: list[Maybe] | str | None
+    type: str | None
+    subType: str | None
+    reason: str | None
+    message: str | None
+    diagnosticCode: list[str | None] | str | None
 
 
 class _Data(TypedDict, total=False):
-    email_id: Maybe
+    email_id: str | None
     to: list[str] | str | None
-    subject: Maybe
+    subject: str | None
     tags: dict[str, object] | list[_Tag] | None
     bounce: _Report | None
     suppressed: _Report | None
@@ -85,21 +83,21 @@ class _Data(TypedDict, total=False):
 
 class _Event(TypedDict, total=False):
     type: str
-    created_at: Maybe
+    created_at: str | None
     data: _Data
 
 
-# Unknown members, as a message's headers, are skipped without being built.
-_event: Final = TypeAdapter(_Event).validator.validate_json
+# From bytes, so that unknown members, as a message's headers, are never built.
+_read_event: Final = TypeAdapter(_Event).validator.validate_json
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     """Yield the events of one notification; see `schemas.providers.Adapter`."""
-    event = _event(payload)
+    event: _Event = _read_event(payload)
     word = event.get("type") or ""
-    if word.startswith(NOT_OURS):
+    if word.startswith(IGNORED_PREFIXES):
         return
-    kind = KINDS.get(word)
+    kind = EVENT_KINDS.get(word)
     if kind is None:
         raise UnreadableError(
             f"Resend event {word[:60]!r} is not known" if word else "a Resend event names 'type'"
@@ -108,25 +106,25 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
     if data is None:
         raise UnreadableError(f"a Resend {word} event has to hold 'data'")
     report = data.get("bounce") or data.get("suppressed") or data.get("failed") or _Report()
-    fields: Fields = {
+    fields: EventFields = {
         "label": word,
-        **_shared(data),
-        **_looked(kind, event, data),
-        **_told(kind, report),
+        **_shared_fields(data),
+        **_time_and_engagement(kind, event, data),
+        **_report_fields(kind, report),
     }
-    event_id = next((headers[name] for name in EVENT_IDS if headers.get(name)), "")
+    event_id = next((headers[name] for name in EVENT_ID_HEADERS if headers.get(name)), "")
     if event_id:
         fields["provider_event_id"] = event_id
-    for recipient in _recipients(str(fields["kind"]), data, str(fields.get("diagnostic", ""))):
+    for recipient in _recipients(fields["kind"], data, fields.get("diagnostic", "")):
         yield {**fields, "recipient": recipient}
 
 
-def _shared(data: _Data) -> Fields:
-    """Return what every event says about its message."""
-    named = data.get("tags")
-    if isinstance(named, list):
-        named = {name: tag.get("value") for tag in named if (name := tag.get("name"))}
-    fields = ours(named)
+def _shared_fields(data: _Data) -> EventFields:
+    """Return the fields that events of all kinds have."""
+    tags = data.get("tags")
+    if isinstance(tags, list):
+        tags = {name: tag.get("value") for tag in tags if (name := tag.get("name"))}
+    fields = echoed_metadata(tags)
     if message_id := data.get("email_id"):
         fields["provider_message_id"] = message_id
     if subject := data.get("subject"):
@@ -134,54 +132,55 @@ def _shared(data: _Data) -> Fields:
     return fields
 
 
-def _looked(kind: str, event: _Event, data: _Data) -> Fields:
-    """Return an event's time (a click has its own) and who looked at the message."""
-    fields: Fields = {}
+def _time_and_engagement(kind: str, event: _Event, data: _Data) -> EventFields:
+    """Return an event's time (a click has its own), link, IP address and user agent."""
+    fields: EventFields = {}
     time = event.get("created_at")
-    if looked := data.get("click") if kind == "click" else data.get("open"):
+    if engagement := data.get("click") if kind == "click" else data.get("open"):
         if kind == "click":
-            time = looked.get("timestamp") or time
-            if url := looked.get("link"):
+            time = engagement.get("timestamp") or time
+            if url := engagement.get("link"):
                 fields["url"] = url
-        if address := looked.get("ipAddress"):
+        if address := engagement.get("ipAddress"):
             fields["ip"] = address
-        if agent := looked.get("userAgent"):
+        if agent := engagement.get("userAgent"):
             fields["user_agent"] = agent
     if time:
-        fields["occurred_at"] = instant(time)
+        fields["occurred_at"] = iso_time(time)
     return fields
 
 
-def _told(kind: str, report: _Report) -> Fields:
-    """Return the kind with what a report adds to it; an echo of a suppression is no bounce."""
-    said = report.get("diagnosticCode")
-    texts = [said] if isinstance(said, str) else [text for text in said or () if text]
-    fields = reply("; ".join(texts) or report.get("message"))
+def _report_fields(kind: str, report: _Report) -> EventFields:
+    """Return the kind and what a report adds to it; a refusal by the provider is no bounce."""
+    replies = report.get("diagnosticCode") or []
+    if isinstance(replies, str):
+        replies = [replies]
+    fields = reply_fields("; ".join([text for text in replies if text]) or report.get("message"))
     label = "/".join(word for word in (report.get("type"), report.get("subType")) if word)
     reason = report.get("reason") or label
     if reason:
         fields["reason_code"] = reason
-    if kind == "invalid" and UNSUBSCRIBED in reason.lower():
+    if kind == "invalid" and UNSUBSCRIBED_TEXT in reason.lower():
         kind = "skipped"
     if kind == "bounce":
         if label:
             fields["label"] = label
-        kind = ECHOES.get(report.get("subType") or "", kind)
+        kind = PROVIDER_REFUSALS.get(report.get("subType") or "", kind)
     fields["kind"] = kind
     return fields
 
 
-def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
-    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
-    label = str(bounce.get("label", ""))
-    return LABELS.get(label) or LABELS.get(label.partition("/")[0])
+def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+    """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
+    label = bounce.get("label", "")
+    return LABEL_CLASSES.get(label) or LABEL_CLASSES.get(label.partition("/")[0])
 
 
 def _recipients(kind: str, data: _Data, text: str) -> list[str]:
     """Return the addresses an event is about; [''] if it may be any of several."""
     to = data.get("to") or []
-    everyone = [bare(address) for address in ([to] if isinstance(to, str) else to)]
-    if kind in OF_ALL or len(everyone) == 1:
-        return everyone or [""]
+    destinations = [bare_address(address) for address in ([to] if isinstance(to, str) else to)]
+    if kind in SHARED_KINDS or len(destinations) == 1:
+        return destinations or [""]
     lowered = text.lower()
-    return [address for address in everyone if address and address.lower() in lowered] or [""]
+    return [address for address in destinations if address and address.lower() in lowered] or [""]

@@ -2,31 +2,38 @@
 
 Custom arguments come back as members of the event itself, though the reference also lists them as
 an object of their own: both are read. `sg_event_id` differs between two pushes of one event, and
-two kinds of event may share one: it is kept, and not trusted. An asynchronous bounce names no
-message. Source: Twilio SendGrid's docs, "Event Webhook Reference".
+two kinds of event may share one: it is kept, but not part of an event's identity. An asynchronous
+bounce names no message. Source: Twilio SendGrid's docs, "Event Webhook Reference".
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from schemas.providers import UnreadableError
-from schemas.providers._common import OURS, elements, epoch, ours, reply, tags
-from schemas.smtp_replies import status_in
+from schemas.providers._common import (
+    METADATA_FIELDS,
+    echoed_metadata,
+    epoch_time,
+    limited_tags,
+    read_elements,
+    reply_fields,
+    validator,
+)
+from schemas.providers._rejections import UnreadableError
+from schemas.smtp_replies import leading_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, Fields
-    from schemas.providers import Rejected
+    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.providers._rejections import RejectedPart
 
 PROVIDER: Final = "sendgrid"
 CHANNEL: Final[Channel] = "email"
 
-KINDS: Final = {
+EVENT_KINDS: Final = {
     "processed": "queued",
     "deferred": "deferral",
     "delivered": "delivery",
@@ -41,9 +48,9 @@ KINDS: Final = {
     "group_resubscribe": "resubscribe",
 }
 #: Events about the account, not about a message.
-NOT_OURS: Final = frozenset({"account_status_change"})
-#: Reasons of `dropped` that come from SendGrid's suppression lists, in lower case.
-ECHOES: Final = {
+IGNORED_EVENTS: Final = frozenset({"account_status_change"})
+#: Reasons of `dropped` that come from SendGrid's suppression lists; in lower case.
+PROVIDER_REFUSALS: Final = {
     "bounced address": "invalid",
     "spam reporting address": "invalid",
     "invalid": "invalid",
@@ -51,47 +58,46 @@ ECHOES: Final = {
     "unsubscribed address": "skipped",
     "group unsubscribed address": "skipped",
 }
-#: `bounce_classification` in our words; the others ("Mailbox Unavailable", "Unclassified") leave
-#: it to the bounce's `type`.
-CLASSIFICATIONS: Final[Mapping[str, BounceClass]] = {
+#: The class by `bounce_classification`; for any other ("Mailbox Unavailable", "Unclassified") the
+#: bounce's `type` counts.
+CLASSIFICATION_CLASSES: Final[Mapping[str, BounceClass]] = {
     "invalid address": "hard",
     "technical failure": "soft",
-    "technical": "soft",  # this and the last one: as the reference writes them
+    "technical": "soft",  # this one and "frequency/volume": as the reference writes them
     "content": "block",
     "reputation": "block",
     "frequency or volume too high": "block",
     "frequency/volume": "block",
 }
-TYPES: Final[Mapping[str, BounceClass]] = {
+BOUNCE_TYPE_CLASSES: Final[Mapping[str, BounceClass]] = {
     "bounce": "hard",
     "blocked": "block",
     "expired": "soft",
 }
-#: Where the part of `sg_message_id` begins that differs between the events of one message.
-ROUTES: Final = (".filter", ".recv")
+#: The start of the part of `sg_message_id` that differs between the events of one message.
+ROUTE_MARKERS: Final = (".filter", ".recv")
 
-Maybe = str | None
 
 _Event = TypedDict(
     "_Event",
     {
         "event": str,
-        "email": Maybe,
+        "email": str | None,
         "timestamp": int | float | str | None,
-        "smtp-id": Maybe,
-        "sg_event_id": Maybe,
-        "sg_message_id": Maybe,
+        "smtp-id": str | None,
+        "sg_event_id": str | None,
+        "sg_message_id": str | None,
         "sg_machine_open": bool | None,
-        "type": Maybe,
-        "bounce_classification": Maybe,
-        "reason": Maybe,
-        "response": Maybe,
-        "status": Maybe,
-        "url": Maybe,
-        "useragent": Maybe,
-        "ip": Maybe,
+        "type": str | None,
+        "bounce_classification": str | None,
+        "reason": str | None,
+        "response": str | None,
+        "status": str | None,
+        "url": str | None,
+        "useragent": str | None,
+        "ip": str | None,
         "category": str | list[str] | None,
-        "marketing_campaign_name": Maybe,
+        "marketing_campaign_name": str | None,
         "custom_args": object,
         "unique_args": object,
         "tenant_id": object,
@@ -104,56 +110,60 @@ _Event = TypedDict(
     total=False,
 )
 
-_event: Final = TypeAdapter(_Event).validator.validate_python
+_read_event: Final = validator(_Event)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one batch; see `schemas.providers.Adapter`."""
     del headers
-    return elements(payload, _read)
+    return read_elements(payload, _element_events)
 
 
-def _read(element: object) -> Iterator[Fields]:
-    event: _Event = _event(element)
+def _element_events(element: object) -> Iterator[EventFields]:
+    event: _Event = _read_event(element)
     word = event.get("event") or ""
-    if word in NOT_OURS:
+    if word in IGNORED_EVENTS:
         return
-    kind = KINDS.get(word)
+    kind = EVENT_KINDS.get(word)
     if kind is None:
         raise UnreadableError(
             f"SendGrid event {word[:60]!r} is not known"
             if word
             else "a SendGrid event has to name its event"
         )
-    fields = _shared(event, word)
+    fields = _shared_fields(event, word)
     fields["kind"] = kind
     match kind:
         case "bounce":
-            _bounce(event, fields)
+            _add_bounce(event, fields)
         case "failure":
-            _dropped(event, fields)
+            _add_drop(event, fields)
         case "deferral" | "delivery":
             fields.update(_reply(event, event.get("response") or event.get("reason")))
         case "open" | "click" | "unsubscribe" | "resubscribe":
-            _engagement(event, fields)
+            _add_engagement(event, fields)
     yield fields
 
 
-def _shared(event: _Event, word: str) -> Fields:
-    """Return what an event says about its message, whatever happened to it."""
-    fields: Fields = {}
+def _shared_fields(event: _Event, word: str) -> EventFields:
+    """Return the fields that events of all kinds have."""
+    fields: EventFields = {}
     for arguments in (event.get("unique_args"), event.get("custom_args")):
         if isinstance(arguments, dict):
-            fields.update(ours(arguments))
+            fields.update(echoed_metadata(arguments))
     if word == "deferred":
-        # There, `attempt` counts SendGrid's own attempts.
-        fields.update(ours({name: event.get(name) for name in OURS if name != "attempt"}))
+        # In these, `attempt` counts SendGrid's own attempts.
+        fields.update(
+            echoed_metadata(
+                {name: event.get(name) for name in METADATA_FIELDS if name != "attempt"}
+            )
+        )
     else:
-        fields.update(ours(event))
+        fields.update(echoed_metadata(event))
     fields["recipient"] = event.get("email") or ""
     timestamp = event.get("timestamp")
     if timestamp is not None and timestamp != "":
-        fields["occurred_at"] = epoch(timestamp)
+        fields["occurred_at"] = epoch_time(timestamp)
     if message_id := _message_id(event.get("sg_message_id") or "", event.get("smtp-id") or ""):
         fields["provider_message_id"] = message_id
     if event_id := event.get("sg_event_id"):
@@ -161,50 +171,50 @@ def _shared(event: _Event, word: str) -> Fields:
     if (campaign := event.get("marketing_campaign_name")) and "campaign" not in fields:
         fields["campaign"] = campaign
     if category := event.get("category"):
-        fields["tags"] = tags([category] if isinstance(category, str) else category)
+        fields["tags"] = limited_tags([category] if isinstance(category, str) else category)
     return fields
 
 
-def _message_id(ours_and_route: str, smtp_id: str) -> str:
+def _message_id(sg_message_id: str, smtp_id: str) -> str:
     """Return the part of `sg_message_id` before its route, else the local part of `smtp-id`."""
-    ours_and_route = ours_and_route.strip()
-    if not ours_and_route.startswith(("filter", "recv")):
-        for route in ROUTES:
-            head, found, _ = ours_and_route.partition(route)
-            if found and head:
+    sg_message_id = sg_message_id.strip()
+    if not sg_message_id.startswith(("filter", "recv")):
+        for route in ROUTE_MARKERS:
+            head, marker, _ = sg_message_id.partition(route)
+            if marker and head:
                 return head
-    return smtp_id.strip("<> ").partition("@")[0] or ours_and_route
+    return smtp_id.strip("<> ").partition("@")[0] or sg_message_id
 
 
-def _bounce(event: _Event, fields: Fields) -> None:
-    kind_of_bounce = event.get("type") or ("blocked" if event["event"] == "blocked" else "")
+def _add_bounce(event: _Event, fields: EventFields) -> None:
+    bounce_type = event.get("type") or ("blocked" if event["event"] == "blocked" else "")
     classification = event.get("bounce_classification") or ""
-    if kind_of_bounce:
-        fields["reason_code"] = kind_of_bounce
-    if label := classification or kind_of_bounce:
+    if bounce_type:
+        fields["reason_code"] = bounce_type
+    if label := classification or bounce_type:
         fields["label"] = label
     if "provider_message_id" not in fields:
         fields["late"] = True
     fields.update(_reply(event, event.get("reason")))
 
 
-def label_class(bounce: Mapping[str, object]) -> BounceClass | None:
-    """Return what the provider's verdict means in our words; see `schemas.providers.Adapter`."""
-    classification = str(bounce.get("label", "")).lower()
-    kind_of_bounce = str(bounce.get("reason_code", "")).lower()
-    return CLASSIFICATIONS.get(classification) or TYPES.get(kind_of_bounce)
+def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+    """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
+    classification = bounce.get("label", "").lower()
+    bounce_type = bounce.get("reason_code", "").lower()
+    return CLASSIFICATION_CLASSES.get(classification) or BOUNCE_TYPE_CLASSES.get(bounce_type)
 
 
-def _dropped(event: _Event, fields: Fields) -> None:
+def _add_drop(event: _Event, fields: EventFields) -> None:
     reason = event.get("reason") or ""
-    fields["kind"] = ECHOES.get(reason.strip().lower(), "failure")
+    fields["kind"] = PROVIDER_REFUSALS.get(reason.strip().lower(), "failure")
     if reason:
         fields["reason_code"] = reason
-    if status := status_in(event.get("status") or ""):
+    if status := leading_status(event.get("status") or ""):
         fields["enhanced_status"] = status
 
 
-def _engagement(event: _Event, fields: Fields) -> None:
+def _add_engagement(event: _Event, fields: EventFields) -> None:
     if agent := event.get("useragent"):
         fields["user_agent"] = agent
     if address := event.get("ip"):
@@ -215,9 +225,9 @@ def _engagement(event: _Event, fields: Fields) -> None:
         fields["machine"] = machine
 
 
-def _reply(event: _Event, text: Maybe) -> Fields:
+def _reply(event: _Event, text: str | None) -> EventFields:
     """Return a reply with its codes; the event's own status counts before one in the text."""
-    fields = reply(text)
-    if status := status_in(event.get("status") or ""):
+    fields = reply_fields(text)
+    if status := leading_status(event.get("status") or ""):
         fields["enhanced_status"] = status
     return fields

@@ -1,7 +1,7 @@
-"""Whether a webhook is its provider's: its signature, or a secret shared with the provider.
+"""Checks that a webhook is its provider's: by its signature, or a secret shared with the provider.
 
 Pure functions for whoever receives webhooks (`sendlog gateway`): the clock and the certificates are
-passed in. What is compared is compared in constant time.
+passed in. Secrets and signatures are compared in constant time.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from schemas.providers._signatures import (
-    TOLERANCE,
-    Call,
+from schemas.providers._signatures import keyed, public, shared, sns, vonage
+from schemas.providers._signatures.verification import (
+    SIGNATURE_TOLERANCE,
     Request,
     SignatureError,
-    given,
-    keyed,
-    public,
-    shared,
-    sns,
-    vonage,
+    VerificationContext,
+    require_secret,
 )
 
 __all__ = [
-    "TOLERANCE", "Request", "SignatureError", "certificate_needed", "check_secret", "scheme",
-    "verify",
+    "SIGNATURE_TOLERANCE", "Request", "SignatureError", "certificate_needed", "check_secret",
+    "scheme", "verify",
 ]  # fmt: skip
 
 
 class Scheme(NamedTuple):
-    """How a provider shows that a webhook is its own."""
+    """How a provider shows that a webhook is its own.
 
-    what: str  # in words, with what is to be configured as the secret
-    check: Callable[[Call, str], None]
-    key: Callable[[str], object] = given  # raises `SignatureError` for a secret of no use
+    `description` says it in words, with what is to be configured as the secret. `parse_secret`
+    raises `SignatureError` for a secret that cannot be used.
+    """
+
+    description: str
+    check: Callable[[VerificationContext, str], None]
+    parse_secret: Callable[[str], object] = require_secret
 
 
-SHARED: Final = Scheme("Basic credentials or a bearer token", shared.check)
-_SNS: Final = Scheme("SNS signature (topic ARN), or Basic credentials", sns.check, sns.key)
+SHARED_SECRET: Final = Scheme("Basic credentials or a bearer token", shared.check)
+_SNS: Final = Scheme("SNS signature (topic ARN), or Basic credentials", sns.check, sns.parse_secret)
 #: By provider; all others share a secret.
 SCHEMES: Final[Mapping[str, Scheme]] = {
     "sendgrid": Scheme("ECDSA signature (verification key)", public.sendgrid, public.ec_key),
@@ -52,17 +52,17 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
     "telnyx": Scheme("Ed25519 signature (public key)", public.telnyx, public.ed25519_key),
     "aws_sms": _SNS,
 }
-#: What is said of a shape that no scheme foresaw; the error's own text might quote the request.
-UNFORESEEN: Final = "the request has an unexpected shape"
-_NONE: Final[Mapping[str, bytes]] = MappingProxyType({})
-_BROKEN: Final = (
+#: The text for a shape that no scheme foresaw; the error's own text might quote the request.
+UNEXPECTED_SHAPE: Final = "the request has an unexpected shape"
+_NO_CERTIFICATES: Final[Mapping[str, bytes]] = MappingProxyType({})
+_SHAPE_ERRORS: Final = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 
 
 def scheme(provider: str) -> Scheme:
     """Return how a provider's webhooks are verified."""
-    return SCHEMES.get(provider, SHARED)
+    return SCHEMES.get(provider, SHARED_SECRET)
 
 
 def verify(
@@ -71,33 +71,35 @@ def verify(
     secret: str,
     now: datetime,
     *,
-    tolerance: timedelta = TOLERANCE,
-    certificates: Mapping[str, bytes] = _NONE,
+    tolerance: timedelta = SIGNATURE_TOLERANCE,
+    certificates: Mapping[str, bytes] = _NO_CERTIFICATES,
 ) -> None:
-    """Return if a webhook is its provider's.
+    """Return nothing if a webhook is its provider's, and raise if not.
 
-    `secret` is what `scheme(provider).what` names; `certificates` holds the one that
-    `certificate_needed` names, as PEM. Raises `SignatureError` in every other case: it names what
-    is missing or wrong, and shows neither the secret nor anything of the request.
+    `secret` is what `scheme(provider).description` names; `certificates` holds the one that
+    `certificate_needed` names, as PEM. Raises `SignatureError`, which names what is missing or
+    wrong, and shows neither the secret nor anything of the request.
     """
-    call = Call(request=request, now=now, tolerance=tolerance, certificates=certificates)
+    context = VerificationContext(
+        request=request, now=now, tolerance=tolerance, certificates=certificates
+    )
     try:
-        scheme(provider).check(call, secret)
+        scheme(provider).check(context, secret)
     except SignatureError:
         raise
-    except _BROKEN:
-        raise SignatureError(UNFORESEEN) from None
+    except _SHAPE_ERRORS:
+        raise SignatureError(UNEXPECTED_SHAPE) from None
 
 
 def check_secret(provider: str, secret: str) -> None:
-    """Raise `SignatureError` if no request could ever match a secret, as when it is no key."""
-    scheme(provider).key(secret)
+    """Raise `SignatureError` if no request could ever match a secret, for it is no key."""
+    scheme(provider).parse_secret(secret)
 
 
 def certificate_needed(provider: str, request: Request, secret: str) -> str:
-    """Return the address of the certificate that `verify` needs, one of Amazon's; '' if none.
+    """Return the address of Amazon's certificate that `verify` needs; '' if it needs none.
 
-    Raises `SignatureError` if the request will not do whatever the certificate.
+    Raises `SignatureError` if the request is refused whatever the certificate.
     """
     if scheme(provider) is not _SNS or not sns.is_topic(secret):
         return ""
@@ -105,5 +107,5 @@ def certificate_needed(provider: str, request: Request, secret: str) -> str:
         return sns.envelope(request, secret)["SigningCertURL"]
     except SignatureError:
         raise
-    except _BROKEN:
-        raise SignatureError(UNFORESEEN) from None
+    except _SHAPE_ERRORS:
+        raise SignatureError(UNEXPECTED_SHAPE) from None

@@ -1,9 +1,9 @@
 """Sinch: SMS delivery reports (JSON) of one recipient, or of a batch for each recipient it lists.
 
 The code decides before the status word: Sinch's own codes are 400 to 418, those below come from the
-SMSC. A batch summary that only counts says nothing about any recipient, and gives no event. The
-mailer's ids come back in `client_reference`. Reports of the Conversation API, which sends SMS among
-others, are in `message_delivery_report`, with the ids in the message's metadata. Sources: Sinch's
+SMSC. A batch summary that only counts names no recipient, and gives no event. The mailer's metadata
+comes back in `client_reference`. Reports of the Conversation API, which sends SMS among others, are
+in `message_delivery_report`, with the metadata in the message's. Sources: Sinch's
 docs, "SMS delivery reports", "Delivery report error codes", "SMPP error codes", "10DLC and
 toll-free error codes"; Conversation API, "Callbacks" and "Reason codes".
 """
@@ -12,27 +12,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
-from schemas.providers import Rejected, UnreadableError, explain_validation
-from schemas.providers._common import called_back, instant, international, parts, reader, reference
+from schemas.providers._common import (
+    callback_metadata,
+    international_number,
+    iso_time,
+    part_count,
+    reader,
+    reference_metadata,
+    validator,
+)
+from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import Channel, Fields
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "sinch"
 CHANNEL: Final[Channel] = "sms"
 
-ONE: Final = frozenset({"recipient_delivery_report_sms", "recipient_delivery_report_mms"})
-BATCH: Final = frozenset({"delivery_report_sms", "delivery_report_mms"})
-#: Messages that come in.
-NOT_OURS: Final = frozenset({"mo_text", "mo_binary", "mo_media"})
+RECIPIENT_REPORTS: Final = frozenset(
+    {"recipient_delivery_report_sms", "recipient_delivery_report_mms"}
+)
+BATCH_REPORTS: Final = frozenset({"delivery_report_sms", "delivery_report_mms"})
+#: Incoming messages.
+IGNORED_EVENTS: Final = frozenset({"mo_text", "mo_binary", "mo_media"})
 
-STATUSES: Final = {
+STATUS_KINDS: Final = {
     "queued": "queued",
     "dispatched": "sent",
     "delivered": "delivery",
@@ -41,13 +51,13 @@ STATUSES: Final = {
     "aborted": "failed",
     "cancelled": "failed",
     "failed": "failed",
-    # By the SMSC: "if the destination is an invalid MSISDN or opted out subscriber".
+    # By the SMSC, "if the destination is an invalid MSISDN or opted out subscriber".
     "deleted": "undelivered",
     "unknown": "unknown",
 }
 
-#: Codes that say more than the status word; for all others the word stands.
-ERRORS: Final = {
+#: Codes that say more than the status word; for all others the word counts.
+ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
         "queued": [400],
@@ -76,16 +86,16 @@ ERRORS: Final = {
 }  # fmt: skip
 
 
-#: The same of the Conversation API; one that goes on by another channel is not over.
-DELIVERIES: Final = {
+#: Statuses of the Conversation API; a message that switches channels is not finished.
+CONVERSATION_STATUS_KINDS: Final = {
     "queued_on_channel": "sent",
     "delivered": "delivery",
     "read": "read",
     "failed": "failed",
     "switching_channel": "note",
 }
-#: Why one failed, where that says more.
-REASONS: Final = {
+#: Reasons of a failure that say more than the status.
+REASON_KINDS: Final = {
     "RECIPIENT_NOT_REACHABLE": "undelivered",
     "RECIPIENT_INVALID_CHANNEL_IDENTITY": "undelivered",
     "RECIPIENT_NOT_OPTED_IN": "rejected",
@@ -94,7 +104,7 @@ REASONS: Final = {
     "DELIVERY_TIMED_OUT": "expired",
 }
 #: Channels whose recipients are phone numbers.
-PHONES: Final = frozenset({"SMS", "MMS", "RCS", "WHATSAPP"})
+PHONE_CHANNELS: Final = frozenset({"SMS", "MMS", "RCS", "WHATSAPP"})
 
 
 class _Channel(TypedDict, total=False):
@@ -118,7 +128,7 @@ class _Delivery(TypedDict, total=False):
 
 
 class _Status(TypedDict, total=False):
-    """What a batch report says about all recipients of one status."""
+    """The recipients of a batch report that share one status."""
 
     code: int | None
     status: str | None
@@ -141,43 +151,45 @@ class _Report(TypedDict, total=False):
     event_time: str | None
 
 
-_report: Final = reader(_Report)
-_status: Final = TypeAdapter(_Status).validator.validate_python
-_number: Final = TypeAdapter(str).validator.validate_python
+_read_report: Final = reader(_Report)
+_read_status: Final = validator(_Status)
+_read_recipient: Final = validator(str)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one report; see `schemas.providers.Adapter`."""
-    report: _Report = _report(payload)
+    report: _Report = _read_report(payload)
     if "message_delivery_report" in report:
-        yield _delivered(report["message_delivery_report"], report, called_back(headers))
+        yield _conversation_event(
+            report["message_delivery_report"], report, callback_metadata(headers)
+        )
         return
     name = report.get("type") or ""
-    if name in NOT_OURS or (not name and "message" in report):
+    if name in IGNORED_EVENTS or (not name and "message" in report):
         return
-    if name not in ONE and name not in BATCH:
+    if name not in RECIPIENT_REPORTS and name not in BATCH_REPORTS:
         raise UnreadableError(f"Sinch callback type {name[:60]!r} is not known")
     if not (batch_id := report.get("batch_id")):
         raise UnreadableError("a Sinch delivery report names its batch_id")
-    shared: Fields = {
-        **called_back(headers),
-        **reference(report.get("client_reference")),
-        **parts(report.get("number_of_message_parts")),
+    shared: EventFields = {
+        **callback_metadata(headers),
+        **reference_metadata(report.get("client_reference")),
+        **part_count(report.get("number_of_message_parts")),
         "provider_message_id": batch_id,
     }
     if at := report.get("at"):
-        shared["occurred_at"] = instant(at)
-    if name in ONE:
-        yield _event(report.get("recipient") or "", _said(report), shared)
+        shared["occurred_at"] = iso_time(at)
+    if name in RECIPIENT_REPORTS:
+        yield _recipient_event(report.get("recipient") or "", _status_fields(report), shared)
         return
-    for place, status in enumerate(report.get("statuses") or ()):
-        yield from _listed(payload, place, status, shared)
+    for index, status in enumerate(report.get("statuses") or ()):
+        yield from _status_events(payload, index, status, shared)
 
 
-def _delivered(delivery: _Delivery, report: _Report, shared: Fields) -> Fields:
+def _conversation_event(delivery: _Delivery, report: _Report, shared: EventFields) -> EventFields:
     """Return the event of a report of the Conversation API."""
     word = (delivery.get("status") or "").lower()
-    if word not in DELIVERIES:
+    if word not in CONVERSATION_STATUS_KINDS:
         raise UnreadableError(f"Sinch delivery status {word[:60]!r} is not known")
     if not (message_id := delivery.get("message_id")):
         raise UnreadableError("a Sinch delivery report names its message_id")
@@ -185,11 +197,15 @@ def _delivered(delivery: _Delivery, report: _Report, shared: Fields) -> Fields:
     code = reason.get("code") or ""
     to = delivery.get("channel_identity") or _Channel()
     identity = to.get("identity") or ""
-    event: Fields = {
+    event: EventFields = {
         **shared,
-        **reference(report.get("message_metadata") or delivery.get("metadata")),
-        "kind": REASONS.get(code, "failed") if word == "failed" else DELIVERIES[word],
-        "recipient": international(identity) if to.get("channel") in PHONES else identity,
+        **reference_metadata(report.get("message_metadata") or delivery.get("metadata")),
+        "kind": REASON_KINDS.get(code, "failed")
+        if word == "failed"
+        else CONVERSATION_STATUS_KINDS[word],
+        "recipient": international_number(identity)
+        if to.get("channel") in PHONE_CHANNELS
+        else identity,
         "provider_message_id": message_id,
         "label": word,
     }
@@ -198,50 +214,50 @@ def _delivered(delivery: _Delivery, report: _Report, shared: Fields) -> Fields:
     if text := reason.get("description"):
         event["diagnostic"] = text
     if at := report.get("event_time"):
-        event["occurred_at"] = instant(at)
+        event["occurred_at"] = iso_time(at)
     return event
 
 
-def _listed(
-    payload: bytes, place: int, element: object, shared: Fields
-) -> Iterator[Fields | Rejected]:
+def _status_events(
+    payload: bytes, index: int, element: object, shared: EventFields
+) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one element of a batch report's statuses."""
     try:
-        status = _status(element)
-        said = _said(status)
-    except UnreadableError as problem:
-        yield _rejected(str(problem), payload, place, element)
+        status = _read_status(element)
+        fields = _status_fields(status)
+    except UnreadableError as error:
+        yield _rejected_status(str(error), payload, index, element)
         return
-    except ValidationError as problem:
-        yield _rejected(explain_validation(problem), payload, place, element)
+    except ValidationError as error:
+        yield _rejected_status(explain_validation(error), payload, index, element)
         return
     for recipient in status.get("recipients") or ():
         try:
-            yield _event(_number(recipient), said, shared)
-        except ValidationError as problem:
+            yield _recipient_event(_read_recipient(recipient), fields, shared)
+        except ValidationError as error:
             alone = {**status, "recipients": [recipient]}
-            yield _rejected(explain_validation(problem), payload, place, alone)
+            yield _rejected_status(explain_validation(error), payload, index, alone)
 
 
-def _said(report: _Report | _Status) -> Fields:
-    """Return the kind of a status with what it rests on."""
+def _status_fields(report: _Report | _Status) -> EventFields:
+    """Return the kind of a status, with its word and code."""
     word = report.get("status") or ""
     code = report.get("code") or 0
-    kind = ERRORS.get(code) or STATUSES.get(word.lower())
+    kind = ERROR_KINDS.get(code) or STATUS_KINDS.get(word.lower())
     if kind is None:
         raise UnreadableError(f"Sinch delivery status {word[:60]!r} is not known")
-    fields: Fields = {"kind": kind, "label": word.lower()}
+    fields: EventFields = {"kind": kind, "label": word.lower()}
     if code:
         fields["reason_code"] = str(code)
     return fields
 
 
-def _event(recipient: str, said: Fields, shared: Fields) -> Fields:
-    return {**shared, **said, "recipient": international(recipient)}
+def _recipient_event(recipient: str, fields: EventFields, shared: EventFields) -> EventFields:
+    return {**shared, **fields, "recipient": international_number(recipient)}
 
 
-def _rejected(reason: str, payload: bytes, place: int, status: object) -> Rejected:
+def _rejected_status(reason: str, payload: bytes, index: int, status: object) -> RejectedPart:
     """Return a rejection that holds the report with one status only."""
     body = from_json(payload)
     body["statuses"] = [status]
-    return Rejected(reason=reason, raw=to_json(body), element=place)
+    return RejectedPart(reason=reason, raw=to_json(body), element=index)

@@ -1,12 +1,12 @@
-"""SMPP: delivery receipts as a gateway hands them on, as text, as JSON, or as its own push.
+"""SMPP: delivery receipts as a gateway passes them on, as text, as JSON, or as its own push.
 
-The text has `id:… stat:… err:…` up to `text:`, after which nothing is the receipt's own. Fields of
-the PDU come in the record headers `smpp-source-addr`, `smpp-source-addr-ton`, `smpp-esm-class`,
+The text has `id:… stat:… err:…` up to `text:`; what follows is the message's. Fields of the PDU
+come in the record headers `smpp-source-addr`, `smpp-source-addr-ton`, `smpp-esm-class`,
 `smpp-message-state` and `smpp-receipted-message-id`, or as members of the JSON; the optional
-parameters count before the text. The source address is the phone, `done date` is read as UTC.
-`err` is the network's own code, and no two networks agree: the state decides. What Jasmin and
-Kannel push instead of a receipt is in `_smpp_http`. Source: SMPP Protocol Specification v3.4
-(5.2.12, 5.2.28, appendix B) and v5.0 (4.7.15).
+parameters count before the text. The source address is the phone, `done date` is read as UTC. `err`
+is the network's own code, which differs between networks: the state decides. What Jasmin and Kannel
+push instead of a receipt is in `_smpp_http`. Source: SMPP Protocol Specification v3.4 (5.2.12,
+5.2.28, appendix B) and v5.0 (4.7.15).
 """
 
 from __future__ import annotations
@@ -18,19 +18,34 @@ from typing import TYPE_CHECKING, Final
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from schemas.providers import UnreadableError
-from schemas.providers._common import OURS, called_back, echo, epoch, form, in_words, international
-from schemas.providers._smpp_http import COMMANDS, FIELDS, REPORTS, is_push, receipt
+from schemas.providers._common import (
+    METADATA_FIELDS,
+    as_text,
+    callback_metadata,
+    echoed_texts,
+    epoch_time,
+    form_fields,
+    international_number,
+    validator,
+)
+from schemas.providers._rejections import UnreadableError
+from schemas.providers._smpp_http import (
+    COMMAND_STATUS_KINDS,
+    GATEWAY_FIELDS,
+    KANNEL_REPORT_KINDS,
+    is_push,
+    receipt_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import Channel, Fields
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "smpp"
 CHANNEL: Final[Channel] = "sms"
 
-STATES: Final = {
+STATE_WORDS: Final = {
     0: "SCHEDULED",
     1: "ENROUTE",
     2: "DELIVRD",
@@ -42,7 +57,7 @@ STATES: Final = {
     8: "REJECTD",
     9: "SKIPPED",
 }
-STATUSES: Final = {
+STATUS_KINDS: Final = {
     "SCHEDULED": "queued",
     "ENROUTE": "sent",
     "ACCEPTD": "sent",
@@ -53,22 +68,22 @@ STATUSES: Final = {
     "UNDELIV": "undelivered",
     "REJECTD": "rejected",
     "UNKNOWN": "unknown",
-    # Written out, as some message centres do.
+    # Written out by some message centres
     "ACCEPTED": "sent",
     "DELIVERED": "delivery",
     "UNDELIVERABLE": "undelivered",
     "UNDELIVERED": "undelivered",
     "REJECTED": "rejected",
     # Of gateways
-    **COMMANDS,
-    **REPORTS,
+    **COMMAND_STATUS_KINDS,
+    **KANNEL_REPORT_KINDS,
 }
 #: Bits of esm_class that hold the message type, and the types that are receipts.
-TYPE_BITS: Final = 0x3C
-RECEIPTS: Final = frozenset({0x04, 0x20})
-INTERNATIONAL: Final = "1"
+MESSAGE_TYPE_MASK: Final = 0x3C
+RECEIPT_TYPES: Final = frozenset({0x04, 0x20})
+INTERNATIONAL_TON: Final = "1"
 
-_TEXT: Final = re.compile(r"(?:^|\s)text:", re.IGNORECASE)
+_TEXT_MARKER: Final = re.compile(r"(?:^|\s)text:", re.IGNORECASE)
 _FIELD: Final = re.compile(r"(?:^|\s)(id|done date|stat|err):\s?(\S*)", re.IGNORECASE)
 
 
@@ -83,103 +98,111 @@ class _Pdu(TypedDict, total=False):
     receipted_message_id: str | int | None
 
 
-_pdu: Final = TypeAdapter(_Pdu).validator.validate_python
-_json: Final = TypeAdapter(dict[str, object]).validator.validate_json
-MEMBERS: Final = tuple(name for name in _Pdu.__annotations__ if name != "short_message")
+_read_pdu: Final = validator(_Pdu)
+_read_object: Final = TypeAdapter(dict[str, object]).validator.validate_json
+PDU_FIELDS: Final = tuple(name for name in _Pdu.__annotations__ if name != "short_message")
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     """Yield the event of one receipt; see `schemas.providers.Adapter`."""
     text = payload.decode("utf-8", "replace")
-    ours = called_back(headers)
+    metadata = callback_metadata(headers)
     if text.startswith("{"):
-        body = _json(payload)
+        body = _read_object(payload)
         if {"message_status", "dlr"} & body.keys():
-            yield from _pushed({name: in_words(value) for name, value in body.items()}, ours)
+            yield from _push_events(
+                {name: as_text(value) for name, value in body.items()}, metadata
+            )
             return
-        members: _Pdu = _pdu(body)
+        members: _Pdu = _read_pdu(body)
         text = members.get("short_message") or ""
     elif is_push(text):
-        yield from _pushed(form(text.removeprefix("?"), FIELDS | OURS), ours)
+        yield from _push_events(
+            form_fields(text.removeprefix("?"), GATEWAY_FIELDS | METADATA_FIELDS), metadata
+        )
         return
     else:
         members = {}
-    pdu = {name: headers.get("smpp-" + name.replace("_", "-")) or "" for name in MEMBERS}
+    pdu = {name: headers.get("smpp-" + name.replace("_", "-")) or "" for name in PDU_FIELDS}
     pdu |= {
         name: str(value) for name, value in members.items() if name in pdu and value is not None
     }
-    if pdu["esm_class"] and _number("esm_class", pdu) & TYPE_BITS not in RECEIPTS:
+    if pdu["esm_class"] and _number("esm_class", pdu) & MESSAGE_TYPE_MASK not in RECEIPT_TYPES:
         return
-    said = _said(text)
-    said["stat"] = _state(pdu) or said.get("stat", "")
-    said["id"] = pdu["receipted_message_id"].strip("\0 ") or said.get("id", "")
+    receipt = _text_fields(text)
+    receipt["stat"] = _state_word(pdu) or receipt.get("stat", "")
+    receipt["id"] = pdu["receipted_message_id"].strip("\0 ") or receipt.get("id", "")
     number = pdu["source_addr"].strip("\0 ")
-    if pdu["source_addr_ton"] == INTERNATIONAL:
-        number = international(number)
-    yield from _event(said, number, ours)
+    if pdu["source_addr_ton"] == INTERNATIONAL_TON:
+        number = international_number(number)
+    yield from _receipt_events(receipt, number, metadata)
 
 
-def _pushed(fields: Mapping[str, str], ours: Fields) -> Iterator[Fields]:
-    """Yield the event of a gateway's push; a whole receipt within it says more than the push."""
-    said = receipt(fields)
-    if not said:
+def _push_events(fields: Mapping[str, str], metadata: EventFields) -> Iterator[EventFields]:
+    """Yield the event of a gateway's push; a whole receipt within it counts first."""
+    receipt = receipt_fields(fields)
+    if not receipt:
         return
-    said |= {name: value for name, value in _said(fields.get("reply", "")).items() if value}
-    said["id"] = fields.get("id") or said["id"]
-    # The + of a number, lost where a sender left it unescaped.
+    receipt |= {
+        name: value for name, value in _text_fields(fields.get("reply", "")).items() if value
+    }
+    receipt["id"] = fields.get("id") or receipt["id"]
+    # The + of a number is lost if a sender leaves it unescaped.
     to = fields.get("to", "")
-    number = international(to) if to.startswith(" ") else to
-    for event in _event(said, number, ours | echo(fields)):
+    number = international_number(to) if to.startswith(" ") else to
+    for event in _receipt_events(receipt, number, metadata | echoed_texts(fields)):
         if "occurred_at" not in event and (timestamp := fields.get("ts")):
-            event["occurred_at"] = epoch(timestamp)
+            event["occurred_at"] = epoch_time(timestamp)
         yield event
 
 
-def _said(text: str) -> dict[str, str]:
+def _text_fields(text: str) -> dict[str, str]:
     """Return the fields of a receipt's text."""
-    fields = _FIELD.findall(_TEXT.split(text, 1)[0])
-    said = {name.lower(): value for name, value in fields}
-    if "stat" in said:
-        said["stat"] = said["stat"].upper()
-    return said
+    fields = _FIELD.findall(_TEXT_MARKER.split(text, 1)[0])
+    receipt = {name.lower(): value for name, value in fields}
+    if "stat" in receipt:
+        receipt["stat"] = receipt["stat"].upper()
+    return receipt
 
 
-def _event(said: Mapping[str, str], number: str, ours: Fields) -> Iterator[Fields]:
+def _receipt_events(
+    receipt: Mapping[str, str], number: str, metadata: EventFields
+) -> Iterator[EventFields]:
     """Yield the one event of a receipt's fields."""
-    word = said.get("stat", "")
+    word = receipt.get("stat", "")
     if not word:
         raise UnreadableError("an SMPP receipt has to hold stat or message_state")
-    if word not in STATUSES:
+    if word not in STATUS_KINDS:
         raise UnreadableError(f"SMPP state {word[:60]!r} is not known")
-    message_id = said.get("id", "")
+    message_id = receipt.get("id", "")
     if not number and not message_id:
         raise UnreadableError("an SMPP receipt names its message or its source address")
-    event: Fields = {
-        **ours,
-        "kind": STATUSES[word],
+    event: EventFields = {
+        **metadata,
+        "kind": STATUS_KINDS[word],
         "recipient": number,
         "provider_message_id": message_id,
         "label": word,
     }
-    if said.get("err", "").strip("0"):
-        event["reason_code"] = said["err"]
+    if receipt.get("err", "").strip("0"):
+        event["reason_code"] = receipt["err"]
     # Message centres without a time write zeros.
-    if said.get("done date", "").strip("0"):
-        event["occurred_at"] = _time(said["done date"])
+    if receipt.get("done date", "").strip("0"):
+        event["occurred_at"] = _time(receipt["done date"])
     yield event
 
 
-def _state(pdu: Mapping[str, str]) -> str:
-    """Return the word for the message_state, which some gateways write out; '' if there is none."""
+def _state_word(pdu: Mapping[str, str]) -> str:
+    """Return the word for the message_state, which some gateways write out; '' if it is empty."""
     if not pdu["message_state"]:
         return ""
     word = pdu["message_state"].rpartition(".")[2].strip().upper()
-    if word in STATUSES:
+    if word in STATUS_KINDS:
         return word
     state = _number("message_state", pdu)
-    if state not in STATES:
+    if state not in STATE_WORDS:
         raise UnreadableError(f"SMPP message_state {state} is not known")
-    return STATES[state]
+    return STATE_WORDS[state]
 
 
 def _number(name: str, pdu: Mapping[str, str]) -> int:
@@ -194,8 +217,8 @@ def _number(name: str, pdu: Mapping[str, str]) -> int:
 def _time(text: str) -> datetime:
     """Return a date as YYMMDDhhmm, with seconds or not, with the century or not.
 
-    Twelve digits are taken without the century first: from 2013 on, "20" as a year is followed
-    by no month if it was the century.
+    Twelve digits are first read as without the century. If they have it, that fails since 2013: no
+    month follows a year "20".
     """
     if text.isdecimal() and text.isascii() and len(text) in (10, 12, 14):
         for digits in ("20" + text, text) if len(text) < 14 else (text,):

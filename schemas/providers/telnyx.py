@@ -1,8 +1,8 @@
 """Telnyx: message webhooks (JSON), one event for each recipient.
 
 The error code decides before the status word; errors are those of the message, and do not touch a
-recipient reported as delivered. The mailer's ids come back as tags (`message_id=…`); other tags
-stay tags. Telnyx tries up to three times per address, so a webhook may come more than once.
+recipient reported as delivered. The mailer's metadata comes back as tags (`message_id=…`); other
+tags stay tags. Telnyx tries up to three times per address, so a webhook may come more than once.
 Sources: Telnyx's docs, "Receiving webhooks for messaging" and "Messaging error codes".
 """
 
@@ -10,22 +10,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
-from schemas.providers import Rejected, UnreadableError, explain_validation
-from schemas.providers._common import OURS, called_back, echo, instant, parts, reader, tags
+from schemas.providers._common import (
+    METADATA_FIELDS,
+    callback_metadata,
+    echoed_texts,
+    iso_time,
+    limited_tags,
+    part_count,
+    reader,
+    validator,
+)
+from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import Channel, Fields
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "telnyx"
 CHANNEL: Final[Channel] = "sms"
 
-STATUSES: Final = {
+STATUS_KINDS: Final = {
     "queued": "queued",
     "sending": "queued",
     "sent": "sent",
@@ -38,14 +47,14 @@ STATUSES: Final = {
     "delivery_unconfirmed": "unknown",
     "dlr_timeout": "unknown",
 }
-#: Webhooks about messages begin so; calls, numbers and registrations have webhooks as well.
-MESSAGES: Final = "message."
-#: Messages that come in, and links that were followed.
-NOT_OURS: Final = frozenset({"message.received", "message.link_click"})
-CLICK: Final = "link_clicked"
+#: Prefix of webhooks about messages; calls, numbers and registrations have webhooks as well.
+MESSAGE_PREFIX: Final = "message."
+#: Incoming messages, and links that were followed.
+IGNORED_EVENTS: Final = frozenset({"message.received", "message.link_click"})
+CLICK_RECORD_TYPE: Final = "link_clicked"
 
-#: Codes that say more than the status word; for all others the word stands.
-ERRORS: Final = {
+#: Codes that say more than the status word; for all others the word counts.
+ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
         "opt_out": ["40300"],
@@ -70,7 +79,7 @@ ERRORS: Final = {
     for code in codes
 }  # fmt: skip
 
-Word: TypeAlias = str | int | None
+TextOrNumber: TypeAlias = str | int | None
 
 
 class _Recipient(TypedDict, total=False):
@@ -79,7 +88,7 @@ class _Recipient(TypedDict, total=False):
 
 
 class _Error(TypedDict, total=False):
-    code: Word
+    code: TextOrNumber
     title: str | None
     detail: str | None
 
@@ -108,76 +117,80 @@ class _Push(_Data, total=False):
     data: _Data
 
 
-_push: Final = reader(_Push)
-_message: Final = TypeAdapter(_Message).validator.validate_python
-_recipient: Final = TypeAdapter(_Recipient).validator.validate_python
+_read_push: Final = reader(_Push)
+_read_message: Final = validator(_Message)
+_read_recipient: Final = validator(_Recipient)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one webhook; see `schemas.providers.Adapter`."""
-    push: _Push = _push(payload)
+    push: _Push = _read_push(payload)
     data: _Data = push.get("data", push)
-    kind = data.get("event_type") or ""
-    if data.get("record_type") == CLICK:
+    event_type = data.get("event_type") or ""
+    if data.get("record_type") == CLICK_RECORD_TYPE:
         return
-    if not kind:
+    if not event_type:
         raise UnreadableError("a Telnyx webhook names its event_type")
-    if kind in NOT_OURS or not kind.startswith(MESSAGES):
+    if event_type in IGNORED_EVENTS or not event_type.startswith(MESSAGE_PREFIX):
         return
-    message: _Message = _message(data.get("payload"))
+    message: _Message = _read_message(data.get("payload"))
     if message.get("direction") == "inbound":
         return
     recipients = [*(message.get("to") or ()), *(message.get("cc") or ())]
     if not recipients or not message.get("id"):
         raise UnreadableError("a Telnyx message has to hold 'id' and 'to'")
 
-    shared = {**called_back(headers), **_shared(data, message)}
-    error = _error(message.get("errors") or [])
-    for place, recipient in enumerate(recipients):
+    shared: EventFields = {**callback_metadata(headers), **_shared_fields(data, message)}
+    error_fields = _error_fields(message.get("errors") or [])
+    for index, recipient in enumerate(recipients):
         try:
-            yield _event(_recipient(recipient), error, shared)
-        except UnreadableError as problem:
-            yield Rejected(reason=str(problem), raw=_alone(payload, recipient), element=place)
-        except ValidationError as problem:
-            reason = explain_validation(problem)
-            yield Rejected(reason=reason, raw=_alone(payload, recipient), element=place)
+            yield _recipient_event(_read_recipient(recipient), error_fields, shared)
+        except UnreadableError as error:
+            yield RejectedPart(
+                reason=str(error), raw=_single_recipient_payload(payload, recipient), element=index
+            )
+        except ValidationError as error:
+            reason = explain_validation(error)
+            yield RejectedPart(
+                reason=reason, raw=_single_recipient_payload(payload, recipient), element=index
+            )
 
 
-def _shared(data: _Data, message: _Message) -> Fields:
-    """Return what every event of a webhook says about its message."""
-    fields = _tagged(message.get("tags") or [])
-    fields |= parts(message.get("parts"))
+def _shared_fields(data: _Data, message: _Message) -> EventFields:
+    """Return the fields that all events of a webhook share."""
+    fields = _tag_fields(message.get("tags") or [])
+    fields |= part_count(message.get("parts"))
     fields["provider_message_id"] = message.get("id") or ""
     if event_id := data.get("id"):
         fields["provider_event_id"] = event_id
     if occurred_at := data.get("occurred_at"):
-        fields["occurred_at"] = instant(occurred_at)
+        fields["occurred_at"] = iso_time(occurred_at)
     return fields
 
 
-def _tagged(labels: list[str | None]) -> Fields:
-    """Return our ids out of tags like `message_id=42`, and the other tags as they are."""
+def _tag_fields(labels: list[str | None]) -> EventFields:
+    """Return the metadata in tags like `message_id=42`, and the other tags unchanged."""
     if not labels:
         return {}
-    ours: dict[str, str] = {}
+    metadata: dict[str, str] = {}
     others = []
     for label in labels:
         name, _, value = (label or "").partition("=")
-        if name in OURS:
-            ours[name] = value
+        if name in METADATA_FIELDS:
+            metadata[name] = value
         else:
             others.append(label)
-    fields = echo(ours)
-    if rest := tags(others):
+    fields = echoed_texts(metadata)
+    if rest := limited_tags(others):
         fields["tags"] = rest
     return fields
 
 
-def _error(errors: list[_Error]) -> Fields:
-    """Return the code and text of the first error that is known, else of the first."""
-    known = [error for error in errors if str(error.get("code")) in ERRORS]
-    fields: Fields = {}
-    for error in (known or errors)[:1]:
+def _error_fields(errors: list[_Error]) -> EventFields:
+    """Return code and text of the first error in `ERROR_KINDS`, else of the first."""
+    decisive = [error for error in errors if str(error.get("code")) in ERROR_KINDS]
+    fields: EventFields = {}
+    for error in (decisive or errors)[:1]:
         if code := error.get("code"):
             fields["reason_code"] = str(code)
         if text := error.get("detail") or error.get("title"):
@@ -185,20 +198,22 @@ def _error(errors: list[_Error]) -> Fields:
     return fields
 
 
-def _event(recipient: _Recipient, error: Fields, shared: Fields) -> Fields:
+def _recipient_event(
+    recipient: _Recipient, error_fields: EventFields, shared: EventFields
+) -> EventFields:
     """Return the event of one recipient."""
     word = (recipient.get("status") or "").lower()
-    kind = STATUSES.get(word)
+    kind = STATUS_KINDS.get(word)
     if kind != "delivery":
-        kind = ERRORS.get(str(error.get("reason_code"))) or kind
-        shared = {**shared, **error}
+        kind = ERROR_KINDS.get(str(error_fields.get("reason_code"))) or kind
+        shared = {**shared, **error_fields}
     if kind is None:
         raise UnreadableError(f"Telnyx message status {word[:60]!r} is not known")
     number = recipient.get("phone_number") or ""
     return {**shared, "kind": kind, "recipient": number, "label": word}
 
 
-def _alone(payload: bytes, recipient: object) -> bytes:
+def _single_recipient_payload(payload: bytes, recipient: object) -> bytes:
     """Return the webhook with one recipient only."""
     body = from_json(payload)
     body.get("data", body)["payload"] |= {"to": [recipient], "cc": []}

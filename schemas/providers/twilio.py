@@ -1,32 +1,39 @@
 """Twilio: status callbacks (a form) and Event Streams (CloudEvents), one event for each status.
 
 The error code decides before the status word. A callback carries neither a time nor an id of its
-own (`RawDlrDoneDate` has no zone), so a repeated one is known by its content. The mailer's ids come
-back as the query of the callback's address, in the record header `x-callback-query`, or as the tags
-of the message, which Event Streams tells. Sources: Twilio's docs, "Track the message status of
-outbound messages", "Event types list" (Messaging) and "Error and warning dictionary".
+own (`RawDlrDoneDate` has no zone), so its content identifies it. The mailer's metadata comes back
+as the query of the callback's address, in the record header `x-callback-query`, or in Event Streams
+as tags of the message. Sources: Twilio's docs, "Track the message status of outbound messages",
+"Event types list" (Messaging) and "Error and warning dictionary".
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
-from schemas.providers import Rejected, UnreadableError, explain_validation
-from schemas.providers._common import called_back, form, instant, ours, parts
+from schemas.providers._common import (
+    callback_metadata,
+    echoed_metadata,
+    form_fields,
+    iso_time,
+    part_count,
+    read_elements,
+    validator,
+)
+from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import Channel, Fields
+    from schemas.events import Channel, EventFields
+    from schemas.providers._rejections import RejectedPart
 
 PROVIDER: Final = "twilio"
 CHANNEL: Final[Channel] = "sms"
 
-STATUSES: Final = {
+STATUS_KINDS: Final = {
     "accepted": "queued",
     "scheduled": "queued",
     "queued": "queued",
@@ -39,18 +46,18 @@ STATUSES: Final = {
     "failed": "failed",
     "canceled": "failed",
 }
-#: Messages that come in, and what Event Streams says to try a sink out, or of a registration.
-NOT_OURS: Final = frozenset({"receiving", "received"})
-NOT_OURS_TYPES: Final = (
+#: Incoming messages, and events about the test of a sink or about a registration.
+IGNORED_STATUSES: Final = frozenset({"receiving", "received"})
+IGNORED_TYPES: Final = (
     "com.twilio.messaging.inbound-message.",
     "com.twilio.messaging.compliance.",
 )
-#: Types of all products begin so, and those of messages; a sink may have events of others, too.
-TWILIO: Final = "com.twilio."
-MESSAGING: Final = "com.twilio.messaging."
+#: Prefixes of the event types of all products, and of messages; a sink may have events of others.
+PRODUCT_PREFIX: Final = "com.twilio."
+MESSAGING_PREFIX: Final = "com.twilio.messaging."
 
-#: Codes that say more than the status word; for all others, as 30008 "unknown", the word stands.
-ERRORS: Final = {
+#: Codes that say more than the status word; for all others, as 30008 "unknown", the word counts.
+ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
         "opt_out": ["21610", "63014"],
@@ -75,8 +82,8 @@ ERRORS: Final = {
     }.items()
     for code in codes
 }  # fmt: skip
-NO_ERROR: Final = frozenset({"", "0"})
-FORM: Final = frozenset(
+NO_ERROR_CODES: Final = frozenset({"", "0"})
+FORM_FIELDS: Final = frozenset(
     {"MessageSid", "SmsSid", "MessageStatus", "SmsStatus", "To", "ErrorCode", "ErrorMessage"}
 )
 
@@ -100,34 +107,22 @@ class _CloudEvent(TypedDict, total=False):
     data: _Data
 
 
-_cloud_event: Final = TypeAdapter(_CloudEvent).validator.validate_python
+_read_cloud_event: Final = validator(_CloudEvent)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields | Rejected]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one callback or batch; see `schemas.providers.Adapter`."""
-    own = called_back(headers)
+    metadata = callback_metadata(headers)
     if payload.lstrip()[:1] not in (b"{", b"["):
-        yield from _callback(form(payload.decode("utf-8", "replace"), FORM), own)
-        return
-    try:
-        body: object = from_json(payload)
-    except ValueError as error:
-        raise UnreadableError(f"the body is not JSON: {error}") from None
-    if isinstance(body, dict):
-        yield from _streamed(_cloud_event(body), own)
-        return
-    for place, element in enumerate(body if isinstance(body, list) else ()):
-        try:
-            yield from _streamed(_cloud_event(element), own)
-        except UnreadableError as error:
-            yield Rejected(reason=str(error), raw=to_json(element), element=place)
-        except ValidationError as error:
-            reason = explain_validation(error)
-            yield Rejected(reason=reason, raw=to_json(element), element=place)
+        body = form_fields(payload.decode("utf-8", "replace"), FORM_FIELDS)
+        return _callback_events(body, metadata)
+    return read_elements(
+        payload, lambda element: _stream_events(_read_cloud_event(element), metadata)
+    )
 
 
 class _Status(NamedTuple):
-    """What both ways of telling a status have in common."""
+    """What a callback and an event of Event Streams have in common."""
 
     sid: str | None
     word: str | None
@@ -136,7 +131,7 @@ class _Status(NamedTuple):
     text: str | None
 
 
-def _callback(body: Mapping[str, str], own: Fields) -> Iterator[Fields]:
+def _callback_events(body: Mapping[str, str], metadata: EventFields) -> Iterator[EventFields]:
     get = body.get
     status = _Status(
         sid=get("MessageSid") or get("SmsSid"),
@@ -145,48 +140,48 @@ def _callback(body: Mapping[str, str], own: Fields) -> Iterator[Fields]:
         error=get("ErrorCode"),
         text=get("ErrorMessage"),
     )
-    yield from _event(status, own)
+    yield from _status_events(status, metadata)
 
 
-def _streamed(event: _CloudEvent, own: Fields) -> Iterator[Fields]:
-    kind = event.get("type", "")
-    if kind.startswith(NOT_OURS_TYPES):
+def _stream_events(event: _CloudEvent, metadata: EventFields) -> Iterator[EventFields]:
+    event_type = event.get("type", "")
+    if event_type.startswith(IGNORED_TYPES):
         return
-    if kind.startswith(TWILIO) and not kind.startswith(MESSAGING):
+    if event_type.startswith(PRODUCT_PREFIX) and not event_type.startswith(MESSAGING_PREFIX):
         return
     data = event.get("data", {})
     error = data.get("errorCode")
     status = _Status(
         sid=data.get("messageSid"),
-        word=data.get("messageStatus") or kind.rpartition(".")[2],
+        word=data.get("messageStatus") or event_type.rpartition(".")[2],
         to=data.get("to"),
         error=None if error is None else str(error),
         text=data.get("errorMessage"),
     )
-    fields = {**own, **ours(data.get("tags"))}
+    fields: EventFields = {**metadata, **echoed_metadata(data.get("tags"))}
     if event_id := event.get("id"):
         fields["provider_event_id"] = event_id
     if timestamp := data.get("timestamp"):
-        fields["occurred_at"] = instant(timestamp)
-    fields |= parts(data.get("numberOfSegments"))
-    yield from _event(status, fields)
+        fields["occurred_at"] = iso_time(timestamp)
+    fields |= part_count(data.get("numberOfSegments"))
+    yield from _status_events(status, fields)
 
 
-def _event(status: _Status, fields: Fields) -> Iterator[Fields]:
-    """Yield the one event of a status, `fields` included, or none if it is no message of ours."""
+def _status_events(status: _Status, fields: EventFields) -> Iterator[EventFields]:
+    """Yield the one event of a status, with `fields`; none for an incoming message."""
     if not status.sid or not status.word:
         raise UnreadableError("a Twilio status names MessageSid (or SmsSid) and MessageStatus")
     word = status.word.lower()
-    if word in NOT_OURS:
+    if word in IGNORED_STATUSES:
         return
-    code = "" if status.error is None or status.error in NO_ERROR else status.error
-    kind = ERRORS.get(code) or STATUSES.get(word)
+    code = "" if status.error is None or status.error in NO_ERROR_CODES else status.error
+    kind = ERROR_KINDS.get(code) or STATUS_KINDS.get(word)
     if kind is None:
         raise UnreadableError(f"Twilio message status {word[:60]!r} is not known")
-    event: Fields = {
+    event: EventFields = {
         **fields,
         "kind": kind,
-        "recipient": _number(status.to or ""),
+        "recipient": _recipient(status.to or ""),
         "provider_message_id": status.sid,
         "label": word,
     }
@@ -197,6 +192,6 @@ def _event(status: _Status, fields: Fields) -> Iterator[Fields]:
     yield event
 
 
-def _number(to: str) -> str:
-    """Return a number as given, with the + that a form loses where a sender left it unescaped."""
+def _recipient(to: str) -> str:
+    """Return a number with the + that a form loses if a sender leaves it unescaped."""
     return "+" + to[1:] if to.startswith(" ") and to[1:].isdecimal() else to

@@ -2,7 +2,7 @@
 
 The error code decides before the status word. In a receipt `msisdn` is the recipient and `to` the
 sender; each segment of a long SMS has a receipt and an id of its own. Times of receipts are UTC
-without saying so (`scts` is local, and not read). The mailer's ids come back in the client
+without a zone (`scts` is local, and not read). The mailer's metadata comes back in the client
 reference. Sources: Vonage's docs, "SMS delivery receipts" and "Messages API" (status webhook), with
 the error tables of both.
 """
@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from typing_extensions import TypedDict
 
-from schemas.providers import UnreadableError
 from schemas.providers._common import (
-    OURS,
-    called_back,
-    echo,
-    form,
-    international,
-    parts,
+    METADATA_FIELDS,
+    callback_metadata,
+    echoed_texts,
+    form_fields,
+    international_number,
+    part_count,
     reader,
-    reference,
-    utc,
+    reference_metadata,
+    utc_time,
 )
+from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import Channel, Fields
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "vonage"
 CHANNEL: Final[Channel] = "sms"
 
-STATUSES: Final = {
+STATUS_KINDS: Final = {
     # Receipts
     "accepted": "sent",
     "buffered": "sent",
@@ -49,8 +49,8 @@ STATUSES: Final = {
     "undeliverable": "undelivered",
 }
 
-#: Codes that say more than the status word; for all others, as 1 "unknown", the word stands.
-RECEIPT_ERRORS: Final = {
+#: Codes that say more than the status word; for all others, as 1 "unknown", the word counts.
+RECEIPT_ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
         "opt_out": ["9"],
@@ -63,7 +63,7 @@ RECEIPT_ERRORS: Final = {
     }.items()
     for code in codes
 }  # fmt: skip
-MESSAGES_ERRORS: Final = {
+MESSAGES_ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
         "opt_out": ["1240"],
@@ -91,14 +91,14 @@ MESSAGES_ERRORS: Final = {
     }.items()
     for code in codes
 }  # fmt: skip
-#: Words of the Messages API that leave nothing to an error: its reference shows one beside them.
-SETTLED: Final = frozenset({"delivered", "read"})
-NO_ERROR: Final = frozenset({"", "0", "000"})
-FORM: Final = OURS | {
+#: Words of the Messages API that count before an error, which its reference shows beside them.
+ERROR_FREE_STATUSES: Final = frozenset({"delivered", "read"})
+NO_ERROR_CODES: Final = frozenset({"", "0", "000"})
+FORM_FIELDS: Final = METADATA_FIELDS | {
     "msisdn", "messageId", "status", "err-code", "message-timestamp", "client-ref",
 }  # fmt: skip
 
-Word: TypeAlias = str | int | None
+TextOrNumber: TypeAlias = str | int | None
 
 
 class _Address(TypedDict, total=False):
@@ -108,17 +108,17 @@ class _Address(TypedDict, total=False):
 
 
 class _Error(TypedDict, total=False):
-    """What went wrong; older versions of the Messages API write `code` and `reason`."""
+    """An error; older versions of the Messages API write `code` and `reason`."""
 
     type: str | None
-    title: Word
+    title: TextOrNumber
     detail: str | None
-    code: Word
+    code: TextOrNumber
     reason: str | None
 
 
 class _Sms(TypedDict, total=False):
-    count_total: Word
+    count_total: TextOrNumber
 
 
 #: Both kinds of notification; a receipt has `msisdn`, a status `message_uuid`.
@@ -126,41 +126,41 @@ _Push = TypedDict(
     "_Push",
     {
         "status": str | None,
-        "msisdn": Word,
+        "msisdn": TextOrNumber,
         "messageId": str | None,
-        "err-code": Word,
+        "err-code": TextOrNumber,
         "message-timestamp": str | None,
-        "client-ref": Word,
+        "client-ref": TextOrNumber,
         "message_uuid": str | None,
         "to": str | int | _Address | None,
         "timestamp": object,
-        "client_ref": Word,
+        "client_ref": TextOrNumber,
         "error": _Error | None,
         "sms": _Sms | None,
     },
     total=False,
 )
-_push: Final = reader(_Push)
+_read_push: Final = reader(_Push)
 
 
-def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[Fields]:
+def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     """Yield the event of one receipt or status; see `schemas.providers.Adapter`."""
-    ours = called_back(headers)
+    metadata = callback_metadata(headers)
     if payload.lstrip()[:1] != b"{":
-        body = form(payload.decode("utf-8", "replace").removeprefix("?"), FORM)
-        ours.update(echo(body))
-        yield from _receipt(body, ours)
+        body = form_fields(payload.decode("utf-8", "replace").removeprefix("?"), FORM_FIELDS)
+        metadata.update(echoed_texts(body))
+        yield from _receipt_events(body, metadata)
         return
-    push: _Push = _push(payload)
+    push: _Push = _read_push(payload)
     if push.get("message_uuid"):
-        yield from _status(push, ours)
+        yield from _status_events(push, metadata)
         return
     names = ("status", "msisdn", "messageId", "err-code", "message-timestamp", "client-ref")
-    yield from _receipt({name: str(push.get(name) or "") for name in names}, ours)
+    yield from _receipt_events({name: str(push.get(name) or "") for name in names}, metadata)
 
 
-def _receipt(body: Mapping[str, str], ours: Fields) -> Iterator[Fields]:
-    """Yield the event of a delivery receipt; a message that came in has no status."""
+def _receipt_events(body: Mapping[str, str], metadata: EventFields) -> Iterator[EventFields]:
+    """Yield the event of a delivery receipt; an incoming message has no status."""
     word = body.get("status", "").lower()
     message_id = body.get("messageId")
     if not word and body.get("msisdn") and message_id:
@@ -168,50 +168,52 @@ def _receipt(body: Mapping[str, str], ours: Fields) -> Iterator[Fields]:
     if not word or not message_id:
         raise UnreadableError("a Vonage receipt names messageId and status")
     code = body.get("err-code", "")
-    event = _event(word, code, RECEIPT_ERRORS)
-    event |= ours | reference(body.get("client-ref"))
-    event["recipient"] = international(body.get("msisdn", ""))
+    event = _status_fields(word, code, RECEIPT_ERROR_KINDS)
+    event |= metadata | reference_metadata(body.get("client-ref"))
+    event["recipient"] = international_number(body.get("msisdn", ""))
     event["provider_message_id"] = message_id
     if timestamp := body.get("message-timestamp"):
-        event["occurred_at"] = utc(timestamp.replace(" +", "+"))
+        event["occurred_at"] = utc_time(timestamp.replace(" +", "+"))
     yield event
 
 
-def _status(push: _Push, ours: Fields) -> Iterator[Fields]:
-    """Yield the event of a Messages API status; a message that came in has none."""
+def _status_events(push: _Push, metadata: EventFields) -> Iterator[EventFields]:
+    """Yield the event of a Messages API status; an incoming message has none."""
     word = (push.get("status") or "").lower()
     if not word:
         return
     error = push.get("error") or _Error()
-    event = _event(word, _code(error), {} if word in SETTLED else MESSAGES_ERRORS)
-    event |= ours | reference(_text(push.get("client_ref")))
-    event |= parts((push.get("sms") or _Sms()).get("count_total"))
+    event = _status_fields(
+        word, _error_code(error), {} if word in ERROR_FREE_STATUSES else MESSAGES_ERROR_KINDS
+    )
+    event |= metadata | reference_metadata(_text(push.get("client_ref")))
+    event |= part_count((push.get("sms") or _Sms()).get("count_total"))
     to = push.get("to")
     number = to.get("number") if isinstance(to, dict) else _text(to)
-    event["recipient"] = international(number or "")
+    event["recipient"] = international_number(number or "")
     event["provider_message_id"] = push.get("message_uuid") or ""
-    # An object where there is none: older versions of the API write {}.
+    # Older versions of the API write {} if there is none.
     if isinstance(timestamp := push.get("timestamp"), str) and timestamp:
-        event["occurred_at"] = utc(timestamp.replace(" +", "+"))
+        event["occurred_at"] = utc_time(timestamp.replace(" +", "+"))
     if detail := error.get("detail") or error.get("reason"):
         event["diagnostic"] = detail
     yield event
 
 
-def _event(word: str, code: str, errors: Mapping[str, str]) -> Fields:
-    """Return the kind of an event with what it rests on."""
-    code = "" if code in NO_ERROR else code
-    kind = errors.get(code) or STATUSES.get(word)
+def _status_fields(word: str, code: str, errors: Mapping[str, str]) -> EventFields:
+    """Return the kind of a status, with its word and error code."""
+    code = "" if code in NO_ERROR_CODES else code
+    kind = errors.get(code) or STATUS_KINDS.get(word)
     if kind is None:
         raise UnreadableError(f"Vonage status {word[:60]!r} is not known")
-    event: Fields = {"kind": kind, "label": word}
+    event: EventFields = {"kind": kind, "label": word}
     if code:
         event["reason_code"] = code
     return event
 
 
-def _code(error: _Error) -> str:
-    """Return the number of an error: its code or title, or what its type's address ends in."""
+def _error_code(error: _Error) -> str:
+    """Return the number of an error: its code, its title, or the end of its type's address."""
     title = _text(error.get("title"))
     for number in (_text(error.get("code")), title):
         if number.isdecimal():

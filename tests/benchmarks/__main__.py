@@ -17,7 +17,7 @@ from tests.benchmarks.measure import NO_JOURNAL, machine
 from tests.benchmarks.report import BenchmarkError, Options
 
 
-def found():
+def benchmark_descriptions():
     """Return the first line of each benchmark's docstring, by name, importing none of them."""
     modules = (ast.parse(path.read_text()) for path in sorted(Path(__file__).parent.glob("*.py")))
     return {
@@ -55,8 +55,8 @@ def main():
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
-def arguments(given):
-    benchmarks = found()
+def arguments(values):
+    benchmarks = benchmark_descriptions()
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=__doc__,
         epilog="\n".join(f"  {name:10} {what}" for name, what in benchmarks.items()),
@@ -85,17 +85,17 @@ def arguments(given):
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="small sizes: does it work at all?")
     parser.add_argument("--folder", type=Path, default=Path("bench-results"), help="for results")
-    options = parser.parse_args(given)
+    options = parser.parse_args(values)
     options.names = [options.names] if isinstance(options.names, str) else options.names
     return options
 
 
 def numbers(text):
     """Read "0,1000000". Raises `ValueError`."""
-    found = [int(each) for each in text.split(",")]
-    if min(found) < 0:
+    values = [int(number) for number in text.split(",")]
+    if min(values) < 0:
         raise ValueError(text)
-    return found
+    return values
 
 
 if __name__ == "__main__":

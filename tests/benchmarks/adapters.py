@@ -23,13 +23,13 @@ from deploy.local.addresses import free_port
 from deploy.local.database import Database
 from processor.demo.traffic import Pace, in_order, messages
 from processor.intake.decoder import Decoder
-from processor.kafka.topics import FACTS, feed_topic
-from processor.settings import Intake
+from processor.kafka.topics import MAILER_CHANNELS, feed_topic
+from processor.settings import IntakeSettings
 from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target, fold_select
 from projections.clickhouse.migrate import migrate
-from projections.clickhouse.store import insert
-from projections.status import fold_facts
+from projections.clickhouse.store import insert_rows
+from projections.status import fold_message
 from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
 from schemas.providers import adapters, normalise
@@ -40,8 +40,8 @@ from tests.paths import PAYLOADS
 
 NAME = "adapters"
 START = datetime(2026, 11, 1, tzinfo=UTC)
-CHUNK = 2_000  # events, as a fetch of a busy partition has them
-BATCH = 50  # elements of a batch
+CHUNK_EVENTS = 2_000  # as a fetch of a busy partition has them
+BATCH_ELEMENTS = 50
 #: How often each kind comes in a hundred events; a provider that lacks one sends more of the rest.
 USUAL = {
     "email": {"delivery": 60, "open": 25, "click": 10, "bounce": 5},
@@ -49,8 +49,8 @@ USUAL = {
 }
 PER = 100_000
 #: No adapter may cost more than so many times what SES costs.
-MOST = 2.0
-FOLDED = 200_000  # facts in the engine
+MAX_TIMES_SES = 2.0
+FOLDED_EVENTS = 200_000  # in the engine
 
 
 class Record(NamedTuple):
@@ -67,21 +67,24 @@ class Record(NamedTuple):
 def run(options: Options, console: Console) -> Result:
     """Measure everything. Raises `BenchmarkError` if an adapter is too slow."""
     rounds = max(3, options.repeated(7))
-    decoder = Decoder(Intake(), max_record_bytes=8_388_608)
+    decoder = Decoder(IntakeSettings(), max_record_bytes=8_388_608)
     rows = []
     for provider in adapters():
         console.print(f"decoding {provider}")
         rows += feeds(provider, decoder, rounds)
     console.print("decoding facts, folding in Python")
-    rows += facts(decoder, rounds)
+    rows += mailer_events(decoder, rounds)
     console.print("folding in the engine")
     rows += engine_folds(options.repeated(3))
     ses = next(row["microseconds"] for row in rows if row["what"] == "ses, single")
     for row in rows:
         row["of_ses"] = row["microseconds"] / ses
-    fed = [row for row in rows if row["what"].partition(",")[0] in adapters()]
-    if slow := [f"{r['what']} {r['of_ses']:.2f}" for r in fed if r["of_ses"] > MOST]:
-        raise BenchmarkError(f"over {MOST} times what an event of SES costs: {'; '.join(slow)}")
+    decoded = [row for row in rows if row["what"].partition(",")[0] in adapters()]
+    if slow := [f"{r['what']} {r['of_ses']:.2f}" for r in decoded if r["of_ses"] > MAX_TIMES_SES]:
+        raise BenchmarkError(
+            f"over {MAX_TIMES_SES} times what an event of SES costs: {'; '.join(slow)}"
+        )
+    folded = f"the fold in the engine is of {FOLDED_EVENTS:,} facts"
     return {
         "title": "Processor time of an event: decoding to Arrow columns, and folding",
         "rows": rows,
@@ -94,7 +97,7 @@ def run(options: Options, console: Console) -> Result:
         "notes": [
             f"fastest of {rounds} rounds; feeds are mixed as usual: "
             + "; ".join(f"{c} {dict(shares)}" for c, shares in USUAL.items()),
-            f"a batch holds {BATCH} elements; the fold in the engine is of {FOLDED:,} facts",
+            f"a batch holds {BATCH_ELEMENTS} elements; {folded}",
         ],
         "chart": {
             "title": "What an event costs",
@@ -112,7 +115,7 @@ def run(options: Options, console: Console) -> Result:
 
 
 def cost(what: str, act: Any, rounds: int, events: int = 0) -> dict[str, Any]:
-    """Return what `act` costs per event; where `events` is not given, it returns a batch."""
+    """Return what `act` costs per event; without `events`, it returns a decoded chunk."""
     events = events or act().events.num_rows
     again = max(1, 5_000 // events)
     used = []
@@ -140,14 +143,14 @@ def feeds(provider: str, decoder: Decoder, rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def usual(provider: str, found: dict[str, list[Any]], count: int) -> list[Any]:
-    """Return `count` of what was found by kind, mixed as usual."""
-    shares = {k: n for k, n in USUAL[adapters()[provider].CHANNEL].items() if k in found}
+def usual(provider: str, by_kind: dict[str, list[Any]], count: int) -> list[Any]:
+    """Return `count` of what there is by kind, mixed as usual."""
+    shares = {k: n for k, n in USUAL[adapters()[provider].CHANNEL].items() if k in by_kind}
     whole = sum(shares.values())
     mixed = [
-        one
+        payload
         for kind, share in shares.items()
-        for one in islice(cycle(found[kind]), round(count * share / whole))
+        for payload in islice(cycle(by_kind[kind]), round(count * share / whole))
     ]
     # Turn about, as a feed has them, in an order that is always the same.
     return [mixed[place * 7919 % len(mixed)] for place in range(len(mixed))]
@@ -160,12 +163,12 @@ def cases(provider: str) -> list[dict[str, Any]]:
 
 def singles(provider: str) -> list[tuple[bytes, dict[str, str]]]:
     """Return payloads of one event each, with their headers."""
-    found: dict[str, list[Any]] = {}
+    by_kind: dict[str, list[Any]] = {}
     for case in cases(provider):
         if len(case["expected"]) == 1:
-            one = case["payload"].encode(), case.get("headers") or {}
-            found.setdefault(case["expected"][0]["kind"], []).append(one)
-    return usual(provider, found, CHUNK) if found else []
+            payload = case["payload"].encode(), case.get("headers") or {}
+            by_kind.setdefault(case["expected"][0]["kind"], []).append(payload)
+    return usual(provider, by_kind, CHUNK_EVENTS) if by_kind else []
 
 
 def batches(provider: str) -> list[tuple[bytes, dict[str, str]]]:
@@ -173,14 +176,15 @@ def batches(provider: str) -> list[tuple[bytes, dict[str, str]]]:
     if provider not in BATCHES:
         return []
     split, join = BATCHES[provider].split, BATCHES[provider].join
-    found: dict[str, list[Any]] = {}
+    by_kind: dict[str, list[Any]] = {}
     for case in cases(provider):
         for element in split(case["payload"]) if case["expected"] else ():
             alone = normalise(provider, join([element]).encode(), {}, START)
             if len(alone) == 1:
-                found.setdefault(alone[0].kind, []).append(element)
-    mixed = usual(provider, found, CHUNK) if found else []
-    return [(join(mixed[n : n + BATCH]).encode(), {}) for n in range(0, len(mixed), BATCH)]
+                by_kind.setdefault(alone[0].kind, []).append(element)
+    mixed = usual(provider, by_kind, CHUNK_EVENTS) if by_kind else []
+    starts = range(0, len(mixed), BATCH_ELEMENTS)
+    return [(join(mixed[start : start + BATCH_ELEMENTS]).encode(), {}) for start in starts]
 
 
 def feed(provider: str, payloads: list[tuple[bytes, dict[str, str]]]) -> list[Record]:
@@ -195,15 +199,15 @@ def feed(provider: str, payloads: list[tuple[bytes, dict[str, str]]]) -> list[Re
 
 
 def business(count: int) -> list[Record]:
-    found = in_order(messages(1, START - timedelta(days=14), raw=False, pace=Pace(gap=1.0)))
-    return [Record(r.topic, n, r.value) for n, r in enumerate(islice(found, count))]
+    records = in_order(messages(1, START - timedelta(days=14), raw=False, pace=Pace(gap=1.0)))
+    return [Record(r.topic, n, r.value) for n, r in enumerate(islice(records, count))]
 
 
-def facts(decoder: Decoder, rounds: int) -> list[dict[str, Any]]:
-    """Return what mailers' facts cost to decode, and to fold in Python."""
-    records = business(4 * CHUNK)
+def mailer_events(decoder: Decoder, rounds: int) -> list[dict[str, Any]]:
+    """Return what mailers' events cost to decode, and to fold in Python."""
+    records = business(4 * CHUNK_EVENTS)
     rows = []
-    for topic, channel in FACTS.items():
+    for topic, channel in MAILER_CHANNELS.items():
         chunk = chunk_of([record for record in records if record.topic == topic])
         rows.append(cost(f"facts, {channel}", partial(decoder, chunk), rounds))
         log = next(log for log in projections().values() if log.channel == channel)
@@ -218,7 +222,7 @@ def text(value: Any) -> Any:
     """Return a value of Arrow as the fold in Python takes it."""
     if isinstance(value, bytes):
         return value.decode()
-    return [text(one) for one in value] if isinstance(value, list) else value
+    return [text(element) for element in value] if isinstance(value, list) else value
 
 
 def key_of(event: dict[str, Any]) -> tuple[Any, ...]:
@@ -227,23 +231,23 @@ def key_of(event: dict[str, Any]) -> tuple[Any, ...]:
 
 def fold_all(log: Any, events: list[dict[str, Any]]) -> None:
     for _, group in groupby(events, key_of):
-        fold_facts(log, group)
+        fold_message(log, group)
 
 
 def engine_folds(rounds: int) -> list[dict[str, Any]]:
     """Return what the fold of each log costs in the engine: processor time of its process."""
     rows = []
-    decoder = Decoder(Intake(), max_record_bytes=1_048_576)
-    records = business(FOLDED)
+    decoder = Decoder(IntakeSettings(), max_record_bytes=1_048_576)
+    records = business(FOLDED_EVENTS)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engine = stack.enter_context(Database(f"http://127.0.0.1:{free_port()}", folder))
         client = connect(engine.url, user="default", password="")
         target = Target("bench")
         list(migrate(client, target))
-        for topic in FACTS:
+        for topic in MAILER_CHANNELS:
             chunk = chunk_of([record for record in records if record.topic == topic])
-            insert(client, target.database, EVENTS, decoder(chunk).events)
+            insert_rows(client, target.database, EVENTS, decoder(chunk).events)
         for log in projections().values():
             sql = f"SELECT count() FROM bench.events WHERE channel = '{log.channel}'"
             count = client.query(sql).result_rows[0][0]

@@ -11,59 +11,61 @@ from __future__ import annotations
 import time
 from urllib.parse import urlencode
 
-from tests.benchmarks.asking import serving
+from tests.benchmarks.api_client import serving
 from tests.benchmarks.load import BIG
-from tests.benchmarks.queries import fed, in_turn, loaded, ran, result, row
-from tests.benchmarks.questions import PAGE, RECORD, YEAR, pages, plain_answer
+from tests.benchmarks.queries import in_turn, live_feed, loaded, result, row, runs_note
+from tests.benchmarks.questions import PAGE_MS, RECORD_MS, YEAR, pages, plain_answer
 from tests.benchmarks.report import BenchmarkError
 from tests.system import DATABASE
 
 NAME = "api"
 #: Milliseconds that 95 of 100 runs may take over HTTP.
-RECORD_PAGE, TENANT_PAGE = 80, 350
+HTTP_RECORD_MS, HTTP_PAGE_MS = 80, 350
 #: Rows of the exports: the first one shows what any export takes, the second what its size does.
 EXPORTS = (100_000, 1_000_000)
 #: Of all messages, those that are emails of the big tenant.
-OURS = 0.45
+EMAIL_SHARE = 0.45
 
 
 def run(options, console):
     with loaded(options, console) as past, serving(past.system, BIG) as api:
-        goals = {RECORD: RECORD_PAGE, PAGE: TENANT_PAGE}
-        asked = past.asked(each._replace(goal=goals[each.goal]) for each in pages(past.end))
-        console.print(f"checking an answer to each of {len(asked)} questions")
-        for each in asked:
-            check(past.system, api, each)
-        with fed(past.system, options.feed, past.messages) as said:
-            in_turn(asked, past.runs, lambda each: timed(api, each), console)
+        goals = {RECORD_MS: HTTP_RECORD_MS, PAGE_MS: HTTP_PAGE_MS}
+        page_questions = (each._replace(goal=goals[each.goal]) for each in pages(past.end))
+        runs = past.runs_of(page_questions)
+        console.print(f"checking an answer to each of {len(runs)} questions")
+        for question_run in runs:
+            check(past.system, api, question_run)
+        with live_feed(past.system, options.feed, past.messages) as feed_notes:
+            in_turn(runs, past.runs, lambda question_run: timed(api, question_run), console)
         exports = [exported(past, api, rows, console) for rows in EXPORTS]
-    notes = [ran(past.runs), said[0], *(told(each) for each in exports)]
-    found = result("Pages of one tenant over HTTP", [row(each) for each in asked], notes, past)
-    return found | {"exports": exports}
+    notes = [runs_note(past.runs), feed_notes[0], *(export_note(export) for export in exports)]
+    rows = [row(question_run) for question_run in runs]
+    return result("Pages of one tenant over HTTP", rows, notes, past) | {"exports": exports}
 
 
-def check(system, api, asked):
+def check(system, api, question_run):
     """Raise `BenchmarkError` if a page is not that of the whole view."""
-    wanted = asked.apart()
-    got, right = (
-        [(each["message_id"], each["recipient"], each["status"]) for each in rows]
-        for rows in (api.rows(wanted), plain_answer(system, wanted))
+    listing = question_run.apart()
+    rows, expected = (
+        [(row["message_id"], row["recipient"], row["status"]) for row in rows]
+        for rows in (api.rows(listing), plain_answer(system, listing))
     )
-    if got != right or not got:
+    if rows != expected or not rows:
         raise BenchmarkError(
-            f"{asked.question.name}: {len(got)} rows are not the {len(right)} of the view: {wanted}"
+            f"{question_run.question.name}: {len(rows)} rows are not the {len(expected)} of the "
+            f"view: {listing}"
         )
 
 
-def timed(api, asked):
+def timed(api, question_run):
     """Return the milliseconds of an answer. Raises `BenchmarkError` if there is none."""
-    wanted = asked.next()
+    listing = question_run.next()
     begun = time.perf_counter()
-    rows = api.rows(wanted)
-    taken = (time.perf_counter() - begun) * 1000
+    rows = api.rows(listing)
+    milliseconds = (time.perf_counter() - begun) * 1000
     if not rows:  # every value is of a message that is there
-        raise BenchmarkError(f"{asked.question.name}: nothing came back: {wanted}")
-    return taken
+        raise BenchmarkError(f"{question_run.question.name}: nothing came back: {listing}")
+    return milliseconds
 
 
 def exported(past, api, rows, console):
@@ -72,7 +74,7 @@ def exported(past, api, rows, console):
     They are those of so many days before the history's end.
     """
     until = past.end.replace(microsecond=0)
-    since = until - min(1.0, rows / (OURS * past.messages)) * YEAR
+    since = until - min(1.0, rows / (EMAIL_SHARE * past.messages)) * YEAR
     since = since.replace(microsecond=0)
     filters = [f"date>={since.isoformat()}", f"date<{until.isoformat()}"]
     expected = past.system.value(
@@ -91,7 +93,7 @@ def exported(past, api, rows, console):
             "peak_after_mb": api.peak()}  # fmt: skip
 
 
-def told(export):
+def export_note(export):
     return (
         f"export of {export['rows']:,} rows as CSV: {export['seconds']:,.1f} s; most memory of the "
         f"API {export['peak_before_mb']:,.0f} MB before, {export['peak_after_mb']:,.0f} MB after"

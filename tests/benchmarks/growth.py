@@ -10,7 +10,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from projections.clickhouse.ddl import Target, merging_select, reading_select
+from projections.clickhouse.ddl import Target, log_select, merge_select
 from projections.clickhouse.migrate import migrate
 from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
@@ -23,9 +23,9 @@ NAME = "growth"
 SIZES = (0, 1_000_000, 10_000_000, 30_000_000)
 QUICK = (0, 100_000)
 HISTORY = "sendlog_history"
-#: The tenant of the demo generator's facts: half of the history is its own, half of others.
+#: The tenant of the demo generator's events: half of the history is its own, half of others.
 TENANT = "demo"
-LEAST = 0.85  # of the throughput with empty tables
+MIN_SHARE = 0.85  # of the throughput with empty tables
 MEASURED = ("events_per_second", "worker_cpu", "database_cpu")
 SPREAD = ("events_per_second_low", "events_per_second_high")
 
@@ -33,7 +33,7 @@ SPREAD = ("events_per_second_low", "events_per_second_high")
 def run(options, console):
     count = options.sized(300_000, 60_000)
     sizes = sorted({*options.messages} or (QUICK if options.quick else SIZES))
-    rows, ran, loaded, notes = [], [], 0, []
+    rows, all_rounds, loaded, notes = [], [], 0, []
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
         console.print(f"preloading {count:,} events")
         system.publish(records(count, raw=options.raw))
@@ -46,8 +46,8 @@ def run(options, console):
                 notes.append(f"with {size:,} messages, merges were under way in the history")
             loaded = size
             rounds = [one_round(system, count, console) for _ in range(options.repeated(2))]
-            ran += rounds
-            same(ran)
+            all_rounds += rounds
+            check_same_rows(all_rounds)
             rows.append({"messages": size, "millions": size / 1e6, "facts": rounds[0]["facts"]} | {
                 key: value for what in MEASURED
                 for key, value in summary([one[what] for one in rounds], what).items()
@@ -55,7 +55,7 @@ def run(options, console):
             rows[-1]["of_least"] = rows[-1]["events_per_second"] / rows[0]["events_per_second"]
             speed = f"{rows[-1]['events_per_second']:,.0f} events/s"
             console.print(f"with {size:,} messages: {speed}")
-    return result(rows, count, notes) | {"rounds": ran, "events": count}
+    return result(rows, count, notes) | {"rounds": all_rounds, "events": count}
 
 
 def one_round(system, count, console):
@@ -68,9 +68,9 @@ def one_round(system, count, console):
             f"ALTER TABLE {DATABASE}.{table} ATTACH PARTITION tuple() FROM {HISTORY}.{table}"
         )
     quiet(system.client, console)
-    facts = system.value(f"SELECT count() FROM {DATABASE}.events")
-    one = measure(system, "sendlog", contender, count, already=facts)
-    return one | {"facts": facts, "logs": {log: checksum(system, log) for log in projections()}}
+    events = system.value(f"SELECT count() FROM {DATABASE}.events")
+    one = measure(system, "sendlog", contender, count, already=events)
+    return one | {"facts": events, "logs": {log: checksum(system, log) for log in projections()}}
 
 
 def checksum(system, name):
@@ -81,16 +81,16 @@ def checksum(system, name):
         f"({key}) IN (SELECT {key} FROM {DATABASE}.{EVENTS.name} "
         f"WHERE source_topic != '{TOPIC}' AND channel = '{log.channel}')"
     )
-    states = merging_select(log, f"{DATABASE}.{log.state_table}", where)
+    states = merge_select(log, f"{DATABASE}.{log.state_table}", where)
     (row,) = system.rows(
         "SELECT count() AS messages, sum(sipHash64(tuple(*))) AS checksum "
-        f"FROM ({reading_select(log, f'({states})')})"
+        f"FROM ({log_select(log, f'({states})')})"
     )
     return row["messages"], row["checksum"]
 
 
-def same(rounds):
-    """Raise `BenchmarkError` unless the same facts gave the same rows, whatever was there."""
+def check_same_rows(rounds):
+    """Raise `BenchmarkError` unless the same events gave the same rows, whatever was there."""
     if any(one["logs"] != rounds[0]["logs"] for one in rounds) or not all(
         messages for messages, _ in rounds[0]["logs"].values()
     ):
@@ -98,7 +98,7 @@ def same(rounds):
 
 
 def result(rows, count, notes):
-    aim = LEAST * rows[0]["events_per_second"]
+    aim = MIN_SHARE * rows[0]["events_per_second"]
     return {
         "title": f"A backlog of {count:,} events, by what is in the tables already",
         "columns": {
@@ -109,13 +109,13 @@ def result(rows, count, notes):
         },
         "rows": rows,
         "notes": [
-            f"the aim: at least {LEAST} of the throughput with none",
+            f"the aim: at least {MIN_SHARE} of the throughput with none",
             "* processor seconds per 100,000 events", *notes,
         ],
         "chart": {
             "title": "Throughput by the messages in the tables already",
             "panels": [
-                {"title": f"dashed: {LEAST} of the first", "kind": "lines", "label": "millions",
+                {"title": f"dashed: {MIN_SHARE} of the first", "kind": "lines", "label": "millions",
                  "axis": "messages in the tables, in millions", "goal": aim,
                  "values": {"events_per_second": "median", SPREAD[0]: "least", SPREAD[1]: "most"},
                  "unit": "events/s"},

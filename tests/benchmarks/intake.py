@@ -21,12 +21,12 @@ from deploy.local.process import Program, Server
 from processor.demo.traffic import Pace, in_order, messages
 from processor.intake.decoder import Decoder
 from processor.kafka import topics
-from processor.policy.outputs import REFUSAL, REFUSALS
-from processor.settings import Intake
+from processor.settings import IntakeSettings
 from projections.tables import projections
-from schemas.events import DECISIONS
+from schemas.decisions import REFUSAL_KINDS
+from schemas.events import DECISION_KINDS
 from tests.benchmarks.measure import memory, processor_seconds
-from tests.benchmarks.peers.job import Record as Read
+from tests.benchmarks.peers.job import Record as KafkaRecord
 from tests.benchmarks.report import BenchmarkError, summary
 from tests.chunks import chunk_of
 from tests.system import DATABASE, running, wait_for
@@ -35,23 +35,23 @@ NAME = "intake"
 LIMIT_DATABASE = "sendlog_limit"
 PEERS = "tests.benchmarks.peers"
 #: Of all events, how many are visible when the clock starts and when it stops.
-FROM, UNTIL = 0.1, 0.95
-#: The kinds of what the rules decide: facts of their own, and what a send becomes that is refused.
-DECIDED = sorted({*DECISIONS, *REFUSALS.values(), *REFUSAL.values()})
-#: Records looked through at a time while the backlog is made.
-CHUNK = 5_000
+START_SHARE, END_SHARE = 0.1, 0.95
+#: The kinds of what the policy decides: events of its own, and what a refused send becomes.
+DECIDED_KINDS = sorted({*DECISION_KINDS, *REFUSAL_KINDS})
+#: Records decoded at a time while the backlog is made.
+CHUNK_RECORDS = 5_000
 
 
 class Contender(NamedTuple):
     """How a system is started, and where its events go; `{…}` are filled in.
 
-    `enough`: of a system that would take many minutes, the events after which a later round stops.
-    The first reads all, and is checked.
+    `max_events`: of a system that would take many minutes, the events after which a later round
+    stops. The first reads all, and is checked.
     """
 
     arguments: tuple[str, ...]
     database: str = DATABASE
-    enough: int | None = None
+    max_events: int | None = None
     environment: Mapping[str, str] = {}
 
 
@@ -61,11 +61,11 @@ def peer(module, *arguments, **more):
 
 SYSTEMS = {
     "sendlog": Contender(("processor", "worker")),
-    # What the peers do: without rules for retries and the blacklist, and what they write.
+    # What the peers do: without the policy for retries and the blacklist, and what it writes.
     "sendlog, log only": Contender(
         ("processor", "worker"), environment={"SENDLOG_POLICY": "false"}
     ),
-    "stock Faust": peer("faust_agent", enough=50_000),
+    "stock Faust": peer("faust_agent", max_events=50_000),
     "stock Faust, tuned": peer("faust_agent", "20000", "0.2"),
     "sentry-arroyo": peer("arroyo"),
     "quixstreams": peer("quix"),
@@ -101,10 +101,10 @@ def run(options, console):
         rounds = {name: [] for name in chosen}
         for number in range(options.repeated()):
             for name, contender in chosen.items():
-                most = min(count, contender.enough or count) if number else count
+                events = min(count, contender.max_events or count) if number else count
                 empty(system, contender)
-                one = measure(system, name, contender, most, whole=most == count)
-                if most == count and name != "sendlog":  # its logs have decisions, too
+                one = measure(system, name, contender, events, whole=events == count)
+                if events == count and name != "sendlog":  # its logs have decisions, too
                     one |= fingerprint(system, contender.database)
                 rounds[name].append(one)
                 console.print(
@@ -160,20 +160,20 @@ def compared(rows):
     ours, bare = speeds.pop("sendlog", None), speeds.pop("sendlog, log only", None)
     if ours is None or not (speeds or bare):
         return []
-    said = [f"{ours / bare:.2f} times itself without rules"] if bare else []
-    said += [
+    comparisons = [f"{ours / bare:.2f} times itself without rules"] if bare else []
+    comparisons += [
         f"{ours / speeds[name]:.2f} times {name}"
         for name in ("stock Faust", "stock Faust, tuned", "limit") if name in speeds
     ]  # fmt: skip
     peers = {name: speed for name, speed in speeds.items() if name in SYSTEMS and name != "limit"}
     if peers:
         best = max(peers, key=peers.get)
-        said.append(f"{ours / peers[best]:.2f} times the best peer ({best})")
-    return [f"sendlog is {', '.join(said)}"]
+        comparisons.append(f"{ours / peers[best]:.2f} times the best peer ({best})")
+    return [f"sendlog is {', '.join(comparisons)}"]
 
 
 def decided(rounds):
-    """Say how long the rules took after the last row, where they were measured."""
+    """Say how long the policy took after the last row, where it was measured."""
     after = [one["committed_after"] for one in rounds.get("sendlog", ())]
     return [f"sendlog had decided on all of it {median(after):.0f} s later"] if after else []
 
@@ -184,41 +184,45 @@ def records(count, *, raw):
     Copies are left out, since the engine drops them at some time while the others are counted.
     """
     start = datetime.now(UTC) - timedelta(days=14)
-    found = in_order(messages(1, start, raw=raw, pace=Pace(gap=1.0)))
+    candidates = in_order(messages(1, start, raw=raw, pace=Pace(gap=1.0)))
     if raw:
-        found = (record for record in found if record.topic == "email.events.ses")
-    seen = set()
-    while len(seen) < count:
-        chunk = list(islice(found, CHUNK))
-        for record, events in zip(chunk, events_of(chunk), strict=True):
-            if events and not events & seen and len(seen) + len(events) <= count:
-                seen |= events
+        candidates = (record for record in candidates if record.topic == "email.events.ses")
+    event_ids = set()
+    while len(event_ids) < count:
+        chunk = list(islice(candidates, CHUNK_RECORDS))
+        for record, new_ids in zip(chunk, event_ids_of(chunk), strict=True):
+            if new_ids and not new_ids & event_ids and len(event_ids) + len(new_ids) <= count:
+                event_ids |= new_ids
                 yield record
 
 
-def events_of(chunk):
+def event_ids_of(chunk):
     """Return the ids of the events of each record."""
-    decode = Decoder(Intake(), max_record_bytes=1_048_576)
-    found = [set() for _ in chunk]
+    decode = Decoder(IntakeSettings(), max_record_bytes=1_048_576)
+    ids = [set() for _ in chunk]
     for topic in {record.topic for record in chunk}:
-        ours = [
-            Read(topic, 0, at, record.timestamp_ms, record.value, record.headers)
+        of_topic = [
+            KafkaRecord(topic, 0, at, record.timestamp_ms, record.value, record.headers)
             for at, record in enumerate(chunk) if record.topic == topic
         ]  # fmt: skip
-        events = decode(chunk_of(ours)).events.select(["source_offset", "event_id"]).to_pydict()
+        events = decode(chunk_of(of_topic)).events.select(["source_offset", "event_id"]).to_pydict()
         for at, event in zip(events["source_offset"], events["event_id"], strict=True):
-            found[at].add(event)
-    return found
+            ids[at].add(event)
+    return ids
 
 
 def empty(system, contender):
-    """Empty the tables that a system writes, and the topics that its rules do."""
-    system.empty(
-        topics.DECISIONS, topics.POLICY, topics.STATES, topics.RETRIES, topics.SUPPRESSIONS
+    """Empty the tables that a system writes, and the topics that its policy does."""
+    system.recreate_topics(
+        topics.DECISIONS_TOPIC,
+        topics.POLICY_TOPIC,
+        topics.POLICY_STATE_TOPIC,
+        topics.RETRIES_TOPIC,
+        topics.SUPPRESSIONS_TOPIC,
     )
     tables = [f"{contender.database}.events"]
     tables += [f"{DATABASE}.{name}" for name in ("dead_letters", "records", "suppression_history")]
-    tables += [f"{DATABASE}.{each.state_table}" for each in projections().values()]
+    tables += [f"{DATABASE}.{log.state_table}" for log in projections().values()]
     for table in tables:
         system.client.command(f"TRUNCATE TABLE {table}")
 
@@ -233,9 +237,9 @@ def measure(system, name, contender, count, *, whole=True, already=0):
         wait_for(lambda: assigned(system) or ended(worker, name), f"{name} to be assigned")
         before, begun = spent(system, worker), time.monotonic()
         steps = watch(lambda: visible(system, contender) - already, worker, count, name)
-        seen = time.monotonic()
-        if whole:  # folds show a little later than events, and what the rules decide much later
-            system.settled()
+        all_visible = time.monotonic()
+        if whole:  # folds show a little later than events, and what the policy decides much later
+            system.wait_until_committed()
         committed = time.monotonic()
         after, peak = spent(system, worker), memory(worker._process.pid, "VmHWM")
         merged(system)
@@ -243,7 +247,7 @@ def measure(system, name, contender, count, *, whole=True, already=0):
     return {
         "events_per_second": speed(steps, count),
         "seconds": steps[-1][0] - begun,
-        "committed_after": committed - seen if whole else None,
+        "committed_after": committed - all_visible if whole else None,
         **{f"{part}_cpu": (after[part] - before[part]) / steps[-1][1] * 100_000 for part in before},
         # What the limit has made before it begins is no matter of the worker's.
         "worker_peak_mb": peak if contender.database == DATABASE else None,
@@ -256,7 +260,7 @@ def started(system, name, contender):
     system.group = group = f"bench-{name.replace(' ', '-').replace(',', '')}-{time.time_ns()}"
     module, *rest = contender.arguments
     places = {"bootstrap": system.broker.bootstrap, "url": system.engine.url, "group": group}
-    command = [sys.executable, "-m", module, *(each.format(**places) for each in rest)]
+    command = [sys.executable, "-m", module, *(argument.format(**places) for argument in rest)]
     program = Program(
         name=name,
         command=command,
@@ -269,7 +273,7 @@ def started(system, name, contender):
 
 def assigned(system):
     """Whether the group has its partitions."""
-    with suppress(topics.BrokerError), topics.admin(system.kafka) as admin:
+    with suppress(topics.BrokerError), topics.admin_client(system.kafka) as admin:
         return admin.describe_groups([system.group])[system.group]["group_state"] == "Stable"
     return False  # the broker has no coordinator yet
 
@@ -288,46 +292,46 @@ def spent(system, worker):
 
 
 def visible(system, contender):
-    """Return how many events are in the table, without what the rules have decided.
+    """Return how many events are in the table, without what the policy has decided.
 
-    To look must cost the same however large the table is, so neither question reads all of it. The
+    It must cost the same however large the table is, so neither question reads all of it. The
     decisions are counted last: too many of them only make this a moment late.
     """
     events = system.value(f"SELECT count() FROM {contender.database}.events")
     return events - system.value(
         f"SELECT count() FROM {contender.database}.events WHERE kind IN {{kinds:Array(String)}} "
-        f"AND source_topic = '{topics.DECISIONS}'",
-        kinds=DECIDED,
+        f"AND source_topic = '{topics.DECISIONS_TOPIC}'",
+        kinds=DECIDED_KINDS,
     )
 
 
-def watch(look, worker, count, name, patience=3600):
-    """Return when how many events were seen, at each change, until `count` are.
+def watch(count_visible, worker, count, name, timeout_seconds=3600):
+    """Return when how many events were visible, at each change, until `count` are.
 
-    Looking costs the database something, so a long run is looked at less often: every hundredth of
+    To count costs the database something, so a long run is polled less often: every hundredth of
     what has passed, between 50 and 200 ms.
     """
     begun = time.monotonic()
     steps = [(begun, 0)]
     while steps[-1][1] < count:
-        seen, now = look(), time.monotonic()
-        if seen > steps[-1][1]:
-            steps.append((now, seen))
-        if now > begun + patience:
-            raise BenchmarkError(f"{name} came to {seen:,} of {count:,} events only")
+        now_visible, now = count_visible(), time.monotonic()
+        if now_visible > steps[-1][1]:
+            steps.append((now, now_visible))
+        if now > begun + timeout_seconds:
+            raise BenchmarkError(f"{name} came to {now_visible:,} of {count:,} events only")
         ended(worker, name)
         time.sleep(min(0.2, max(0.05, (now - begun) / 100)))
     return steps
 
 
 def speed(steps, count):
-    """Return events per second of the steady part of a run; steps are times and numbers seen.
+    """Return events per second of the steady part of a run; steps are times and counts.
 
     The clock starts and stops at the end of a write, so that each counted event has its whole time
     counted. What comes first and last is left out: at the start a system that reads ahead has read
     for nothing, at the end it has nothing more to read, and one that waits for a full batch waits.
     """
-    steady = [step for step in steps if FROM * count <= step[1] <= UNTIL * count]
+    steady = [step for step in steps if START_SHARE * count <= step[1] <= END_SHARE * count]
     if len(steady) < 2:  # a few large writes: all of them, or all that there is
         steady = steps[1:] if len(steps) > 2 else steps
     (began, first), (ended, last) = steady[0], steady[-1]
@@ -337,24 +341,24 @@ def speed(steps, count):
 def merged(system):
     """Wait for the merges under way: they are part of what the writes cost."""
     merging = "SELECT count() FROM system.merges"
-    wait_for(lambda: system.value(merging) == 0, "the merges to end", patience=1200)
+    wait_for(lambda: system.value(merging) == 0, "the merges to end", timeout_seconds=1200)
 
 
 def fingerprint(system, database):
     """Return the number of events, and a checksum of each log, which knows nothing of offsets."""
-    found = {"events": system.value(f"SELECT count() FROM {database}.events FINAL")}
+    checksums = {"events": system.value(f"SELECT count() FROM {database}.events FINAL")}
     if database == DATABASE:
         for log in projections():
-            found[log] = system.value(f"SELECT sum(sipHash64(tuple(*))) FROM {DATABASE}.{log}")
-    return found
+            checksums[log] = system.value(f"SELECT sum(sipHash64(tuple(*))) FROM {DATABASE}.{log}")
+    return checksums
 
 
 def same_rows(rounds):
     """Raise `BenchmarkError` unless all systems and rounds gave the same events and logs."""
     for what in ("events", *projections()):
-        found = {
+        checksums = {
             (name, number): one[what] for name, ones in rounds.items()
             for number, one in enumerate(ones, 1) if what in one
         }  # fmt: skip
-        if len(set(found.values())) > 1:
-            raise BenchmarkError(f"the systems differ in {what}: {found}")
+        if len(set(checksums.values())) > 1:
+            raise BenchmarkError(f"the systems differ in {what}: {checksums}")

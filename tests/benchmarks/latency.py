@@ -21,16 +21,16 @@ from tests.benchmarks.report import BenchmarkError, percentile
 from tests.system import DATABASE, running
 
 NAME = "latency"
-RATES = (100, 2_000, 20_000)  # facts a second
+RATES = (100, 2_000, 20_000)  # events a second
 TOPIC = "email.sends"
-#: Seconds at the start of a rate that are not counted: connections and caches are made.
-WARM_UP = 3
-#: Seconds between two looks whether facts are due: a look for each would take a tenth of a core.
-TICK = 0.005
-#: Seconds after which a fact that is not seen counts as lost.
-PATIENCE = 60
-#: Seconds between two looks: closer ones would be a load of their own.
-PAUSE = 0.02
+#: At the start of a rate these are not counted: connections and caches are made.
+WARM_UP_SECONDS = 3
+#: Between two checks whether events are due: one for each would take a tenth of a core.
+SEND_INTERVAL_SECONDS = 0.005
+#: An event that is not visible after this counts as lost.
+TIMEOUT_SECONDS = 60
+#: Between two polls: closer ones would be a load of their own.
+POLL_INTERVAL_SECONDS = 0.02
 SHARES = (0.01, *(each / 40 for each in range(1, 40)), 0.99, 0.999)
 
 
@@ -41,18 +41,18 @@ def run(options, console):
         system.worker()
         for rate in RATES:
             console.print(f"{rate:,} facts a second for {seconds} s")
-            feed = Feed(system, f"latency-{rate}", rate, WARM_UP + seconds)
-            found, polls = poll(system, feed)
+            feed = Feed(system, f"latency-{rate}", rate, WARM_UP_SECONDS + seconds)
+            latencies, polls = poll(system, feed)
             rows.append(
                 {
-                    "rate": f"{rate:,}/s", "events": len(found),
-                    "sent_per_second": feed.sent() / (WARM_UP + seconds),
-                    "p50_ms": percentile(found, 0.5), "p99_ms": percentile(found, 0.99),
-                    "max_ms": max(found), "poll_ms": median(polls),
+                    "rate": f"{rate:,}/s", "events": len(latencies),
+                    "sent_per_second": feed.sent() / (WARM_UP_SECONDS + seconds),
+                    "p50_ms": percentile(latencies, 0.5), "p99_ms": percentile(latencies, 0.99),
+                    "max_ms": max(latencies), "poll_ms": median(polls),
                 }
             )  # fmt: skip
             curves += [
-                {"rate": f"{rate:,}/s", "share": 100 * share, "ms": percentile(found, share)}
+                {"rate": f"{rate:,}/s", "share": 100 * share, "ms": percentile(latencies, share)}
                 for share in SHARES
             ]
     return {
@@ -80,7 +80,7 @@ def run(options, console):
 
 
 class Feed:
-    """Sends facts at an even pace, from a thread, and keeps when each was handed over."""
+    """Sends events at an even pace, from a thread, and keeps when each was handed over."""
 
     SUBJECT = "Reminder: the lesson on Thursday has moved"
 
@@ -91,7 +91,7 @@ class Feed:
              "compression.type": "lz4"}
         )  # fmt: skip
         partitions = self._producer.list_topics(TOPIC).topics[TOPIC].partitions
-        #: Of each partition, the times at which its facts were handed over, in their order.
+        #: Of each partition, the times at which its events were handed over, in their order.
         self.times = [[] for _ in partitions]
         self.begun = time.monotonic()
         self._total = rate * seconds
@@ -123,10 +123,10 @@ class Feed:
                     self._send(number % len(self.times))
                 sent = due
                 self._producer.poll(0)
-                time.sleep(TICK)
+                time.sleep(SEND_INTERVAL_SECONDS)
             self._producer.flush()
             del self._producer  # its connections end before the broker does
-        except Exception as error:  # noqa: BLE001 - told to the one who waits
+        except Exception as error:  # noqa: BLE001 - raised where somebody waits
             self._failed = error
 
     def _send(self, partition):
@@ -136,7 +136,7 @@ class Feed:
         self._producer.produce(TOPIC, value.encode(), partition=partition)
 
     def value(self, partition, number):
-        """Return the fact with a number in its partition."""
+        """Return the event with a number in its partition."""
         return (
             f'{{"channel":"email","kind":"sent","tenant_id":"{self.tenant}",'
             f'"message_id":"m-{partition}-{number}","recipient":"{recipient(partition, number)}",'
@@ -145,7 +145,7 @@ class Feed:
         )
 
     def record(self):
-        """Return the record that the next fact is about."""
+        """Return the customer record that the next event is about."""
         return "F-1024"
 
 
@@ -155,40 +155,42 @@ def recipient(partition, number):
 
 
 def poll(system, feed):
-    """Return the latencies of the facts, and the times from look to look, in milliseconds."""
+    """Return the latencies of the events, and the times from poll to poll, in milliseconds."""
     partitions = range(len(feed.times))
-    seen = [0] * len(partitions)
-    found, polls = [], []
-    looked, ended = time.monotonic(), None
-    while not (feed.done() and sum(seen) == feed.sent()):
-        newest = look(system, feed.tenant, seen)
+    visible = [0] * len(partitions)
+    latencies, polls = [], []
+    polled_at, ended = time.monotonic(), None
+    while not (feed.done() and sum(visible) == feed.sent()):
+        newest = count_visible(system, feed.tenant, visible)
         now = time.monotonic()
-        polls.append((now - looked) * 1000)
-        looked = now
+        polls.append((now - polled_at) * 1000)
+        polled_at = now
         for partition in partitions:
-            new = feed.times[partition][seen[partition] : newest[partition]]
-            found += [(now - time) * 1000 for time in new if time > feed.begun + WARM_UP]
-            seen[partition] = newest[partition]
+            new = feed.times[partition][visible[partition] : newest[partition]]
+            counted = (sent_at for sent_at in new if sent_at > feed.begun + WARM_UP_SECONDS)
+            latencies += [(now - sent_at) * 1000 for sent_at in counted]
+            visible[partition] = newest[partition]
         if feed.done():
             ended = ended or now
-            if now > ended + PATIENCE:
-                raise BenchmarkError(f"{feed.sent() - sum(seen):,} facts never became visible")
-        time.sleep(PAUSE)
-    return found, polls
+            if now > ended + TIMEOUT_SECONDS:
+                missing = feed.sent() - sum(visible)
+                raise BenchmarkError(f"{missing:,} facts never became visible")
+        time.sleep(POLL_INTERVAL_SECONDS)
+    return latencies, polls
 
 
-def look(system, tenant, seen):
-    """Return how many messages of each partition the log shows, of which `seen` are known."""
+def count_visible(system, tenant, visible):
+    """Return how many messages of each partition the log shows; `visible` were there before."""
     ranges = " OR ".join(
         f"recipient >= '{recipient(partition, number)}' AND recipient < '{partition}-x'"
-        for partition, number in enumerate(seen)
+        for partition, number in enumerate(visible)
     )
     rows = system.rows(
         f"SELECT max(recipient) AS newest FROM {DATABASE}.email_log "
         f"WHERE tenant_id = {{tenant:String}} AND ({ranges}) GROUP BY left(recipient, 1)",
         tenant=tenant,
     )
-    newest = list(seen)
+    newest = list(visible)
     for row in rows:
         partition, number = row["newest"].partition("@")[0].split("-")
         newest[int(partition)] = int(number) + 1

@@ -10,14 +10,14 @@ from projections.clickhouse.ddl import Target
 
 #: Half of all messages belong to one tenant, the rest to fifty small ones.
 BIG = "big"
-#: Messages whose facts one statement inserts.
-SLICE = 125_000
-#: The topic that facts of a history name: what comes from Kafka names another.
+#: Messages whose events one statement inserts.
+SLICE_MESSAGES = 125_000
+#: The topic that events of a history name: what comes from Kafka names another.
 TOPIC = "load"
-#: Seconds without a merge after which the engine counts as quiet, and those to wait for that.
-CALM, PATIENCE = 3, 1200
-#: Seconds over which their dates are spread.
-YEAR = 365 * 86_400
+#: Without a merge for so long the engine counts as quiet; that is waited for so long.
+QUIET_SECONDS, QUIET_TIMEOUT_SECONDS = 3, 1200
+#: Over which the dates of messages are spread.
+YEAR_SECONDS = 365 * 86_400
 #: What happens to an email, by a number of 0 to 99: kind, seconds after the message's date,
 #: attempt. The first scenario whose number is above counts.
 _EMAIL = {
@@ -40,11 +40,11 @@ _SMS = {
 
 
 def _scenarios(scenarios: dict[int, str]) -> str:
-    cases = ", ".join(f"luck < {below}, [{facts}]" for below, facts in scenarios.items())
+    cases = ", ".join(f"luck < {below}, [{steps}]" for below, steps in scenarios.items())
     return f"multiIf({cases}, [])"
 
 
-_FACTS = Template("""
+_INSERT = Template("""
 INSERT INTO $database.events (
   tenant_id, channel, kind, occurred_at, event_id, message_id, recipient, recorded_at, provider,
   provider_message_id, record_type, record_id, subject, text, attempt, bounce_class, smtp_code,
@@ -95,18 +95,18 @@ def load(
     other message belongs to the tenant `big`.
     """
     stop = messages if stop is None else stop
-    for done in range(start, stop, SLICE):
+    for done in range(start, stop, SLICE_MESSAGES):
         client.command(
-            _FACTS.substitute(
-                database=target.database, BIG=big, YEAR=YEAR, TOPIC=TOPIC,
+            _INSERT.substitute(
+                database=target.database, BIG=big, YEAR=YEAR_SECONDS, TOPIC=TOPIC,
                 SMS=_scenarios(_SMS), EMAIL=_scenarios(_EMAIL),
             ),
             parameters={
-                "start": done, "count": min(SLICE, stop - done), "total": messages,
+                "start": done, "count": min(SLICE_MESSAGES, stop - done), "total": messages,
                 "end": int(end.timestamp()), "people": 2 * people(messages),
             },
         )  # fmt: skip
-        yield min(done + SLICE, stop)
+        yield min(done + SLICE_MESSAGES, stop)
 
 
 def people(messages: int) -> int:
@@ -115,23 +115,23 @@ def people(messages: int) -> int:
 
 
 def filled(client, target: Target, messages: int, console, **more):
-    """Load a history as `load` does, tell of it, and return whether the engine got quiet."""
-    told = time.monotonic()
+    """Load a history as `load` does, print how far, and return whether the engine got quiet."""
+    printed_at = time.monotonic()
     for done in load(client, target, messages, **more):
-        if time.monotonic() > told + 15:
-            told = time.monotonic()
+        if time.monotonic() > printed_at + 15:
+            printed_at = time.monotonic()
             console.print(f"{done:,} messages loaded")
     return quiet(client, console)
 
 
-def quiet(client, console, patience=PATIENCE):
+def quiet(client, console, timeout_seconds=QUIET_TIMEOUT_SECONDS):
     """Wait until the engine merges no more; return whether that came in time."""
     begun = last = time.monotonic()
-    while (now := time.monotonic()) < last + CALM:
+    while (now := time.monotonic()) < last + QUIET_SECONDS:
         if client.query("SELECT count() FROM system.merges").result_rows[0][0]:
             last = now
-            if now > begun + patience:
-                console.print(f"after {patience} s merges are still under way: going on")
+            if now > begun + timeout_seconds:
+                console.print(f"after {timeout_seconds} s merges are still under way: going on")
                 return False
         time.sleep(0.2)
     return True

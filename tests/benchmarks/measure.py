@@ -26,8 +26,8 @@ POM = ROOT / "deploy/local/kafka/pom.xml"
 def processor_seconds(pid):
     """Return the processor time of a process, its children, and those of them that have ended."""
     total = 0
-    for each in family(pid):
-        fields = _read(each, "stat").rpartition(")")[2].split()
+    for process in family(pid):
+        fields = _read(process, "stat").rpartition(")")[2].split()
         total += sum(map(int, fields[11:15]))  # user, system, and both of ended children
     return total / TICK
 
@@ -35,8 +35,8 @@ def processor_seconds(pid):
 def memory(pid, what="VmRSS"):
     """Return the resident memory of a process and its children, in MB; `VmHWM` is its peak."""
     total = 0
-    for each in family(pid):
-        for line in _read(each, "status").splitlines():
+    for process in family(pid):
+        for line in _read(process, "status").splitlines():
             if line.startswith(f"{what}:"):
                 total += int(line.split()[1])
     return total / 1024
@@ -44,12 +44,12 @@ def memory(pid, what="VmRSS"):
 
 def family(pid):
     """Return a process and all that descend from it."""
-    found = [pid]
+    pids = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError):  # a thread or a child that has ended meanwhile
             for child in (task / "children").read_text().split():
-                found += family(int(child))
-    return found
+                pids += family(int(child))
+    return pids
 
 
 def _read(pid, name):
@@ -99,9 +99,9 @@ def _processor():
 def _kafka():
     """Return the version of the broker that the local stack starts."""
     space = "{http://maven.apache.org/POM/4.0.0}"
-    for each in ET.parse(POM).iter(f"{space}dependency"):
-        if each.findtext(f"{space}artifactId", "").startswith("kafka"):
-            return each.findtext(f"{space}version")
+    for dependency in ET.parse(POM).iter(f"{space}dependency"):
+        if dependency.findtext(f"{space}artifactId", "").startswith("kafka"):
+            return dependency.findtext(f"{space}version")
     return None
 
 

@@ -22,9 +22,9 @@ from tests.system import DATABASE, running
 
 NAME = "memory"
 #: Records made once; each time they are sent again they are about other messages.
-SLICE = 100_000
-#: Records sent and not yet visible, at most about.
-AHEAD = 300_000
+SLICE_RECORDS = 100_000
+#: About how many records may be sent and not yet visible.
+MAX_AHEAD_RECORDS = 300_000
 MARK = b'"message_id":"'
 
 
@@ -61,15 +61,15 @@ def run(options, console):
 
 
 class Feed:
-    """Sends facts from a thread, not more than so many ahead of what is visible."""
+    """Sends events from a thread, not more than so many ahead of what is visible."""
 
     def __init__(self, system, count):
         self.visible = 0
         self._count = count
-        self._records = list(islice(facts(), SLICE))
+        self._records = list(islice(endless_records(), SLICE_RECORDS))
         self._producer = Producer(
             {"bootstrap.servers": system.broker.bootstrap, "acks": "all", "linger.ms": 50,
-             "compression.type": "lz4", "queue.buffering.max.messages": AHEAD}
+             "compression.type": "lz4", "queue.buffering.max.messages": MAX_AHEAD_RECORDS}
         )  # fmt: skip
         self.failed = None
         threading.Thread(target=self._run, daemon=True).start()
@@ -77,7 +77,7 @@ class Feed:
     def _run(self):
         try:
             for sent in range(self._count):
-                turn, place = divmod(sent, SLICE)
+                turn, place = divmod(sent, SLICE_RECORDS)
                 if sent % 1000 == 0:
                     self._wait(sent)
                 record = self._records[place]
@@ -87,18 +87,18 @@ class Feed:
                 )
             self._producer.flush()
             del self._producer  # its connections end before the broker does
-        except Exception as error:  # noqa: BLE001 - told to the one who waits
+        except Exception as error:  # noqa: BLE001 - raised where somebody waits
             self.failed = error
 
     def _wait(self, sent):
         """Let the producer work until the worker has come near enough."""
         self._producer.poll(0)
-        while sent - self.visible > AHEAD:
+        while sent - self.visible > MAX_AHEAD_RECORDS:
             self._producer.poll(0.02)
 
 
-def facts():
-    """Return facts of the demo generator without end."""
+def endless_records():
+    """Return records of the demo generator without end."""
     start = datetime.now(UTC) - timedelta(days=14)
     return in_order(messages(1, start, raw=False, pace=Pace(gap=1.0)))
 
@@ -106,20 +106,20 @@ def facts():
 def sample(system, worker, feed, count, console):
     """Return the worker's memory, every second until all events are visible."""
     begun = time.monotonic()
-    samples, told, changed = [], 0, begun
+    samples, printed, changed = [], 0, begun
     while feed.visible < count:
-        seen, now = system.value(f"SELECT count() FROM {DATABASE}.events"), time.monotonic()
-        changed = now if seen > feed.visible else changed
-        feed.visible = seen
+        visible, now = system.value(f"SELECT count() FROM {DATABASE}.events"), time.monotonic()
+        changed = now if visible > feed.visible else changed
+        feed.visible = visible
         samples.append(
-            {"seconds": now - begun, "millions": seen / 1e6, "mb": memory(worker._process.pid)}
+            {"seconds": now - begun, "millions": visible / 1e6, "mb": memory(worker._process.pid)}
         )
         if feed.failed or now > changed + 120 or not worker.running:
             why = feed.failed or system.output(worker)[-1500:]
-            raise BenchmarkError(f"at {seen:,} of {count:,} events nothing came any more: {why}")
-        if seen >= told + max(1, count // 10):
-            told = seen
-            console.print(f"{seen:,} events, {samples[-1]['mb']:,.0f} MB")
+            raise BenchmarkError(f"at {visible:,} of {count:,} events nothing came any more: {why}")
+        if visible >= printed + max(1, count // 10):
+            printed = visible
+            console.print(f"{visible:,} events, {samples[-1]['mb']:,.0f} MB")
         time.sleep(1)
     return samples
 
@@ -127,17 +127,17 @@ def sample(system, worker, feed, count, console):
 def by_million(samples, count):
     """Return a row for each million events (or tenth, if there are fewer)."""
     step = min(1_000_000, count // 10) / 1e6
-    rows, most, before = [], 0.0, samples[0]
-    for each in samples:
-        most = max(most, each["mb"])
-        if each["millions"] >= (len(rows) + 1) * step:
-            passed = each["seconds"] - before["seconds"]
-            done = each["millions"] - before["millions"]
+    rows, peak, before = [], 0.0, samples[0]
+    for point in samples:
+        peak = max(peak, point["mb"])
+        if point["millions"] >= (len(rows) + 1) * step:
+            passed = point["seconds"] - before["seconds"]
+            done = point["millions"] - before["millions"]
             rows.append(
-                {"events": each["millions"] * 1e6, "mb": each["mb"], "most_mb": most,
+                {"events": point["millions"] * 1e6, "mb": point["mb"], "most_mb": peak,
                  "events_per_second": done * 1e6 / passed if passed else None}
             )  # fmt: skip
-            before = each
+            before = point
     return rows
 
 
@@ -145,8 +145,8 @@ def slope(samples):
     """Return MB per million events: the least-squares line through samples."""
     if len(samples) < 2:
         return 0.0
-    across = [each["millions"] for each in samples]
-    up = [each["mb"] for each in samples]
+    across = [point["millions"] for point in samples]
+    up = [point["mb"] for point in samples]
     middle, height = sum(across) / len(across), sum(up) / len(up)
     spread = sum((x - middle) ** 2 for x in across)
     rise = sum((x - middle) * (y - height) for x, y in zip(across, up, strict=True))

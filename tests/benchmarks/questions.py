@@ -10,20 +10,19 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import NamedTuple
 
-from projections.queries.counts import daily_counts
+from projections.queries.counts import Period, daily_counts
 from projections.queries.listing import SORTS, Filter, Listing, listing_sql
-from projections.queries.page import listing
+from projections.queries.page import read_listing
 from projections.tables import log_of
-from tests.benchmarks.load import BIG, TOPIC
-from tests.benchmarks.load import YEAR as SECONDS
+from tests.benchmarks.load import BIG, TOPIC, YEAR_SECONDS
 from tests.system import DATABASE
 
 #: Milliseconds that 95 of 100 runs may take.
-RECORD, PAGE, COUNTS = 60, 300, 300
-#: Seconds after which a question that misses its goal, whatever comes, is asked no more.
-ENOUGH = 120
-LIMIT = 50
-YEAR = timedelta(seconds=SECONDS)
+RECORD_MS, PAGE_MS, COUNTS_MS = 60, 300, 300
+#: After so long a question that misses its goal, whatever comes, is asked no more.
+MAX_VAIN_SECONDS = 120
+PAGE_ROWS = 50
+YEAR = timedelta(seconds=YEAR_SECONDS)
 ORDERS = [(sort, descending) for sort in SORTS for descending in (True, False)]
 NEWEST = ("date", True)
 #: The other orders in which a page with a filter is asked for, one of them drawn for each run.
@@ -69,15 +68,15 @@ def sample(system, dice: Random, messages: int, size: int) -> list[Sent]:
         "AND source_offset IN ({numbers:Array(Int64)}) ORDER BY source_offset",
         numbers=numbers,
     )
-    found = [Sent(**row) for row in rows]
-    dice.shuffle(found)
-    return found[:size]
+    sent = [Sent(**row) for row in rows]
+    dice.shuffle(sent)
+    return sent[:size]
 
 
 def questions(end: datetime) -> Iterator[Question]:
     """Yield all questions about a history whose year ends at `end`."""
     yield from pages(end)
-    yield Question("counts per day and status of 30 days", COUNTS,
+    yield Question("counts per day and status of 30 days", COUNTS_MS,
                    lambda dice, _: Month(*days(dice, end, 30, 30)))  # fmt: skip
 
 
@@ -104,23 +103,24 @@ def pages(end: datetime) -> Iterator[Question]:
         "some days": dated,
     } | {f"status {status}": of_status(status) for status in statuses()}
 
-    yield Question("a record's page", RECORD, lambda _, sent: page(
+    yield Question("a record's page", RECORD_MS, lambda _, sent: page(
         NEWEST, [Filter("record_id", "=", sent.record_id)]))  # fmt: skip
     for sort, descending in ORDERS:
-        yield Question(f"by {sort}, {_ORDER[descending]}", PAGE,
+        yield Question(f"by {sort}, {_ORDER[descending]}", PAGE_MS,
                        lambda *_, order=(sort, descending): page(order))  # fmt: skip
-    for name, some in filters.items():
-        yield Question(f"{name}, newest first", PAGE,
-                       lambda dice, sent, some=some: page(NEWEST, some(dice, sent)))  # fmt: skip
+    for name, make in filters.items():
+        yield Question(f"{name}, newest first", PAGE_MS,
+                       lambda dice, sent, make=make: page(NEWEST, make(dice, sent)))  # fmt: skip
         for called, orders in OTHERS.items():
-            yield Question(f"{name}, {called}", PAGE, lambda dice, sent, some=some, orders=orders:
-                           page(dice.choice(orders), some(dice, sent)))  # fmt: skip
+            yield Question(f"{name}, {called}", PAGE_MS,
+                           lambda dice, sent, make=make, orders=orders:
+                           page(dice.choice(orders), make(dice, sent)))  # fmt: skip
 
 
 def page(order, filters=()):
     sort, descending = order
     return Listing(channel="email", tenant=BIG, filters=tuple(filters), sort=sort,
-                   descending=descending, limit=LIMIT)  # fmt: skip
+                   descending=descending, limit=PAGE_ROWS)  # fmt: skip
 
 
 def contains(column, text):
@@ -140,30 +140,30 @@ def statuses():
     return sorted({rule.status for rule in log_of("email").rules})
 
 
-def answer(client, wanted):
+def answer(client, query):
     """Return the rows of the answer, as the product gives it."""
-    match wanted:
+    match query:
         case Listing():
-            return list(listing(client, DATABASE, wanted))
+            return list(read_listing(client, DATABASE, query))
         case Month():
-            return daily_counts(client, DATABASE, "email", BIG, wanted.since, wanted.until)
+            return daily_counts(client, DATABASE, Period("email", BIG, query.since, query.until))
 
 
-def plain_answer(system, wanted):
-    """Return what `answer` must, found by reading the whole view of the log."""
-    if isinstance(wanted, Listing):
-        sql, values = listing_sql(wanted, DATABASE)
+def plain_answer(system, query):
+    """Return what `answer` must, by reading the whole view of the log."""
+    if isinstance(query, Listing):
+        sql, values = listing_sql(query, DATABASE)
         return system.rows(sql, **values)
     rows = system.rows(
         f"SELECT toDate(date) AS day, status, count() AS messages FROM {DATABASE}.email_log "
         f"WHERE tenant_id = '{BIG}' AND date >= {{since:DateTime64(3, 'UTC')}} "
         "AND date < {until:DateTime64(3, 'UTC')} GROUP BY day, status ORDER BY day, status",
-        since=wanted.since, until=wanted.until,
+        since=query.since, until=query.until,
     )  # fmt: skip
     return [tuple(row.values()) for row in rows]
 
 
-class Asked(NamedTuple):
+class QuestionRun(NamedTuple):
     """A question with the emails it takes its values from, and what its answers took."""
 
     question: Question
@@ -181,5 +181,5 @@ class Asked(NamedTuple):
 
     def lost(self, runs):
         """Whether so many runs were too slow that the others change nothing, and it took long."""
-        slow = sum(each > self.question.goal for each in self.taken)
-        return slow > 0.05 * runs and sum(self.taken) > ENOUGH * 1000
+        slow = sum(taken > self.question.goal for taken in self.taken)
+        return slow > 0.05 * runs and sum(self.taken) > MAX_VAIN_SECONDS * 1000

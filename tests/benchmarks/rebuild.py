@@ -17,9 +17,9 @@ from tests.benchmarks.report import BenchmarkError, summary
 from tests.system import DATABASE, running
 
 NAME = "rebuild"
-GOAL = 500_000  # facts a second
+GOAL = 500_000  # events a second
 MEASURED = ("facts_per_second", "folding", "comparing", "swapping")
-TIMEOUT = 3600  # seconds: to see how long a statement takes, not to end it
+TIMEOUT_SECONDS = 3600  # to see how long a statement takes, not to end it
 
 
 def run(options, console):
@@ -27,34 +27,34 @@ def run(options, console):
     if not count:
         raise BenchmarkError("there is nothing to refold in 0 messages")
     target, rounds = Target(DATABASE), options.repeated(1)
-    ran = {name: [] for name in projections()}
+    rounds_of = {name: [] for name in projections()}
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
-        client = connect(system.engine.url, user="default", password="", timeout=TIMEOUT)
+        client = connect(system.engine.url, user="default", password="", timeout=TIMEOUT_SECONDS)
         console.print(f"loading {count:,} messages")
         filled(client, target, count, console, end=datetime.now(UTC))
         for _ in range(rounds):
             for name, log in projections().items():
                 quiet(client, console)
-                ran[name].append(one := refold(client, target, log))
+                rounds_of[name].append(one := refold(client, target, log))
                 console.print(f"{name}: {one['facts_per_second']:,.0f} facts/s")
     rows = [
         {"log": name, "facts": ones[0]["facts"]} | {
             key: value for what in MEASURED
             for key, value in summary([one[what] for one in ones], what).items()
         }
-        for name, ones in ran.items()
+        for name, ones in rounds_of.items()
     ]  # fmt: skip
-    facts, seconds = (sum(row[what] for row in rows) for what in ("facts", "folding"))
+    events, seconds = (sum(row[what] for row in rows) for what in ("facts", "folding"))
     return {
-        "title": f"Refolding the logs of {count:,} messages from {facts:,} facts",
+        "title": f"Refolding the logs of {count:,} messages from {events:,} facts",
         "columns": {
             "log": ("log", ""), "facts": ("facts", ",.0f"),
             "facts_per_second": ("facts/s", ",.0f"), "folding": ("folding, s", ",.1f"),
             "comparing": ("comparing, s", ",.1f"), "swapping": ("swapping, s", ",.2f"),
         },
         "rows": rows,
-        "rounds": ran,
-        "notes": [f"both: {facts / seconds:,.0f} facts/s; the aim: {GOAL:,}"],
+        "rounds": rounds_of,
+        "notes": [f"both: {events / seconds:,.0f} facts/s; the aim: {GOAL:,}"],
         "chart": {
             "title": "Refolding a log from the event store",
             "panels": [
@@ -68,9 +68,9 @@ def run(options, console):
 def refold(client, target, log):
     """Return how long each step of a rebuild takes. Raises `BenchmarkError` if a row changes."""
     times = [time.monotonic()]
-    *_, end = rebuild.rebuild(client, target, log)
+    *_, end = rebuild.refold(client, target, log)
     times.append(time.monotonic())
-    changes = rebuild.differences(client, target, log)
+    changes = rebuild.row_changes(client, target, log)
     times.append(time.monotonic())
     if changes:
         raise BenchmarkError(f"a rebuild of {log.name} would change rows: {changes[:3]}")
@@ -78,6 +78,6 @@ def refold(client, target, log):
     times.append(time.monotonic())
     folding, comparing, swapping = (after - before for before, after in pairwise(times))
     return {
-        "facts": end.facts, "facts_per_second": end.facts / folding,
+        "facts": end.events, "facts_per_second": end.events / folding,
         "folding": folding, "comparing": comparing, "swapping": swapping,
     }  # fmt: skip

@@ -8,14 +8,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from processor.kafka.producer import producer
+from processor.kafka.producer import sync_producer
 from tests.benchmarks.measure import memory
 from tests.benchmarks.report import summary
 from tests.system import DATABASE, running, wait_for
 
 NAME = "recovery"
 GOAL = 10  # seconds for 100,000 addresses
-PATIENCE = 1800
+TIMEOUT_SECONDS = 1800
 MEASURED = ("seconds", "until_joined", "worker_peak_mb")
 
 
@@ -26,25 +26,29 @@ def run(options, console):
         console.print(f"publishing {count:,} soft bounces of as many addresses")
         began = time.monotonic()
         soft_bounces(system, count)
-        remembered = f"SELECT count() FROM {DATABASE}.retries"
-        wait_for(lambda: system.value(remembered) >= count, "all to be decided on", PATIENCE)
+        scheduled = f"SELECT count() FROM {DATABASE}.retries"
+        wait_for(lambda: system.value(scheduled) >= count, "all to be decided on", TIMEOUT_SECONDS)
         decided = count / (time.monotonic() - began)
-        system.settled(PATIENCE)
+        system.wait_until_committed(TIMEOUT_SECONDS)
         rounds = []
         for _ in range(options.repeated()):
             worker.kill()
             began = time.monotonic()
             worker = system.worker()
             joined = time.monotonic() - began
-            wait_for(lambda one=worker: addresses(one) == count, "all states to be read", PATIENCE)
+            wait_for(
+                lambda worker=worker: addresses(worker) == count,
+                "all states to be read",
+                TIMEOUT_SECONDS,
+            )
             rounds.append({
-                "seconds": max(said["seconds"] for said in read_back(worker)),
+                "seconds": max(line["seconds"] for line in states_read(worker)),
                 "until_joined": joined,
                 "worker_peak_mb": memory(worker._process.pid, "VmHWM"),
             })  # fmt: skip
     row = {"addresses": count} | {
         key: value for what in MEASURED
-        for key, value in summary([each[what] for each in rounds], what).items()
+        for key, value in summary([one[what] for one in rounds], what).items()
     }  # fmt: skip
     return {
         "title": f"A killed worker's memory of {count:,} addresses with trouble, read back",
@@ -71,21 +75,21 @@ def run(options, console):
 
 def soft_bounces(system, count):
     now = datetime.now(UTC).isoformat()
-    with producer(system.kafka) as send:
+    with sync_producer(system.kafka) as send:
         for number in range(count):
-            fact = {
+            event = {
                 "channel": "email", "kind": "bounce", "bounce_class": "soft",
                 "enhanced_status": "4.2.2", "tenant_id": "acme", "message_id": f"m{number}",
                 "recipient": f"r{number}@example.com", "occurred_at": now,
             }  # fmt: skip
-            send("email.sends", json.dumps(fact).encode())
+            send("email.sends", json.dumps(event).encode())
 
 
-def read_back(worker):
-    """Return what a worker said of each partition of states that it read."""
+def states_read(worker):
+    """Return what a worker logged of each partition of states that it read."""
     lines = worker.log.read_text(errors="replace").splitlines()
     return [json.loads(line) for line in lines if '"states_read"' in line]
 
 
 def addresses(worker):
-    return sum(said["addresses"] for said in read_back(worker))
+    return sum(line["addresses"] for line in states_read(worker))

@@ -1,7 +1,7 @@
 """What facts of all kinds at a steady rate cost, and how soon the rules have decided on them.
 
-A worker with its rules is given facts at an even pace, far below what it can take. A backlog is
-read in large chunks; here all is small, and what each look, write and question costs shows.
+A worker with its policy gets events at an even pace, far below what it can take. A backlog is read
+in large chunks; here all is small, and what each poll, write and lookup costs shows.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from tests.benchmarks import latency
 from tests.benchmarks.intake import merged, records, spent
-from tests.benchmarks.latency import TICK, WARM_UP
+from tests.benchmarks.latency import SEND_INTERVAL_SECONDS, WARM_UP_SECONDS
 from tests.benchmarks.measure import memory
 from tests.benchmarks.report import BenchmarkError, percentile
 from tests.system import DATABASE, running
 
 NAME = "steady"
-RATES = (250, 1_000, 4_000)  # facts a second
+RATES = (250, 1_000, 4_000)  # events a second
 PARTS = ("worker", "broker", "database")
-#: How long after the fact that led to it a line of the blacklist's history was in Kafka.
-DECIDED = f"""
+#: How long after the event that led to it a row of the suppression history was in Kafka.
+DECISION_DELAYS = f"""
     SELECT dateDiff('millisecond', e.recorded_at, h.recorded_at) AS ms
     FROM {DATABASE}.suppression_history AS h
     INNER JOIN {DATABASE}.events AS e ON e.tenant_id = h.tenant_id AND e.event_id = h.cause_event_id
@@ -32,15 +32,15 @@ DECIDED = f"""
 
 def run(options, console):
     seconds = 10 if options.quick else 60
-    lasts = WARM_UP + seconds
+    lasts = WARM_UP_SECONDS + seconds
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
         console.print("making facts")
-        facts = iter(list(records(sum(RATES) * lasts, raw=False)))
+        backlog = iter(list(records(sum(RATES) * lasts, raw=False)))
         worker = system.worker()
         rows = []
         for rate in RATES:
             console.print(f"{rate:,} records a second for {lasts} s")
-            rows.append(measure(system, worker, facts, rate, seconds))
+            rows.append(measure(system, worker, backlog, rate, seconds))
     return {
         "title": "What facts of all kinds cost at a steady rate, with the rules",
         "columns": {
@@ -68,35 +68,35 @@ def run(options, console):
 
 
 class Feed(latency.Feed):
-    """Sends facts that are made already, whatever their topics."""
+    """Sends records that are made already, whatever their topics."""
 
-    def __init__(self, system, facts, rate, seconds):
-        self._facts = facts
+    def __init__(self, system, backlog, rate, seconds):
+        self._backlog = backlog
         super().__init__(system, "", rate, seconds)
 
     def _send(self, _partition):
-        fact = next(self._facts)
-        headers = list(fact.headers)
-        self._producer.produce(fact.topic, fact.value, fact.key, headers=headers)
+        record = next(self._backlog)
+        headers = list(record.headers)
+        self._producer.produce(record.topic, record.value, record.key, headers=headers)
 
 
-def measure(system, worker, facts, rate, seconds):
+def measure(system, worker, backlog, rate, seconds):
     """Return what a rate costs each part, after some seconds of it that are not counted."""
-    feed = Feed(system, facts, rate, WARM_UP + seconds)
-    time.sleep(WARM_UP)
-    seen, before, begun = events(system), spent(system, worker), time.monotonic()
+    feed = Feed(system, backlog, rate, WARM_UP_SECONDS + seconds)
+    time.sleep(WARM_UP_SECONDS)
+    first, before, begun = events(system), spent(system, worker), time.monotonic()
     since = datetime.now(UTC)
     while not feed.done():
-        time.sleep(TICK)
-    after, ended, passed = spent(system, worker), events(system), time.monotonic() - begun
-    system.settled()
+        time.sleep(SEND_INTERVAL_SECONDS)
+    after, last, passed = spent(system, worker), events(system), time.monotonic() - begun
+    system.wait_until_committed()
     merged(system)  # those of this rate are no matter of the next
-    waits = [row["ms"] for row in system.rows(DECIDED, since=since)]
+    waits = [row["ms"] for row in system.rows(DECISION_DELAYS, since=since)]
     if not waits:
         raise BenchmarkError(f"at {rate:,} records a second nothing was decided")
     return {
         "rate": f"{rate:,}/s",
-        "events_per_second": (ended - seen) / passed,
+        "events_per_second": (last - first) / passed,
         **{part: 100 * (after[part] - before[part]) / passed for part in PARTS},
         "listed": len(waits), "p50_ms": percentile(waits, 0.5), "p99_ms": percentile(waits, 0.99),
         "mb": memory(worker._process.pid),

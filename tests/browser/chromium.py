@@ -1,4 +1,4 @@
-"""Where the browser of these tests is; run as a program, it installs one where there is none."""
+"""The browser for these tests; as a program it installs one if there is none."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def find():
 
 
 def _install():
-    """Install one: the distribution's if that may be done here, else Playwright's."""
+    """Install the distribution's, as root; else, or if that fails, Playwright's."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
         quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {
             "DEBIAN_FRONTEND": "noninteractive"}}  # fmt: skip
         subprocess.run(["apt-get", "update"], check=False, **quiet)
-        asked = ["apt-get", "install", "--yes", "--no-install-recommends", *_PACKAGES]
-        subprocess.run(asked, check=False, **quiet)
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", *_PACKAGES]
+        subprocess.run(install, check=False, **quiet)
     if find() is None:
         subprocess.run(
             [sys.executable, "-m", "playwright", "install", "chromium"], check=False,

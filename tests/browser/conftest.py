@@ -1,4 +1,4 @@
-"""A real browser, and the pages to look at with it, over the real engine."""
+"""A real browser, and the pages over the real engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uvicorn
 from playwright.sync_api import sync_playwright
 
 from deploy.local.addresses import free_port
-from tests.api import furnished
+from tests.api import api_with_data
 from tests.browser import chromium
 from tests.system import wait_for
 
@@ -22,7 +22,7 @@ _QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-compone
           "--no-first-run"]  # fmt: skip
 
 
-# For this package only: while it is there, its event loop runs in this thread.
+# For this package only: as long as it exists, its event loop runs in this thread.
 @pytest.fixture(scope="package")
 def browser():
     path = chromium.find()
@@ -35,8 +35,8 @@ def browser():
 
 
 @contextmanager
-def serving(app):
-    """Serve an application and give its address."""
+def serve(app):
+    """Serve an application; yield its URL."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -51,17 +51,17 @@ def serving(app):
 
 @pytest.fixture(scope="package")
 def api(engine):
-    return furnished(engine.url, "pages", outcome_seconds=1)
+    return api_with_data(engine.url, "pages", outcome_seconds=1)
 
 
 @pytest.fixture(scope="package")
 def site(api):
-    with serving(api.app) as address:
+    with serve(api.app) as address:
         yield address
 
 
 class Reader:
-    """Somebody at a browser; whatever their pages do that they must not is kept in `wrong`."""
+    """A person with a browser; `wrong` collects what their pages must not do."""
 
     def __init__(self, browser, site, wrong, **options):
         self.site, self.wrong = site, wrong
@@ -69,15 +69,15 @@ class Reader:
         self.context.set_default_timeout(20_000)
         self.context.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
         self.context.on("weberror", lambda error: wrong.append(str(error.error)))
-        self.context.on("request", self._asked)
-        self.context.on("console", self._said)
+        self.context.on("request", self._check_request)
+        self.context.on("console", self._check_console)
         self.page = self.context.new_page()
 
-    def _asked(self, request):
+    def _check_request(self, request):
         if urlsplit(request.url).netloc != urlsplit(self.site).netloc:
             self.wrong.append(f"a request to {request.url}")
 
-    def _said(self, message):
+    def _check_console(self, message):
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.wrong.append(message.text)
 
@@ -100,14 +100,14 @@ class Reader:
 
     def links(self):
         """Return (message_id, recipient) of each row of the log."""
-        found = self.page.locator("table.log tbody tr td.state a.badge").evaluate_all(
+        pairs = self.page.locator("table.log tbody tr td.state a.badge").evaluate_all(
             "all => all.map(a => [...new URL(a.href).searchParams].filter("
             "([name]) => name != 'tenant').map(([, value]) => value))"
         )
-        return [tuple(pair) for pair in found]
+        return [tuple(pair) for pair in pairs]
 
 
-def signed_in(site, key):
+def session_cookie(site, key):
     """Sign in without a browser, and return the cookie."""
     with httpx2.Client(base_url=site) as client:
         token = token_of(client.get("/sign-in").text)
@@ -118,34 +118,34 @@ def signed_in(site, key):
 
 
 def token_of(page):
-    """Return what the forms of a page carry."""
+    """Return the token of the forms of a page."""
     return re.search(r'name="token" value="([^"]+)"', page)[1]
 
 
 @pytest.fixture(scope="package")
 def cookies():
-    """Who has signed in: signing in once is enough, where that is not what is tried."""
+    """Session cookies by key, so that a test that is not about signing in can skip it."""
     return {}
 
 
 @pytest.fixture
 def readers(browser, site, cookies):
-    """Give what makes readers, and look afterwards that their pages did nothing odd."""
-    wrong, made = [], []
+    """Yield a function that makes readers; check at the end that their pages did nothing wrong."""
+    wrong, all_readers = [], []
 
     def make(key=None, path="", address=None, **options):
         reader = Reader(browser, address or site, wrong, **options)
-        made.append(reader)
+        all_readers.append(reader)
         if key:
             if key not in cookies:
-                cookies[key] = signed_in(reader.site, key)
+                cookies[key] = session_cookie(reader.site, key)
             reader.context.add_cookies([cookies[key] | {"url": reader.site}])
         if path:
             reader.open(path)
         return reader
 
     yield make
-    for reader in made:
+    for reader in all_readers:
         reader.context.close()
     assert wrong == []
 

@@ -1,4 +1,4 @@
-"""Whatever stands in a message, a list or a request, a page shows it as text and nothing more."""
+"""Pages show hostile texts in messages, entries and requests as text, and nothing more."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api import completed, made
-from tests.browser.conftest import Reader, serving, token_of
+from tests.api import complete_events, empty_api
+from tests.browser.conftest import Reader, serve, token_of
 
 TENANT = "t</title><script>alert('tenant')</script>"
 HOSTILE = [
@@ -22,12 +22,12 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 @pytest.fixture(scope="module")
 def hostile(engine):
     """An API whose every text is hostile."""
-    api = made(engine.url, "hostile", outcome_seconds=0)
-    facts = []
+    api = empty_api(engine.url, "hostile", outcome_seconds=0)
+    events = []
     for number, text in enumerate(HOSTILE):
         at, short = NOW - timedelta(hours=number + 1), text[:250]
         for channel, kind in (("email", "bounce"), ("sms", "failed")):
-            facts.append({
+            events.append({
                 "channel": channel, "kind": kind, "message_id": text[:500],
                 "recipient": text[:300].lower(), "occurred_at": at, "recorded_at": at,
                 "provider": short, "provider_message_id": short, "record_type": short,
@@ -36,35 +36,36 @@ def hostile(engine):
                 "reason_code": short, "diagnostic": text, "label": short, "url": text,
                 "user_agent": text, "ip": short, "campaign": short, "tags": [short], "attempt": 1,
             })  # fmt: skip
-        api.line(TENANT, text[:300].lower(), "added", reason=text[:1000], actor=short,
+        api.add_history_row(TENANT, text[:300].lower(), "added", reason=text[:1000], actor=short,
                  message_id=text[:500])  # fmt: skip
-        api.dead(number, text.encode() * 3, text, source_topic="email.events.x",
+        api.add_dead_letter(number, text.encode() * 3, text, source_topic="email.events.x",
                  headers=[(text[:80], text)])  # fmt: skip
-    api.feed(completed(facts, TENANT))
-    api.key("<b>key</b>", ["*"], ["read", "reset", "admin"])
+    api.add_events(complete_events(events, TENANT))
+    api.add_key("<b>key</b>", ["*"], ["read", "reset", "admin"])
     return api
 
 
 def pages():
-    whose = f"tenant={quote(TENANT)}"
-    found = [
-        f"/logs/email?{whose}", f"/logs/sms?{whose}", f"/blacklist?{whose}", "/dead-letters",
-        f"/logs/email?{whose}&q={quote(HOSTILE[0])}&record_id={quote(HOSTILE[5][:500])}",
-        f"/overview/email?{whose}", f"/overview/sms?{whose}", "/tenants",
+    tenant = f"tenant={quote(TENANT)}"
+    paths = [
+        f"/logs/email?{tenant}", f"/logs/sms?{tenant}", f"/blacklist?{tenant}", "/dead-letters",
+        f"/logs/email?{tenant}&q={quote(HOSTILE[0])}&record_id={quote(HOSTILE[5][:500])}",
+        f"/overview/email?{tenant}", f"/overview/sms?{tenant}", "/tenants",
     ]  # fmt: skip
     for number, text in enumerate(HOSTILE):
-        message, whom = quote(text[:500], safe=""), quote(text[:300].lower(), safe="")
-        found += [
-            f"/messages/email?{whose}&message_id={message}&recipient={whom}",
-            f"/addresses?{whose}&address={whom}", f"/blacklist/email?{whose}&address={whom}",
+        message, recipient = quote(text[:500], safe=""), quote(text[:300].lower(), safe="")
+        paths += [
+            f"/messages/email?{tenant}&message_id={message}&recipient={recipient}",
+            f"/addresses?{tenant}&address={recipient}",
+            f"/blacklist/email?{tenant}&address={recipient}",
             f"/dead-letters/email.events.x/1/{number}/-1",
         ]  # fmt: skip
-    return found
+    return paths
 
 
 def test_hostile_texts_are_shown_and_do_nothing(browser, hostile):
     wrong = []
-    with serving(hostile.app) as site:
+    with serve(hostile.app) as site:
         reader = Reader(browser, site, wrong, viewport={"width": 360, "height": 800})
         reader.sign_in(hostile.keys["<b>key</b>"], "/dead-letters")
         for path in pages():
@@ -79,8 +80,8 @@ def test_hostile_texts_are_shown_and_do_nothing(browser, hostile):
             assert max(heights, default=0) < 900, path[:200]
         reader.open(f"/logs/email?tenant={quote(TENANT)}")
         text = reader.page.locator("main").inner_text()
-        for wanted in ("<script>alert(1)</script>", "nul␀bell␇", "⟨U+202E⟩evil", "{{ 7 * 7 }}"):
-            assert wanted in text
+        for part in ("<script>alert(1)</script>", "nul␀bell␇", "⟨U+202E⟩evil", "{{ 7 * 7 }}"):
+            assert part in text
         assert "x" * 1000 not in text
         reader.page.get_by_text("all of it").first.click()
         assert "x" * 10_000 in reader.page.locator("main").inner_text()
@@ -90,10 +91,10 @@ def test_hostile_texts_are_shown_and_do_nothing(browser, hostile):
 
 def test_hostile_addresses_of_pages_are_answered_and_never_fail(hostile):
     with hostile.client(None) as client:
-        begin(client, hostile.keys["<b>key</b>"])
+        sign_in(client, hostile.keys["<b>key</b>"])
         for text in HOSTILE:
             # The client itself refuses addresses of over 64 kB.
-            told = quote(text[:2000], safe="")
+            value = quote(text[:2000], safe="")
             for path in (
                 "/logs/email?tenant=t&q=", "/logs/email?tenant=t&filter=", "/logs/sms?as_of=",
                 "/logs/email?tenant=t&filter=subject~", "/logs/email?tenant=t&sort=",
@@ -106,13 +107,13 @@ def test_hostile_addresses_of_pages_are_answered_and_never_fail(hostile):
                 "/logs/email?tenant=", "/logs/email?tenant=t&is=%3D&value=x&column=",
                 "/logs/email?tenant=t&column=subject&is=~&value=",
             ):  # fmt: skip
-                reply = client.get(path + told, follow_redirects=True)
+                reply = client.get(path + value, follow_redirects=True)
                 assert reply.status_code < 500, (path, text[:60], reply.text[-500:])
                 assert "<script>alert" not in reply.text
                 assert "<img src=x" not in reply.text
 
 
-def begin(client, key):
+def sign_in(client, key):
     """Sign in without a browser."""
     token = token_of(client.get("/sign-in").text)
     reply = client.post("/sign-in", data={"token": token, "key": key}, follow_redirects=False)

@@ -1,4 +1,4 @@
-"""The logs in a browser: found, sorted, narrowed, walked through, shared and watched."""
+"""The logs in a browser: search, order, filters, pages, shared URLs, and newer messages."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from datetime import timedelta
 
 import pytest
 
-from tests.api import START, completed
+from tests.api import START, complete_events
 
 
 @pytest.fixture
 def reader(reader):
-    """Somebody who looks at the Email Log."""
+    """A person on the page of the Email Log."""
     reader.open("/logs/email")
     return reader
 
 
-def listed(api, path, key="a"):
-    """Return the rows that the API answers with."""
+def api_rows(api, path, key="a"):
+    """Return the rows of an answer of the API."""
     with api.client(key) as client:
         reply = client.get(f"/api/v1{path}")
         assert reply.status_code == 200, reply.text
@@ -32,11 +32,11 @@ def keys_of(rows):
 def test_a_page_has_what_the_api_has(reader, api):
     for channel in ("email", "sms"):
         reader.open(f"/logs/{channel}")
-        rows = listed(api, f"/logs/{channel}")
+        rows = api_rows(api, f"/logs/{channel}")
         assert reader.links() == keys_of(rows)
-        shown = reader.rows()
-        assert [row[1].split("\n")[0] for row in shown] == [row["recipient"] for row in rows]
-        assert [row[3] for row in shown] == [row["status"] for row in rows]
+        cells = reader.rows()
+        assert [row[1].split("\n")[0] for row in cells] == [row["recipient"] for row in rows]
+        assert [row[3] for row in cells] == [row["status"] for row in rows]
 
 
 def test_a_search_finds_a_text_in_any_field_and_stands_in_the_address(reader, api):
@@ -44,40 +44,40 @@ def test_a_search_finds_a_text_in_any_field_and_stands_in_the_address(reader, ap
         reader.page.get_by_label("Search all fields").fill(text)
         reader.page.get_by_role("button", name="Search").click()
         reader.page.get_by_text(f"anything contains {text}").wait_for()
-        wanted = listed(api, f"/logs/email?q={text}")
-        assert wanted
-        assert reader.links() == keys_of(wanted)
+        expected = api_rows(api, f"/logs/email?q={text}")
+        assert expected
+        assert reader.links() == keys_of(expected)
         assert "q=" in reader.page.url
     reader.page.locator("select[name=status]").select_option("Bounce")
     reader.page.get_by_label("Search all fields").fill("")
     reader.page.get_by_role("button", name="Search").click()
     reader.page.get_by_text("status is Bounce").wait_for()
     assert "q=" not in reader.page.url
-    assert reader.links() == keys_of(listed(api, "/logs/email?status=Bounce"))
+    assert reader.links() == keys_of(api_rows(api, "/logs/email?status=Bounce"))
 
 
 @pytest.mark.parametrize(
     ("heading", "sort"), [("Date", "date"), ("Recipient", "recipient"), ("Status", "status")]
 )
 def test_a_column_sorts_both_ways_and_says_so(reader, api, heading, sort):
-    seen = set()
+    orders = set()
     for _ in range(2):
         reader.page.get_by_role("columnheader", name=heading).get_by_role("link").click()
         reader.page.wait_for_url("**order=*")
         order = reader.page.url.rpartition("=")[2]
-        said = {"asc": "ascending", "desc": "descending"}[order]
-        head = reader.page.locator(f"th[aria-sort={said}]")
+        direction = {"asc": "ascending", "desc": "descending"}[order]
+        head = reader.page.locator(f"th[aria-sort={direction}]")
         head.wait_for()
         assert heading in head.inner_text()
         assert reader.page.locator("th[aria-sort=none]").count() == 2
-        assert reader.links() == keys_of(listed(api, f"/logs/email?sort={sort}&order={order}"))
-        seen.add(order)
-    assert seen == {"asc", "desc"}
+        assert reader.links() == keys_of(api_rows(api, f"/logs/email?sort={sort}&order={order}"))
+        orders.add(order)
+    assert orders == {"asc", "desc"}
 
 
 def test_filters_on_any_column_are_added_and_taken_away_again(reader, api):
     page = reader.page
-    for column, comparison, value, said in (
+    for column, comparison, value, text in (
         ("provider", "is", "ses", "provider is ses"),
         ("attempts", "is at least", "1", "attempts is at least 1"),
         ("subject", "contains", "e", "subject contains e"),
@@ -88,37 +88,39 @@ def test_filters_on_any_column_are_added_and_taken_away_again(reader, api):
         page.get_by_label("Comparison").select_option(label=comparison)
         page.get_by_label("Value").fill(value)
         page.get_by_role("button", name="Add", exact=True).click()
-        page.get_by_text(said).wait_for()
-    asked = "filter=provider=ses&filter=attempts>=1&filter=subject~e&filter=date<2026-11-01T15:00"
-    wanted = keys_of(listed(api, f"/logs/email?{asked}"))
-    assert 0 < len(wanted) < 30
-    assert reader.links() == wanted
+        page.get_by_text(text).wait_for()
+    filters = "filter=provider=ses&filter=attempts>=1&filter=subject~e&filter=date<2026-11-01T15:00"
+    expected = keys_of(api_rows(api, f"/logs/email?{filters}"))
+    assert 0 < len(expected) < 30
+    assert reader.links() == expected
     page.get_by_role("link", name="Remove the filter: subject contains e").click()
     page.get_by_text("subject contains e").wait_for(state="detached")
-    fewer = asked.replace("&filter=subject~e", "")
-    assert reader.links() == keys_of(listed(api, f"/logs/email?{fewer}"))
+    fewer_filters = filters.replace("&filter=subject~e", "")
+    assert reader.links() == keys_of(api_rows(api, f"/logs/email?{fewer_filters}"))
     page.get_by_role("link", name="Remove all").click()
     page.get_by_role("list", name="Filters").wait_for(state="detached")
 
 
 def test_a_filter_that_cannot_be_asked_is_refused_in_words(reader):
-    for asked, said in (("filter=nothing=1", "no column"), ("filter=open_count=x", "whole number"),
-                        ("as_of=yesterday", "as_of"), ("cursor=AAAA", "cursor")):  # fmt: skip
-        assert reader.open(f"/logs/email?{asked}").status == 422
-        assert said in reader.page.locator("main").inner_text()
+    for parameter, text in (
+        ("filter=nothing=1", "no column"), ("filter=open_count=x", "whole number"),
+        ("as_of=yesterday", "as_of"), ("cursor=AAAA", "cursor"),
+    ):  # fmt: skip
+        assert reader.open(f"/logs/email?{parameter}").status == 422
+        assert text in reader.page.locator("main").inner_text()
 
 
 def test_pages_follow_one_another_with_every_message_once(reader, api):
-    whole = keys_of(listed(api, "/logs/email?limit=1000&sort=recipient"))
+    whole = keys_of(api_rows(api, "/logs/email?limit=1000&sort=recipient"))
     reader.open("/logs/email?sort=recipient")
-    found = reader.links()
+    links = reader.links()
     while (link := reader.page.get_by_role("link", name="Next page")).count():
         before = reader.page.url
         link.click()
         reader.page.wait_for_url(lambda url, before=before: url != before)
-        found += reader.links()
+        links += reader.links()
     assert len(whole) > 50
-    assert found == whole
+    assert links == whole
     reader.page.get_by_role("link", name="First page").click()
     reader.page.get_by_role("link", name="Next page").wait_for()
     assert reader.links() == whole[:50]
@@ -139,19 +141,19 @@ def test_an_address_can_be_shared(readers, reader, api):
 def test_the_reason_of_a_status_is_shown_on_hover_and_on_focus(reader):
     reader.open("/logs/email?status=Bounce")
     badge = reader.page.locator("td.state a.badge").first
-    told = reader.page.locator(f"#{badge.get_attribute('aria-describedby')}")
-    assert told.inner_text() == ""  # not to be seen
+    tip = reader.page.locator(f"#{badge.get_attribute('aria-describedby')}")
+    assert tip.inner_text() == ""  # not to be seen
     badge.hover()
-    assert told.is_visible()
+    assert tip.is_visible()
     reader.page.mouse.move(0, 0)
-    assert not told.is_visible()
+    assert not tip.is_visible()
     reader.page.locator("td").last.locator("a").first.focus()
     for _ in range(200):
         reader.page.keyboard.press("Shift+Tab")
         if badge.evaluate("it => it === document.activeElement"):
             break
-    assert told.is_visible()
-    assert "mailbox does not exist" in told.inner_text() or "not sent" in told.inner_text()
+    assert tip.is_visible()
+    assert "mailbox does not exist" in tip.inner_text() or "not sent" in tip.inner_text()
 
 
 def test_newer_messages_are_hinted_at_and_what_is_read_stays(readers, api):
@@ -163,7 +165,7 @@ def test_newer_messages_are_hinted_at_and_what_is_read_stays(readers, api):
          "occurred_at": START + timedelta(days=20, minutes=n), "text": "late",
          "recorded_at": START + timedelta(days=20, minutes=n)} for n in range(3)
     ]  # fmt: skip
-    api.feed(completed(late, "b"))
+    api.add_events(complete_events(late, "b"))
     hint = reader.page.get_by_role("link", name="3 newer: show")
     hint.wait_for()
     assert reader.rows() == before
@@ -181,9 +183,9 @@ def test_the_log_is_shown_as_it_was(reader, api, clock):
     page.get_by_label("By what").select_option(clock)
     page.get_by_role("button", name="Show", exact=True).click()
     page.get_by_text("The log as it was on 1 Nov 2026, 13:30 UTC").wait_for()
-    wanted = listed(api, f"/logs/email?as_of=2026-11-01T13:30&clock={clock}")
-    assert 0 < len(wanted) < 50
-    assert reader.links() == keys_of(wanted)
+    expected = api_rows(api, f"/logs/email?as_of=2026-11-01T13:30&clock={clock}")
+    assert 0 < len(expected) < 50
+    assert reader.links() == keys_of(expected)
     assert page.locator("[data-newer]").count() == 0
     page.get_by_role("link", name="Back to now").click()
     page.get_by_text("The log as it was").wait_for(state="detached")
@@ -196,26 +198,26 @@ def test_what_the_filters_keep_is_exported(reader, api):
         with reader.page.expect_download() as waiting:
             reader.page.get_by_role("link", name=name, exact=True).click()
         with api.client("a") as client:
-            wanted = client.get(f"/api/v1/logs/email/export?format={form}&status=Bounce").content
+            expected = client.get(f"/api/v1/logs/email/export?format={form}&status=Bounce").content
         path = waiting.value.path()
         assert waiting.value.suggested_filename.endswith(f".{form}")
-        assert path.read_bytes() == wanted
+        assert path.read_bytes() == expected
         if form == "csv":
             with path.open(newline="") as file:
                 assert {row["status"] for row in csv.DictReader(file)} == {"Bounce"}
 
 
 def test_an_empty_page_says_what_there_is_instead(reader, api):
-    newest = listed(api, "/logs/email?record_type=family&limit=1")[0]
-    whose = f"record_type=family&record_id={newest['record_id']}"
+    newest = api_rows(api, "/logs/email?record_type=family&limit=1")[0]
+    record = f"record_type=family&record_id={newest['record_id']}"
     main = reader.page.locator("main")
-    reader.open(f"/logs/email?{whose}&filter=date>=2026-11-20")
-    said = f"No email to family {newest['record_id']} in this period; the latest was 1 November"
-    assert said in main.inner_text()
+    reader.open(f"/logs/email?{record}&filter=date>=2026-11-20")
+    text = f"No email to family {newest['record_id']} in this period; the latest was 1 November"
+    assert text in main.inner_text()
     reader.page.get_by_role("link", name="1 November 2026").click()
     reader.page.wait_for_url("**record_id=*")
-    assert reader.links() == keys_of(listed(api, f"/logs/email?{whose}"))
-    reader.open(f"/logs/email?{whose}&q=nobody+wrote+this")
+    assert reader.links() == keys_of(api_rows(api, f"/logs/email?{record}"))
+    reader.open(f"/logs/email?{record}&q=nobody+wrote+this")
     assert f"No email to family {newest['record_id']} matches" in main.inner_text()
     reader.open("/logs/sms?record_type=family&record_id=none-such")
     assert "No SMS to family none-such yet." in main.inner_text()

@@ -46,11 +46,11 @@ def test_every_page_is_accessible_and_fits(readers, api, bounced, scheme, width)
 
 
 def faults(reader):
-    """Return the violations of accessibility that matter."""
-    found = Axe().run(reader.page).response["violations"]
+    """Return the serious violations of accessibility, with the elements."""
+    violations = Axe().run(reader.page).response["violations"]
     return [
-        (each["id"], [node["target"] for node in each["nodes"]])
-        for each in found if each["impact"] in {"serious", "critical", "moderate"}
+        (violation["id"], [node["target"] for node in violation["nodes"]])
+        for violation in violations if violation["impact"] in {"serious", "critical", "moderate"}
     ]  # fmt: skip
 
 
@@ -81,9 +81,9 @@ def test_a_message_says_why_it_has_its_status_and_what_happened(reader, bounced)
 
 def test_an_address_has_both_logs_in_one_list_and_its_blacklist_entry(reader, api):
     with api.client("a") as client:
-        wanted = client.get(f"/api/v1/recipients/{P1}").json()["rows"]
+        expected = client.get(f"/api/v1/recipients/{P1}").json()["rows"]
     reader.open(f"/addresses?address={P1.upper()}")
-    assert [link[0] for link in reader.links()] == [row["message_id"] for row in wanted]
+    assert [link[0] for link in reader.links()] == [row["message_id"] for row in expected]
     text = reader.page.locator("main").inner_text()
     assert "Blacklisted for email: hard bounce" in text
     assert "550 a's own" in text
@@ -95,7 +95,7 @@ def test_the_blacklist_is_narrowed_by_channel_rule_and_address(reader):
     reader.open("/blacklist")
     names = reader.page.locator("tbody tr td:first-child")
     assert names.all_inner_texts() == [P1, P2, "+447700900001"]
-    for label, value, wanted in (
+    for label, value, expected in (
         ("Channel", "sms", ["+447700900001"]), ("Why", "complaint", [P2]), ("Address", "P1@", [P1]),
     ):  # fmt: skip
         reader.open("/blacklist")
@@ -103,14 +103,14 @@ def test_the_blacklist_is_narrowed_by_channel_rule_and_address(reader):
         field.fill(value) if label == "Address" else field.select_option(value)
         reader.page.get_by_role("button", name="Search").click()
         reader.page.wait_for_url("**/blacklist?*")
-        assert names.all_inner_texts() == wanted
+        assert names.all_inner_texts() == expected
     reader.open("/blacklist?address=nobody")
     assert "Nobody like that is blacklisted." in reader.page.locator("main").inner_text()
 
 
-def obey(api, change, **fields):
-    """Let commands have an outcome from now on."""
-    api.obey = lambda command: api.line(
+def answer_commands(api, change, **fields):
+    """Give each command this outcome from now on."""
+    api.on_command = lambda command: api.add_history_row(
         "a", command.address, change, actor=command.actor, reason=command.reason,
         cause_event_id=command.id, channel=command.channel, **fields,
     )  # fmt: skip
@@ -120,10 +120,10 @@ def obey(api, change, **fields):
 def commanded(api):
     api.commands.clear()
     yield api
-    api.obey, api.kafka = None, True
+    api.on_command, api.kafka_answers = None, True
 
 
-def ask(reader, address, reason, *, channel="email", button="Reset", confirmed=False):
+def submit(reader, address, reason, *, channel="email", button="Reset", confirmed=False):
     reader.open(f"/blacklist/{channel}?address={address}")
     reader.page.get_by_label("Reason").fill(reason)
     if confirmed:
@@ -133,9 +133,9 @@ def ask(reader, address, reason, *, channel="email", button="Reset", confirmed=F
 
 def test_a_complaint_is_reset_only_with_a_tick_and_the_result_is_shown(reader, commanded):
     api = commanded
-    api.line("a", "tick@example.com", "added", rule="complaint", occurred_at=START)
-    obey(api, "reset", rule="complaint")
-    ask(reader, "tick@example.com", "she called")
+    api.add_history_row("a", "tick@example.com", "added", rule="complaint", occurred_at=START)
+    answer_commands(api, "reset", rule="complaint")
+    submit(reader, "tick@example.com", "she called")
     assert api.commands == []  # the browser asks for the tick
     reader.page.get_by_role("checkbox").check()
     reader.page.get_by_role("button", name="Reset").click()
@@ -153,7 +153,7 @@ def test_a_complaint_is_reset_only_with_a_tick_and_the_result_is_shown(reader, c
 
 
 def test_an_address_is_listed_by_hand(reader, commanded):
-    obey(commanded, "added", rule="by_hand")
+    answer_commands(commanded, "added", rule="by_hand")
     reader.open("/blacklist")
     reader.page.get_by_text("Blacklist an address by hand").click()
     reader.page.get_by_label("Number for SMS").fill("+44 7700 900777")
@@ -166,27 +166,29 @@ def test_an_address_is_listed_by_hand(reader, commanded):
 
 
 def test_a_refused_change_says_why(reader, commanded):
-    commanded.obey = lambda command: commanded.line(
+    commanded.on_command = lambda command: commanded.add_history_row(
         "a", P1, "refused", reason="not now", cause_event_id=command.id
     )
-    ask(reader, P1, "x")
+    submit(reader, P1, "x")
     reader.page.get_by_text("Refused: not now").wait_for()
     assert "Blacklisted for email." in reader.page.locator("main").inner_text()
 
 
 def test_a_change_that_takes_its_time_is_shown_when_it_took_effect(reader, commanded):
     api = commanded
-    ask(reader, P1, "patience")
+    submit(reader, P1, "patience")
     reader.page.get_by_text("No worker has dealt with it yet").wait_for()
     [command] = api.commands
-    api.line("a", "p1@d1.example", "reset", rule="soft_bounces", cause_event_id=command.id)
+    api.add_history_row(
+        "a", "p1@d1.example", "reset", rule="soft_bounces", cause_event_id=command.id
+    )
     reader.page.get_by_text("Done: reset").wait_for()
     assert api.commands == [command]
 
 
 def test_a_change_that_kafka_did_not_take_keeps_what_was_typed(reader, commanded):
-    commanded.kafka = False
-    ask(reader, P1, "typed with care")
+    commanded.kafka_answers = False
+    submit(reader, P1, "typed with care")
     reader.page.get_by_text("Kafka did not confirm the command").wait_for()
     assert reader.page.get_by_label("Reason").input_value() == "typed with care"
 
@@ -194,17 +196,17 @@ def test_a_change_that_kafka_did_not_take_keeps_what_was_typed(reader, commanded
 def test_the_overview_counts_what_the_api_counts(reader, api):
     with api.client("a") as client:
         counts = client.get("/api/v1/statistics/email?since=2026-10-30").json()["counts"]
-    total = sum(each["messages"] for each in counts)
+    total = sum(count["messages"] for count in counts)
     reader.open("/overview/email?days=90")
     assert reader.page.get_by_role("img", name="Messages per day").is_visible()
     tiles = reader.page.locator(".tiles li").all_inner_texts()
     assert tiles[0].split() == [str(total), "messages"]
-    bounced = sum(each["messages"] for each in counts if each["status"] == "Bounce")
+    bounced = sum(count["messages"] for count in counts if count["status"] == "Bounce")
     assert any(tile.split()[-1] == str(bounced) and "bounced" in tile for tile in tiles)
     reader.page.get_by_text("As a table").click()
     row = reader.page.locator(".figures tbody tr")
-    assert row.count() == len({each["group"] for each in counts})
-    first = sum(each["messages"] for each in counts if each["group"] == counts[0]["group"])
+    assert row.count() == len({count["group"] for count in counts})
+    first = sum(n["messages"] for n in counts if n["group"] == counts[0]["group"])
     assert row.last.locator("td").last.inner_text() == str(first)
     row.last.get_by_role("link").click()
     reader.page.wait_for_url("**/logs/email?*")
@@ -260,10 +262,10 @@ def test_a_reader_s_own_time_is_at_hand(browser, site, api):
     reader = Reader(browser, site, wrong, timezone_id="Asia/Tokyo", locale="en-GB")
     reader.sign_in(api.keys["a"], "/logs/email")
     time = reader.page.locator("td.when time").first
-    shown, stamp = time.inner_text(), time.get_attribute("datetime")
+    text, stamp = time.inner_text(), time.get_attribute("datetime")
     assert stamp.endswith("Z")
     hour = int(stamp[11:13])
-    assert f"{hour:02}:" in shown
+    assert f"{hour:02}:" in text
     assert f"{(hour + 9) % 24:02}:" in time.get_attribute("title")
     reader.context.close()
     assert wrong == []

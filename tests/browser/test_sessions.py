@@ -9,7 +9,7 @@ import pytest
 from projections.queries import api_keys
 from tests.api import SECRET
 from tests.browser.conftest import token_of
-from tests.browser.test_harmless import begin
+from tests.browser.test_harmless import sign_in
 from tests.system import wait_for
 
 OF_A_TENANT = [
@@ -62,12 +62,12 @@ def test_one_is_never_led_to_another_site(client, api):
 )
 def test_a_form_of_another_site_changes_nothing(api, client, path):
     api.commands.clear()
-    begin(client, api.keys["a"])
+    sign_in(client, api.keys["a"])
     form = {"key": api.keys["b"], "do": "add", "reason": "forged"}
     for token in ({}, {"token": "x"}, {"token": ""}):
         assert client.post(path, data=form | token).status_code == 403
     with api.client(None) as other:
-        begin(other, api.keys["a"])
+        sign_in(other, api.keys["a"])
         theirs = token_of(other.get("/blacklist/email?address=x@example.com").text)
     assert client.post(path, data=form | {"token": theirs}).status_code == 403
     assert api.commands == []
@@ -75,7 +75,7 @@ def test_a_form_of_another_site_changes_nothing(api, client, path):
 
 
 def test_a_cookie_that_was_altered_or_is_of_another_process_is_none(api, client):
-    begin(client, api.keys["a"])
+    sign_in(client, api.keys["a"])
     cookie = client.cookies["sendlog_session"]
     assert client.get("/logs/email", follow_redirects=False).status_code == 200
     for altered in (
@@ -102,20 +102,20 @@ def test_the_cookie_is_for_https_alone_where_that_is_spoken(client):
 
 
 def test_a_revoked_key_ends_its_sessions(api, client):
-    key = api.key("leaving", ["a"])
-    begin(client, api.keys["leaving"])
+    key = api.add_key("leaving", ["a"])
+    sign_in(client, api.keys["leaving"])
     assert client.get("/logs/email", follow_redirects=False).status_code == 200
-    api_keys.revoke(api.connect(), api.database, key)
+    api_keys.store_revocation(api.connect(), api.database, key)
     wait_for(lambda: client.get("/logs/email", follow_redirects=False).status_code == 303,
              "the session to end", 10)  # fmt: skip
     assert "revoked" in client.get("/logs/email").text
 
 
 def test_no_page_shows_a_word_of_another_tenant(api, client):
-    begin(client, api.keys["a"])
+    sign_in(client, api.keys["a"])
     with api.client("b") as theirs:
         row = theirs.get("/api/v1/logs/email?limit=1").json()["rows"][0]
-    for path in (each.format(theirs=row["recipient"]) for each in OF_A_TENANT):
+    for path in (path.format(theirs=row["recipient"]) for path in OF_A_TENANT):
         sign = "&" if "?" in path else "?"
         for tenant in ("b", "none-such", "*"):
             reply = client.get(f"{path}{sign}tenant={tenant}")
@@ -124,20 +124,20 @@ def test_no_page_shows_a_word_of_another_tenant(api, client):
             assert "there is no" not in reply.text
         reply = client.get(path)
         assert reply.status_code in {200, 404}
-        asked = (f"{SECRET}@example.com", f"{SECRET}%40example.com")
-        seen = reply.text.replace(asked[0], "").replace(asked[1], "")
-        assert SECRET not in seen, path
-        assert "b-email" not in seen.replace("b-email-1", "")
+        in_url = (f"{SECRET}@example.com", f"{SECRET}%40example.com")
+        text = reply.text.replace(in_url[0], "").replace(in_url[1], "")
+        assert SECRET not in text, path
+        assert "b-email" not in text.replace("b-email-1", "")
     for path in OF_OPERATORS:
         for name in ("a", "a admin", "both"):
             with api.client(None) as other:
-                begin(other, api.keys[name])
+                sign_in(other, api.keys[name])
                 assert other.get(path).status_code == 403
 
 
 def test_who_may_only_read_is_offered_no_change_and_makes_none(api, client):
     api.commands.clear()
-    begin(client, api.keys["a reader"])
+    sign_in(client, api.keys["a reader"])
     page = client.get("/blacklist/email?address=p1@d1.example")
     assert '<h2 id="change">' not in page.text
     form = {"token": token_of(page.text), "do": "reset", "reason": "x"}

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.addresses import free_port
 from deploy.local.process import Program, Server
-from processor.demo.render import Record
+from processor.demo.render import DemoRecord
 from tests.system import running
 
 BOB = "bob@example.com"
@@ -22,7 +22,9 @@ def fact(kind, message_id, **fields):
     at = datetime.now(UTC)
     value = {"channel": "email", "kind": kind, "tenant_id": "acme", "message_id": message_id,
              "recipient": BOB, "occurred_at": at.isoformat(), **fields}  # fmt: skip
-    return Record("email.sends", None, json.dumps(value).encode(), (), int(at.timestamp() * 1000))
+    return DemoRecord(
+        "email.sends", None, json.dumps(value).encode(), (), int(at.timestamp() * 1000)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_a_blacklisted_address_is_reset_and_its_history_says_by_whom_and_why(
     page.get_by_role("link", name="Bounce", exact=True).click()
     page.get_by_role("heading", name="Why Bounce").wait_for()
     assert "550 5.1.1 mailbox does not exist" in page.locator("main").inner_text()
-    system.settled()
+    system.wait_until_committed()
 
     page.get_by_role("link", name=BOB).first.click()
     page.get_by_role("link", name="Why, and reset").click()
@@ -86,19 +88,19 @@ def test_a_blacklisted_address_is_reset_and_its_history_says_by_whom_and_why(
     page.get_by_text("Done: reset").wait_for(timeout=60_000)
     assert "Not blacklisted for email." in page.locator("main").inner_text()
     newest = page.locator("tbody tr").first.inner_text()
-    for told in ("Reset", "hard bounce", "help desk", "she has a new mailbox"):
-        assert told in newest
+    for text in ("Reset", "hard bounce", "help desk", "she has a new mailbox"):
+        assert text in newest
     assert page.locator("tbody tr").count() == 2
-    listed = system.command("suppressions", "list", "--tenant", "acme", "--format", "json")
-    assert BOB not in listed
+    entries = system.command("suppressions", "list", "--tenant", "acme", "--format", "json")
+    assert BOB not in entries
 
 
 def test_a_key_is_kept_in_a_file_for_its_owner_alone_and_made_anew_only_when_it_is_needed(system):
     file = system.folder / "key"
 
     def make():
-        asked = ("keys", "create", "kept", "--tenant", "acme", "--file", str(file))
-        assert system.command(*asked) == ""
+        arguments = ("keys", "create", "kept", "--tenant", "acme", "--file", str(file))
+        assert system.command(*arguments) == ""
         return file.read_text()
 
     first = make()
@@ -108,5 +110,5 @@ def test_a_key_is_kept_in_a_file_for_its_owner_alone_and_made_anew_only_when_it_
     file.write_text("sk_lost")
     second = make()
     assert second not in {first, "sk_lost"}
-    listed = map(json.loads, system.command("keys", "list", "--format", "json").splitlines())
-    assert [key["revoked_at"] is None for key in listed if key["name"] == "kept"] == [True, False]
+    keys = map(json.loads, system.command("keys", "list", "--format", "json").splitlines())
+    assert [key["revoked_at"] is None for key in keys if key["name"] == "kept"] == [True, False]

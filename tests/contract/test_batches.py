@@ -14,8 +14,8 @@ import pytest
 from schemas.providers import Decoded, adapters, decode
 from tests.paths import PAYLOADS
 
-CAME = 1_748_779_200_005  # in June 2025
-SIZE = 1_000
+ARRIVED_MS = 1_748_779_200_005  # in June 2025
+BATCH_ELEMENTS = 1_000
 PLACES = (0, 500, 999)
 
 
@@ -120,7 +120,7 @@ def examples(provider: str) -> Iterator[Any]:
 
 
 def decoded(provider: str, payload: bytes) -> Decoded:
-    return decode(adapters()[provider], payload, {}, CAME, "default")
+    return decode(adapters()[provider], payload, {}, ARRIVED_MS, "default")
 
 
 @pytest.mark.parametrize("provider", BATCHES)
@@ -131,12 +131,12 @@ def test_three_broken_elements_of_a_thousand_cost_three_elements(provider) -> No
     assert sound
     assert not [one.rejected for one in alone if one.rejected]
 
-    elements = list(islice(cycle(sound), SIZE - len(PLACES)))
+    elements = list(islice(cycle(sound), BATCH_ELEMENTS - len(PLACES)))
     expected = [event for one in islice(cycle(alone), len(elements)) for event in one.events]
     broken = dict(zip(PLACES, ["not an element", batch.unknown, 7], strict=True))
     for place, element in broken.items():
         elements.insert(place, element)
-    assert len(elements) == SIZE
+    assert len(elements) == BATCH_ELEMENTS
 
     whole = decoded(provider, batch.join(elements).encode())
 

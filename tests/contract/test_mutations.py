@@ -22,8 +22,14 @@ import pytest
 
 from processor.intake.decoder import Decoder
 from processor.kafka.topics import feed_topic
-from processor.settings import Intake
-from schemas.events import EARLIEST, KINDS, LATEST, MessageEvent, milliseconds
+from processor.settings import IntakeSettings
+from schemas.events import (
+    KINDS_BY_CHANNEL,
+    MAX_EVENT_TIME,
+    MIN_EVENT_TIME,
+    MessageEvent,
+    milliseconds,
+)
 from schemas.providers import Decoded, UnreadableError, adapters, decode, normalise
 from tests.chunks import chunk_of
 from tests.paths import PAYLOADS
@@ -226,8 +232,8 @@ def sound(decoded: Decoded, channel: str) -> None:
     """Assert that every event is a fact that can be stored, and that every rejection says why."""
     for fields in decoded.events:
         event = MessageEvent.model_validate(fields)
-        assert event.kind in KINDS[channel]
-        assert EARLIEST <= event.occurred_at < LATEST
+        assert event.kind in KINDS_BY_CHANNEL[channel]
+        assert MIN_EVENT_TIME <= event.occurred_at < MAX_EVENT_TIME
         assert event.occurred_at.utcoffset() == timedelta(0)
         assert event.occurred_at.microsecond % 1000 == 0
         assert fields["recipient"] == event.recipient == event.recipient.strip().lower()
@@ -242,16 +248,16 @@ def sound(decoded: Decoded, channel: str) -> None:
 @pytest.mark.parametrize("provider", adapters())
 def test_a_spoiled_payload_gives_sound_facts_or_rejections_and_always_the_same(provider) -> None:
     adapter = adapters()[provider]
-    read = some = 0
+    payloads = with_events = 0
     for payload, headers in spoiled(provider, -(-MANY // len(adapters()))):
         decoded = decode(adapter, payload, headers, CAME, "default")
         again = decode(adapter, payload, headers, CAME, "default")
         assert decoded == again, payload
         sound(decoded, adapter.CHANNEL)
-        read += 1
-        some += bool(decoded.events)
+        payloads += 1
+        with_events += bool(decoded.events)
     # Neither is everything refused, nor does everything pass: the mutations reach the adapters.
-    assert 0.05 < some / read < 0.95
+    assert 0.05 < with_events / payloads < 0.95
 
 
 @pytest.mark.parametrize("provider", adapters())
@@ -263,16 +269,20 @@ def test_a_spoiled_payload_is_refused_by_no_other_error(provider) -> None:
 
 @pytest.mark.parametrize("provider", adapters())
 def test_what_is_a_fact_can_be_stored(provider) -> None:
-    decoder = Decoder(Intake(), max_record_bytes=8_388_608)
+    decoder = Decoder(IntakeSettings(), max_record_bytes=8_388_608)
     topic = feed_topic(adapters()[provider].CHANNEL, provider)
-    wanted = spoiled(provider, 2_000)
+    payloads = spoiled(provider, 2_000)
     while chunk := [
         SimpleNamespace(
             topic=topic, partition=0, offset=number, value=payload, timestamp=1_748_779_200_005,
             headers=[(name, text.encode()) for name, text in headers.items()],
         )
-        for number, (payload, headers) in enumerate(islice(wanted, CHUNK))
+        for number, (payload, headers) in enumerate(islice(payloads, CHUNK))
     ]:  # fmt: skip
         batch = decoder(chunk_of(chunk))
-        assert not [letter for letter in batch.dead if letter.reason.startswith("cannot be read")]
+        assert not [
+            rejection
+            for rejection in batch.rejections
+            if rejection.reason.startswith("cannot be read")
+        ]
         batch.events.validate(full=True)

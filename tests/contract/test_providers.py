@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import schemas.providers
-from schemas.events import KINDS, MessageEvent, milliseconds
+from schemas.events import KINDS_BY_CHANNEL, MessageEvent, milliseconds
 from schemas.providers import (
     DEFAULT_TENANT_HEADER,
     TENANT_HEADER,
@@ -40,8 +40,8 @@ CASES = {
 }
 ABSENT = (None, "", [], False)
 
-each_adapter = pytest.mark.parametrize("adapter", adapters().values(), ids=adapters())
-each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+for_adapters = pytest.mark.parametrize("adapter", adapters().values(), ids=adapters())
+for_cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 thorough = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -65,7 +65,7 @@ def test_there_are_adapters_and_each_has_payloads() -> None:
     assert {name.partition("/")[0] for name in CASES} == set(adapters())
 
 
-@each_case
+@for_cases
 def test_a_payload_gives_the_events_expected_of_it(case) -> None:
     got = [event.model_dump(mode="json") for event in events_of(case)]
     want = case["expected"]
@@ -82,20 +82,20 @@ def test_a_payload_gives_the_events_expected_of_it(case) -> None:
                 assert actual[name] == value, name
 
 
-@each_case
+@for_cases
 def test_an_event_survives_the_way_through_json(case) -> None:
     for event in events_of(case):
         assert MessageEvent.model_validate_json(event.model_dump_json()) == event
 
 
-@each_case
+@for_cases
 def test_a_notification_that_comes_twice_gives_the_same_events(case) -> None:
     first, again = events_of(case), events_of(case, RECORDED_AT + timedelta(hours=1))
     assert [event.event_id for event in first] == [event.event_id for event in again]
     assert len({event.event_id for event in first}) == len(first)
 
 
-@each_case
+@for_cases
 def test_times_are_utc_in_whole_milliseconds(case) -> None:
     for event in events_of(case):
         assert event.occurred_at.utcoffset() == timedelta(0)
@@ -103,7 +103,7 @@ def test_times_are_utc_in_whole_milliseconds(case) -> None:
         assert event.recorded_at == RECORDED_AT
 
 
-@each_case
+@for_cases
 def test_recipients_are_normalised(case) -> None:
     for event in events_of(case):
         address = event.recipient
@@ -113,17 +113,17 @@ def test_recipients_are_normalised(case) -> None:
             assert not set('<>" ') & set(address)
 
 
-@each_case
+@for_cases
 def test_an_event_belongs_to_its_adapter_and_says_its_kind(case) -> None:
     adapter = adapters()[case["provider"]]
     for event in events_of(case):
         assert (event.channel, event.provider) == (adapter.CHANNEL, adapter.PROVIDER)
-        assert event.kind in KINDS[event.channel]
+        assert event.kind in KINDS_BY_CHANNEL[event.channel]
         assert (event.bounce_class is not None) == (event.kind == "bounce")
         assert event.tenant_id
 
 
-@each_case
+@for_cases
 def test_the_tenant_of_the_record_is_that_of_every_event_whatever_the_payload_says(case) -> None:
     adapter, payload = adapters()[case["provider"]], case["payload"].encode()
     headers = {**(case.get("headers") or {}), TENANT_HEADER: "verified"}
@@ -132,10 +132,10 @@ def test_the_tenant_of_the_record_is_that_of_every_event_whatever_the_payload_sa
     free = events_of(case)
     assert len(decoded.events) == len(free)
     # Another tenant's event is another event.
-    assert not {event["event_id"] for event in decoded.events} & {each.event_id for each in free}
+    assert not {event["event_id"] for event in decoded.events} & {event.event_id for event in free}
 
 
-@each_case
+@for_cases
 def test_the_default_of_the_record_is_for_what_names_no_tenant(case) -> None:
     headers = {**(case.get("headers") or {}), DEFAULT_TENANT_HEADER: "shared"}
     got = normalise(case["provider"], case["payload"].encode(), headers, RECORDED_AT)
@@ -166,21 +166,21 @@ values = st.recursive(
 )
 
 
-@each_adapter
+@for_adapters
 @thorough
 @given(payload=st.binary(max_size=400))
 def test_any_bytes_give_events_or_rejections(adapter, payload) -> None:
     sound(decode(adapter, payload, {}, CAME, "default"))
 
 
-@each_adapter
+@for_adapters
 @thorough
 @given(value=values)
 def test_any_json_gives_events_or_rejections(adapter, value) -> None:
     sound(decode(adapter, json.dumps(value).encode(), {}, CAME, "default"))
 
 
-@each_adapter
+@for_adapters
 @thorough
 @given(fields=st.dictionaries(st.text(), st.text(), max_size=8), query=st.text())
 def test_any_form_gives_events_or_rejections(adapter, fields, query) -> None:
@@ -238,7 +238,7 @@ def spoil_value(value: Any, data: st.DataObject) -> Any:
     return data.draw(values | st.just("x" * 70_000) | st.just("y" * 400))
 
 
-@each_case
+@for_cases
 def test_every_text_may_be_far_too_long(case) -> None:
     swollen = case["payload"].replace("example", "example" * 20_000)
     headers = case.get("headers") or {}

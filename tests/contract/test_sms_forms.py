@@ -52,9 +52,9 @@ def decoded(provider: str, payload: Any) -> Decoded:
 
 @pytest.mark.parametrize(("provider", "payload", "named"), UNKNOWN)
 def test_what_is_not_known_is_rejected_with_what_it_said(provider, payload, named) -> None:
-    found = decoded(provider, payload)
-    assert not found.events
-    (rejected,) = found.rejected
+    outcome = decoded(provider, payload)
+    assert not outcome.events
+    (rejected,) = outcome.rejected
     assert named in rejected.reason
     assert "unexpected shape" not in rejected.reason
     again = decoded(provider, rejected.raw.decode())
@@ -66,10 +66,10 @@ def test_a_broken_record_of_a_stream_costs_that_record() -> None:
     body = json.loads(case["payload"])
     unknown = b64encode(b'{"eventType": "TEXT_TELEPORTED"}').decode()
     first, last = body["records"]
-    found = decoded("aws_sms", {**body, "records": [first, {"data": unknown}, 7, last]})
-    assert found.events == decoded("aws_sms", body).events
-    assert [part.element for part in found.rejected] == [1, 2]
-    for part in found.rejected:
+    outcome = decoded("aws_sms", {**body, "records": [first, {"data": unknown}, 7, last]})
+    assert outcome.events == decoded("aws_sms", body).events
+    assert [part.element for part in outcome.rejected] == [1, 2]
+    for part in outcome.rejected:
         again = decoded("aws_sms", part.raw.decode())
         assert [one.reason for one in again.rejected] == [part.reason]
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from projections.status import fold_facts, read
+from projections.status import fold_message, read_row
 from projections.tables import KEY, projections
 from schemas.events import milliseconds
 from schemas.providers import adapters, decode, normalise
@@ -57,12 +57,12 @@ def form(provider, minute=0, **fields):
 
 def row(log, *events):
     """Return the one row of some lists of events, the same for every order of them."""
-    facts = [event.model_dump() for several in events for event in several]
-    [key] = {tuple(fact[name] for name in KEY) for fact in facts}
+    event_fields = [event.model_dump() for several in events for event in several]
+    [key] = {tuple(fields[name] for name in KEY) for fields in event_fields}
     projection = projections()[log]
     rows = [
-        read(projection, dict(zip(KEY, key, strict=True)), fold_facts(projection, order))
-        for order in permutations(facts)
+        read_row(projection, dict(zip(KEY, key, strict=True)), fold_message(projection, order))
+        for order in permutations(event_fields)
     ]
     assert all(one == rows[0] for one in rows)
     return rows[0]
@@ -77,8 +77,8 @@ def test_a_late_delivery_does_not_erase_a_bounce() -> None:
 
 @pytest.mark.parametrize("before", ["Delivery", "Open", "Click"])
 def test_a_bounce_reported_after_a_delivery_an_open_or_a_click_is_shown(before) -> None:
-    found = row("email_log", ses("Send", 0), ses(before, 1), bounced(5))
-    assert (found["status"], found["bounce_class"]) == ("Bounce", "hard")
+    log_row = row("email_log", ses("Send", 0), ses(before, 1), bounced(5))
+    assert (log_row["status"], log_row["bounce_class"]) == ("Bounce", "hard")
 
 
 # 2: and see test_providers.py --------------------------------------------------------------
@@ -104,15 +104,15 @@ def test_a_bounce_is_about_the_addresses_it_names_not_the_first_one_mailed() -> 
 
 def test_ten_copies_of_a_soft_bounce_are_one() -> None:
     once = bounced(1, "452 4.2.2 mailbox full", "Transient", "MailboxFull")
-    found = row("email_log", ses("Send", 0), *[once] * 5)
-    assert found["soft_bounce_count"] == 1
+    log_row = row("email_log", ses("Send", 0), *[once] * 5)
+    assert log_row["soft_bounce_count"] == 1
 
 
 def test_a_soft_bounce_does_not_count_any_more_once_it_was_delivered() -> None:
     soft = bounced(1, "452 4.2.2 mailbox full", "Transient", "MailboxFull")
-    found = row("email_log", ses("Send", 0), soft, ses("Delivery", 2))
-    assert found["status"] == "Delivery"
-    assert not found["conflict"]
+    log_row = row("email_log", ses("Send", 0), soft, ses("Delivery", 2))
+    assert log_row["status"] == "Delivery"
+    assert not log_row["conflict"]
 
 
 # 4 ----------------------------------------------------------------------------------------
@@ -179,8 +179,8 @@ def test_an_sms_delivered_does_not_go_back_to_sent() -> None:
 
 def test_an_sms_read_is_received() -> None:
     sms = {"MessageSid": "SM1", "To": "+447700900123"}
-    found = row("sms_log", *(form("twilio", 1, MessageStatus=s, **sms) for s in ("sent", "read")))
-    assert found["status"] == "Received"
+    log_row = row("sms_log", *(form("twilio", 1, MessageStatus=s, **sms) for s in ("sent", "read")))
+    assert log_row["status"] == "Received"
 
 
 def test_vonage_to_is_the_sender_and_never_the_recipient() -> None:

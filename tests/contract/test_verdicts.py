@@ -10,10 +10,11 @@ import pytest
 
 from processor.intake.decoder import Decoder
 from processor.kafka.topics import feed_topic
-from processor.settings import Intake
-from schemas.bounces import Rules, default_rules
+from processor.settings import IntakeSettings
+from schemas.bounces import BounceRules, default_rules
 from schemas.events import milliseconds
-from schemas.providers import IN_GENERAL, adapters, normalise, verdict
+from schemas.providers import adapters, normalise, verdict
+from schemas.providers._common import EXPLANATION_PREFIX
 from tests.chunks import chunk_of
 from tests.paths import PAYLOADS
 
@@ -30,16 +31,16 @@ BOUNCES = {
 #: The rules that ship; some that contradict them; and none but what labels say.
 RULES = {
     "shipped": default_rules(),
-    "contrary": Rules.parse(
+    "contrary": BounceRules.parse(
         'rules_version = 2\n[codes]\n"5.x.x" = "soft"\n"5.1.1" = "block"\n"4.x.x" = "hard"\n'
         '[phrases]\nhard = ["mailbox full", "unable to deliver"]\n',
         default_rules(),
     ),
-    "none": Rules(version=0),
+    "none": BounceRules(version=0),
 }
 
-each_bounce = pytest.mark.parametrize("case", BOUNCES.values(), ids=BOUNCES)
-each_rules = pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+for_bounces = pytest.mark.parametrize("case", BOUNCES.values(), ids=BOUNCES)
+for_rules = pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 
 
 def stored(case, rules):
@@ -50,7 +51,7 @@ def stored(case, rules):
         value=case["payload"].encode(), timestamp=milliseconds(RECORDED_AT),
         headers=[(name, text.encode()) for name, text in (case.get("headers") or {}).items()],
     )  # fmt: skip
-    batch = Decoder(Intake(), max_record_bytes=1_000_000, rules=rules)(chunk_of([record]))
+    batch = Decoder(IntakeSettings(), max_record_bytes=1_000_000, rules=rules)(chunk_of([record]))
     rows = [
         {name: value.decode() if isinstance(value, bytes) else value for name, value in row.items()}
         for row in batch.events.to_pylist()
@@ -65,12 +66,12 @@ def stored(case, rules):
 
 
 def judged(case, row, rules):
-    found = verdict(adapters()[case["provider"]], row, rules)
-    return found.bounce_class, found.classified_by or ""
+    outcome = verdict(adapters()[case["provider"]], row, rules)
+    return outcome.bounce_class, outcome.classified_by or ""
 
 
-@each_rules
-@each_bounce
+@for_rules
+@for_bounces
 def test_what_is_stored_of_a_bounce_gives_its_verdict_again(case, rules) -> None:
     rows = stored(case, rules)
     assert rows
@@ -78,13 +79,13 @@ def test_what_is_stored_of_a_bounce_gives_its_verdict_again(case, rules) -> None
         assert judged(case, row, rules) == (row["bounce_class"], row["classified_by"])
 
 
-@each_bounce
+@for_bounces
 def test_other_rules_judge_what_is_stored_as_they_would_have_judged_the_payload(case) -> None:
     before, after = stored(case, RULES["shipped"]), stored(case, RULES["contrary"])
     assert [row["kind"] for row in before] == [row["kind"] for row in after]
     for old, new in zip(before, after, strict=True):
-        wanted = (new["bounce_class"], new["classified_by"])
-        assert judged(case, old, RULES["contrary"]) == wanted
+        expected = (new["bounce_class"], new["classified_by"])
+        assert judged(case, old, RULES["contrary"]) == expected
         assert old["event_id"] == new["event_id"]
 
 
@@ -98,6 +99,6 @@ def test_a_deployments_rules_decide_before_those_that_ship() -> None:
 
 
 def test_words_that_explain_a_label_in_general_decide_nothing() -> None:
-    bounce = {"label": "SoftBounce", "diagnostic": IN_GENERAL + "(ex: user unknown)"}
-    found = verdict(adapters()["postmark"], bounce)
-    assert (found.bounce_class, found.classified_by) == ("soft", "label")
+    bounce = {"label": "SoftBounce", "diagnostic": EXPLANATION_PREFIX + "(ex: user unknown)"}
+    outcome = verdict(adapters()["postmark"], bounce)
+    assert (outcome.bounce_class, outcome.classified_by) == ("soft", "label")

@@ -18,23 +18,23 @@ START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=12)
 
 @pytest.fixture
 def system(tmp_path):
-    with running(tmp_path) as whole:
-        yield whole
+    with running(tmp_path) as system:
+        yield system
 
 
-def traffic(seed, facts, *, raw=False):
-    """Return about so many facts, shuffled, a tenth of them twice, and what the log must say."""
-    told, count = [], 0
+def traffic(seed, events, *, raw=False):
+    """Return about so many events, shuffled, a tenth of them twice, and what the log must say."""
+    sample, count = [], 0
     for message in messages(seed, START, raw=raw):
-        told.append(message)
+        sample.append(message)
         count += len(message.records)
-        if count >= facts:
+        if count >= events:
             break
-    records = list(chain.from_iterable(message.records for message in told))
+    records = list(chain.from_iterable(message.records for message in sample))
     rng = random.Random(seed)
     records += rng.sample(records, len(records) // 10)
     rng.shuffle(records)
-    return records, [message.expected for message in told]
+    return records, [message.expected for message in sample]
 
 
 def events_written(system):
@@ -42,7 +42,7 @@ def events_written(system):
 
 
 def test_workers_killed_joining_and_leaving_lose_and_double_nothing(system):
-    records, expected = traffic(seed=4, facts=100_000)
+    records, expected = traffic(seed=4, events=100_000)
     system.publish(records)
     worker = system.worker()
     for part in (0.1, 0.3, 0.5):
@@ -51,25 +51,25 @@ def test_workers_killed_joining_and_leaving_lose_and_double_nothing(system):
         worker = system.worker()
     second = system.worker()
     second.stop()
-    system.settled()
+    system.wait_until_committed()
     assert mismatches(system, expected) == []
     worker.stop()
 
 
 def test_records_published_while_workers_come_and_go_are_all_there(system):
-    records, expected = traffic(seed=5, facts=20_000, raw=True)
+    records, expected = traffic(seed=5, events=20_000, raw=True)
     worker = system.worker()
     for place in range(0, len(records), len(records) // 5 + 1):
         system.publish(islice(records, place, place + len(records) // 5 + 1))
         worker.kill()
         worker = system.worker()
-    system.settled()
+    system.wait_until_committed()
     assert mismatches(system, expected) == []
 
 
 @pytest.mark.parametrize("part", ["engine", "broker"])
 def test_an_outage_loses_nothing_and_the_worker_goes_on_by_itself(system, part):
-    records, expected = traffic(seed=6, facts=30_000)
+    records, expected = traffic(seed=6, events=30_000)
     half = len(records) // 2
     worker = system.worker()
     system.publish(records[:half])
@@ -85,7 +85,7 @@ def test_an_outage_loses_nothing_and_the_worker_goes_on_by_itself(system, part):
         wait_outage(worker)
         server.start()
         system.publish(records[half:])
-    system.settled()
+    system.wait_until_committed()
     assert worker.running
     assert mismatches(system, expected) == []
     if part == "engine":

@@ -1,4 +1,4 @@
-"""Whatever dies, and whenever: each due retry is asked for, not early, and none needlessly."""
+"""Whatever dies, and whenever: each due retry is requested, not early, and none needlessly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from processor.kafka.producer import producer
+from processor.kafka.producer import sync_producer
 from schemas.addresses import Address
 from schemas.decisions import RetryRequested, retry_id
 from tests.system import DATABASE, running, wait_for
@@ -19,17 +19,17 @@ from tests.system import DATABASE, running, wait_for
 DELAY = timedelta(seconds=6)
 POLICY = '[default]\nretries = 1\nschedule = ["6s"]\n'
 #: Of so many messages, one is delivered after all.
-EVERY = 3
+MESSAGES_PER_DELIVERY = 3
 
 
 @pytest.fixture
 def system(tmp_path):
-    with running(tmp_path) as whole:
-        whole.police(POLICY)
-        yield whole
+    with running(tmp_path) as system:
+        system.write_policy(POLICY)
+        yield system
 
 
-def fact(number, kind, **more):
+def event_value(number, kind, **more):
     return json.dumps({
         "channel": "email", "kind": kind, "tenant_id": "acme", "message_id": f"m{number}",
         "recipient": f"r{number}@example.com", "occurred_at": datetime.now(UTC).isoformat(), **more,
@@ -39,45 +39,44 @@ def fact(number, kind, **more):
 def soft_bounces(system, count, seconds):
     """Publish so many soft bounces, each twice, over some time; a third is delivered after all."""
     batch = max(1, count // (seconds * 5))
-    with producer(system.kafka) as send:
+    with sync_producer(system.kafka) as send:
         for start in range(0, count, batch):
             for n in range(start, min(start + batch, count)):
-                send("email.sends", fact(n, "sent"))
-                bounce = fact(n, "bounce", bounce_class="soft", enhanced_status="4.2.2")
+                send("email.sends", event_value(n, "sent"))
+                bounce = event_value(n, "bounce", bounce_class="soft", enhanced_status="4.2.2")
                 send("email.sends", bounce)
                 send("email.sends", bounce)
-                if n % EVERY == 0:
-                    send("email.sends", fact(n, "delivery"))
+                if n % MESSAGES_PER_DELIVERY == 0:
+                    send("email.sends", event_value(n, "delivery"))
             send.flush()
-            time.sleep(0.2)  # the pace at which facts happen
+            time.sleep(0.2)  # the pace at which events happen
 
 
-def check(system, count):
-    """Every retry was asked for, by one id, not early, and none for a delivered message."""
+def check_retries(system, count):
+    """Check that every retry was requested, by one id, not early, and none for what arrived."""
     due = {
         row["message_id"]: row["due_at"]
         for row in system.rows(f"SELECT message_id, due_at FROM {DATABASE}.retries")
     }
-    asked = {}
+    requested = {}
     for record in system.read("delivery.retries"):
         retry = RetryRequested.model_validate_json(record.value)
-        whose = Address(retry.tenant_id, retry.channel, retry.recipient)
-        assert retry.id == retry_id(whose, retry.message_id, 2)
+        address = Address(retry.tenant_id, retry.channel, retry.recipient)
+        assert retry.id == retry_id(address, retry.message_id, 2)
         assert retry.due_at == due[retry.message_id]
         assert record.timestamp >= retry.due_at.timestamp() * 1000
-        asked.setdefault(retry.message_id, set()).add(retry.id)
-    wanted = {f"m{n}" for n in range(count) if n % EVERY}
-    assert set(asked) == wanted
-    assert all(len(ids) == 1 for ids in asked.values())
+        requested.setdefault(retry.message_id, set()).add(retry.id)
+    assert set(requested) == {f"m{n}" for n in range(count) if n % MESSAGES_PER_DELIVERY}
+    assert all(len(ids) == 1 for ids in requested.values())
 
 
-def nothing_waits(system, count):
+def wait_for_retries(system, count):
     """Wait until every retry has come to something."""
     wait_for(
         lambda: system.value(
             f"SELECT countIf(state IN ('asked', 'cancelled')) FROM {DATABASE}.retries"
         ) == count,
-        "every retry to be asked for or cancelled", patience=400,
+        "every retry to be requested or cancelled", timeout_seconds=400,
     )  # fmt: skip
 
 
@@ -87,9 +86,9 @@ def under_fire(system, count, seconds, disturb):
     publisher.start()
     disturb(publisher)
     publisher.join()
-    nothing_waits(system, count)
-    system.settled()
-    check(system, count)
+    wait_for_retries(system, count)
+    system.wait_until_committed()
+    check_retries(system, count)
 
 
 def killing(system, kills, seed):
@@ -105,18 +104,18 @@ def killing(system, kills, seed):
     return disturb
 
 
-def test_killed_workers_ask_for_every_retry_once_and_for_none_in_vain(system):
+def test_killed_workers_request_every_retry_once_and_none_in_vain(system):
     under_fire(system, 600, 15, killing(system, 3, seed=1))
 
 
-def sharing(system, seed, rounds, most):
+def sharing(system, seed, rounds, max_workers):
     dice = random.Random(seed)
 
     def disturb(_publisher):
         workers = [system.worker(), system.worker()]
         for _ in range(rounds):
             time.sleep(dice.uniform(1, 5))  # a random moment
-            if len(workers) < most:
+            if len(workers) < max_workers:
                 workers.append(system.worker())
             else:
                 leaving = workers.pop(dice.randrange(len(workers)))
@@ -126,7 +125,7 @@ def sharing(system, seed, rounds, most):
 
 
 def test_workers_that_join_and_leave_do_the_same(system):
-    under_fire(system, 600, 15, sharing(system, seed=2, rounds=3, most=3))
+    under_fire(system, 600, 15, sharing(system, seed=2, rounds=3, max_workers=3))
 
 
 @pytest.mark.slow
@@ -138,4 +137,4 @@ def test_twenty_kills_during_ten_thousand_soft_bounces(system):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_three_workers_joining_and_leaving_during_ten_thousand_soft_bounces(system):
-    under_fire(system, 10_000, 120, sharing(system, seed=4, rounds=20, most=3))
+    under_fire(system, 10_000, 120, sharing(system, seed=4, rounds=20, max_workers=3))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from projections.clickhouse.store import insert
+from projections.clickhouse.store import insert_rows
 from projections.queries.listing import SORTS, Clock, Listing
-from projections.queries.page import listing
-from projections.status import fold_facts, read
+from projections.queries.page import read_listing
+from projections.status import fold_message, read_row
 from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
 from tests import strategies
@@ -51,7 +51,7 @@ def as_it_was(log, events, sort):
         if event["kind"] in log.kinds and event["message_id"] and event["recipient"]:
             messages.setdefault(key_of(event), []).append(event)
     rows = [
-        read(log, dict(zip(KEY, key, strict=True)), fold_facts(log, theirs))
+        read_row(log, dict(zip(KEY, key, strict=True)), fold_message(log, theirs))
         for key, theirs in messages.items()
     ]
     rows.sort(key=lambda row: (row["message_id"], row["recipient"]))
@@ -81,7 +81,7 @@ def test_the_log_at_a_moment_is_the_fold_of_what_was_so_far(log, migrated):
         cut = data.draw(st.integers(0, len(copies)))
         for part in (copies[cut:], copies[:cut]):
             if part:
-                insert(client, database, EVENTS, table_of(part))
+                insert_rows(client, database, EVENTS, table_of(part))
         for _ in range(MOMENTS):
             moment, zone = data.draw(moments), data.draw(zones)
             sort = data.draw(st.sampled_from(SORTS))
@@ -91,7 +91,7 @@ def test_the_log_at_a_moment_is_the_fold_of_what_was_so_far(log, migrated):
                     limit=1000, as_of=in_zone(moment, zone), clock=clock,
                 )  # fmt: skip
                 so_far = [event for event in events if event[f"{clock}_at"] <= moment]
-                found = [comparable(row) for row in listing(client, database, wanted)]
+                found = [comparable(row) for row in read_listing(client, database, wanted)]
                 assert found == as_it_was(log, so_far, sort), wanted
 
     agree()

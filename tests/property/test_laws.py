@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from projections.clickhouse import rebuild
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.sql import stream
-from projections.clickhouse.store import arrow_schema, insert
-from projections.folds import fold, join
-from projections.ordered_bytes import pack
-from projections.status import complete, explain, fold_facts, read, steps
+from projections.clickhouse.store import arrow_schema, insert_rows
+from projections.folds import fold_events
+from projections.status import complete_event, derived_columns, explain, fold_message, read_row
 from projections.tables import KEY, projections
 from projections.tables.events import TABLE as EVENTS
 from schemas.events import MessageEvent, milliseconds
 from tests import strategies
-from tests.strategies import facts, states
+from tests.strategies import facts, join_states, pack, states
 
 LOGS = list(projections().values())
 ENGINE = settings(
@@ -48,7 +47,7 @@ def folded(log, events):
     counting = [e for e in events if e["kind"] in log.kinds and e["message_id"] and e["recipient"]]
     rows = []
     for key, group in groupby(sorted(counting, key=key_of), key=key_of):
-        rows.append(read(log, dict(zip(KEY, key, strict=True)), fold_facts(log, group)))
+        rows.append(read_row(log, dict(zip(KEY, key, strict=True)), fold_message(log, group)))
     return [comparable(row) for row in rows]
 
 
@@ -84,10 +83,12 @@ def test_any_order_any_copies_and_any_split_give_the_same_rows(log, data):
 @settings(deadline=None)
 def test_joining_states_is_commutative_associative_and_idempotent(log, data):
     a, b, c = (data.draw(states(log.folds)) for _ in range(3))
-    assert join(log.folds, a, b) == join(log.folds, b, a)
-    assert join(log.folds, join(log.folds, a, b), c) == join(log.folds, a, join(log.folds, b, c))
-    assert join(log.folds, a, a) == a
-    assert join(log.folds, fold(log.folds, []), a) == a
+    assert join_states(log.folds, a, b) == join_states(log.folds, b, a)
+    assert join_states(log.folds, join_states(log.folds, a, b), c) == join_states(
+        log.folds, a, join_states(log.folds, b, c)
+    )
+    assert join_states(log.folds, a, a) == a
+    assert join_states(log.folds, fold_events(log.folds, []), a) == a
 
 
 @pytest.mark.parametrize("log", LOGS, ids=log_named)
@@ -95,11 +96,11 @@ def test_joining_states_is_commutative_associative_and_idempotent(log, data):
 @settings(deadline=None)
 def test_the_state_of_all_facts_is_the_join_of_the_states_of_each(log, data):
     events = strategies.complete(data.draw(facts(log.channel)), "t")
-    rows = [complete(e) for e in events]
-    state = fold(log.folds, [])
+    rows = [complete_event(e) for e in events]
+    state = fold_events(log.folds, [])
     for row in rows:
-        state = join(log.folds, state, fold(log.folds, [row]))
-    assert state == fold(log.folds, rows)
+        state = join_states(log.folds, state, fold_events(log.folds, [row]))
+    assert state == fold_events(log.folds, rows)
 
 
 @pytest.mark.parametrize("log", LOGS, ids=log_named)
@@ -116,7 +117,7 @@ def test_python_engine_and_rebuild_fold_alike(log, migrated):
         cut = data.draw(st.integers(0, len(copies)))
         for part in (copies[:cut], copies[cut:]):
             if part:
-                insert(client, database, EVENTS, table_of(part))
+                insert_rows(client, database, EVENTS, table_of(part))
         expected = folded(log, events)
         assert in_engine(client, database, log, tenant) == expected
         assert refolded(client, database, log, tenant) == expected
@@ -135,9 +136,9 @@ def table_of(events):
 def refolded(client, database, log, tenant):
     """Return the rows of a rebuilt log, and check that swapping it in would change nothing."""
     target = Target(database)
-    for _ in rebuild.rebuild(client, target, log):
+    for _ in rebuild.refold(client, target, log):
         pass
-    assert rebuild.differences(client, target, log) == []
+    assert rebuild.row_changes(client, target, log) == []
     rebuild.swap(client, target, log)
     return in_engine(client, database, log, tenant)
 
@@ -166,7 +167,7 @@ def test_python_and_sql_read_any_state_alike(log, migrated):
             settings={"input_format_json_named_tuples_as_objects": 0},
         )
         expected = [
-            comparable(read(log, key, state)) for key, state in zip(keys, several, strict=True)
+            comparable(read_row(log, key, state)) for key, state in zip(keys, several, strict=True)
         ]
         assert in_engine(client, database, log, tenant) == expected
 
@@ -196,8 +197,8 @@ def jsonable(value):
 def test_an_explanation_names_the_first_rule_that_holds(log, data):
     state = {**data.draw(states(log.folds)), "channel": log.channel}
     told = explain(state)
-    assert told.status == steps(log)["status"].of(state)
-    holding = [place for place, rule in enumerate(log.rules, 1) if rule.when.of(state)]
+    assert told.status == derived_columns(log)["status"].evaluate(state)
+    holding = [place for place, rule in enumerate(log.rules, 1) if rule.when.evaluate(state)]
     assert told.place == holding[0]
     assert told.rule == log.rules[told.place - 1].name
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.expressions import BOOL, NUMBER, STRING, TIME, column
-from projections.ordered_bytes import item, pack, packed, unpack
+from projections.column_types import BOOL, NUMBER, STRING, TIME
+from projections.expressions import column
+from projections.ordered_bytes import packed, packed_item, unpack
 from projections.tables import projections
-from tests.strategies import values
+from tests.strategies import pack, values
 
 KINDS = sorted({f.kind for log in projections().values() for f in log.folds if f.is_packed})
 
@@ -24,7 +25,7 @@ def test_bytes_are_in_the_order_of_the_values_they_stand_for(kind, data):
 
 def test_texts_lose_their_zero_bytes():
     both = packed(at=column("at", TIME), kind=column("a", STRING), id=column("b", STRING))
-    assert both.of({"at": 5, "a": "x\0y", "b": "\0"}) == (5, "xy", "")
+    assert both.evaluate({"at": 5, "a": "x\0y", "b": "\0"}) == (5, "xy", "")
 
 
 def test_texts_are_packed_last():
@@ -35,4 +36,4 @@ def test_texts_are_packed_last():
 def test_a_value_that_is_not_packed_is_an_error():
     both = packed(sure=column("sure", BOOL), number=column("number", NUMBER))
     with pytest.raises(KeyError, match="'text'"):
-        item(both, "text")
+        packed_item(both, "text")

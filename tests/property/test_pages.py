@@ -13,15 +13,17 @@ from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.sql import stream
-from projections.clickhouse.store import insert
-from projections.folds import fold
+from projections.clickhouse.store import insert_rows
+from projections.folds import fold_events
 from projections.queries.candidates import Candidates
-from projections.queries.counts import daily_counts
-from projections.queries.listing import SORTS, Filter, Listing, after, listing_sql
-from projections.queries.page import _Page, listing
-from projections.status import complete, decide, trace
+from projections.queries.counts import Period, daily_counts
+from projections.queries.listing import SORTS, Filter, Listing, listing_sql, place_of
+from projections.queries.page import _Page, read_listing
+from projections.queries.tuning import Tuning
+from projections.status import complete_event, deciding_rule
 from projections.tables import projections
 from projections.tables.events import TABLE as EVENTS
+from projections.witness import witness
 from tests import strategies
 from tests.conftest import Fresh
 from tests.property.test_laws import comparable, table_of
@@ -67,35 +69,28 @@ def filled(log, database, data):
     tenant = f"t{next(TENANTS)}"
     events = strategies.complete(data.draw(facts(log.channel)), tenant)
     for part in range(0, len(events), 7):
-        insert(database.client, database.name, EVENTS, table_of(events[part : part + 7]))
+        insert_rows(database.client, database.name, EVENTS, table_of(events[part : part + 7]))
     return tenant
 
 
 def put(database, tenant, *events):
     """Insert events of a tenant at once: of each message, one partial state."""
     facts = strategies.complete(list(events), tenant)
-    insert(database.client, database.name, EVENTS, table_of(facts))
+    insert_rows(database.client, database.name, EVENTS, table_of(facts))
 
 
-def among_millions(data, monkeypatch):
-    """Make few things count as many, so that every way of looking is gone."""
-    monkeypatch.setattr("projections.queries.page._FEW", data.draw(st.sampled_from([0, 2, 1000])))
-    monkeypatch.setattr("projections.queries.page._READ", data.draw(st.sampled_from([0, 200])))
-    monkeypatch.setattr(
-        "projections.queries.page._ROUNDS", data.draw(st.sampled_from([0, 1, 3, 20]))
-    )
-    monkeypatch.setattr("projections.queries.page._SPARE", data.draw(st.sampled_from([0, 5])))
-    most = data.draw(st.sampled_from([1, 2, 5, 1000]))
-    for module in ("page", "candidates"):
-        monkeypatch.setattr(f"projections.queries.{module}.MOST", most)
-    plenty = data.draw(st.sampled_from([0.01, 0.2, 3]))
-    monkeypatch.setattr("projections.queries.candidates._PLENTY", plenty)
-    monkeypatch.setattr(
-        "projections.queries.candidates._FEW_LATE", data.draw(st.sampled_from([0, 2, 300]))
-    )
-    monkeypatch.setattr(
-        "projections.queries.candidates.RARE", data.draw(st.sampled_from([0, 2, 1000]))
-    )
+#: Few things count as many, so that every way of looking is gone.
+TUNINGS = st.builds(
+    Tuning,
+    max_folded_messages=st.sampled_from([0, 2, 1000]),
+    max_whole_messages=st.sampled_from([0, 200]),
+    max_rounds=st.sampled_from([0, 1, 3, 20]),
+    spare_messages=st.sampled_from([0, 5]),
+    max_query_keys=st.sampled_from([1, 2, 5, 1000]),
+    window_factor=st.sampled_from([0.01, 0.2, 3]),
+    max_late_messages=st.sampled_from([0, 2, 300]),
+    max_rare_states=st.sampled_from([0, 2, 1000]),
+)
 
 
 def listings(log, tenant):
@@ -108,31 +103,29 @@ def listings(log, tenant):
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
 @given(data=st.data())
 @settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
-def test_a_page_is_the_head_of_the_whole_listing(log, database, data, monkeypatch):
-    among_millions(data, monkeypatch)
-    tenant = filled(log, database, data)
+def test_a_page_is_the_head_of_the_whole_listing(log, database, data):
+    tuning, tenant = data.draw(TUNINGS), filled(log, database, data)
     for _ in range(4):
-        wanted = data.draw(listings(log, tenant))
-        found = [comparable(row) for row in listing(database.client, database.name, wanted)]
-        whole = stream(database.client, *listing_sql(wanted, database.name))
-        assert found == [comparable(row) for row in whole], wanted
+        listing = data.draw(listings(log, tenant))
+        rows = read_listing(database.client, database.name, listing, tuning)
+        whole = stream(database.client, *listing_sql(listing, database.name))
+        assert list(map(comparable, rows)) == list(map(comparable, whole)), listing
 
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
 @given(data=st.data())
 @settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
-def test_the_pages_of_a_walk_are_the_whole_listing(log, database, data, monkeypatch):
-    among_millions(data, monkeypatch)
-    tenant = filled(log, database, data)
+def test_the_pages_of_a_walk_are_the_whole_listing(log, database, data):
+    tuning, tenant = data.draw(TUNINGS), filled(log, database, data)
     wanted = data.draw(listings(log, tenant))
     whole = list(stream(database.client, *listing_sql(replace(wanted, limit=1000), database.name)))
     walked, rows = [], [None]
     while rows:
-        rows = list(listing(database.client, database.name, wanted))
+        rows = list(read_listing(database.client, database.name, wanted, tuning))
         headed = stream(database.client, *listing_sql(wanted, database.name))
         assert [comparable(row) for row in rows] == [comparable(row) for row in headed], wanted
         walked += rows
-        wanted = replace(wanted, after=after(wanted, rows[-1])) if rows else wanted
+        wanted = replace(wanted, after=place_of(wanted, rows[-1])) if rows else wanted
     assert [comparable(row) for row in walked] == [comparable(row) for row in whole]
 
 
@@ -152,9 +145,9 @@ def test_what_comes_in_during_a_walk_moves_no_other_row(database, sort, descendi
     arrive(*range(0, 40, 4))
     wanted = Listing(channel="email", tenant=tenant, sort=sort, descending=descending, limit=2)
     walked, numbers = [], iter(range(1, 40, 2))
-    while rows := list(listing(database.client, database.name, wanted)):
+    while rows := list(read_listing(database.client, database.name, wanted)):
         walked += [row["recipient"] for row in rows]
-        wanted = replace(wanted, after=after(wanted, rows[-1]))
+        wanted = replace(wanted, after=place_of(wanted, rows[-1]))
         arrive(next(numbers), next(numbers))
     assert len(walked) == len(set(walked))
     assert {f"r{n:02}" for n in range(0, 40, 4)} <= set(walked)
@@ -171,12 +164,12 @@ def test_a_text_is_found_in_letters_of_either_case(database, column, text):
     put(database, tenant, event)
     for value, there in ((text, 1), (f"{text}!", 0)):
         wanted = Listing(channel="email", tenant=tenant, filters=[Filter(column, "~", value)])
-        assert len(list(listing(database.client, database.name, wanted))) == there
+        assert len(list(read_listing(database.client, database.name, wanted))) == there
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_there_may_be_a_hundred_filters(database, sort, monkeypatch):
-    monkeypatch.setattr("projections.queries.page._FEW", 0)
+def test_there_may_be_a_hundred_filters(database, sort):
+    tuning = Tuning(max_folded_messages=0)
     tenant = f"t{next(TENANTS)}"
     event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": "r",
              "subject": "x" * 100, "occurred_at": START, "recorded_at": START}  # fmt: skip
@@ -184,14 +177,13 @@ def test_there_may_be_a_hundred_filters(database, sort, monkeypatch):
     for more, there in (("", 1), ("y", 0)):
         texts = [Filter("subject", "~", "x" * length + more) for length in range(1, 101)]
         wanted = Listing(channel="email", tenant=tenant, sort=sort, filters=texts)
-        assert len(list(listing(database.client, database.name, wanted))) == there
+        assert len(list(read_listing(database.client, database.name, wanted, tuning))) == there
 
 
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("few", [1, 2, 3, 200])
-def test_the_messages_of_a_record_are_found_however_many(database, sort, few, monkeypatch):
-    monkeypatch.setattr("projections.queries.page._READ", few)
-    monkeypatch.setattr("projections.queries.page._FEW", 2 * few)
+def test_the_messages_of_a_record_are_found_however_many(database, sort, few):
+    tuning = Tuning(max_whole_messages=few, max_folded_messages=2 * few)
     tenant = f"t{next(TENANTS)}"
     told = [("F1", n) for n in range(5)] + [("F2", 4), ("F2", 5), ("F\x003", 6), ("", 7)]
     for minute, (record, n) in enumerate(told):
@@ -204,9 +196,9 @@ def test_the_messages_of_a_record_are_found_however_many(database, sort, few, mo
         wanted = Listing(channel="email", tenant=tenant, sort=sort, limit=2,
                          filters=[Filter("record_id", "=", record), *others])  # fmt: skip
         found = []
-        while rows := list(listing(database.client, database.name, wanted)):
+        while rows := list(read_listing(database.client, database.name, wanted, tuning)):
             found += [row["message_id"] for row in rows]
-            wanted = replace(wanted, after=after(wanted, rows[-1]))
+            wanted = replace(wanted, after=place_of(wanted, rows[-1]))
         return sorted(found)
 
     assert walked("F1") == ["m0", "m1", "m2", "m3"]  # the fifth is another's by now
@@ -232,15 +224,15 @@ def test_the_newest_messages_are_found_beneath_later_facts_of_old_ones(
         event = {"channel": "email", "kind": kind, "message_id": "m", "recipient": recipient,
                  "occurred_at": at, "recorded_at": START}  # fmt: skip
         put(database, tenant, event)
-    monkeypatch.setattr("projections.queries.page._SPARE", 0)
-    monkeypatch.setattr("projections.queries.page.MOST", 4)
-    monkeypatch.setattr("projections.queries.candidates._FEW_LATE", few)
-    monkeypatch.setattr(_Page, "_kept", only_of_some(_Page._kept))
+    monkeypatch.setattr(_Page, "_fold", only_of_some(_Page._fold))
     for limit in (1, 2):
         # Of four states in which a message begins twice the limit: so all time is searched.
-        monkeypatch.setattr("projections.queries.candidates._PLENTY", 4 / (2 * limit))
+        tuning = Tuning(
+            spare_messages=0, max_query_keys=4, max_late_messages=few,
+            window_factor=4 / (2 * limit),
+        )  # fmt: skip
         wanted = Listing(channel="email", tenant=tenant, limit=limit, filters=searched)
-        found = listing(database.client, database.name, wanted)
+        found = read_listing(database.client, database.name, wanted, tuning)
         assert [row["recipient"] for row in found] == ["nobody told of its send", "new"][:limit]
 
 
@@ -261,14 +253,14 @@ def test_what_was_opened_later_than_newer_messages_is_found_behind_them(database
         arrive(("sent", f"r{minute}", minute), ("open", f"r{minute}", minute), provider="other")
     arrive(("sent", "ours", 10), provider="ses")
     arrive(("open", "ours", 50), provider="ses")
-    for module in ("page", "candidates"):
-        monkeypatch.setattr(f"projections.queries.{module}.MOST", 4)
-    for name in ("page._FEW", "page._READ", "page._SPARE", "candidates._FEW_LATE"):
-        monkeypatch.setattr(f"projections.queries.{name}", 0)
-    monkeypatch.setattr(_Page, "_kept", only_of_some(_Page._kept))
+    tuning = Tuning(
+        max_query_keys=4, max_folded_messages=0, max_whole_messages=0, spare_messages=0,
+        max_late_messages=0,
+    )  # fmt: skip
+    monkeypatch.setattr(_Page, "_fold", only_of_some(_Page._fold))
     filters = [Filter("status", "=", "Open"), Filter("provider", "!=", "other")]
     wanted = Listing(channel="email", tenant=tenant, limit=1, filters=filters)
-    found = listing(database.client, database.name, wanted)
+    found = read_listing(database.client, database.name, wanted, tuning)
     assert [row["recipient"] for row in found] == ["ours"]
 
 
@@ -295,7 +287,7 @@ def test_a_text_is_searched_once_for_all_statuses_that_hardly_any_message_has(
     arrive("not only sent", "queued", "sent")
     arrive("not only sent", "open")
     arrive("skipped, without a subject", "skipped")
-    monkeypatch.setattr("projections.queries.page._FEW", 7)
+    tuning = Tuning(max_folded_messages=7)
     searched, search = [], Candidates.of_statuses
 
     def noted(self, statuses, most):
@@ -306,7 +298,8 @@ def test_a_text_is_searched_once_for_all_statuses_that_hardly_any_message_has(
     monkeypatch.setattr(Candidates, "of_statuses", noted)
     text = Filter("subject", "~", "invoice")
     wanted = Listing(channel="email", tenant=tenant, sort="status", filters=[text])
-    found = [row["recipient"] for row in listing(database.client, database.name, wanted)]
+    rows = read_listing(database.client, database.name, wanted, tuning)
+    found = [row["recipient"] for row in rows]
     assert searched == [(["Skipped", "Sent"], ["not only sent", "sent", "skipped"])]
     assert found[:2] == ["skipped", "sent"]
     assert sorted(found[2:]) == ["not only sent", *(f"opened{number}" for number in range(6))]
@@ -322,8 +315,7 @@ def only_of_some(kept):
     return checked
 
 
-def test_a_later_state_does_not_bring_a_message_into_the_dates_asked_for(database, monkeypatch):
-    monkeypatch.setattr("projections.queries.page._FEW", 0)
+def test_a_later_state_does_not_bring_a_message_into_the_dates_asked_for(database):
     tenant, later = f"t{next(TENANTS)}", START + timedelta(hours=1)
     for recipient, at in (("early", START), ("early", later), ("in time", later)):
         event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": recipient,
@@ -331,12 +323,12 @@ def test_a_later_state_does_not_bring_a_message_into_the_dates_asked_for(databas
         put(database, tenant, event)
     since = Filter("date", ">=", later.isoformat())
     for rounds in (0, 3):
-        monkeypatch.setattr("projections.queries.page._ROUNDS", rounds)
+        tuning = Tuning(max_folded_messages=0, max_rounds=rounds)
         wanted = Listing(channel="email", tenant=tenant, filters=[since])
-        found = listing(database.client, database.name, wanted)
+        found = read_listing(database.client, database.name, wanted, tuning)
         assert [row["recipient"] for row in found] == ["in time"]
     end = later + timedelta(days=1)
-    counted = daily_counts(database.client, database.name, "email", tenant, later, end)
+    counted = daily_counts(database.client, database.name, Period("email", tenant, later, end))
     assert [messages for _, _, messages in counted] == [1]
 
 
@@ -345,11 +337,13 @@ def test_a_tenant_may_be_empty_and_a_filter_may_name_it(database, sort):
     tenant = f"t{next(TENANTS)}"
     itself, sent = Filter("tenant_id", "=", tenant), Filter("status", "=", "Sent")
     wanted = Listing(channel="email", tenant=tenant, sort=sort, filters=[itself, sent])
-    assert list(listing(database.client, database.name, wanted)) == []
+    assert list(read_listing(database.client, database.name, wanted)) == []
     event = {"channel": "email", "kind": "sent", "message_id": "m", "recipient": "r",
              "occurred_at": START, "recorded_at": START}  # fmt: skip
     put(database, tenant, event)
-    assert [row["recipient"] for row in listing(database.client, database.name, wanted)] == ["r"]
+    assert [row["recipient"] for row in read_listing(database.client, database.name, wanted)] == [
+        "r"
+    ]
 
 
 def test_a_row_that_moves_while_its_page_is_read_takes_no_other_with_it(database, monkeypatch):
@@ -372,11 +366,11 @@ def test_a_row_that_moves_while_its_page_is_read_takes_no_other_with_it(database
     monkeypatch.setattr(_Page, "_read", read_late)
     wanted = Listing(channel="email", tenant=tenant, sort="status", limit=2, descending=False)
     walked = []
-    while rows := list(listing(database.client, database.name, wanted)):
+    while rows := list(read_listing(database.client, database.name, wanted)):
         walked += [row["recipient"] for row in rows if row["status"] == "Delivery"]
-        wanted = replace(wanted, after=after(wanted, rows[-1]))
+        wanted = replace(wanted, after=place_of(wanted, rows[-1]))
     monkeypatch.undo()
-    still = list(listing(database.client, database.name, replace(
+    still = list(read_listing(database.client, database.name, replace(
         wanted, after=None, limit=50, filters=[Filter("status", "=", "Delivery")])))  # fmt: skip
     assert {row["recipient"] for row in still} <= set(walked)
     assert len(walked) == len(set(walked))
@@ -386,16 +380,17 @@ def test_a_row_that_moves_while_its_page_is_read_takes_no_other_with_it(database
 @given(data=st.data())
 @settings(deadline=None, max_examples=150)
 def test_what_a_status_needs_some_partial_state_shows(log, data):
-    events = [complete(e) for e in strategies.complete(data.draw(facts(log.channel)), "t")]
+    events = [complete_event(e) for e in strategies.complete(data.draw(facts(log.channel)), "t")]
+    sent = {"channel": log.channel, "kind": "sent", "message_id": "m", "recipient": "r",
+            "occurred_at": START}  # fmt: skip
     events = [e for e in events if e["kind"] in log.kinds] or [
-        complete(strategies.complete([{"channel": log.channel, "kind": "sent", "message_id": "m",
-                                       "recipient": "r", "occurred_at": START}], "t")[0])
-    ]  # fmt: skip
+        complete_event(strategies.complete([sent], "t")[0])
+    ]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=3)))
     parts = [events[a:b] for a, b in zip([0, *cuts], [*cuts, len(events)], strict=True) if a < b]
-    _, rule = decide(log, fold(log.folds, events))
-    shown = trace(log, rule.status)
-    assert any(shown.of(fold(log.folds, part)) for part in parts)
+    _, rule = deciding_rule(log, fold_events(log.folds, events))
+    shows = witness(log, rule.status).evaluate
+    assert any(shows(fold_events(log.folds, part)) for part in parts)
 
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
@@ -407,7 +402,9 @@ def test_what_a_status_needs_some_partial_state_shows(log, data):
 def test_daily_counts_are_those_of_the_log(log, database, data):
     tenant = filled(log, database, data)
     since, until = sorted(data.draw(st.tuples(strategies.times, strategies.times)))
-    counted = daily_counts(database.client, database.name, log.channel, tenant, since, until)
+    counted = daily_counts(
+        database.client, database.name, Period(log.channel, tenant, since, until)
+    )
     sql = (
         f"SELECT toDate(date), status, count() FROM {database.name}.{log.name} WHERE tenant_id = "
         "{t:String} AND date >= {a:DateTime64(3, 'UTC')} AND date < {b:DateTime64(3, 'UTC')} "
@@ -444,6 +441,8 @@ def test_messages_whose_status_takes_more_than_bits_are_counted_by_it(log, datab
             "occurred_at": START}  # fmt: skip
     put(database, tenant, sure)
     until = START + timedelta(days=1)
-    counted = daily_counts(database.client, database.name, log.channel, tenant, START, until)
+    counted = daily_counts(
+        database.client, database.name, Period(log.channel, tenant, START, until)
+    )
     delivered, failed = UNSURE[log.name]
     assert {status: n for _, status, n in counted} == {delivered: 2, failed: 1}

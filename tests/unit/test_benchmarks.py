@@ -9,15 +9,24 @@ from random import Random
 import pytest
 
 from processor.intake.decoder import Decoder
-from processor.settings import Intake
+from processor.settings import IntakeSettings
 from projections.queries.listing import Filter
 from schemas.providers import adapters
 from tests.benchmarks import adapters as costs
-from tests.benchmarks.__main__ import arguments, found
-from tests.benchmarks.asking import address
+from tests.benchmarks.__main__ import arguments, benchmark_descriptions
+from tests.benchmarks.api_client import page_path
 from tests.benchmarks.intake import MEASURED, compared, result, same_rows, speed
 from tests.benchmarks.measure import NO_JOURNAL, filesystem, machine
-from tests.benchmarks.questions import PAGE, RECORD, Asked, Question, Sent, page, pages, questions
+from tests.benchmarks.questions import (
+    PAGE_MS,
+    RECORD_MS,
+    Question,
+    QuestionRun,
+    Sent,
+    page,
+    pages,
+    questions,
+)
 from tests.benchmarks.report import BenchmarkError, Options, percentile, summary, table, write
 
 
@@ -26,7 +35,7 @@ def rows_of_log(value):
 
 
 def test_a_percentile_is_one_of_the_values():
-    values = [float(each) for each in range(100, 0, -1)]
+    values = [float(value) for value in range(100, 0, -1)]
     assert percentile(values, 0.5) == 50
     assert percentile(values, 0.99) == 99
     assert percentile(values, 1.0) == 100
@@ -68,18 +77,19 @@ def test_systems_that_give_other_rows_fail_the_run():
 
 def test_the_limit_is_not_a_peer():
     speeds = {"sendlog": 60.0, "stock Faust": 2.0, "plain consumer": 30.0, "limit": 100.0}
-    said = compared([{"system": name, "events_per_second": each} for name, each in speeds.items()])
-    assert "30.00 times stock Faust" in said[0]
-    assert "0.60 times limit" in said[0]
-    assert "2.00 times the best peer (plain consumer)" in said[0]
+    rows = [{"system": name, "events_per_second": speed} for name, speed in speeds.items()]
+    [note] = compared(rows)
+    assert "30.00 times stock Faust" in note
+    assert "0.60 times limit" in note
+    assert "2.00 times the best peer (plain consumer)" in note
 
 
 def test_results_are_kept_as_json_with_the_machine_they_were_measured_on(tmp_path):
-    given = {"title": "t", "rows": [{"system": "a", "speed": 1.5}, {"system": "b"}], "more": 1}
-    assert table(given).row_count == 2
-    (file,) = write("small", given, machine(), tmp_path)
+    measured = {"title": "t", "rows": [{"system": "a", "speed": 1.5}, {"system": "b"}], "more": 1}
+    assert table(measured).row_count == 2
+    (file,) = write("small", measured, machine(), tmp_path)
     kept = json.loads(file.read_text())
-    assert kept["rows"] == given["rows"]
+    assert kept["rows"] == measured["rows"]
     assert kept["more"] == 1
     assert kept["machine"]["cores"] >= 1
     assert kept["machine"]["kafka"]
@@ -99,7 +109,7 @@ def test_a_question_is_given_up_only_when_its_goal_is_missed_and_it_took_long():
     question = Question("a page", 300, lambda *_: None)
 
     def lost(*taken):
-        return Asked(question, None, [], list(taken)).lost(100)
+        return QuestionRun(question, None, [], list(taken)).lost(100)
 
     assert lost(*[25_000] * 6)
     assert not lost(*[25_000] * 5)  # the other 95 may be quick enough
@@ -113,25 +123,25 @@ def test_sizes_are_given_with_commas_or_one_by_one():
 
 
 def test_every_benchmark_is_found_without_importing_it():
-    assert {"intake", "queries", "api"} <= set(found())
+    assert {"intake", "queries", "api"} <= set(benchmark_descriptions())
 
 
-def test_every_adapter_has_its_cost_and_so_have_facts():
-    decoder = Decoder(Intake(), max_record_bytes=8_388_608)
-    rows = [row for each in adapters() for row in costs.feeds(each, decoder, 1)]
+def test_every_adapter_has_its_cost_and_so_have_the_events_of_mailers():
+    decoder = Decoder(IntakeSettings(), max_record_bytes=8_388_608)
+    rows = [row for provider in adapters() for row in costs.feeds(provider, decoder, 1)]
     assert {row["what"].partition(",")[0] for row in rows} == set(adapters())
-    rows += costs.facts(decoder, 1)
+    rows += costs.mailer_events(decoder, 1)
     assert all(row["microseconds"] > 0 for row in rows)
 
 
 def test_a_page_is_asked_of_the_api_by_its_filters_and_order():
     newest = ("date", True)
-    assert address(page(newest)) == "/api/v1/logs/email?sort=date&order=desc&limit=50"
+    assert page_path(page(newest)) == "/api/v1/logs/email?sort=date&order=desc&limit=50"
     record = page(newest, [Filter("record_id", "=", "F-7")])
-    assert address(record).startswith("/api/v1/logs/email?record_id=F-7&sort=date")
+    assert page_path(record).startswith("/api/v1/logs/email?record_id=F-7&sort=date")
     days = page(("status", False), [Filter("date", ">=", "2026-11-01T00:00:00+00:00"),
                                     Filter("subject", "~", "a&b")])  # fmt: skip
-    assert address(days) == (
+    assert page_path(days) == (
         "/api/v1/logs/email?filter=date%3E%3D2026-11-01T00%3A00%3A00%2B00%3A00&filter=subject~a%26b"
         "&sort=status&order=asc&limit=50"
     )
@@ -139,14 +149,14 @@ def test_a_page_is_asked_of_the_api_by_its_filters_and_order():
 
 def test_the_questions_about_pages_are_all_but_the_counts():
     end = datetime(2026, 11, 24, tzinfo=UTC)
-    asked, all_ = (list(each(end)) for each in (pages, questions))
-    assert [each.name for each in asked] == [each.name for each in all_[:-1]]
-    assert {each.goal for each in asked} == {RECORD, PAGE}
+    about_pages, about_all = list(pages(end)), list(questions(end))
+    assert [each.name for each in about_pages] == [each.name for each in about_all[:-1]]
+    assert {question.goal for question in about_pages} == {RECORD_MS, PAGE_MS}
     sent = [Sent("person.1@example1.com", "F-1", "Tickets 12345")]
-    for each in asked:
-        wanted = Asked(each, Random(1), sent, [])
-        assert address(wanted.apart()).startswith("/api/v1/logs/email?")
-        assert wanted.apart() == wanted.apart()
+    for question in about_pages:
+        question_run = QuestionRun(question, Random(1), sent, [])
+        assert page_path(question_run.apart()).startswith("/api/v1/logs/email?")
+        assert question_run.apart() == question_run.apart()
 
 
 @pytest.mark.parametrize(

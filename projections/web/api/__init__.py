@@ -1,0 +1,1 @@
+"""The HTTP API: endpoints and the models of their answers."""

@@ -1,4 +1,4 @@
-"""Whether the process is alive, and whether what it needs is there."""
+"""The endpoints of liveness and readiness."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from projections.web.api.models import Health
-from projections.web.problems import away
-from projections.web.state import parts_of
+from projections.web.problems import unavailable
+from projections.web.state import app_state
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz", summary="Is the process alive?")
-async def alive() -> Health:
-    """Say that the process is alive, whatever else is away."""
+async def get_liveness() -> Health:
+    """Return that the process is alive, also while ClickHouse or Kafka is away."""
     return Health(status="alive")
 
 
 @router.get("/readyz", summary="Can it answer?", responses={200: {"model": Health}})
-async def ready(request: Request) -> JSONResponse:
-    """Say whether ClickHouse can be read and Kafka takes commands; 503 names what is away."""
-    parts = parts_of(request)
-    # Threads of its own: a look from outside must not wait behind a page full of slow questions.
-    own = CapacityLimiter(2)
-    found: dict[str, str] = {}
+async def get_readiness(request: Request) -> JSONResponse:
+    """Return whether ClickHouse can be read and Kafka takes commands; 503 names what is away."""
+    state = app_state(request)
+    # Threads of its own, because slow queries may occupy all others.
+    threads = CapacityLimiter(2)
+    reasons = {"database": "", "kafka": ""}
 
-    async def database() -> None:
-        found["database"] = await to_thread.run_sync(parts.reader.problem, limiter=own)
+    async def check_database() -> None:
+        check = state.database.unavailable_reason
+        reasons["database"] = await to_thread.run_sync(check, limiter=threads)
 
-    async def kafka() -> None:
-        answers = await to_thread.run_sync(parts.kafka_answers, limiter=own)
-        found["kafka"] = "" if answers else "Kafka is away"
+    async def check_kafka() -> None:
+        if not await to_thread.run_sync(state.kafka_answers, limiter=threads):
+            reasons["kafka"] = "Kafka is away"
 
-    async with anyio.create_task_group() as both:
-        both.start_soon(database)
-        both.start_soon(kafka)
-    if wrong := "; ".join(filter(None, (found["database"], found["kafka"]))):
-        raise away(wrong)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(check_database)
+        tasks.start_soon(check_kafka)
+    if detail := "; ".join(filter(None, reasons.values())):
+        raise unavailable(detail)
     return JSONResponse({"status": "ready"})

@@ -1,4 +1,4 @@
-"""Counts over a log, how long deliveries take, and what is sent and silent."""
+"""The endpoints of statistics: counts of statuses, time to delivery, stuck messages."""
 
 from __future__ import annotations
 
@@ -8,36 +8,40 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
-from projections.queries.breakdown import counts, delivery_time
-from projections.queries.counts import daily_counts
-from projections.queries.listing import Filter
+from projections.queries.counts import Period, count_by_group, daily_counts, delivery_time
 from projections.web.api import models
-from projections.web.auth import Asker, Reading
-from projections.web.log_query import Question, moment_of
-from projections.web.params import ChannelPath, CursorQuery, LimitQuery, SinceQuery, UntilQuery
-from projections.web.problems import responses, wrong
-from projections.web.row_models import iso, row_shown
-from projections.web.state import BASE
-from schemas.events import Channel, milliseconds
+from projections.web.auth import ReadCaller
+from projections.web.cursor import cursor_time
+from projections.web.params import (
+    ApiRoute,
+    ChannelPath,
+    CursorQuery,
+    LimitQuery,
+    SinceQuery,
+    UntilQuery,
+)
+from projections.web.problems import invalid_parameter, problem_responses
+from projections.web.row_models import json_row
+from projections.web.state import API_PATH
+from projections.web.stuck_messages import stuck_query
+from schemas.events import iso_milliseconds, milliseconds
 
-router = APIRouter(prefix=BASE, tags=["statistics"])
-#: The status of what is under way, in both logs.
-WAITING: Final = "Sent"
-_USUAL: Final = timedelta(days=30)
-_LONGEST: Final = timedelta(days=400)
-#: In a cursor: between the time from which a walk counts back, of at most so many digits, and the
-#: place, which has no such character.
-_BETWEEN: Final = "."
-_DIGITS: Final = 15
+router = APIRouter(prefix=API_PATH, tags=["statistics"], route_class=ApiRoute)
+_DEFAULT_PERIOD: Final = timedelta(days=30)
+_MAX_PERIOD: Final = timedelta(days=400)
+#: In a cursor of stuck messages, between the time since which they are and that of their log,
+#: which has no such character.
+_CURSOR_SEPARATOR: Final = "."
+_MAX_TIME_DIGITS: Final = 14
 
 
 @router.get(
     "/statistics/{channel}",
     summary="Counts of statuses, and time to delivery",
-    responses={200: {"model": models.Statistics}, **responses(404)},
+    responses={200: {"model": models.Statistics}, **problem_responses(404)},
 )
-def statistics(
-    asker: Reading,
+def get_statistics(
+    caller: ReadCaller,
     channel: ChannelPath,
     since: SinceQuery = None,
     until: UntilQuery = None,
@@ -45,30 +49,36 @@ def statistics(
         "day"
     ),
 ) -> JSONResponse:
-    """Count the messages of some days, by default of the last 30, by day, provider or domain."""
+    """Count the messages of a period, by default the last 30 days, by day, provider or domain."""
     until = until or datetime.now(UTC)
-    since = since or until - _USUAL
-    if not since < until <= since + _LONGEST:
-        raise wrong("since", f"takes a time before `until`, by at most {_LONGEST.days} days")
-    reader = asker.parts.reader
-    with reader.asking() as client:
-        asked = (client, reader.name, channel, asker.tenant, since, until)
-        found = (
-            [(str(day), status, messages) for day, status, messages in daily_counts(*asked)]
-            if by == "day"
-            else counts(*asked, by)
+    since = since or until - _DEFAULT_PERIOD
+    if not since < until <= since + _MAX_PERIOD:
+        raise invalid_parameter(
+            "since", f"takes a time before `until`, by at most {_MAX_PERIOD.days} days"
         )
-        took = delivery_time(*asked)
+    database, period = caller.state.database, Period(channel, caller.tenant, since, until)
+    with database.client() as client:
+        counts = (
+            [
+                (str(day), status, messages)
+                for day, status, messages in daily_counts(client, database.name, period)
+            ]
+            if by == "day"
+            else count_by_group(client, database.name, period, by)
+        )
+        time_to_delivery = delivery_time(client, database.name, period)
     return JSONResponse({
-        "since": iso(since),
-        "until": iso(until),
+        "since": iso_milliseconds(since),
+        "until": iso_milliseconds(until),
         "by": by,
         "counts": [
             {"group": group, "status": status, "messages": messages}
-            for group, status, messages in found
+            for group, status, messages in counts
         ],
         "time_to_delivery": {
-            "messages": took.messages, "median_seconds": took.median, "p95_seconds": took.p95,
+            "messages": time_to_delivery.messages,
+            "median_seconds": time_to_delivery.median,
+            "p95_seconds": time_to_delivery.p95,
         },
     })  # fmt: skip
 
@@ -76,30 +86,25 @@ def statistics(
 @router.get(
     "/statistics/{channel}/stuck",
     summary="What is sent and silent",
-    responses={200: {"model": models.EmailPage | models.SmsPage}, **responses(404)},
+    responses={200: {"model": models.EmailPage | models.SmsPage}, **problem_responses(404)},
 )
-def stuck(
-    asker: Reading,
+def get_stuck_messages(
+    caller: ReadCaller,
     channel: ChannelPath,
     hours: Annotated[int, Query(ge=0, le=24 * 365, description="Silent for so many hours")] = 24,
     limit: LimitQuery = 50,
     cursor: CursorQuery = None,
 ) -> JSONResponse:
-    """Return the messages of status Sent of which nothing has been heard for some hours.
+    """Return the messages of status Sent without any event for some hours.
 
-    A walk by cursors counts them back from when it began.
+    The cursor keeps the time from which the hours are counted back, so all pages agree.
     """
     silent_since = datetime.now(UTC) - timedelta(hours=hours)
     if cursor is not None:
-        at, _, cursor = cursor.partition(_BETWEEN)
-        silent_since = moment_of(int(at) if at.isdecimal() and len(at) < _DIGITS else None)
-    rows, following = silent(asker, channel, silent_since).page(limit=limit, cursor=cursor)
-    if following is not None:
-        following = f"{milliseconds(silent_since)}{_BETWEEN}{following}"
-    return JSONResponse({"rows": [row_shown(row) for row in rows], "next": following})
-
-
-def silent(asker: Asker, channel: Channel, since: datetime) -> Question:
-    """Return the question about what is sent, and silent since a time."""
-    filters = (Filter("status", "=", WAITING), Filter("last_event_at", "<=", iso(since)))
-    return Question(asker=asker, channel=channel, filters=filters)
+        time, _, cursor = cursor.partition(_CURSOR_SEPARATOR)
+        is_time = time.isdecimal() and len(time) <= _MAX_TIME_DIGITS
+        silent_since = cursor_time(int(time) if is_time else None)
+    rows, next_cursor = stuck_query(caller, channel, silent_since).page(limit=limit, cursor=cursor)
+    if next_cursor is not None:
+        next_cursor = f"{milliseconds(silent_since)}{_CURSOR_SEPARATOR}{next_cursor}"
+    return JSONResponse({"rows": [json_row(row) for row in rows], "next": next_cursor})

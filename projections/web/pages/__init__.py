@@ -1,1 +1,1 @@
-"""The web pages of the log: made on the server, by what the API answers from, for a browser."""
+"""The web pages of the logs, rendered on the server."""

@@ -1,4 +1,4 @@
-"""The pages put together, and the few files that they load."""
+"""The routes of all pages, the start page, and the static files."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ from fastapi.responses import RedirectResponse, Response
 
 from projections.web.pages import (
     dead_letters,
-    errors,
     logs,
     messages,
     overview,
     sign_in,
     suppressions,
 )
-from projections.web.pages.auth import ElsewhereError, SignedIn
-from projections.web.pages.render import assets, version
+from projections.web.pages.auth import SessionCaller
+from projections.web.pages.errors import redirect
+from projections.web.pages.render import static_files, static_version
+from projections.web.pages.url import RedirectError
 from projections.web.problems import ProblemError
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def start(viewer: SignedIn) -> RedirectResponse:
-    """Go to what there is to see for a key."""
-    place = "/overview/email" if viewer.may("read") else "/dead-letters"
-    return RedirectResponse(place, status_code=HTTPStatus.SEE_OTHER)
+async def redirect_to_start(caller: SessionCaller) -> RedirectResponse:
+    """Redirect to the first page that the key may see."""
+    path = "/overview/email" if caller.has_scope("read") else "/dead-letters"
+    return RedirectResponse(path, status_code=HTTPStatus.SEE_OTHER)
 
 
 @router.get("/static/{name}")
-async def static(name: str, v: str = "") -> Response:
-    """Return a file that pages load; by its version it may be kept for good."""
-    if name not in assets():
+async def static_file(name: str, v: str = "") -> Response:
+    """Return a file that pages load; with its version in the URL it may be cached for good."""
+    if name not in static_files():
         raise ProblemError(HTTPStatus.NOT_FOUND, "no such file")
-    content, media_type = assets()[name]
-    kept = "public, max-age=31536000, immutable" if v == version(name) else "no-cache"
-    return Response(content, media_type=media_type, headers={"Cache-Control": kept})
+    content, media_type = static_files()[name]
+    is_current = v == static_version(name)
+    caching = "public, max-age=31536000, immutable" if is_current else "no-cache"
+    return Response(content, media_type=media_type, headers={"Cache-Control": caching})
 
 
-def install(app: FastAPI) -> None:
+def install_pages(app: FastAPI) -> None:
     """Add the pages to an application."""
     for module in (sign_in, logs, messages, suppressions, overview, dead_letters):
         app.include_router(module.router)
     app.include_router(router)
-    app.add_exception_handler(ElsewhereError, errors.elsewhere)
+    app.add_exception_handler(RedirectError, redirect)

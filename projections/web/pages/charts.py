@@ -1,4 +1,4 @@
-"""Charts as numbers: where the bars of a picture stand. The templates draw them as SVG."""
+"""Charts as coordinates, which templates draw as SVG."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-WIDTH: Final = 720
-HEIGHT: Final = 200
-#: Room for the scale at the left, the dates below, and above the highest bar.
-LEFT: Final = 52
-BELOW: Final = 26
-ABOVE: Final = 16
-_STEPS: Final = (1, 2, 3, 4, 5, 6, 8)
+CHART_WIDTH: Final = 720
+CHART_HEIGHT: Final = 200
+#: Room for the scale, the dates, and the space above the highest bar.
+LEFT_MARGIN: Final = 52
+BOTTOM_MARGIN: Final = 26
+TOP_MARGIN: Final = 16
+_PLOT_HEIGHT: Final = CHART_HEIGHT - TOP_MARGIN - BOTTOM_MARGIN
+_SCALE_STEPS: Final = (1, 2, 3, 4, 5, 6, 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A rectangle of a bar, of one status."""
+class ChartBlock:
+    """The part of a bar for one status."""
 
     x: float
     y: float
@@ -28,96 +29,109 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A day: its blocks from below, and what a reader is told of it."""
+class ChartColumn:
+    """A day: its blocks from the bottom up, and its counts as text."""
 
     day: date
     x: float
     width: float
-    blocks: tuple[Block, ...]
+    blocks: tuple[ChartBlock, ...]
     total: int
-    said: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Bars per day; `lines` are (y, number) of the scale, `dates` (x, day) below."""
+    """Bars per day; `scale` are (y, number), `dates` are (x, day)."""
 
-    columns: tuple[Column, ...]
-    lines: tuple[tuple[float, int], ...]
+    columns: tuple[ChartColumn, ...]
+    scale: tuple[tuple[float, int], ...]
     dates: tuple[tuple[float, date], ...]
 
 
-def per_day(
+def daily_chart(
     counts: Mapping[tuple[date, str], int], statuses: Sequence[str], since: date, until: date
 ) -> Chart:
-    """Return the chart of (day, status) counts, of all days from `since` to `until`.
+    """Return the chart of counts by (day, status), for all days from `since` to `until`.
 
-    Blocks stand on each other in the order of `statuses`.
+    Each bar has its blocks in the order of `statuses`.
     """
     days = [since + timedelta(days=n) for n in range((until - since).days + 1)]
     totals = {day: sum(counts.get((day, status), 0) for status in statuses) for day in days}
-    top = ceiling(max(totals.values(), default=0))
-    high, step = HEIGHT - ABOVE - BELOW, (WIDTH - LEFT) / len(days)
+    maximum = scale_maximum(max(totals.values(), default=0))
+    step = (CHART_WIDTH - LEFT_MARGIN) / len(days)
     columns = []
-    for place, day in enumerate(days):
-        blocks, under = [], 0
-        for status in statuses:
-            if count := counts.get((day, status), 0):
-                under += count
-                blocks.append(
-                    Block(
-                        x=round(LEFT + place * step + step * 0.1, 1),
-                        y=round(ABOVE + high * (1 - under / top), 1),
-                        width=round(step * 0.8, 1), height=round(high * count / top, 1),
-                        status=status,
-                    )
-                )  # fmt: skip
-        said = ", ".join(f"{counts[day, s]:,} {s}" for s in statuses if counts.get((day, s)))
+    for index, day in enumerate(days):
+        x = LEFT_MARGIN + index * step
+        of_day = [(status, n) for status in statuses if (n := counts.get((day, status), 0))]
+        summary = ", ".join(f"{n:,} {status}" for status, n in of_day)
         columns.append(
-            Column(day=day, x=round(LEFT + place * step, 1), width=round(step, 1),
-                   blocks=tuple(blocks), total=totals[day], said=said or "none")
+            ChartColumn(day=day, x=round(x, 1), width=round(step, 1),
+                        blocks=_blocks(of_day, maximum, x, step),
+                        total=totals[day], summary=summary or "none")
         )  # fmt: skip
-    lines = tuple((round(ABOVE + high * (1 - part), 1), round(top * part)) for part in (0, 0.5, 1))
-    dates = tuple(
-        (round(LEFT + (n + 0.5) * step, 1), day) for n, day in enumerate(days) if n % 7 == 3
+    scale = tuple(
+        (round(TOP_MARGIN + _PLOT_HEIGHT * (1 - share), 1), round(maximum * share))
+        for share in (0, 0.5, 1)
     )
-    return Chart(columns=tuple(columns), lines=lines, dates=dates)
+    dates = tuple(
+        (round(LEFT_MARGIN + (n + 0.5) * step, 1), day) for n, day in enumerate(days) if n % 7 == 3
+    )
+    return Chart(columns=tuple(columns), scale=scale, dates=dates)
 
 
-def ceiling(largest: int) -> int:
-    """Return an even, round number that is at least so large."""
+def _blocks(
+    counts: Sequence[tuple[str, int]], maximum: int, x: float, step: float
+) -> tuple[ChartBlock, ...]:
+    """Return the blocks of a bar, from the bottom up, of counts by status."""
+    blocks, top = [], 0
+    for status, count in counts:
+        top += count
+        blocks.append(
+            ChartBlock(
+                x=round(x + step * 0.1, 1),
+                y=round(TOP_MARGIN + _PLOT_HEIGHT * (1 - top / maximum), 1),
+                width=round(step * 0.8, 1), height=round(_PLOT_HEIGHT * count / maximum, 1),
+                status=status,
+            )
+        )  # fmt: skip
+    return tuple(blocks)
+
+
+def scale_maximum(largest: int) -> int:
+    """Return an even, round number that is `largest` or a little more."""
     size = 1
     while True:
-        for step in _STEPS:
+        for step in _SCALE_STEPS:
             if step * size * 2 >= largest:
                 return step * size * 2
         size *= 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """A group's messages by status; `parts` are (status, count, start and width in percent)."""
+class GroupShare:
+    """A group's messages; `segments` are (status, count, start and width in percent)."""
 
     name: str
     total: int
-    parts: tuple[tuple[str, int, float, float], ...]
+    segments: tuple[tuple[str, int, float, float], ...]
 
 
-def shares(
-    counts: Sequence[tuple[str, str, int]], statuses: Sequence[str], most: int
-) -> list[Share]:
-    """Return the largest groups of (group, status, messages), with how each divides."""
+def group_shares(
+    counts: Sequence[tuple[str, str, int]], statuses: Sequence[str], limit: int
+) -> list[GroupShare]:
+    """Return the `limit` largest groups of (group, status, messages), divided by status."""
     groups: dict[str, dict[str, int]] = {}
     for group, status, messages in counts:
         groups.setdefault(group, {})[status] = messages
-    found = []
-    for name, by in sorted(groups.items(), key=lambda item: -sum(item[1].values()))[:most]:
-        total, start, parts = sum(by.values()), 0.0, []
+    largest_first = sorted(groups.items(), key=lambda item: -sum(item[1].values()))
+    shares = []
+    for name, of_group in largest_first[:limit]:
+        total, start, segments = sum(of_group.values()), 0.0, []
         for status in statuses:
-            if count := by.get(status, 0):
+            if count := of_group.get(status, 0):
                 width = 100 * count / total
-                parts.append((status, count, round(start, 2), round(width, 2)))
+                segments.append((status, count, round(start, 2), round(width, 2)))
                 start += width
-        found.append(Share(name=name, total=total, parts=tuple(parts)))
-    return found
+        shares.append(GroupShare(name=name, total=total, segments=tuple(segments)))
+    return shares

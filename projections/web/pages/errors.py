@@ -1,4 +1,4 @@
-"""Errors as pages: what is wrong in words, and the way on. Programs get problems, as ever."""
+"""Errors as pages. Programs get problems as JSON."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from projections.web.pages.auth import ElsewhereError
-from projections.web.pages.render import page
-from projections.web.problems import ProblemError, as_problem
+from projections.web.pages.render import render_page
+from projections.web.pages.url import RedirectError
+from projections.web.problems import ProblemError, problem_json
 
-#: Where only programs ask.
-_PROGRAMS: Final = ("/api/", "/healthz", "/readyz")
+#: Paths that only programs request.
+_API_PREFIXES: Final = ("/api/", "/healthz", "/readyz")
 _TITLES: Final = {
     HTTPStatus.NOT_FOUND: "There is no such page",
     HTTPStatus.FORBIDDEN: "You may not see this",
@@ -23,24 +23,24 @@ _TITLES: Final = {
 }
 
 
-def shown(request: Request, problem: ProblemError) -> Response:
-    """Return an error as whoever asked can read it."""
-    if request.url.path.startswith(_PROGRAMS):
-        return as_problem(request, problem)
+def render_error(request: Request, problem: ProblemError) -> Response:
+    """Return the answer of a problem: a page for people, JSON for programs."""
+    if request.url.path.startswith(_API_PREFIXES):
+        return problem_json(problem)
     headers = dict(problem.headers or {})
-    reply = page(
+    # Only a page may be requested again by itself; a change must not be repeated.
+    can_retry = request.method == "GET"
+    response = render_page(
         "error", None, status=problem.status,
         title=_TITLES.get(problem.status, problem.status.phrase),
         detail=problem.detail,
-        # A page that will be there again is tried again; a change is never made twice.
-        retry=headers.get("Retry-After", "") if request.method == "GET" else "",
-        again=request.method == "GET",
+        retry_seconds=headers.get("Retry-After", "") if can_retry else "",
     )  # fmt: skip
-    reply.headers.update(headers)
-    return reply
+    response.headers.update(headers)
+    return response
 
 
-async def elsewhere(_request: Request, error: Exception) -> Response:
-    """Send to another page."""
-    assert isinstance(error, ElsewhereError)
+async def redirect(_request: Request, error: Exception) -> Response:
+    """Return the redirect of a `RedirectError`."""
+    assert isinstance(error, RedirectError)
     return RedirectResponse(error.location, status_code=HTTPStatus.SEE_OTHER)

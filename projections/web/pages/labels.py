@@ -1,32 +1,32 @@
-"""What pages say in plain words: columns, comparisons, kinds of fact, rules of the blacklist."""
+"""The words of pages for names in the data: columns, operators, kinds of events, rules."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from projections.queries.listing import Filter
-from schemas.decisions import OURS
+from schemas.decisions import DECISION_LABEL, SUPPRESSION_RULES, RuleName
 from schemas.events import Channel
-from schemas.smtp_replies import describe
+from schemas.smtp_replies import describe_codes
 
-CHANNELS: Final[Mapping[Channel, str]] = {"email": "email", "sms": "SMS"}
-LOGS: Final[Mapping[Channel, str]] = {"email": "Email Log", "sms": "SMS Log"}
-OPERATORS: Final = {
+CHANNEL_NAMES: Final[Mapping[Channel, str]] = {"email": "email", "sms": "SMS"}
+LOG_NAMES: Final[Mapping[Channel, str]] = {"email": "Email Log", "sms": "SMS Log"}
+OPERATOR_NAMES: Final = {
     "=": "is", "!=": "is not", "~": "contains", ">=": "is at least", "<=": "is at most",
     ">": "is more than", "<": "is less than",
 }  # fmt: skip
-#: The same of times.
-_TIMES: Final = {
+#: The operators of times, where other words are usual.
+_TIME_OPERATOR_NAMES: Final = {
     ">=": "from", "<=": "until", ">": "after", "<": "before", "=": "is", "!=": "is not",
     "~": "contains",
 }  # fmt: skip
-_LABELS: Final = {
+_COLUMN_NAMES: Final = {
     "smtp_code": "SMTP code", "message_id": "message id", "record_id": "record id",
     "provider_message_id": "provider's message id", "ip": "IP address", "url": "address",
     "tenant_id": "tenant",
 }  # fmt: skip
-KINDS: Final[Mapping[str, str]] = {
+KIND_NAMES: Final[Mapping[str, str]] = {
     "queued": "Accepted for sending", "sent": "Handed over for delivery",
     "deferral": "Deferred; the provider goes on trying", "delivery": "Delivered",
     "open": "Opened", "click": "Clicked", "bounce": "Bounced", "complaint": "Reported as spam",
@@ -38,19 +38,13 @@ KINDS: Final[Mapping[str, str]] = {
     "retry_exhausted": "Retries used up", "suppressed": "Address blacklisted",
     "reinstated": "Blacklisting lifted", "note": "Note",
 }  # fmt: skip
-#: Notes of Sendlog's own, by their reason code.
-_NOTES: Final = {
+#: Notes of Sendlog's own, by reason code.
+_NOTE_NAMES: Final = {
     "retry_asked": "Retry asked of the mailer", "retry_cancelled": "Retry cancelled",
     "command_refused": "A change of the blacklist was refused",
     "streak_reset": "Soft bounces are counted anew",
 }  # fmt: skip
-RULES: Final[Mapping[str, str]] = {
-    "unsubscribe": "unsubscribed", "complaint": "reported a message as spam",
-    "hard_bounce": "hard bounce", "opt_out": "opted out of SMS",
-    "echo": "on the provider's own blacklist", "by_hand": "listed by hand",
-    "soft_bounces": "soft bounces in a row",
-}  # fmt: skip
-CHANGES: Final[Mapping[str, str]] = {
+CHANGE_NAMES: Final[Mapping[str, str]] = {
     "added": "Blacklisted", "extended": "Extended", "expired": "Expired", "reset": "Reset",
     "resubscribed": "Subscribed again", "refused": "Refused",
 }  # fmt: skip
@@ -58,68 +52,77 @@ EFFECTS: Final[Mapping[str, str]] = {
     "invalid": "What is sent to it is refused, with status Invalid.",
     "skipped": "What is sent to it is skipped, with status Skipped.",
 }
-#: Of a fact: what is said of it, in order.
-_DETAILS: Final = (
+#: Columns of an event that a page shows, in order.
+_DETAIL_COLUMNS: Final = (
     "bounce_class", "reason_code", "diagnostic", "label", "due_at", "url", "user_agent", "ip",
     "provider",
 )  # fmt: skip
-_SAID: Final = {"due_at": "due", "label": "the provider's verdict", "diagnostic": "text",
-                "reason_code": "code"}  # fmt: skip
-#: That it is a decision of Sendlog's own, and which, is said otherwise.
-_SAID_ALREADY: Final = frozenset({("label", OURS), *(("reason_code", note) for note in _NOTES)})
-_FLAGS: Final = {
+_DETAIL_NAMES: Final = {"due_at": "due", "label": "the provider's verdict", "diagnostic": "text",
+                        "reason_code": "code"}  # fmt: skip
+#: Values that the title of the event shows already.
+_REDUNDANT_DETAILS: Final = frozenset(
+    {("label", DECISION_LABEL), *(("reason_code", note) for note in _NOTE_NAMES)}
+)
+_FLAG_NAMES: Final = {
     ("machine", True): "by a machine, not a person", ("late", True): "after acceptance",
     ("handset", True): "confirmed by the handset",
     ("handset", False): "confirmed by the operator only",
 }  # fmt: skip
 
 
-def column(name: str) -> str:
-    """Return a column's name in words."""
-    return _LABELS.get(name) or name.removesuffix("_at").replace("_", " ")
+def column_name(name: str) -> str:
+    """Return the name of a column for people."""
+    return _COLUMN_NAMES.get(name) or name.removesuffix("_at").replace("_", " ")
 
 
-def condition(wanted: Filter) -> str:
-    """Return a filter in words, as "subject contains invoice"."""
-    time = wanted.column == "date" or wanted.column.endswith("_at")
-    operator = (_TIMES if time else OPERATORS)[wanted.operator]
-    return f"{column(wanted.column)} {operator} {wanted.value or '(nothing)'}"
+def filter_text(filter_: Filter) -> str:
+    """Return a filter as text, as "subject contains invoice"."""
+    column, value = filter_.column, filter_.value
+    is_time = column == "date" or column.endswith("_at")
+    operator = (_TIME_OPERATOR_NAMES if is_time else OPERATOR_NAMES)[filter_.operator]
+    return f"{column_name(column)} {operator} {value or '(nothing)'}"
 
 
-def kind(fact: Mapping[str, Any]) -> str:
-    """Return what happened."""
-    if fact["kind"] == "note" and (known := _NOTES.get(fact.get("reason_code", ""))):
-        return known
-    return KINDS.get(fact["kind"], fact["kind"])
+def rule_text(rule: str) -> str:
+    """Return the words for the rule of a suppression; a name that is no rule stays."""
+    definition = SUPPRESSION_RULES.get(cast("RuleName", rule))
+    return definition.words if definition else rule
 
 
-def details(fact: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield (what, value) of a fact's particulars: codes in plain words first, then raw."""
-    if codes := describe(fact.get("smtp_code"), fact.get("enhanced_status", "")):
+def event_title(event: Mapping[str, Any]) -> str:
+    """Return what happened, from the kind of an event."""
+    if event["kind"] == "note" and (name := _NOTE_NAMES.get(event.get("reason_code", ""))):
+        return name
+    return KIND_NAMES.get(event["kind"], event["kind"])
+
+
+def event_details(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the (name, value) of an event's details: codes in plain words first, then raw."""
+    if codes := describe_codes(event.get("smtp_code"), event.get("enhanced_status", "")):
         yield "reply", codes
-    if fact.get("attempt", 1) > 1:
-        yield "attempt", fact["attempt"]
-    if fact.get("parts", 0) > 1:
-        yield "segments", fact["parts"]
-    for name in _DETAILS:
-        value = fact.get(name)
-        if value not in {None, ""} and (name, value) not in _SAID_ALREADY:
-            yield _SAID.get(name) or column(name), value
-    for (name, value), said in _FLAGS.items():
-        if fact.get(name) is value:
-            yield "", said
+    if event.get("attempt", 1) > 1:
+        yield "attempt", event["attempt"]
+    if event.get("parts", 0) > 1:
+        yield "segments", event["parts"]
+    for column in _DETAIL_COLUMNS:
+        value = event.get(column)
+        if value not in {None, ""} and (column, value) not in _REDUNDANT_DETAILS:
+            yield _DETAIL_NAMES.get(column) or column_name(column), value
+    for (column, value), name in _FLAG_NAMES.items():
+        if event.get(column) is value:
+            yield "", name
 
 
-def count(number: int) -> str:
-    """Return a number for the scale of a chart, as 1.5k."""
+def short_number(number: int) -> str:
+    """Return a number in short form, as 1.5k."""
     for unit, size in (("M", 1_000_000), ("k", 1000)):
         if number >= size:
             return f"{number / size:g}{unit}"
     return str(number)
 
 
-def duration(seconds: float | None) -> str:
-    """Return a time span as people say it."""
+def time_span_text(seconds: float | None) -> str:
+    """Return a time span in one unit, as "10 min"."""
     if seconds is None:
         return "—"
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):

@@ -1,4 +1,4 @@
-"""The Email Log and the SMS Log as pages: search, filters, order, points in time, what is newer."""
+"""The pages of the Email Log and the SMS Log: search, filters, order, points in time, exports."""
 
 from __future__ import annotations
 
@@ -9,144 +9,143 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from projections.queries.export import Format
-from projections.queries.listing import Filter
+from projections.queries.export import ExportFormat
+from projections.queries.listing import EQUALITY_COLUMNS, Filter
 from projections.tables import log_of
-from projections.web.api import logs
-from projections.web.log_query import Giving, Question
-from projections.web.pages import labels
-from projections.web.pages.auth import ElsewhereError, Viewer, Viewing
-from projections.web.pages.render import page
-from projections.web.pages.url import Bar
-from projections.web.params import CursorQuery, Instant, instant
-from projections.web.row_models import iso
+from projections.web.log_export import export_response
+from projections.web.log_query import LogQuery, RequestedParameters
+from projections.web.pages.auth import PageCaller, TenantCaller
+from projections.web.pages.labels import LOG_NAMES, filter_text
+from projections.web.pages.render import PAGE_ROWS, render_page
+from projections.web.pages.url import PageUrl, shareable_url
+from projections.web.params import CursorQuery, UtcTime, parse_utc_time
+from schemas.events import iso_milliseconds
 
 router = APIRouter(include_in_schema=False)
-#: Columns that say whose messages a log is of.
-_WHOSE: Final = ("recipient", "record_type", "record_id")
-_EQUAL: Final = (
-    "status", "recipient", "message_id", "record_type", "record_id", "campaign", "provider",
-)  # fmt: skip
-#: Newer messages are counted up to here.
-_NEWER: Final = 100
-_PAGE: Final = 50
+#: Filters by these columns name an address or a customer record, whose log it then is.
+_SUBJECT_COLUMNS: Final = ("recipient", "record_type", "record_id")
+#: With more newer messages the hint says "100+".
+MAX_NEWER_MESSAGES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """A log as its address asks for it."""
+class LogPage:
+    """The query of a log's page, read from its URL."""
 
-    viewer: Viewer
-    bar: Bar
-    question: Question
+    caller: PageCaller
+    url: PageUrl
+    query: LogQuery
 
 
-def shown(
+def log_page(
     request: Request,
-    viewer: Viewing,
-    given: Giving,
+    caller: TenantCaller,
+    parameters: RequestedParameters,
     as_of: Annotated[str, Query(max_length=100)] = "",
-) -> Shown:
-    """Read a log's page off its address. Raises as `Given.question` does.
-
-    An address with parts of a filter yet to be put together, or with empty parameters, leads to
-    the one without: so the address bar has one that can be shared.
-    """
-    bar = Bar.of(request)
-    if bar.tidy() != bar:
-        raise ElsewhereError(str(bar.tidy()))
-    question = given.question(viewer.asker, instant("as_of", as_of) if as_of else None)
-    return Shown(viewer=viewer, bar=bar, question=question)
+) -> LogPage:
+    """Return the query of a page. Raises as `shareable_url` and `LogParameters.query` do."""
+    url = shareable_url(request)
+    query = parameters.query(caller, parse_utc_time("as_of", as_of) if as_of else None)
+    return LogPage(caller=caller, url=url, query=query)
 
 
-Log = Annotated[Shown, Depends(shown)]
+RequestedPage = Annotated[LogPage, Depends(log_page)]
 
 
-@router.get("/logs/{channel}")  # noqa: FAST003 the question has it
-def log(shown: Log, cursor: CursorQuery = None) -> HTMLResponse:
+@router.get("/logs/{channel}")  # noqa: FAST003 the query has it
+def show_log(page: RequestedPage, cursor: CursorQuery = None) -> HTMLResponse:
     """Show a page of a log."""
-    question, bar = shown.question, shown.bar
-    rows, following = question.page(limit=_PAGE, cursor=cursor)
-    live = cursor is None and question.sort == "date" and question.descending
-    newer = bar.to(f"/logs/{question.channel}/newer")
+    query, url, log = page.query, page.url, log_of(page.query.channel)
+    rows, next_cursor = query.page(limit=PAGE_ROWS, cursor=cursor)
+    is_newest = cursor is None and query.sort == "date" and query.descending and query.as_of is None
+    newer_url = url.with_path(f"/logs/{query.channel}/newer")
     if rows:
-        newer = newer.put(than=iso(rows[0]["date"]))
-    return page(
-        "log", shown.viewer,
-        title=labels.LOGS[question.channel], channel=question.channel, question=question, bar=bar,
-        rows=rows, body="subject" if question.channel == "email" else "text",
-        statuses=list(dict.fromkeys(rule.status for rule in log_of(question.channel).rules)),
-        columns=[name for name in log_of(question.channel).readings if name != "tenant_id"],
-        chips=list(_chips(bar, question)), of=_of(question),
-        next=bar.put(cursor=following) if following else None, walking=cursor is not None,
-        newer=str(newer) if live and question.as_of is None else "",
-        latest=_latest(shown) if not rows and cursor is None else None,
+        newer_url = newer_url.with_values(than=iso_milliseconds(rows[0]["date"]))
+    return render_page(
+        "log", page.caller,
+        title=LOG_NAMES[query.channel], channel=query.channel, query=query, url=url,
+        rows=rows, body="subject" if query.channel == "email" else "text",
+        statuses=list(dict.fromkeys(rule.status for rule in log.rules)),
+        columns=[name for name in log.columns if name != "tenant_id"],
+        filters=_filter_links(url, query), subject=_subject(query),
+        next_url=url.with_values(cursor=next_cursor) if next_cursor else None,
+        is_later_page=cursor is not None,
+        newer_url=str(newer_url) if is_newest else "",
+        latest=_latest_message(page) if not rows and cursor is None else None,
     )  # fmt: skip
 
 
-@router.get("/logs/{channel}/newer")  # noqa: FAST003 the question has it
-def newer(shown: Log, than: Annotated[Instant | None, Query()] = None) -> HTMLResponse:
-    """Say how many messages there are now that a page does not show; empty if none."""
-    question = shown.question
+@router.get("/logs/{channel}/newer")  # noqa: FAST003 the query has it
+def show_newer_count(
+    page: RequestedPage, than: Annotated[UtcTime | None, Query()] = None
+) -> HTMLResponse:
+    """Show how many messages are newer than a time; nothing if there are none."""
+    query = page.query
     if than is not None:
-        later = Filter("date", ">", iso(than))
-        question = replace(question, filters=(*question.filters, later))
-    count = len(question.rows(limit=_NEWER))
-    bar = shown.bar.without("than").to(f"/logs/{question.channel}")
-    return page("newer", shown.viewer, count=count, most=_NEWER, bar=bar)
+        newer = Filter("date", ">", iso_milliseconds(than))
+        query = replace(query, filters=(*query.filters, newer))
+    count = len(query.rows(limit=MAX_NEWER_MESSAGES))
+    url = page.url.without("than").with_path(f"/logs/{query.channel}")
+    return render_page(
+        "newer_count", page.caller, count=count, max_count=MAX_NEWER_MESSAGES, url=url
+    )
 
 
-@router.get("/logs/{channel}/export")  # noqa: FAST003 the question has it
-async def export(
-    shown: Log,
-    format: Format = "csv",  # noqa: A002 the name of the parameter
+@router.get("/logs/{channel}/export")  # noqa: FAST003 the query has it
+async def download_log(
+    page: RequestedPage,
+    format: ExportFormat = "csv",  # noqa: A002 the name of the parameter
 ) -> StreamingResponse:
     """Stream a log as a file."""
-    return await logs.exported(shown.question, format)
+    return await export_response(page.query, format)
 
 
-def _chips(bar: Bar, question: Question) -> list[tuple[str, Bar]]:
-    """Return what narrows a log, in words, each with the address without it."""
-    chips = []
-    for name, value in bar.pairs:
-        rest = bar.less((name, value))
-        if name == "q" and question.search:
-            chips.append((f"anything contains {value}", rest))
-        elif name in _EQUAL:
-            chips.append((labels.condition(Filter(name, "=", value)), rest))
+def _filter_links(url: PageUrl, query: LogQuery) -> list[tuple[str, PageUrl]]:
+    """Return each filter of a page as text, with the URL without it."""
+    links = []
+    for name, value in url.pairs:
+        rest = url.without_pairs((name, value))
+        if name == "q" and query.search:
+            links.append((f"anything contains {value}", rest))
+        elif name in EQUALITY_COLUMNS:
+            links.append((filter_text(Filter(name, "=", value)), rest))
         elif name == "filter":
-            chips.append((labels.condition(Filter.parse(value)), rest))
-    return chips
+            links.append((filter_text(Filter.parse(value)), rest))
+    return links
 
 
-def _of(question: Question) -> str:
-    """Return whose messages these are, as "family 42"; empty: the tenant's."""
-    whose = {each.column: each.value for each in question.filters if each.operator == "="}
-    record = f"{whose.get('record_type', '')} {whose.get('record_id', '')}".strip()
-    return " ".join(filter(None, (record, whose.get("recipient", ""))))
+def _subject(query: LogQuery) -> str:
+    """Return the customer record and address of the log, as "family 42"; empty: the tenant."""
+    values = {filter_.column: filter_.value for filter_ in query.filters if filter_.operator == "="}
+    record = f"{values.get('record_type', '')} {values.get('record_id', '')}".strip()
+    return " ".join(filter(None, (record, values.get("recipient", ""))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latest:
-    """What there is when a page is empty: the latest of the same record or address."""
+class LatestMessage:
+    """What an empty page shows instead: the latest message of the same customer record or address.
+
+    `date` is None if there is none. `in_other_period` if only filters by date exclude it.
+    """
 
     date: datetime | None
-    period: bool
+    in_other_period: bool
     link: str
 
 
-def _latest(shown: Shown) -> Latest:
-    question = shown.question
-    whose = tuple(
-        each for each in question.filters if each.column in _WHOSE and each.operator == "="
-    )
-    others = [each for each in question.filters if each not in whose]
-    wider = Question(asker=question.asker, channel=question.channel, filters=whose)
-    rows = wider.rows(limit=1)
-    return Latest(
+def _latest_message(page: LogPage) -> LatestMessage:
+    query = page.query
+    of_subject = tuple(
+        filter_ for filter_ in query.filters
+        if filter_.column in _SUBJECT_COLUMNS and filter_.operator == "="
+    )  # fmt: skip
+    others = [filter_ for filter_ in query.filters if filter_ not in of_subject]
+    rows = LogQuery(caller=query.caller, channel=query.channel, filters=of_subject).rows(limit=1)
+    return LatestMessage(
         date=rows[0]["date"] if rows else None,
-        period=bool(others) and not question.search and all(e.column == "date" for e in others),
-        link=shown.viewer.link(
-            f"/logs/{question.channel}", **{each.column: each.value for each in whose}
+        in_other_period=bool(others) and not query.search
+        and all(filter_.column == "date" for filter_ in others),
+        link=page.caller.link(
+            f"/logs/{query.channel}", **{filter_.column: filter_.value for filter_ in of_subject}
         ),
-    )
+    )  # fmt: skip

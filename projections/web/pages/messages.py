@@ -1,4 +1,4 @@
-"""A message as a page, with everything that happened to it and why; and all of an address."""
+"""The pages of one message with all its events, and of all messages to an address."""
 
 from __future__ import annotations
 
@@ -7,97 +7,97 @@ from typing import Annotated, Any, Final, get_args
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
-from projections.queries import retries, suppressions
-from projections.web.api import logs
-from projections.web.api.suppressions import whose_of
-from projections.web.pages import labels
-from projections.web.pages.auth import Viewer, Viewing
-from projections.web.pages.render import page
+from projections.queries.retries import list_retries
+from projections.queries.suppressions import entry_history, find_entry
+from projections.web.message_explanation import explained_message
+from projections.web.pages.auth import PageCaller, TenantCaller
+from projections.web.pages.labels import event_details, event_title
+from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.params import ChannelPath, CursorQuery
-from schemas.addresses import normalised
-from schemas.decisions import OURS
-from schemas.events import DECISIONS, Channel
+from projections.web.recipient_messages import recipient_page
+from schemas.addresses import normalise_address
+from schemas.decisions import DECISION_LABEL
+from schemas.events import DECISION_KINDS, Channel
 
 router = APIRouter(include_in_schema=False)
-_PAGE: Final = 50
-#: Columns of a row that the top of the page shows, or that say nothing to people.
-_SHOWN_ABOVE: Final = frozenset({
+#: Columns that are at the top of the page, or mean nothing to people.
+_COLUMNS_ABOVE: Final = frozenset({
     "tenant_id", "recipient", "subject", "text", "status", "status_reason", "date",
 })  # fmt: skip
 
 
 @router.get("/messages/{channel}")
-def message(
-    viewer: Viewing,
+def show_message(
+    caller: TenantCaller,
     channel: ChannelPath,
     message_id: Annotated[str, Query(min_length=1, max_length=512)],
     recipient: Annotated[str, Query(min_length=1, max_length=320)],
 ) -> HTMLResponse:
-    """Show a message to one recipient: why it has its status, and every fact about it."""
-    told = logs.explained(viewer.asker, channel, message_id, recipient)
-    # Of what is only under way every fact says so, and none decides.
-    facts = [
-        {
-            "at": fact["occurred_at"], "recorded": fact["recorded_at"], "what": labels.kind(fact),
-            "kind": fact["kind"], "role": fact["role"], "alone": fact["alone"],
-            "details": list(labels.details(fact)),
-            "ours": fact["kind"] in DECISIONS or fact.get("label") == OURS,
-            "place": _place(fact),
-        }
-        for fact in told["facts"]
-    ]  # fmt: skip
-    row = told["row"]
-    more = [
+    """Show a message to one recipient: why it has its status, and all its events."""
+    explanation = explained_message(caller, channel, message_id, recipient)
+    row = explanation["row"]
+    other_values = [
         (name, value) for name, value in row.items()
-        if name not in _SHOWN_ABOVE and value not in (None, "", 0, [], False)
+        if name not in _COLUMNS_ABOVE and value not in (None, "", 0, [], False)
     ]  # fmt: skip
-    return page(
-        "message", viewer, channel=channel, told=told, row=row, facts=facts, more=more,
+    return render_page(
+        "message", caller, channel=channel, explanation=explanation, row=row,
+        events=[_event_context(event) for event in explanation["facts"]],
+        other_values=other_values,
         body=row.get("subject") if channel == "email" else row.get("text"),
-        retries=_retries(viewer, told) if channel == "email" else [],
+        retries=_retries(caller, explanation) if channel == "email" else [],
     )  # fmt: skip
 
 
-def _retries(viewer: Viewer, told: dict[str, Any]) -> list[dict[str, Any]]:
-    reader = viewer.parts.reader
-    with reader.asking() as client:
-        return retries.retries(
-            client, reader.name, viewer.tenant, message_id=told["message_id"],
-            recipient=told["recipient"],
+def _event_context(event: dict[str, Any]) -> dict[str, Any]:
+    """Return what the template shows of an event."""
+    source = (event.get(f"source_{name}", 0) for name in ("topic", "partition", "offset"))
+    return {
+        "occurred_at": event["occurred_at"],
+        "recorded_at": event["recorded_at"],
+        "title": event_title(event),
+        "kind": event["kind"],
+        "role": event["role"],
+        "alone": event["alone"],
+        "details": list(event_details(event)),
+        "is_decision": event["kind"] in DECISION_KINDS or event.get("label") == DECISION_LABEL,
+        "source": "/".join(map(str, source)),
+    }
+
+
+def _retries(caller: PageCaller, explanation: dict[str, Any]) -> list[dict[str, Any]]:
+    database = caller.state.database
+    with database.client() as client:
+        return list_retries(
+            client, database.name, caller.tenant, message_id=explanation["message_id"],
+            recipient=explanation["recipient"],
         )  # fmt: skip
 
 
-def _place(fact: dict[str, Any]) -> str:
-    return "/".join(str(fact.get(f"source_{name}", 0)) for name in ("topic", "partition", "offset"))
-
-
 @router.get("/addresses")
-def address(
-    viewer: Viewing,
+def show_address(
+    caller: TenantCaller,
     address: Annotated[str, Query(min_length=1, max_length=320)],
     cursor: CursorQuery = None,
 ) -> HTMLResponse:
-    """Show everything that was sent to an address in both logs, and whether it is blacklisted."""
-    rows, following = logs.addressed(viewer.asker, address, limit=_PAGE, cursor=cursor)
-    return page(
-        "address", viewer, address=normalised("email", address), rows=rows,
-        standings=[each for each in _standings(viewer, address) if each["lines"]],
-        next=viewer.link("/addresses", address=address, cursor=following) if following else "",
-        walking=cursor is not None,
+    """Show the messages to an address in both logs, and whether it is blacklisted."""
+    rows, next_cursor = recipient_page(caller, address, limit=PAGE_ROWS, cursor=cursor)
+    next_url = caller.link("/addresses", address=address, cursor=next_cursor)
+    return render_page(
+        "address", caller, address=normalise_address("email", address), rows=rows,
+        suppressions=_suppressions(caller, address),
+        next_url=next_url if next_cursor else None, is_later_page=cursor is not None,
     )  # fmt: skip
 
 
-def _standings(viewer: Viewer, address: str) -> list[dict[str, Any]]:
-    reader = viewer.parts.reader
+def _suppressions(caller: PageCaller, address: str) -> list[dict[str, Any]]:
+    """Return the entry of an address on each channel where it has a history."""
+    database = caller.state.database
     channels: tuple[Channel, ...] = get_args(Channel)
-    with reader.asking() as client:
+    addresses = [caller.address_of(channel, address) for channel in channels]
+    with database.client() as client:
         return [
-            {
-                "channel": channel,
-                "address": whose.address,
-                "entry": suppressions.entry(client, reader.name, whose),
-                "lines": suppressions.history(client, reader.name, whose),
-            }
-            for channel in channels
-            for whose in (whose_of(viewer.asker, channel, address),)
+            {"address": target, "entry": find_entry(client, database.name, target)}
+            for target in addresses
+            if entry_history(client, database.name, target)
         ]

@@ -1,4 +1,4 @@
-"""The overview: what became of the messages of some days, how fast, and what is stuck."""
+"""The overview page: statuses of the last days, time to delivery, and stuck messages."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Annotated, Final, NamedTuple
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
-from projections.queries.breakdown import By, counts, delivery_time
-from projections.queries.counts import daily_counts
-from projections.web.api import statistics
-from projections.web.pages import charts, labels
-from projections.web.pages.auth import Viewer, Viewing, address
-from projections.web.pages.render import page
+from projections.queries.counts import GroupBy, Period, count_by_group, daily_counts, delivery_time
+from projections.web.pages import charts
+from projections.web.pages.auth import PageCaller, TenantCaller
+from projections.web.pages.labels import LOG_NAMES
+from projections.web.pages.render import render_page
+from projections.web.pages.url import build_url
 from projections.web.params import ChannelPath
-from projections.web.row_models import iso
+from projections.web.stuck_messages import STUCK_STATUS, silence_filter, stuck_query
 from schemas.events import Channel
 
 router = APIRouter(include_in_schema=False)
-#: Statuses as bars stand on each other: what is good below, what is not above.
-_STACK: Final[Mapping[Channel, tuple[str, ...]]] = {
+#: The order of statuses in a bar: good ones at the bottom, bad ones at the top.
+_STATUS_ORDER: Final[Mapping[Channel, tuple[str, ...]]] = {
     "email": ("Click", "Open", "Delivery", "Sent", "Skipped", "Invalid", "Bounce"),
     "sms": ("Received", "Delivered", "Sent", "Queued", "Undelivered", "Rejected", "Failed"),
 }
-#: What the figures at the top count: statuses, of all.
-_RATES: Final[Mapping[Channel, tuple[tuple[str, tuple[str, ...]], ...]]] = {
+#: The rates at the top, each with the statuses that count.
+_STATUS_RATES: Final[Mapping[Channel, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "email": (
         ("delivered", ("Delivery", "Open", "Click")), ("opened", ("Open", "Click")),
         ("clicked", ("Click",)), ("bounced", ("Bounce",)),
@@ -37,12 +37,15 @@ _RATES: Final[Mapping[Channel, tuple[tuple[str, tuple[str, ...]], ...]]] = {
         ("not delivered", ("Undelivered", "Rejected", "Failed")),
     ),
 }  # fmt: skip
-_GROUPS: Final = 10
-_STUCK: Final = 10
+_GROUPINGS: Final[Mapping[Channel, tuple[GroupBy, ...]]] = {
+    "email": ("provider", "domain"), "sms": ("provider",),
+}  # fmt: skip
+MAX_CHART_GROUPS: Final = 10
+MAX_STUCK_MESSAGES: Final = 10
 
 
-class Rate(NamedTuple):
-    """How many of all messages something is true of."""
+class StatusRate(NamedTuple):
+    """How many messages have some statuses, also as percent of all."""
 
     name: str
     messages: int
@@ -50,57 +53,61 @@ class Rate(NamedTuple):
 
 
 @router.get("/overview/{channel}")
-def overview(
-    viewer: Viewing,
+def show_overview(
+    caller: TenantCaller,
     channel: ChannelPath,
     days: Annotated[int, Query(ge=2, le=90)] = 30,
     hours: Annotated[int, Query(ge=0, le=24 * 365)] = 24,
 ) -> HTMLResponse:
-    """Show a channel's messages of the last days."""
+    """Show the messages of a channel in the last days."""
     now = datetime.now(UTC)
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     since, silent_since = today - timedelta(days=days - 1), now - timedelta(hours=hours)
-    reader, groups = viewer.parts.reader, {}
-    breakdowns: tuple[By, ...] = ("provider", "domain") if channel == "email" else ("provider",)
-    with reader.asking() as client:
-        asked = (client, reader.name, channel, viewer.tenant, since, now)
-        daily = {(day, status): n for day, status, n in daily_counts(*asked)}
-        for by in breakdowns:
-            groups[by] = charts.shares(counts(*asked, by), _STACK[channel], _GROUPS)
-        took = delivery_time(*asked)
+    statuses = _STATUS_ORDER[channel]
+    database, period = caller.state.database, Period(channel, caller.tenant, since, now)
+    with database.client() as client:
+        daily = {(day, status): n for day, status, n in daily_counts(client, database.name, period)}
+        groups = {
+            by: charts.group_shares(
+                count_by_group(client, database.name, period, by), statuses, MAX_CHART_GROUPS
+            )
+            for by in _GROUPINGS[channel]
+        }
+        time_to_delivery = delivery_time(client, database.name, period)
     totals: Counter[str] = Counter()
     for (_, status), messages in daily.items():
         totals[status] += messages
-    chart = charts.per_day(daily, _STACK[channel], since.date(), today.date())
-    return page(
-        "overview", viewer, channel=channel, name=labels.LOGS[channel], days=days, hours=hours,
-        since=since, statuses=_STACK[channel], totals=totals, total=totals.total(),
-        rates=_rates(channel, totals), groups=groups, took=took, daily=daily,
-        chart=chart, size=charts, links=_links(viewer, channel, chart),
-        stuck=statistics.silent(viewer.asker, channel, silent_since).rows(limit=_STUCK),
-        stuck_filter=f"last_event_at<={iso(silent_since)}",
-        body="subject" if channel == "email" else "text", waiting=statistics.WAITING,
+    chart = charts.daily_chart(daily, statuses, since.date(), today.date())
+    silence = silence_filter(silent_since)
+    return render_page(
+        "overview", caller, channel=channel, name=LOG_NAMES[channel], days=days, hours=hours,
+        statuses=statuses, totals=totals, total=totals.total(), rates=_rates(channel, totals),
+        groups=groups, time_to_delivery=time_to_delivery, daily=daily, chart=chart, charts=charts,
+        day_links=_day_links(caller, channel, chart),
+        stuck=stuck_query(caller, channel, silent_since).rows(limit=MAX_STUCK_MESSAGES),
+        stuck_status=STUCK_STATUS, silence=f"{silence.column}{silence.operator}{silence.value}",
+        body="subject" if channel == "email" else "text",
     )  # fmt: skip
 
 
-def _rates(channel: Channel, totals: Counter[str]) -> list[Rate]:
-    whole = totals.total()
-    found = []
-    for name, statuses in _RATES[channel]:
+def _rates(channel: Channel, totals: Counter[str]) -> list[StatusRate]:
+    total = totals.total()
+    rates = []
+    for name, statuses in _STATUS_RATES[channel]:
         messages = sum(totals[status] for status in statuses)
-        found.append(Rate(name, messages, 100 * messages / whole if whole else 0))
-    return found
+        rates.append(StatusRate(name, messages, 100 * messages / total if total else 0))
+    return rates
 
 
-def _links(viewer: Viewer, channel: Channel, chart: charts.Chart) -> dict[date, str]:
-    """Return the address of each day's messages in the log."""
+def _day_links(caller: PageCaller, channel: Channel, chart: charts.Chart) -> dict[date, str]:
+    """Return the URL of each day's messages in the log."""
     return {
-        each.day: address(
+        column.day: build_url(
             f"/logs/{channel}",
             [
-                *viewer.whose(), ("filter", f"date>={each.day}"),
-                ("filter", f"date<{each.day + timedelta(days=1)}"),
+                *caller.tenant_parameters(), ("filter", f"date>={column.day}"),
+                ("filter", f"date<{column.day + timedelta(days=1)}"),
             ],
         )
-        for each in chart.columns
+        for column in chart.columns
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Templates become answers; every value is shown as harmless text, whatever is in it."""
+"""Templates rendered as answers, and the filters that make any value harmless text."""
 
 from __future__ import annotations
 
@@ -15,112 +15,122 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from projections.web.pages import labels
-from projections.web.pages.auth import Viewer
-from projections.web.row_models import iso
+from projections.web.pages.auth import PageCaller
+from schemas.decisions import SUPPRESSION_RULES
+from schemas.events import iso_milliseconds
 
-_HERE: Final = Path(__file__).parents[1]
-#: Nothing but our own scripts, styles and pictures; nothing inline.
-HEADERS: Final = {
+#: Rows of a page of a list.
+PAGE_ROWS: Final = 50
+_WEB_FOLDER: Final = Path(__file__).parents[1]
+#: Only our own scripts, styles and pictures; nothing inline.
+PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
 }
-#: Control characters as their pictures, for NUL is no character that a page can hold; and those
-#: that turn the direction of writing by name, for with them a text can look like another.
-_SEEN: Final[Mapping[int, int | str]] = {
+#: Control characters become their pictures, because HTML cannot hold NUL. Characters that change
+#: the direction of writing become their names, because they can make a text look like another.
+_CONTROL_PICTURES: Final[Mapping[int, int | str]] = {
     **{code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}, 0x7F: 0x2421,
     **{code: f"⟨U+{code:X}⟩" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
 }  # fmt: skip
-_MEDIA: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-#: Characters of a text that are shown at once.
-_MOST: Final = 140
+_MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+#: A longer text is cut.
+_EXCERPT_LENGTH: Final = 140
+_NO_VALUE: Final = Markup('<span class="none">—</span>')
 
 
-def page(
-    template: str, viewer: Viewer | None, *, status: int = HTTPStatus.OK, **context: Any
+def render_page(
+    template: str, caller: PageCaller | None, *, status: int = HTTPStatus.OK, **context: Any
 ) -> HTMLResponse:
-    """Return a page made of a template; `viewer` is who looks, None: nobody signed in."""
-    text = _environment().get_template(f"{template}.html").render(viewer=viewer, **context)
-    return HTMLResponse(text, status_code=status, headers=HEADERS)
+    """Return the answer of a template; `caller` is None on pages without a session."""
+    html = _environment().get_template(f"{template}.html").render(page_caller=caller, **context)
+    return HTMLResponse(html, status_code=status, headers=PAGE_HEADERS)
 
 
-def visible(value: object) -> str:
-    """Return a value as text, with its control characters to be seen."""
-    return str(value).translate(_SEEN)
+def visible_text(value: object) -> str:
+    """Return a value as text in which control characters are visible."""
+    return str(value).translate(_CONTROL_PICTURES)
 
 
-def brief(value: object, most: int = _MOST) -> Markup:
-    """Return the beginning of a text, kept to its own direction of writing."""
-    text = visible(value)
-    return Markup("<bdi>{}</bdi>").format(text if len(text) <= most else text[:most] + "…")
+def excerpt(value: object, length: int = _EXCERPT_LENGTH) -> Markup:
+    """Return the beginning of a text, isolated from the direction of writing around it."""
+    text = visible_text(value)
+    return Markup("<bdi>{}</bdi>").format(text if len(text) <= length else text[:length] + "…")
 
 
-def whom(value: object, most: int = 64) -> Markup:
-    """Return an address, which may be broken after its @."""
-    return brief(value, most).replace("@", Markup("@<wbr>"))
+def address_excerpt(value: object, length: int = 64) -> Markup:
+    """Return the beginning of an address, with a possible line break after its @."""
+    return excerpt(value, length).replace("@", Markup("@<wbr>"))
 
 
-def whole(value: object, most: int = _MOST) -> Markup:
-    """Return a text; of a long one the beginning, and the whole of it on demand."""
-    text = visible(value)
+def expandable_text(value: object, length: int = _EXCERPT_LENGTH) -> Markup:
+    """Return a text; of a long one the beginning, which opens to the whole."""
+    text = visible_text(value)
     if not text:
-        return Markup('<span class="none">—</span>')
-    if len(text) <= most:
-        return brief(text)
+        return _NO_VALUE
+    if len(text) <= length:
+        return excerpt(text)
     return Markup("<details class=long><summary>{}</summary><bdi>{}</bdi></details>").format(
-        brief(text, most), text
+        excerpt(text, length), text
     )
 
 
-def moment(time: datetime | None, *, seconds: bool = False) -> Markup:
-    """Return a time in UTC as people read it, and as programs do."""
+def time_element(time: datetime | None, *, seconds: bool = False) -> Markup:
+    """Return a time in UTC for people, as "3 Mar 2026, 23:05", and for programs."""
     if time is None:
-        return Markup('<span class="none">—</span>')
+        return _NO_VALUE
     time = time.astimezone(UTC)
-    shown = f"{time.day} {time:%b %Y, %H:%M:%S}" if seconds else f"{time.day} {time:%b %Y, %H:%M}"
-    return Markup('<time datetime="{}">{}</time>').format(iso(time), shown)
+    text = f"{time.day} {time:%b %Y, %H:%M:%S}" if seconds else f"{time.day} {time:%b %Y, %H:%M}"
+    return Markup('<time datetime="{}">{}</time>').format(iso_milliseconds(time), text)
 
 
-def day(time: datetime) -> Markup:
-    """Return the day of a time, as "3 March 2026"."""
-    return Markup('<time datetime="{}">{}</time>').format(iso(time), f"{time.day} {time:%B %Y}")
+def date_element(time: datetime) -> Markup:
+    """Return the day of a time in UTC, as "3 March 2026"."""
+    text = f"{time.day} {time:%B %Y}"
+    return Markup('<time datetime="{}">{}</time>').format(iso_milliseconds(time), text)
 
 
-def detail(value: Any) -> Markup:
-    """Return a particular of whatever type."""
-    return moment(value, seconds=True) if isinstance(value, datetime) else whole(value)
+def detail_element(value: Any) -> Markup:
+    """Return a value of any type: a time to the second, or a text."""
+    if isinstance(value, datetime):
+        return time_element(value, seconds=True)
+    return expandable_text(value)
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(_WEB_FOLDER / "templates"), autoescape=True,
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {
-        "brief": brief, "whole": whole, "whom": whom, "visible": visible, "moment": moment,
-        "day": day, "detail": detail, "column": labels.column, "count": labels.count,
-        "duration": labels.duration,
+    filters = (
+        excerpt, expandable_text, address_excerpt, visible_text, time_element, date_element,
+        detail_element, labels.column_name, labels.short_number, labels.time_span_text,
+        labels.rule_text,
+    )  # fmt: skip
+    environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
+    environment.globals |= {
+        "labels": labels, "suppression_rules": SUPPRESSION_RULES, "static_url": _static_url,
     }  # fmt: skip
-    environment.globals |= {"words": labels, "asset": _asset}
     return environment
 
 
 @cache
-def assets() -> Mapping[str, tuple[bytes, str]]:
-    """Return the files that pages load by their name: their bytes and media type."""
+def static_files() -> Mapping[str, tuple[bytes, str]]:
+    """Return the bytes and the media type of each static file, by its name."""
     return {
-        path.name: (path.read_bytes(), _MEDIA[path.suffix])
-        for path in sorted((_HERE / "static").iterdir())
-        if path.suffix in _MEDIA
+        path.name: (path.read_bytes(), _MEDIA_TYPES[path.suffix])
+        for path in sorted((_WEB_FOLDER / "static").iterdir())
+        if path.suffix in _MEDIA_TYPES
     }
 
 
-def version(name: str) -> str:
-    """Return what changes when the file does."""
-    return blake2b(assets()[name][0], digest_size=6).hexdigest()
+def static_version(name: str) -> str:
+    """Return a hash of a static file."""
+    return blake2b(static_files()[name][0], digest_size=6).hexdigest()
 
 
-def _asset(name: str) -> str:
-    return f"/static/{name}?v={version(name)}"
+def _static_url(name: str) -> str:
+    return f"/static/{name}?v={static_version(name)}"

@@ -1,9 +1,9 @@
-"""Signing in with an API key, signing out, and the choice of a tenant."""
+"""The pages to sign in with an API key, to sign out, and to choose a tenant."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request
@@ -12,92 +12,96 @@ from starlette.concurrency import run_in_threadpool
 
 from projections.clickhouse.sql import stream
 from projections.tables import projections
-from projections.web.pages.auth import Form, SignedIn, Viewer, address, local, session_of
-from projections.web.pages.render import page
-from projections.web.sessions import COOKIE, Session
-from projections.web.state import parts_of
+from projections.web.database import ReadOnlyDatabase
+from projections.web.pages.auth import FormFields, SessionCaller, read_session
+from projections.web.pages.render import render_page
+from projections.web.pages.url import build_url, local_url
+from projections.web.sessions import SESSION_COOKIE, BrowserSession
+from projections.web.state import app_state
 
 router = APIRouter(include_in_schema=False)
-_WHY: Final = {"revoked": "Your key was revoked. Sign in with another one."}
-#: Tenants that are offered; another one can be typed.
-_OFFERED: Final = 500
-Next = Annotated[str, Query(max_length=8192)]
+_ERRORS: Final = {"revoked": "Your key was revoked. Sign in with another one."}
+#: With more tenants the others can be typed.
+MAX_OFFERED_TENANTS: Final = 500
+_DEFAULT_PATH: Final = "/overview/email"
+NextUrlQuery = Annotated[str, Query(max_length=8192)]
 
 
 @router.get("/sign-in")
-async def form(request: Request, next: Next = "/", why: str = "") -> Response:  # noqa: A002
-    """Ask for a key."""
-    return _asked(request, next, _WHY.get(why, ""))
+async def show_sign_in(request: Request, next: NextUrlQuery = "/", why: str = "") -> Response:  # noqa: A002
+    """Show the form for a key."""
+    return _render_sign_in(request, next, _ERRORS.get(why, ""))
 
 
 @router.post("/sign-in")
-async def sign_in(request: Request, fields: Form) -> Response:
+async def sign_in(request: Request, fields: FormFields) -> Response:
     """Begin the session of a key."""
-    parts, place = parts_of(request), fields.get("next", "/")
-    key = await run_in_threadpool(parts.keys.find, fields.get("key", "").strip())
+    state, next_url = app_state(request), fields.get("next", "/")
+    key = await run_in_threadpool(state.keys.find, fields.get("key", "").strip())
     if key is None:
-        return _asked(request, place, "This key is unknown or revoked.",
-                      HTTPStatus.UNPROCESSABLE_ENTITY)  # fmt: skip
-    reply = RedirectResponse(local(place), status_code=HTTPStatus.SEE_OTHER)
-    _keep(request, reply, parts.sessions.begin(key.id))
-    return reply
+        return _render_sign_in(request, next_url, "This key is unknown or revoked.",
+                               HTTPStatus.UNPROCESSABLE_ENTITY)  # fmt: skip
+    response = RedirectResponse(local_url(next_url), status_code=HTTPStatus.SEE_OTHER)
+    _set_cookie(request, response, state.sessions.begin(key.id))
+    return response
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, _fields: Form) -> Response:
+async def sign_out(request: Request, _fields: FormFields) -> Response:
     """End a session."""
-    if session := session_of(request):
-        parts_of(request).sessions.end(session)
-    reply = RedirectResponse("/sign-in", status_code=HTTPStatus.SEE_OTHER)
-    reply.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=_secure(request))
-    return reply
+    if session := read_session(request):
+        app_state(request).sessions.end(session)
+    response = RedirectResponse("/sign-in", status_code=HTTPStatus.SEE_OTHER)
+    response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax", secure=_is_https(request))
+    return response
 
 
 @router.get("/tenants")
-def tenants(viewer: SignedIn, next: Next = "/overview/email") -> Response:  # noqa: A002
-    """Let somebody with a key for several tenants choose whose data to see."""
-    offered = list(viewer.key.tenants)
-    if viewer.key.everywhere:
-        offered = _tenants(viewer)
-    path, _, query = local(next).partition("?")
-    path = "/overview/email" if path == "/" else path
+def show_tenants(caller: SessionCaller, next: NextUrlQuery = _DEFAULT_PATH) -> Response:  # noqa: A002
+    """Show the tenants of a key, each with the page to come back to."""
+    tenants = list(caller.key.tenants)
+    if caller.key.for_all_tenants:
+        tenants = _tenants_with_messages(caller.state.database)
+    path, _, query = local_url(next).partition("?")
+    path = _DEFAULT_PATH if path == "/" else path
     pairs = [pair for pair in parse_qsl(query) if pair[0] != "tenant"]
-    links = [(each, address(path, [*pairs, ("tenant", each)])) for each in offered]
-    return page("tenants", viewer, offered=links, path=path, pairs=pairs)
+    links = [(tenant, build_url(path, [*pairs, ("tenant", tenant)])) for tenant in tenants]
+    return render_page("tenants", caller, links=links, path=path, pairs=pairs)
 
 
-def _tenants(viewer: Viewer) -> list[str]:
-    reader = viewer.parts.reader
+def _tenants_with_messages(database: ReadOnlyDatabase) -> list[str]:
     logs = " UNION DISTINCT ".join(
-        f"SELECT DISTINCT tenant_id FROM {reader.name}.{log.state_table}"
+        f"SELECT DISTINCT tenant_id FROM {database.name}.{log.state_table}"
         for log in projections().values()
     )
-    with reader.asking() as client:
-        sql = f"SELECT tenant_id FROM ({logs}) ORDER BY tenant_id LIMIT {_OFFERED}"
+    with database.client() as client:
+        sql = f"SELECT tenant_id FROM ({logs}) ORDER BY tenant_id LIMIT {MAX_OFFERED_TENANTS}"
         return [row["tenant_id"] for row in stream(client, sql, {})]
 
 
-def _asked(
-    request: Request, place: str, wrong: str, status: HTTPStatus = HTTPStatus.OK
+def _render_sign_in(
+    request: Request, next_url: str, error: str, status: HTTPStatus = HTTPStatus.OK
 ) -> Response:
-    sessions, session = parts_of(request).sessions, session_of(request)
-    fresh = session is None
+    sessions, session = app_state(request).sessions, read_session(request)
+    is_new = session is None
     session = session or sessions.begin()
-    context: dict[str, Any] = {"next": local(place), "wrong": wrong}
-    reply = page("sign_in", None, status=status, token=sessions.token(session), **context)
-    if fresh:
-        _keep(request, reply, session)
-    return reply
+    response = render_page(
+        "sign_in", None, status=status, token=sessions.form_token(session),
+        next_url=local_url(next_url), error=error,
+    )  # fmt: skip
+    if is_new:
+        _set_cookie(request, response, session)
+    return response
 
 
-def _keep(request: Request, reply: Response, session: Session) -> None:
-    reply.set_cookie(
-        COOKIE, parts_of(request).sessions.written(session),
-        max_age=parts_of(request).sessions.lasts,
-        httponly=True, samesite="lax", secure=_secure(request),
+def _set_cookie(request: Request, response: Response, session: BrowserSession) -> None:
+    sessions = app_state(request).sessions
+    response.set_cookie(
+        SESSION_COOKIE, sessions.to_cookie(session), max_age=sessions.lifetime_seconds,
+        httponly=True, samesite="lax", secure=_is_https(request),
     )  # fmt: skip
 
 
-def _secure(request: Request) -> bool:
-    """Tell whether the browser speaks https, with us or with a proxy before us."""
+def _is_https(request: Request) -> bool:
+    """Return whether the browser uses https, with us or with a proxy in front."""
     return "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "")}

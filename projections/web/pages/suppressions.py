@@ -1,103 +1,105 @@
-"""The blacklist as pages: who is on it, why, and the forms that lift or add a listing."""
+"""The pages of the blacklist: entries, one address with its history, and forms for commands."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Any, Final, cast, get_args
+from typing import Annotated, Any, cast, get_args
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from projections.queries import suppressions as blacklist
-from projections.web.api import suppressions
-from projections.web.api.suppressions import Doing, whose_of
-from projections.web.pages import labels
-from projections.web.pages.auth import ElsewhereError, Form, Viewer, Viewing, require
-from projections.web.pages.render import page
-from projections.web.pages.url import Bar
+from projections.queries.suppressions import entry_history, find_entry
+from projections.web.auth import check_scope
+from projections.web.pages.auth import FormFields, PageCaller, TenantCaller
+from projections.web.pages.labels import CHANNEL_NAMES
+from projections.web.pages.render import PAGE_ROWS, render_page
+from projections.web.pages.url import shareable_url
 from projections.web.params import ChannelPath, CursorQuery
 from projections.web.problems import ProblemError
+from projections.web.suppression_commands import CommandName, publish_command, wait_for_outcome
+from projections.web.suppressions import suppressions_page
 from schemas.addresses import Address
-from schemas.decisions import Rule
+from schemas.decisions import RuleName
 from schemas.events import Channel
 
 router = APIRouter(include_in_schema=False)
-_PAGE: Final = 50
 AddressQuery = Annotated[str, Query(min_length=1, max_length=320)]
 
 
 @router.get("/blacklist")
-def listing(
+def show_suppressions(
     request: Request,
-    viewer: Viewing,
+    caller: TenantCaller,
     channel: Annotated[str, Query(pattern="^(|email|sms)$")] = "",
-    rule: Annotated[str, Query(pattern=f"^(|{'|'.join(get_args(Rule))})$")] = "",
+    rule: Annotated[str, Query(pattern=f"^(|{'|'.join(get_args(RuleName))})$")] = "",
     address: Annotated[str, Query(max_length=320)] = "",
     cursor: CursorQuery = None,
 ) -> HTMLResponse:
-    """Show who is blacklisted, by channel and address."""
-    bar = Bar.of(request)
-    if bar.tidy() != bar:
-        raise ElsewhereError(str(bar.tidy()))
-    rows, following = suppressions.paged(
-        viewer.asker, channel=cast("Channel | None", channel or None),
-        rule=cast("Rule | None", rule or None), address=address, limit=_PAGE, cursor=cursor,
+    """Show the blacklist, in order of channel and address."""
+    url = shareable_url(request)
+    rows, next_cursor = suppressions_page(
+        caller, channel=cast("Channel | None", channel or None),
+        rule=cast("RuleName | None", rule or None), address=address, limit=PAGE_ROWS,
+        cursor=cursor,
     )  # fmt: skip
-    return page(
-        "blacklist", viewer, bar=bar, rows=rows, channel=channel,
-        next=bar.put(cursor=following) if following else None,
-        rule=rule, part=address, narrowed=bool(channel or rule or address),
-        walking=cursor is not None,
+    return render_page(
+        "suppressions", caller, url=url, rows=rows, channel=channel, rule=rule,
+        address_part=address, is_filtered=bool(channel or rule or address),
+        next_url=url.with_values(cursor=next_cursor) if next_cursor else None,
+        is_later_page=cursor is not None,
     )  # fmt: skip
 
 
 @router.get("/blacklist/{channel}")
-def entry(
-    viewer: Viewing,
+def show_suppression(
+    caller: TenantCaller,
     channel: ChannelPath,
     address: AddressQuery,
     command: Annotated[str, Query(max_length=64)] = "",
 ) -> HTMLResponse:
-    """Show whether and why an address is blacklisted, and what became of a command."""
-    return _entry(viewer, whose_of(viewer.asker, channel, address), command=command)
+    """Show whether and why an address is blacklisted, and the outcome of a command by its id."""
+    return _render_suppression(caller, caller.address_of(channel, address), command_id=command)
 
 
 @router.post("/blacklist/{channel}")
-async def change(
-    viewer: Viewing, channel: ChannelPath, address: AddressQuery, fields: Form
+async def change_suppression(
+    caller: TenantCaller, channel: ChannelPath, address: AddressQuery, fields: FormFields
 ) -> Response:
-    """Ask for a reset or a listing, wait for what comes of it, and show that."""
-    require(viewer, "reset")
-    whose = whose_of(viewer.asker, channel, address)
-    doing: Doing = "add" if fields.get("do") == "add" else "reset"
+    """Publish the command of a form, wait for its outcome, and redirect to the page with it."""
+    check_scope(caller.key, "reset")
+    of_tenant = caller.address_of(channel, address)
+    command_name: CommandName = "add" if fields.get("do") == "add" else "reset"
     reason = fields.get("reason", "")
     try:
-        command = await suppressions.asked(
-            viewer.asker, whose, doing, reason,
+        command_id = await publish_command(
+            caller, command_name, of_tenant, reason,
             confirmed_complaint=fields.get("confirmed") == "yes",
         )  # fmt: skip
     except ProblemError as problem:
-        return await run_in_threadpool(_entry, viewer, whose, problem=problem, reason=reason)
-    await suppressions.outcome(viewer.asker, whose, command)
-    place = viewer.link(f"/blacklist/{channel}", address=whose.address, command=command)
-    return RedirectResponse(place, status_code=HTTPStatus.SEE_OTHER)
+        return await run_in_threadpool(
+            _render_suppression, caller, of_tenant, problem=problem, reason=reason
+        )
+    await wait_for_outcome(caller, of_tenant, command_id)
+    url = caller.link(f"/blacklist/{channel}", address=of_tenant.address, command=command_id)
+    return RedirectResponse(url, status_code=HTTPStatus.SEE_OTHER)
 
 
-def _entry(
-    viewer: Viewer, whose: Address, *, command: str = "", problem: ProblemError | None = None,
-    reason: str = "",
+def _render_suppression(
+    caller: PageCaller, address: Address, *, command_id: str = "",
+    problem: ProblemError | None = None, reason: str = "",
 ) -> HTMLResponse:  # fmt: skip
-    reader = viewer.parts.reader
-    with reader.asking() as client:
-        found = blacklist.entry(client, reader.name, whose)
-        lines = blacklist.history(client, reader.name, whose)
+    database = caller.state.database
+    with database.client() as client:
+        entry = find_entry(client, database.name, address)
+        history = entry_history(client, database.name, address)
     outcome: dict[str, Any] | None = None
-    if command:
-        outcome = next((x for x in reversed(lines) if x["cause_event_id"] == command), None)
-    return page(
-        "entry", viewer, status=problem.status if problem else HTTPStatus.OK,
-        whose=whose, entry=found, lines=lines, command=command, outcome=outcome,
+    if command_id:
+        rows = (row for row in reversed(history) if row["cause_event_id"] == command_id)
+        outcome = next(rows, None)
+    return render_page(
+        "suppression", caller, status=problem.status if problem else HTTPStatus.OK,
+        address=address, entry=entry, history=history, command_id=command_id, outcome=outcome,
         problem=problem.detail if problem else "", reason=reason,
-        title=f"Blacklist: {labels.CHANNELS[whose.channel]}",
+        title=f"Blacklist: {CHANNEL_NAMES[address.channel]}",
     )  # fmt: skip

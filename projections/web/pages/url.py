@@ -1,58 +1,92 @@
-"""The address bar: what a page shows stands in its address, so that it can be shared."""
+"""URLs of pages: they hold all that a page shows, so that people can share them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from projections.web.pages.auth import address
+
+class RedirectError(Exception):
+    """The answer is a redirect to `location`."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.location = location
+
+
+def build_url(path: str, pairs: Sequence[tuple[str, object]]) -> str:
+    """Return the URL of a path with parameters."""
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def return_url(request: Request) -> str:
+    """Return the URL to come back to after signing in: the page itself, or the start page."""
+    if request.method != "GET":
+        return "/"
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def local_url(url: str) -> str:
+    """Return a URL if it is one of our pages, else that of the start page."""
+    is_local = url.startswith("/") and not url.startswith(("//", "/\\"))
+    return url if is_local and url.isprintable() else "/"
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A page's path and parameters, without the place in a walk through its pages."""
+class PageUrl:
+    """A page's path and parameters, without the cursor."""
 
     path: str
     pairs: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, request: Request) -> Bar:
-        """Read the address of a request."""
+    def of(cls, request: Request) -> PageUrl:
+        """Return the URL of a request."""
         pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
         return cls(request.url.path, tuple(pairs))
 
     def __str__(self) -> str:
-        return address(self.path, list(self.pairs))
+        return build_url(self.path, self.pairs)
 
-    def to(self, path: str) -> Bar:
-        """Return the same parameters at another path."""
+    def with_path(self, path: str) -> PageUrl:
+        """Return the same parameters with another path."""
         return replace(self, path=path)
 
-    def less(self, *pairs: tuple[str, str]) -> Bar:
-        """Return it without these parameters."""
-        return replace(self, pairs=tuple(pair for pair in self.pairs if pair not in pairs))
-
-    def without(self, *names: str) -> Bar:
-        """Return it without the parameters of these names."""
-        return replace(self, pairs=tuple(pair for pair in self.pairs if pair[0] not in names))
-
-    def plus(self, name: str, value: str) -> Bar:
+    def with_pair(self, name: str, value: str) -> PageUrl:
         """Return it with one more parameter."""
         return replace(self, pairs=(*self.pairs, (name, value)))
 
-    def put(self, **values: str) -> Bar:
-        """Return it with these parameters, each instead of those of its name."""
-        return replace(self.without(*values), pairs=(*self.without(*values).pairs, *values.items()))
+    def with_values(self, **values: str) -> PageUrl:
+        """Return it with these parameters, which replace those of the same names."""
+        return replace(self, pairs=(*self.without(*values).pairs, *values.items()))
 
-    def tidy(self) -> Bar:
-        """Return it without what is empty, and with the parts of a new filter put together."""
-        given = dict(self.pairs)
-        rest = tuple(
+    def without(self, *names: str) -> PageUrl:
+        """Return it without the parameters of these names."""
+        return replace(self, pairs=tuple(pair for pair in self.pairs if pair[0] not in names))
+
+    def without_pairs(self, *pairs: tuple[str, str]) -> PageUrl:
+        """Return it without these pairs of name and value."""
+        return replace(self, pairs=tuple(pair for pair in self.pairs if pair not in pairs))
+
+    def normalised(self) -> PageUrl:
+        """Return it without empty parameters, and with a new filter's three fields as one."""
+        values = dict(self.pairs)
+        pairs = tuple(
             pair for pair in self.pairs if pair[1] and pair[0] not in {"column", "is", "value"}
         )
-        bar = replace(self, pairs=rest)
-        if column := given.get("column"):
-            wanted = f"{column}{given.get('is', '=')}{given.get('value', '').strip()}"
-            bar = bar.less(("filter", wanted)).plus("filter", wanted)
-        return bar
+        url = replace(self, pairs=pairs)
+        if column := values.get("column"):
+            filter_ = f"{column}{values.get('is', '=')}{values.get('value', '').strip()}"
+            url = url.without_pairs(("filter", filter_)).with_pair("filter", filter_)
+        return url
+
+
+def shareable_url(request: Request) -> PageUrl:
+    """Return the URL of a request if it is normalised, else raise a redirect to the one that is."""
+    url = PageUrl.of(request)
+    if url.normalised() != url:
+        raise RedirectError(str(url.normalised()))
+    return url

@@ -1,60 +1,61 @@
-// What the pages do beyond plain HTML; without it everything still works, by links and forms.
+// Progressive enhancement: without this script all pages work by links and forms.
 "use strict";
 
-const every = (selector, act) => document.querySelectorAll(selector).forEach(act);
+const forEachElement = (selector, act) => document.querySelectorAll(selector).forEach(act);
 
-// The reader's own time, beside the UTC that is shown.
-every("time[datetime]", (time) => {
+// The local time as a tooltip of each time in UTC.
+forEachElement("time[datetime]", (time) => {
   const local = new Date(time.dateTime);
   if (!Number.isNaN(local.valueOf())) {
     time.title = `${local.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" })} where you are`;
   }
 });
 
-// Calls `look` again and again while the page is seen, less often while that fails.
-function repeat(look, seconds) {
-  let failed = 0;
-  const again = async () => {
+// Calls `check` every `seconds` while the page is visible, less often after failures. It ends when
+// `check` returns false.
+function poll(check, seconds) {
+  let failures = 0;
+  const run = async () => {
     if (document.visibilityState === "visible") {
       try {
-        if ((await look()) === false) return;
-        failed = 0;
+        if ((await check()) === false) return;
+        failures = 0;
       } catch {
-        failed += 1;
+        failures += 1;
       }
     }
-    setTimeout(again, 1000 * seconds * Math.min(2 ** failed, 16));
+    setTimeout(run, 1000 * seconds * Math.min(2 ** failures, 16));
   };
-  setTimeout(again, 1000 * seconds);
+  setTimeout(run, 1000 * seconds);
 }
 
-async function fetched(address) {
-  const reply = await fetch(address, { redirect: "error", credentials: "same-origin" });
+async function fetchText(url) {
+  const reply = await fetch(url, { redirect: "error", credentials: "same-origin" });
   if (!reply.ok) throw new Error(String(reply.status));
   return reply.text();
 }
 
-// A log: how many messages are newer than those shown. What is being read stays where it is.
-every("[data-newer]", (place) => {
-  repeat(async () => {
-    const hint = await fetched(place.dataset.newer);
+// How many messages are newer than those on the page; the rows stay where they are.
+forEachElement("[data-newer]", (place) => {
+  poll(async () => {
+    const hint = await fetchText(place.dataset.newer);
     if (place.innerHTML.trim() !== hint.trim()) place.innerHTML = hint;
   }, 4);
 });
 
-// A page that was not available: as soon as it is, it is shown.
-every("[data-retry]", (place) => {
-  repeat(async () => {
-    await fetched(location.href);
+// A page that was not available is loaded as soon as it is.
+forEachElement("[data-retry]", (place) => {
+  poll(async () => {
+    await fetchText(location.href);
     location.reload();
     return false;
   }, Math.max(1, Number(place.dataset.retry) || 5));
 });
 
-// A command under way: shown anew once there is a line of history of it.
-every("[data-pending]", (place) => {
-  repeat(async () => {
-    const page = new DOMParser().parseFromString(await fetched(location.href), "text/html");
+// A pending command: the page is loaded again when the history has its outcome.
+forEachElement("[data-pending]", (place) => {
+  poll(async () => {
+    const page = new DOMParser().parseFromString(await fetchText(location.href), "text/html");
     if (page.querySelector("[data-pending]")) return true;
     location.reload();
     return false;
@@ -62,8 +63,8 @@ every("[data-pending]", (place) => {
   place.setAttribute("aria-busy", "true");
 });
 
-// A change takes a moment, and must not be asked for twice.
-every("form[data-once]", (form) => {
+// A form may be submitted only once, because a change takes a moment.
+forEachElement("form[data-once]", (form) => {
   form.addEventListener("submit", () => {
     const button = form.querySelector("button");
     button.disabled = true;
@@ -71,7 +72,7 @@ every("form[data-once]", (form) => {
   });
 });
 
-// Escape closes what was opened.
+// Escape closes an open menu.
 document.addEventListener("keydown", (event) => {
   const open = event.key === "Escape" && document.activeElement?.closest("details[open]");
   if (open) {

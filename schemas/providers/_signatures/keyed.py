@@ -13,33 +13,40 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
-from schemas.providers import mailgun as adapter
-from schemas.providers._signatures import SignatureError, digest, from_base64, given, match, sha256
-from schemas.providers._signatures import same as equal
+from schemas.providers._signatures.verification import (
+    SignatureError,
+    constant_time_equal,
+    from_base64,
+    hmac_digest,
+    require_match,
+    require_secret,
+    sha256,
+)
+from schemas.providers.mailgun import multipart_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.providers._signatures import Call
+    from schemas.providers._signatures.verification import VerificationContext
 
 #: The prefix of a Svix key as a dashboard shows it; what follows is base64.
 SVIX_PREFIX: Final = "whsec_"
-#: Svix's headers, and those of the specification that it became.
-SVIX_NAMES: Final = ("svix", "webhook")
+#: Prefixes of Svix's headers, and of the Standard Webhooks specification that it became.
+SVIX_HEADER_PREFIXES: Final = ("svix", "webhook")
 _SVIX_VERSION: Final = "v1"
-_BODY_HASH: Final = "bodySHA256"
-_PORTS: Final = {"https": 443, "http": 80}
+_BODY_HASH_PARAMETER: Final = "bodySHA256"
+_STANDARD_PORTS: Final = {"https": 443, "http": 80}
 
 
-def mailgun(call: Call, secret: str) -> None:
-    """Mailgun signs a time and a token and nothing else; legacy pushes have form fields."""
-    request = call.request
+def mailgun(context: VerificationContext, secret: str) -> None:
+    """Check Mailgun, which signs a time and a token only; legacy pushes have form fields."""
+    request = context.request
     start = request.body.lstrip()[:2]
     fields: object
     if start.startswith(b"{"):
         fields = from_json(request.body).get("signature")
     elif start == b"--":
-        fields = adapter.multipart(request.body, request.headers)
+        fields = multipart_fields(request.body, request.headers)
     else:
         fields = dict(request.form)
     if not isinstance(fields, dict):
@@ -49,57 +56,61 @@ def mailgun(call: Call, secret: str) -> None:
     )
     if not (timestamp and token and signature):
         raise SignatureError("the body has to hold timestamp, token and signature")
-    match(signature, digest(given(secret), timestamp + token, "sha256").hex())
-    call.recent(timestamp)
+    require_match(signature, hmac_digest(require_secret(secret), timestamp + token, "sha256").hex())
+    context.check_timestamp(timestamp)
 
 
 def svix_key(secret: str) -> bytes:
     """Return the key's bytes. Raises `SignatureError` if it is not base64."""
-    return from_base64(given(secret).removeprefix(SVIX_PREFIX), "the configured secret")
+    return from_base64(require_secret(secret).removeprefix(SVIX_PREFIX), "the configured secret")
 
 
-def svix(call: Call, secret: str) -> None:
-    """Svix signs id, time and body; the header may hold several signatures while keys change."""
-    headers = call.request.headers
-    name = next((name for name in SVIX_NAMES if headers.get(f"{name}-id")), SVIX_NAMES[0])
-    parts = [call.request.header(f"{name}-{part}") for part in ("id", "timestamp", "signature")]
-    signed = f"{parts[0]}.{parts[1]}.".encode() + call.request.body
-    wanted = b64encode(digest(svix_key(secret), signed, "sha256"))
-    versions = [signature.partition(",") for signature in parts[2].split()]
-    ours = [value for version, _, value in versions if version == _SVIX_VERSION]
-    if not ours:
-        raise SignatureError(f"the header {name}-signature holds none of version {_SVIX_VERSION}")
-    if not any([equal(each, wanted) for each in ours]):  # noqa: C419 - no early end
-        raise SignatureError("the signature does not match")
-    call.recent(parts[1])
+def svix(context: VerificationContext, secret: str) -> None:
+    """Check Svix, which signs id, time and body; while keys change there are several signatures."""
+    headers = context.request.headers
+    prefix = next(
+        (prefix for prefix in SVIX_HEADER_PREFIXES if headers.get(f"{prefix}-id")),
+        SVIX_HEADER_PREFIXES[0],
+    )
+    message_id, timestamp, header = (
+        context.request.header(f"{prefix}-{name}") for name in ("id", "timestamp", "signature")
+    )
+    signed = f"{message_id}.{timestamp}.".encode() + context.request.body
+    expected = b64encode(hmac_digest(svix_key(secret), signed, "sha256"))
+    versions = [signature.partition(",") for signature in header.split()]
+    signatures = [value for version, _, value in versions if version == _SVIX_VERSION]
+    if not signatures:
+        raise SignatureError(f"the header {prefix}-signature holds none of version {_SVIX_VERSION}")
+    require_match(expected, *signatures)
+    context.check_timestamp(timestamp)
 
 
-def twilio(call: Call, secret: str) -> None:
-    """Twilio signs its URL with the form's fields, or for JSON a URL with the body's hash."""
-    request = call.request
+def twilio(context: VerificationContext, secret: str) -> None:
+    """Check Twilio, which signs its URL with the form's fields, for JSON with the body's hash."""
+    request = context.request
     signature = request.header("x-twilio-signature")
-    hashes = [value for name, value in request.query if name == _BODY_HASH]
+    hashes = [value for name, value in request.query if name == _BODY_HASH_PARAMETER]
     if hashes:
-        if not equal(hashes[0].lower(), sha256(request.body)):
-            raise SignatureError(f"the body does not match {_BODY_HASH}")
+        if not constant_time_equal(hashes[0].lower(), sha256(request.body)):
+            raise SignatureError(f"the body does not match {_BODY_HASH_PARAMETER}")
         fields = ""
     else:
         fields = _joined(sorted(set(request.form)))
     # Whether a standard port is part of what was signed differs from product to product.
-    match(
+    require_match(
         signature, *(_signed(secret, url + fields) for url in _with_and_without_port(request.url))
     )
 
 
-def mandrill(call: Call, secret: str) -> None:
-    """Mandrill signs its URL with the form's fields."""
-    request = call.request
+def mandrill(context: VerificationContext, secret: str) -> None:
+    """Check Mandrill, which signs its URL with the form's fields."""
+    request = context.request
     signature = request.header("x-mandrill-signature")
-    match(signature, _signed(secret, request.url + _joined(sorted(request.form))))
+    require_match(signature, _signed(secret, request.url + _joined(sorted(request.form))))
 
 
 def _signed(secret: str, text: str) -> bytes:
-    return b64encode(digest(given(secret), text, "sha1"))
+    return b64encode(hmac_digest(require_secret(secret), text, "sha1"))
 
 
 def _joined(fields: Iterable[tuple[str, str]]) -> str:
@@ -108,7 +119,7 @@ def _joined(fields: Iterable[tuple[str, str]]) -> str:
 
 def _with_and_without_port(url: str) -> list[str]:
     parts = urlsplit(url)
-    port = _PORTS.get(parts.scheme)
+    port = _STANDARD_PORTS.get(parts.scheme)
     host = parts.netloc.removesuffix(f":{port}")
     if parts.port not in {None, port}:
         return [url]

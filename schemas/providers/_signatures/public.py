@@ -14,19 +14,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from schemas.providers._signatures import SignatureError, from_base64, given
+from schemas.providers._signatures.verification import SignatureError, from_base64, require_secret
 
 if TYPE_CHECKING:
-    from schemas.providers._signatures import Call
+    from schemas.providers._signatures.verification import VerificationContext
 
-SENDGRID: Final = "x-twilio-email-event-webhook-"
-_PEM: Final = "-----"
+_SENDGRID_HEADER_PREFIX: Final = "x-twilio-email-event-webhook-"
+_PEM_MARKER: Final = "-----"
 
 
 def ec_key(secret: str) -> EllipticCurvePublicKey:
     """Return a P-256 public key from base64 DER or PEM. Raises `SignatureError` if it is none."""
-    lines = given(secret).strip().splitlines()
-    der = "".join(line.strip() for line in lines if not line.startswith(_PEM))
+    pem_lines = require_secret(secret).strip().splitlines()
+    der = "".join(line.strip() for line in pem_lines if not line.startswith(_PEM_MARKER))
     try:
         key = load_der_public_key(from_base64(der, "the configured verification key"))
     except (ValueError, UnsupportedAlgorithm):
@@ -36,35 +36,35 @@ def ec_key(secret: str) -> EllipticCurvePublicKey:
     return key
 
 
-def sendgrid(call: Call, secret: str) -> None:
-    """SendGrid signs time and body."""
-    signature = call.request.header(SENDGRID + "signature")
-    timestamp = call.request.header(SENDGRID + "timestamp")
+def sendgrid(context: VerificationContext, secret: str) -> None:
+    """Check SendGrid, which signs time and body."""
+    signature = context.request.header(_SENDGRID_HEADER_PREFIX + "signature")
+    timestamp = context.request.header(_SENDGRID_HEADER_PREFIX + "timestamp")
     der = from_base64(signature, "the signature")
-    signed = timestamp.encode("utf-8", "surrogatepass") + call.request.body
+    signed = timestamp.encode("utf-8", "surrogatepass") + context.request.body
     try:
         ec_key(secret).verify(der, signed, ECDSA(SHA256()))
     except InvalidSignature:
         raise SignatureError("the signature does not match") from None
-    call.recent(timestamp)
+    context.check_timestamp(timestamp)
 
 
 def ed25519_key(secret: str) -> Ed25519PublicKey:
     """Return an Ed25519 public key from base64. Raises `SignatureError` for anything else."""
-    raw = from_base64(given(secret).strip(), "the configured public key")
+    raw = from_base64(require_secret(secret).strip(), "the configured public key")
     try:
         return Ed25519PublicKey.from_public_bytes(raw)
     except ValueError:
         raise SignatureError("the configured public key is no Ed25519 key") from None
 
 
-def telnyx(call: Call, secret: str) -> None:
-    """Telnyx signs time and body with a bar between them."""
-    signature = from_base64(call.request.header("telnyx-signature-ed25519"), "the signature")
-    timestamp = call.request.header("telnyx-timestamp")
-    signed = timestamp.encode("utf-8", "surrogatepass") + b"|" + call.request.body
+def telnyx(context: VerificationContext, secret: str) -> None:
+    """Check Telnyx, which signs time and body with a bar between them."""
+    signature = from_base64(context.request.header("telnyx-signature-ed25519"), "the signature")
+    timestamp = context.request.header("telnyx-timestamp")
+    signed = timestamp.encode("utf-8", "surrogatepass") + b"|" + context.request.body
     try:
         ed25519_key(secret).verify(signature, signed)
     except InvalidSignature:
         raise SignatureError("the signature does not match") from None
-    call.recent(timestamp)
+    context.check_timestamp(timestamp)

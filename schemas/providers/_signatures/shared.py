@@ -8,25 +8,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schemas.providers._signatures import SignatureError, from_base64, given, same
+from schemas.providers._signatures.verification import (
+    SignatureError,
+    constant_time_equal,
+    from_base64,
+    require_secret,
+)
 
 if TYPE_CHECKING:
-    from schemas.providers._signatures import Call
+    from schemas.providers._signatures.verification import VerificationContext
 
 
-def check(call: Call, secret: str) -> None:
-    """Take Basic credentials that are the secret, or whose password it is; or it as a token."""
-    scheme, _, value = call.request.header("authorization").partition(" ")
+def check(context: VerificationContext, secret: str) -> None:
+    """Accept the secret as Basic credentials, as their password, or as a bearer token."""
+    scheme, _, value = context.request.header("authorization").partition(" ")
     match scheme.lower():
         case "basic":
             credentials = from_base64(value.strip(), "the credentials")
             password = credentials.partition(b":")[2]
-            # Both are looked at, so that the time tells nothing.
-            known = [same(credentials, given(secret)), same(password, given(secret))]
-            if not any(known):
+            # Both are compared, so that the time does not show which one matched.
+            matches = [
+                constant_time_equal(credentials, require_secret(secret)),
+                constant_time_equal(password, require_secret(secret)),
+            ]
+            if not any(matches):
                 raise SignatureError("user and password do not match")
         case "bearer":
-            if not same(value.strip(), given(secret)):
+            if not constant_time_equal(value.strip(), require_secret(secret)):
                 raise SignatureError("the token does not match")
         case _:
             raise SignatureError("the header authorization is neither Basic nor Bearer")

@@ -1,9 +1,9 @@
-"""Amazon SNS, which carries SES and AWS SMS: envelopes signed by Amazon, of a topic of ours.
+"""Amazon SNS, which carries SES and AWS SMS: envelopes that Amazon signed, of our own topic.
 
-Amazon signs for every customer alike, so the signature shows nothing without the topic: what is
-configured is the topic's ARN (several with commas). Where it is none, it is a shared secret, as
-the subscription's address can hold one; then raw deliveries and EventBridge's calls, which nobody
-signs, come in as well. Source: Amazon SNS's docs, "Verifying the signatures of messages".
+Amazon signs for every customer alike, so a signature proves nothing without the topic: the secret
+is the topic's ARN (several with commas). Any other secret is a shared one, as the subscription's
+address can hold it; raw deliveries and EventBridge's calls, which nobody signs, then pass as well.
+Source: Amazon SNS's docs, "Verifying the signatures of messages".
 """
 
 from __future__ import annotations
@@ -20,88 +20,89 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.x509 import load_pem_x509_certificate
 from pydantic_core import from_json
 
-from schemas.providers._signatures import SignatureError, from_base64, given, shared
+from schemas.providers._signatures import shared
+from schemas.providers._signatures.verification import SignatureError, from_base64, require_secret
 
 if TYPE_CHECKING:
-    from schemas.providers._signatures import Call, Request
+    from schemas.providers._signatures.verification import Request, VerificationContext
 
-_ARN: Final = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]+")
-_CERTIFICATE: Final = re.compile(
+_TOPIC_ARN: Final = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]+")
+_CERTIFICATE_URL: Final = re.compile(
     r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?/[A-Za-z0-9_.-]{1,200}\.pem"
 )
-_CONFIRMATION: Final = (
+_CONFIRMATION_MEMBERS: Final = (
     "Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type",
 )  # fmt: skip
-#: What is signed of each type of envelope, in this order.
-SIGNED: Final[Mapping[str, tuple[str, ...]]] = {
+#: The signed members of each type of envelope, in this order.
+SIGNED_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
-    "SubscriptionConfirmation": _CONFIRMATION,
-    "UnsubscribeConfirmation": _CONFIRMATION,
+    "SubscriptionConfirmation": _CONFIRMATION_MEMBERS,
+    "UnsubscribeConfirmation": _CONFIRMATION_MEMBERS,
 }
-_OPTIONAL: Final = "Subject"
+_OPTIONAL_MEMBER: Final = "Subject"
 HASHES: Final = {"1": SHA1, "2": SHA256}
 
 
 def is_topic(secret: str) -> bool:
-    """Tell whether what is configured is a topic, and not a shared secret."""
+    """Return whether the configured secret is a topic, and not a shared secret."""
     return secret.startswith("arn:")
 
 
 def topics(secret: str) -> frozenset[str]:
-    """Return the topics configured. Raises `SignatureError` if one is no ARN of a topic."""
-    found = frozenset(part.strip() for part in secret.split(","))
-    if not all(_ARN.fullmatch(part) for part in found):
+    """Return the configured topics. Raises `SignatureError` if one is no ARN of a topic."""
+    arns = frozenset(part.strip() for part in secret.split(","))
+    if not all(_TOPIC_ARN.fullmatch(arn) for arn in arns):
         raise SignatureError("the configured secret is no ARN of an SNS topic")
-    return found
+    return arns
 
 
-def key(secret: str) -> object:
-    """Return what is configured. Raises `SignatureError` if it cannot be used."""
-    return topics(secret) if is_topic(secret) else given(secret)
+def parse_secret(secret: str) -> object:
+    """Return the topics or the shared secret. Raises `SignatureError` if neither can be used."""
+    return topics(secret) if is_topic(secret) else require_secret(secret)
 
 
 def envelope(request: Request, secret: str) -> Mapping[str, str]:
-    """Return an envelope of a topic of ours. Raises `SignatureError` if it is not."""
+    """Return the members of an envelope of a configured topic. Raises `SignatureError`."""
     body: object = from_json(request.body)
-    if not isinstance(body, dict) or body.get("Type") not in SIGNED:
+    if not isinstance(body, dict) or body.get("Type") not in SIGNED_MEMBERS:
         raise SignatureError("the body is no SNS envelope")
-    names = [*SIGNED[body["Type"]], "Signature", "SignatureVersion", "SigningCertURL"]
+    names = [*SIGNED_MEMBERS[body["Type"]], "Signature", "SignatureVersion", "SigningCertURL"]
     fields = {name: body.get(name) for name in names}
-    if fields.get(_OPTIONAL, "") is None:
-        del fields[_OPTIONAL]
+    if fields.get(_OPTIONAL_MEMBER, "") is None:
+        del fields[_OPTIONAL_MEMBER]
     checked = {name: value for name, value in fields.items() if isinstance(value, str)}
     if missing := [name for name in fields if name not in checked]:
         raise SignatureError(f"the SNS envelope has no {missing[0]}")
     if checked["TopicArn"] not in topics(secret):
         raise SignatureError("the SNS envelope is of another topic than the one configured")
-    if not _CERTIFICATE.fullmatch(checked["SigningCertURL"]):
+    if not _CERTIFICATE_URL.fullmatch(checked["SigningCertURL"]):
         raise SignatureError("the SigningCertURL is not one of Amazon SNS")
     return checked
 
 
-def check(call: Call, secret: str) -> None:
-    """Take an envelope signed by Amazon, or a shared secret if no topic is configured."""
+def check(context: VerificationContext, secret: str) -> None:
+    """Accept an envelope that Amazon signed, or a shared secret if no topic is configured."""
     if not is_topic(secret):
-        shared.check(call, secret)
+        shared.check(context, secret)
         return
-    fields = envelope(call.request, secret)
-    certificate = call.certificates.get(fields["SigningCertURL"])
+    fields = envelope(context.request, secret)
+    certificate = context.certificates.get(fields["SigningCertURL"])
     if certificate is None:
         raise SignatureError("the certificate of the signature is not at hand")
-    hashed = HASHES.get(fields["SignatureVersion"])
-    if hashed is None:
+    algorithm = HASHES.get(fields["SignatureVersion"])
+    if algorithm is None:
         raise SignatureError("the SignatureVersion is neither 1 nor 2")
     signed = "".join(
-        f"{name}\n{fields[name]}\n" for name in SIGNED[fields["Type"]] if name in fields
+        f"{name}\n{fields[name]}\n" for name in SIGNED_MEMBERS[fields["Type"]] if name in fields
     )
     signature = from_base64(fields["Signature"], "the Signature")
     try:
-        _public_key(certificate, call.now).verify(
-            signature, signed.encode("utf-8", "surrogatepass"), PKCS1v15(), hashed()
+        _public_key(certificate, context.now).verify(
+            signature, signed.encode("utf-8", "surrogatepass"), PKCS1v15(), algorithm()
         )
     except (InvalidSignature, UnsupportedAlgorithm):
         raise SignatureError("the signature does not match") from None
-    call.near(_seconds(fields["Timestamp"]))
+    context.check_time(_seconds(fields["Timestamp"]))
 
 
 def _public_key(pem: bytes, now: datetime) -> RSAPublicKey:

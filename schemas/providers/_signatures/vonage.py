@@ -2,7 +2,7 @@
 
 A JWT (HS256) has the time in `iat` and the hash of the body in `payload_hash`; of a GET it is the
 hash of the query as a JSON object. `sig` is a digest of all other parameters in alphabetical order;
-which one is an account's setting, and told by its length. Sources: Vonage's docs, "Validating
+which digest is an account's setting, and shows in its length. Sources: Vonage's docs, "Validating
 signed webhooks" and "Signing messages".
 """
 
@@ -15,44 +15,53 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic_core import from_json
 
-from schemas.providers._signatures import SignatureError, digest, given, match, same, sha256
+from schemas.providers._signatures.verification import (
+    SignatureError,
+    constant_time_equal,
+    hmac_digest,
+    require_match,
+    require_secret,
+    sha256,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.providers._signatures import Call, Request
+    from schemas.providers._signatures.verification import Request, VerificationContext
 
 _ALGORITHM: Final = "HS256"
 #: HMACs by the length of their hexadecimal digits; 32 are also those of the plain MD5.
-HMACS: Final = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
-_PLAIN: Final = 32
+_HMAC_ALGORITHMS: Final = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
+_MD5_DIGITS: Final = 32
 
 
-def check(call: Call, secret: str) -> None:
-    """Take a JWT where there is one, else the parameter `sig`."""
-    scheme, _, token = call.request.headers.get("authorization", "").partition(" ")
+def check(context: VerificationContext, secret: str) -> None:
+    """Accept a JWT if there is one, else the parameter `sig`."""
+    scheme, _, token = context.request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        _check_jwt(call, token.strip(), given(secret))
+        _check_jwt(context, token.strip(), require_secret(secret))
         return
-    parameters = _parameters(call.request)
+    parameters = _parameters(context.request)
     signature = parameters.pop("sig", "")
     if not signature:
         raise SignatureError("there is neither a bearer token nor the parameter sig")
-    _check_sig(call, parameters, signature.lower(), given(secret))
+    _check_sig(context, parameters, signature.lower(), require_secret(secret))
 
 
-def _check_jwt(call: Call, token: str, secret: str) -> None:
+def _check_jwt(context: VerificationContext, token: str, secret: str) -> None:
     signed, _, signature = token.rpartition(".")
     head, _, body = signed.partition(".")
     header, claims = _part(head, "header"), _part(body, "claims")
     if header.get("alg") != _ALGORITHM:
         raise SignatureError(f"the token is not signed with {_ALGORITHM}")
-    match(_decoded(signature, "signature"), digest(secret, signed, "sha256"))
+    require_match(_decoded(signature, "signature"), hmac_digest(secret, signed, "sha256"))
     issued = claims.get("iat")
     if not isinstance(issued, int | float):
         raise SignatureError("the token has no iat")
-    call.near(issued)
-    if not same(str(claims.get("payload_hash") or "").lower(), _payload_hash(call.request)):
+    context.check_time(issued)
+    if not constant_time_equal(
+        str(claims.get("payload_hash") or "").lower(), _payload_hash(context.request)
+    ):
         raise SignatureError("the body does not match the token's payload_hash")
 
 
@@ -77,31 +86,33 @@ def _decoded(text: str, what: str) -> bytes:
         raise SignatureError(f"the token's {what} is not base64") from None
 
 
-def _check_sig(call: Call, parameters: Mapping[str, str], signature: str, secret: str) -> None:
-    hashed = HMACS.get(len(signature))
-    if hashed is None:
+def _check_sig(
+    context: VerificationContext, parameters: Mapping[str, str], signature: str, secret: str
+) -> None:
+    algorithm = _HMAC_ALGORITHMS.get(len(signature))
+    if algorithm is None:
         raise SignatureError("the parameter sig is of no known kind")
     # A value cannot look like a further parameter.
     text = "".join(
         f"&{name}={value.replace('&', '_').replace('=', '_')}"
         for name, value in sorted(parameters.items())
     )
-    wanted = [digest(secret, text, hashed).hex()]
-    if len(signature) == _PLAIN:
+    candidates = [hmac_digest(secret, text, algorithm).hex()]
+    if len(signature) == _MD5_DIGITS:
         plain = (text + secret).encode("utf-8", "surrogatepass")
-        wanted.append(hashlib.md5(plain).hexdigest())  # noqa: S324 - what Vonage calls md5hash
-    match(signature, *wanted)
+        candidates.append(hashlib.md5(plain).hexdigest())  # noqa: S324 - what Vonage calls md5hash
+    require_match(signature, *candidates)
     if "timestamp" not in parameters:
         raise SignatureError("the parameter timestamp is missing")
-    call.recent(parameters["timestamp"])
+    context.check_timestamp(parameters["timestamp"])
 
 
 def _parameters(request: Request) -> dict[str, str]:
-    """Return what a receipt says: of the query, and of a body that is a form or an object."""
+    """Return the parameters of the query, and of a body that is a form or a JSON object."""
     parameters = dict(request.query)
     if request.body.lstrip()[:1] == b"{":
         body = from_json(request.body)
-        parameters |= {name: "" if it is None else str(it) for name, it in body.items()}
+        parameters |= {name: "" if value is None else str(value) for name, value in body.items()}
     else:
         parameters |= dict(request.form)
     return parameters

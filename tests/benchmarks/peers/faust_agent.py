@@ -16,9 +16,9 @@ from faust.worker import Worker
 
 from tests.benchmarks.peers.job import TOPICS, Job, Record
 
-GUIDE = (100, 10.0)
+GUIDE_BATCH = (100, 10.0)  # events, seconds
 #: Buffers and fetches that hold a large batch; Faust's own are 4096 events, and aiokafka's records.
-ROOM = {"stream_buffer_maxsize": 40_000, "broker_max_poll_records": 20_000}
+LARGE_BUFFERS = {"stream_buffer_maxsize": 40_000, "broker_max_poll_records": 20_000}
 
 
 class Raw(faust.Schema):
@@ -31,14 +31,14 @@ class Raw(faust.Schema):
         return message.value
 
 
-def main(bootstrap, url, group, size=GUIDE[0], within=GUIDE[1]):
+def main(bootstrap, url, group, size=GUIDE_BATCH[0], within=GUIDE_BATCH[1]):
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     app = faust.App(
         group, broker=f"kafka://{bootstrap}", datadir=tempfile.mkdtemp(), web_enabled=False,
         topic_disable_leader=True, topic_allow_declare=False, stream_wait_empty=False,
         consumer_auto_offset_reset="earliest", worker_redirect_stdouts=False,
-        **(ROOM if int(size) > GUIDE[0] else {}),
+        **(LARGE_BUFFERS if int(size) > GUIDE_BATCH[0] else {}),
     )  # fmt: skip
     job = Job(url)
 

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from processor.intake.decoder import Decoder, dead_letter_rows
+from processor.intake.dead_letters import DeadLetter, to_rows
+from processor.intake.decoder import Decoder
 from processor.kafka.records import Chunk
-from processor.settings import Intake, Kafka
+from processor.settings import IntakeSettings, KafkaSettings
 from projections.clickhouse.client import connect
-from projections.clickhouse.store import insert
+from projections.clickhouse.store import insert_rows
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
 
@@ -43,29 +44,35 @@ class Job:
     def __init__(self, url, database=DATABASE):
         self._client = connect(url, user="default", password="")
         self._database = database
-        self._decode = Decoder(Intake(), max_record_bytes=Kafka().max_record_bytes, feeds=0)
+        self._decode = Decoder(
+            IntakeSettings(),
+            max_record_bytes=KafkaSettings().max_record_bytes,
+            policy_partitions=0,
+        )
 
     def __call__(self, records):
-        events, dead = self.decode(records)
-        if dead:
-            self._write(DEAD_LETTERS, dead_letter_rows(dead, datetime.now(UTC)))
+        events, dead_letters = self.decode(records)
+        if dead_letters:
+            self._write(DEAD_LETTERS, to_rows(dead_letters, datetime.now(UTC)))
         self.write(events)
 
     def decode(self, records):
         """Return the events of records as an Arrow table, and the dead letters."""
-        chunks = defaultdict(list)
+        partitions = defaultdict(list)
         for record in records:
-            chunks[record.topic, record.partition].append(record)
-        batches = [self._decode(Chunk(*place, chunk)) for place, chunk in chunks.items()]
-        events = pa.concat_tables([batch.events for batch in batches])
-        return events, [letter for batch in batches for letter in batch.dead]
+            partitions[record.topic, record.partition].append(record)
+        decoded = [self._decode(Chunk(*place, chunk)) for place, chunk in partitions.items()]
+        dead_letters = [
+            DeadLetter.of(one.chunk, rejection) for one in decoded for rejection in one.rejections
+        ]
+        return pa.concat_tables([one.events for one in decoded]), dead_letters
 
     def write(self, events):
         if events.num_rows:
             self._write(EVENTS, events)
 
     def _write(self, table, rows):
-        insert(self._client, self._database, table, rows)
+        insert_rows(self._client, self._database, table, rows)
 
 
 def from_confluent(message):

@@ -26,7 +26,8 @@ def main(bootstrap, url, group, records=RECORDS):
     reader.subscribe(list(TOPICS))
     consumed = written = 0
     while True:
-        messages = [each for each in reader.consume(int(records), timeout=0.2) if not each.error()]
+        fetched = reader.consume(int(records), timeout=0.2)
+        messages = [message for message in fetched if not message.error()]
         if messages:
             consumed += len(messages)
             upto = consumed * rows.num_rows // count

@@ -31,7 +31,8 @@ def main(bootstrap, url, group, records=RECORDS):
     reader = consumer(bootstrap, group)
     reader.subscribe(list(TOPICS))
     while True:
-        messages = [each for each in reader.consume(int(records), timeout=0.2) if not each.error()]
+        fetched = reader.consume(int(records), timeout=0.2)
+        messages = [message for message in fetched if not message.error()]
         if messages:
             job(list(map(from_confluent, messages)))
             reader.commit(asynchronous=False)

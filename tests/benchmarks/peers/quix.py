@@ -26,9 +26,9 @@ class Sink(BatchingSink):
     def write(self, batch):
         self._job(
             [
-                Record(batch.topic, batch.partition, each.offset, each.timestamp, each.value,
-                       each.headers or ())
-                for each in batch
+                Record(batch.topic, batch.partition, item.offset, item.timestamp, item.value,
+                       item.headers or ())
+                for item in batch
             ]
         )  # fmt: skip
 

@@ -12,12 +12,12 @@ import pytest
 
 from processor.demo.traffic import Pace, messages
 from processor.intake.decoder import Decoder
-from processor.settings import Intake
+from processor.settings import IntakeSettings
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.sql import stream
-from projections.clickhouse.store import insert
+from projections.clickhouse.store import insert_rows
 from projections.tables.events import TABLE as EVENTS
-from tests.api import Api, completed, made
+from tests.api import Api, complete_events, empty_api
 from tests.benchmarks.load import load
 from tests.chunks import chunk_of
 from tests.conftest import connected
@@ -71,11 +71,11 @@ def past(engine):
     name = f"test_{uuid.uuid4().hex}"
     with connected(engine.url) as admin:
         admin.command(f"CREATE DATABASE {name} ENGINE = Atomic")
-        api = made(engine.url, name)
+        api = empty_api(engine.url, name)
         client = api.connect()
         for tenant, seed in ((TENANT, 7), ("twin", 8)):
             demo(client, name, tenant, seed)
-            api.feed(retried(tenant) + silent(tenant))
+            api.add_events(retried(tenant) + silent(tenant))
             blacklist(api, tenant)
         for _ in load(admin, Target(name), THEIRS, end=NOW):
             pass
@@ -91,11 +91,11 @@ def demo(client, database, tenant, seed):
         for topic, _, value, headers, timestamp in message.records:
             topics[topic].append(Record(topic, len(topics[topic]), value, headers, timestamp))
     for records in topics.values():
-        batch = Decoder(Intake(), max_record_bytes=1_000_000)(chunk_of(records))
-        assert not batch.dead
-        insert(client, database, EVENTS, batch.events)
+        batch = Decoder(IntakeSettings(), max_record_bytes=1_000_000)(chunk_of(records))
+        assert not batch.rejections
+        insert_rows(client, database, EVENTS, batch.events)
         if records[0].topic == "email.sends":  # a redelivery
-            insert(client, database, EVENTS, batch.events)
+            insert_rows(client, database, EVENTS, batch.events)
 
 
 def retried(tenant):
@@ -126,12 +126,12 @@ def retried(tenant):
                     "message_id": f"{name}-{number}", "recipient": f"{name}@retry.example",
                     "attempt": attempt, "provider": "ses", **what[step],
                 })  # fmt: skip
-    return completed(facts, tenant)
+    return complete_events(facts, tenant)
 
 
 def silent(tenant):
     """Return facts of messages that were sent a day ago, but for four hours."""
-    return completed([
+    return complete_events([
         {"channel": "email", "kind": "sent", "occurred_at": NOW - hours * HOUR, "recorded_at": NOW,
          "message_id": f"{hours} hours ago", "recipient": "silent@example.com", "subject": "Hm"}
         for hours in (20, 28)
@@ -154,7 +154,9 @@ LINES = [
 def blacklist(api: Api, tenant):
     for address, rule, days, change in LINES:
         at = START + days * DAY
-        api.line(tenant, f"{address}@example.com", change, rule=rule, occurred_at=at, since=at)
+        api.add_history_row(
+            tenant, f"{address}@example.com", change, rule=rule, occurred_at=at, since=at
+        )
 
 
 def monday(moment):

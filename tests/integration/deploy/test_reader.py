@@ -18,7 +18,7 @@ from deploy.local.addresses import free_port
 from deploy.local.database import Database
 from projections.clickhouse.ddl import Target, table_statements, view_statements
 from projections.tables import projections, tables, views
-from tests.api import facts_of, made
+from tests.api import empty_api, sample_events
 from tests.conftest import connected
 from tests.paths import ROOT
 
@@ -106,13 +106,13 @@ def folder(tmp_path_factory):
     """Give the folder of a database with facts of the tenants a and b, that nobody has open."""
     folder = tmp_path_factory.mktemp("reader")
     with Database(f"http://127.0.0.1:{free_port()}", folder) as server:
-        api = made(server.url, DATABASE)
+        api = empty_api(server.url, DATABASE)
         for tenant, count in (("a", 30), ("b", 20)):
             for channel in ("email", "sms"):
-                api.feed(facts_of(tenant, channel, count, seed=count))
-            api.line(tenant, "jo@example.com", "added")
-        api.key("somebody", ["a"])
-        api.dead(1, b"{}", "no event")
+                api.add_events(sample_events(tenant, channel, count, seed=count))
+            api.add_history_row(tenant, "jo@example.com", "added")
+        api.add_key("somebody", ["a"])
+        api.add_dead_letter(1, b"{}", "no event")
     return folder
 
 

@@ -26,7 +26,7 @@ from deploy.local.parts import environment
 from deploy.local.process import Program
 from deploy.local.supervisor import PartError, Supervisor
 from processor.cli.main import app
-from processor.settings import ClickHouse, Intake, Kafka, Settings
+from processor.settings import ClickHouseSettings, IntakeSettings, KafkaSettings, Settings
 from tests.conftest import connected
 from tests.paths import ROOT
 
@@ -36,7 +36,7 @@ import os, sys, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import NewTopic
-from processor.kafka.topics import wanted
+from processor.kafka.topics import declared_topics
 
 bootstrap = os.environ["SENDLOG_KAFKA__BOOTSTRAP"]
 
@@ -51,7 +51,7 @@ match sys.argv[1:]:
     case ["topics", "apply"]:
         assert os.environ["SENDLOG_KAFKA__REPLICATION"] == "1"
         with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-            for name in {topic.name for topic in wanted()} - set(admin.list_topics()):
+            for name in {topic.name for topic in declared_topics()} - set(admin.list_topics()):
                 admin.create_topics([NewTopic(name, 1, 1)])
     case ["migrate"]:
         sys.exit(int(os.environ.get("TEST_MIGRATE", "0")))
@@ -454,9 +454,9 @@ def test_colours_are_for_a_terminal(monkeypatch):
 
 def test_settings_survive_the_way_through_the_environment(monkeypatch, tmp_path):
     given = Settings(
-        kafka=Kafka(bootstrap="[::1]:9", partitions=7),
-        clickhouse=ClickHouse(password="p'ä", timeout=1.5),
-        intake=Intake(feeds={"ses": "ü"}),
+        kafka=KafkaSettings(bootstrap="[::1]:9", partitions=7),
+        clickhouse=ClickHouseSettings(password="p'ä", timeout=1.5),
+        intake=IntakeSettings(feeds={"ses": "ü"}),
         data_dir=tmp_path,
         metrics_port=9000,
     )

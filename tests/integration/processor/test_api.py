@@ -17,12 +17,12 @@ from deploy.local.broker import Broker
 from deploy.local.database import Database
 from deploy.local.process import Program, Server
 from processor.kafka import topics
-from processor.settings import Kafka
+from processor.settings import KafkaSettings
 from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from schemas.decisions import Command
-from tests.api import Api, facts_of
+from tests.api import Api, sample_events
 from tests.system import wait_for
 
 DATABASE = "api_process"
@@ -60,11 +60,11 @@ class Stack:
         data = None if body is None else json.dumps(body).encode()
         if data:
             headers["Content-Type"] = "application/json"
-        asked = urllib.request.Request(
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}", method=method, headers=headers, data=data
         )
         try:
-            with urllib.request.urlopen(asked, timeout=60) as reply:
+            with urllib.request.urlopen(request, timeout=60) as reply:
                 return reply.status, reply.headers, reply.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.headers, error.read().decode()
@@ -104,7 +104,7 @@ def test_it_serves_when_both_come_and_says_so_while_they_are_away(stack):
 
     stack.engine.start()
     stack.broker.start()
-    topics.apply(Kafka(bootstrap=stack.broker.bootstrap, replication=1))
+    topics.create_missing_topics(KafkaSettings(bootstrap=stack.broker.bootstrap, replication=1))
     admin = connect(stack.engine.url, user="default", password="")
     list(migrate(admin, Target(DATABASE)))
     wait_for(lambda: stack.get("/readyz")[0] == 200, "the API to be ready")
@@ -113,15 +113,15 @@ def test_it_serves_when_both_come_and_says_so_while_they_are_away(stack):
                         "--scope", "read").strip()  # fmt: skip
     assert key.startswith("sk_")
     assert "already" in stack.command("keys", "create", "help desk", "--tenant", "a", check=False)
-    [listed] = [json.loads(line) for line in
-                stack.command("keys", "list", "--format", "json").splitlines()]  # fmt: skip
-    assert (listed["name"], listed["tenants"], listed["scopes"]) == (
+    [line] = stack.command("keys", "list", "--format", "json").splitlines()
+    row = json.loads(line)
+    assert (row["name"], row["tenants"], row["scopes"]) == (
         "help desk", ["a"], ["read", "reset"],
     )  # fmt: skip
-    assert key not in json.dumps(listed)
+    assert key not in line
 
-    fed = Api(stack.engine.url, DATABASE, None, {})
-    fed.feed(facts_of("a", "email", 40, 1))
+    database = Api(stack.engine.url, DATABASE, None, {})
+    database.add_events(sample_events("a", "email", 40, 1))
     status, _, text = stack.get("/api/v1/logs/email?limit=40", key)
     assert (status, len(json.loads(text)["rows"])) == (200, 40)
 
@@ -167,19 +167,19 @@ def takes_effect(stack, key, command_id):
     entry = json.loads(stack.get(path, key)[2])["entry"]
     assert (entry["rule"], entry["actor"]) == ("by_hand", "help desk")
     history = json.loads(stack.get(f"{path}/history", key)[2])["rows"]
-    assert [line["cause_event_id"] for line in history] == [command_id]
+    assert [row["cause_event_id"] for row in history] == [command_id]
     stack.worker.kill()
 
 
 def published(stack):
     """Return the ids of the commands that Kafka has."""
     consumer = KafkaConsumer(
-        topics.COMMANDS, bootstrap_servers=stack.broker.bootstrap, group_id=None,
+        topics.COMMANDS_TOPIC, bootstrap_servers=stack.broker.bootstrap, group_id=None,
         auto_offset_reset="earliest",
     )  # fmt: skip
     try:
-        found = wait_for(lambda: consumer.poll(1000), "the command to be in Kafka", 60)
-        records = [record for batch in found.values() for record in batch]
+        fetched = wait_for(lambda: consumer.poll(1000), "the command to be in Kafka", 60)
+        records = [record for batch in fetched.values() for record in batch]
         commands = [Command.model_validate_json(record.value) for record in records]
         assert [(c.command, c.address, c.actor) for c in commands] == [
             ("add", "x@example.com", "help desk")

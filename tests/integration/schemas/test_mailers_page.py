@@ -14,26 +14,26 @@ from kafka import KafkaConsumer
 import schemas
 from deploy.local.parts import DEMO_POLICY
 from deploy.local.process import Program, Server
-from processor.demo.mailer import fact
+from processor.demo.mailer import event_record
 from processor.kafka import topics
-from processor.kafka.producer import producer
+from processor.kafka.producer import sync_producer
 from schemas.addresses import Address
-from schemas.decisions import Command, DecisionFact, RetryRequested, Suppression
+from schemas.decisions import Command, DecisionEvent, RetryRequested, RuleName, Suppression
 from schemas.events import MessageEvent
 from tests.system import running, wait_for
 
-PAGE = Path(schemas.__file__).with_name("README.md").read_text("utf-8")
+PAGE = Path(schemas.__file__).with_name("TOPICS.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## `([a-z.]+)`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 ANN = Address("acme", "email", "ann@example.com")
 BOB = Address("acme", "email", "bob@example.com")
 
 
 def example(topic):
-    (found,) = re.findall(r"^```python\n(.*?)^```$", SECTIONS[topic], re.MULTILINE | re.DOTALL)
-    return found
+    (text,) = re.findall(r"^```python\n(.*?)^```$", SECTIONS[topic], re.MULTILINE | re.DOTALL)
+    return text
 
 
-def fields_told(topic):
+def documented_fields(topic):
     """Return the fields that the last table of a section names."""
     table = SECTIONS[topic].rpartition("| field |")[2]
     cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.MULTILINE)
@@ -69,7 +69,7 @@ def run(system, tmp_path):
 
 
 def publish(system, *posts):
-    with producer(system.kafka) as send:
+    with sync_producer(system.kafka) as send:
         for post in posts:
             send(post.topic, post.value, key=post.key)
 
@@ -87,20 +87,24 @@ def records(system, topic):
 
 def test_the_mailers_example_makes_a_retry_that_the_log_then_shows_as_answered(system, run) -> None:
     at = datetime.now(UTC)
-    publish(system, fact("sent", BOB, "b1", at), fact("bounce", BOB, "b1", at, bounce_class="soft"))
-    told = run("delivery.retries")
-    wait_for(lambda: "send b1 again, attempt 2" in told(), "the retry")
+    publish(
+        system,
+        event_record("sent", BOB, "b1", at),
+        event_record("bounce", BOB, "b1", at, bounce_class="soft"),
+    )
+    output = run("delivery.retries")
+    wait_for(lambda: "send b1 again, attempt 2" in output(), "the retry")
 
     def state():
         out = system.command("retries", "list", "--tenant", "acme", "--format", "json")
         return [json.loads(line)["state"] for line in out.splitlines()]
 
     wait_for(lambda: state() == ["answered"], "the answer")
-    (record,) = records(system, topics.RETRIES)
+    (record,) = records(system, topics.RETRIES_TOPIC)
     retry = RetryRequested.model_validate_json(record.value)
     assert record.key.decode() == retry.id
     assert record.timestamp >= retry.due_at.timestamp() * 1000
-    assert told().count("send b1") == 1
+    assert output().count("send b1") == 1
 
 
 def test_the_copy_of_the_blacklist_follows_a_bounce_and_the_command_that_resets_it(
@@ -109,7 +113,11 @@ def test_the_copy_of_the_blacklist_follows_a_bounce_and_the_command_that_resets_
     at = datetime.now(UTC)
     copy, decided = run("delivery.suppressions"), run("delivery.decisions")
     wait_for(lambda: "ann: may be sent to" in copy(), "the empty blacklist")
-    publish(system, fact("sent", ANN, "a1", at), fact("bounce", ANN, "a1", at, bounce_class="hard"))
+    publish(
+        system,
+        event_record("sent", ANN, "a1", at),
+        event_record("bounce", ANN, "a1", at, bounce_class="hard"),
+    )
     wait_for(lambda: copy().endswith("ann: do not send, hard_bounce\n"), "the entry")
     wait_for(lambda: "suppressed a1 - hard bounce on" in decided(), "the decision")
 
@@ -119,7 +127,7 @@ def test_the_copy_of_the_blacklist_follows_a_bounce_and_the_command_that_resets_
     wait_for(lambda: copy().endswith("ann: may be sent to\n"), "the tombstone")
     wait_for(lambda: "reinstated a1 -" in decided(), "the decision on the reset")
     entry, tombstone = [
-        r for r in records(system, topics.SUPPRESSIONS) if r.key == ANN.key.encode()
+        r for r in records(system, topics.SUPPRESSIONS_TOPIC) if r.key == ANN.key.encode()
     ]
     assert Suppression.model_validate_json(entry.value).rule == "hard_bounce"
     assert tombstone.value is None
@@ -128,20 +136,23 @@ def test_the_copy_of_the_blacklist_follows_a_bounce_and_the_command_that_resets_
 @pytest.mark.parametrize(
     ("topic", "fields"),
     [
-        (topics.RETRIES, set(RetryRequested.model_fields)),
-        (topics.SUPPRESSIONS, set(Suppression.model_fields)),
-        (topics.COMMANDS, set(Command.model_fields)),
+        (topics.RETRIES_TOPIC, set(RetryRequested.model_fields)),
+        (topics.SUPPRESSIONS_TOPIC, set(Suppression.model_fields)),
         (
-            topics.DECISIONS,
-            set(DecisionFact.model_fields) - set(MessageEvent.model_fields) | {"diagnostic"},
+            topics.COMMANDS_TOPIC,
+            {field.alias or name for name, field in Command.model_fields.items()},
+        ),
+        (
+            topics.DECISIONS_TOPIC,
+            set(DecisionEvent.model_fields) - set(MessageEvent.model_fields) | {"diagnostic"},
         ),
     ],
 )
 def test_a_table_names_every_field_and_no_other(topic, fields) -> None:
-    assert fields_told(topic) == fields
+    assert documented_fields(topic) == fields
 
 
 def test_the_page_names_every_rule_and_every_kind_of_decision() -> None:
-    for words in (schemas.decisions.Rule, DecisionFact.model_fields["kind"].annotation):
+    for words in (RuleName, DecisionEvent.model_fields["kind"].annotation):
         for word in words.__args__:
             assert f"`{word}`" in PAGE, word

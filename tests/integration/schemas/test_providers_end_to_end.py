@@ -11,11 +11,11 @@ import pytest
 
 from processor.gateway import handshakes
 from processor.kafka import topics
-from projections.status import fold_facts, read
+from projections.status import fold_message, read_row
 from projections.tables import projections
 from schemas.events import EPOCH
 from schemas.providers import TENANT_HEADER, adapters, decode
-from tests.gateway_process import Door, hooks_of, webhook
+from tests.gateway_process import GatewayProcess, hooks_of, webhook
 from tests.paths import PAYLOADS
 from tests.signing import sign
 from tests.system import DATABASE, running, wait_for
@@ -54,12 +54,12 @@ def sent_as(case, tenant):
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("providers")) as whole:
-        yield whole
+    with running(tmp_path_factory.mktemp("providers")) as system:
+        yield system
 
 
 @pytest.fixture(scope="module")
-def door(system):
+def gateway(system):
     hooks = hooks_of(adapters())
     for n, case in enumerate(CASES):  # a tenant for each: examples share their messages' ids
         hooks |= hooks_of([case["provider"]], f"case-{n}")
@@ -69,23 +69,23 @@ def door(system):
             fields["tolerance"] = 36_500 * DAYS
     for fields in hooks_of(["sendgrid"], SHARED).values():
         hooks[SHARED, "sendgrid"] = {**fields, "several_tenants": True}
-    with Door(system.broker.bootstrap, system.folder, hooks) as server:
+    with GatewayProcess(system.broker.bootstrap, system.folder, hooks) as server:
         wait_for(lambda: server.status("/readyz") == 200, "the gateway to be ready")
         yield server
 
 
 def records_of(system):
     """Return all records of the feeds."""
-    feeds = [topic.name for topic in topics.wanted() if topics.feed_provider(topic.name)]
+    feeds = [topic.name for topic in topics.declared_topics() if topics.feed_provider(topic.name)]
     return [record for feed in feeds for record in system.read(feed)]
 
 
 @pytest.fixture(scope="module")
-def sent(system, door):
+def sent(system, gateway):
     """Send every example and what is broken; return the webhooks once a worker has done all."""
     webhooks = [(case["provider"], sent_as(case, f"case-{n}")) for n, case in enumerate(CASES)]
     webhooks += [(name, sign(name, webhook(name, body))) for name, body in BROKEN.items()]
-    with door.client() as send:
+    with gateway.client() as send:
         refused = [
             (provider, status, problem)
             for provider, ready in webhooks
@@ -94,20 +94,20 @@ def sent(system, door):
         ]
     assert refused == []
     system.worker(SENDLOG_POLICY="false")  # what the adapters say, before anything is decided
-    system.settled()
+    system.wait_until_committed()
     return webhooks
 
 
 @pytest.fixture(scope="module")
-def told(system, sent):
+def adapted(system, sent):
     """Return what the adapters say of the records in Kafka: events, and what they reject."""
     events, rejected = [], Counter()
     for record in records_of(system):
         provider = topics.feed_provider(record.topic)[1]
         headers = {name: value.decode() for name, value in record.headers}
         decoded = decode(adapters()[provider], record.value, headers, record.timestamp, "nobody")
-        came = {"recorded_at": EPOCH + timedelta(milliseconds=record.timestamp)}
-        events += [(headers[TENANT_HEADER], {**event, **came}) for event in decoded.events]
+        recorded = {"recorded_at": EPOCH + timedelta(milliseconds=record.timestamp)}
+        events += [(headers[TENANT_HEADER], {**event, **recorded}) for event in decoded.events]
         for part in decoded.rejected:
             place = -1 if part.element is None else part.element
             rejected[record.topic, record.offset, record.partition, place, part.reason] += 1
@@ -115,26 +115,27 @@ def told(system, sent):
 
 
 def test_every_webhook_is_in_kafka_as_it_was_sent_but_for_handshakes(system, sent):
-    wanted = Counter()
+    expected = Counter()
     for provider, ready in sent:
         body = ready.query.encode() if ready.method == "GET" else ready.body
-        if not (provider in handshakes.SNS and b"Confirmation" in body):
-            wanted[topics.feed_topic(adapters()[provider].CHANNEL, provider), body] += 1
-    found = Counter((record.topic, record.value) for record in records_of(system))
-    assert found - wanted == Counter()
+        if not (provider in handshakes.SNS_PROVIDERS and b"Confirmation" in body):
+            expected[topics.feed_topic(adapters()[provider].CHANNEL, provider), body] += 1
+    published = Counter((record.topic, record.value) for record in records_of(system))
+    assert published - expected == Counter()
     # Pings and empty batches are answered by the gateway, and hold no event.
-    missing = wanted - found
+    missing = expected - published
     assert all(b"msys" in value or b"mandrill_events" in value for _, value in missing)
     assert sum(missing.values()) < 5
 
 
-def test_every_example_gives_its_events_under_the_addresses_tenant(system, told):
-    events, _ = told
+def test_every_example_gives_its_events_under_the_addresses_tenant(system, adapted):
+    events, _ = adapted
     assert [event["tenant_id"] for _, event in events] == [tenant for tenant, _ in events]
     names = ("event_id", "tenant_id", "channel", "kind", "message_id", "recipient", "occurred_at")
-    wanted = {tuple(event[name] for name in names) for _, event in events}
     rows = system.rows(f"SELECT {', '.join(names)} FROM {DATABASE}.events FINAL")
-    assert {tuple(row[name] for name in names) for row in rows} == wanted
+    assert {tuple(row[name] for name in names) for row in rows} == {
+        tuple(event[name] for name in names) for _, event in events
+    }
     expected = Counter(
         (case["provider"], event["kind"]) for case in CASES for event in case["expected"]
     )
@@ -142,9 +143,9 @@ def test_every_example_gives_its_events_under_the_addresses_tenant(system, told)
 
 
 @pytest.mark.parametrize("log", projections().values(), ids=projections())
-def test_every_row_is_what_the_adapters_and_the_rules_make_of_the_examples(system, told, log):
-    events, _ = told
-    facts = [
+def test_every_row_is_what_the_adapters_and_the_rules_make_of_the_examples(system, adapted, log):
+    events, _ = adapted
+    of_log = [
         event
         for _, event in events
         if event["channel"] == log.channel
@@ -157,39 +158,39 @@ def test_every_row_is_what_the_adapters_and_the_rules_make_of_the_examples(syste
         return tuple(event[name] for name in KEY)
 
     rows = {key_of(row): row for row in system.rows(f"SELECT * FROM {DATABASE}.{log.name}")}
-    wanted = {}
-    for key, group in groupby(sorted(facts, key=key_of), key=key_of):
+    expected = {}
+    for key, group in groupby(sorted(of_log, key=key_of), key=key_of):
         named = dict(zip(KEY, key, strict=True))
-        wanted[key] = read(log, named, fold_facts(log, list(group)))
-    assert set(rows) == set(wanted)
+        expected[key] = read_row(log, named, fold_message(log, list(group)))
+    assert set(rows) == set(expected)
     assert len(rows) > 50
     wrong = [
         (key, name, rows[key][name], value)
-        for key, row in wanted.items()
+        for key, row in expected.items()
         for name, value in row.items()
         if rows[key][name] != value
     ]
     assert wrong == []
 
 
-def test_what_is_rejected_is_a_dead_letter_with_its_place_and_reason(system, told):
-    _, rejected = told
+def test_what_is_rejected_is_a_dead_letter_with_its_place_and_reason(system, adapted):
+    _, rejected = adapted
     rows = system.rows(f"SELECT * FROM {DATABASE}.dead_letters FINAL")
-    found = Counter(
+    dead_letters = Counter(
         (
             row["source_topic"], row["source_offset"], row["source_partition"], row["element"],
             row["reason"],
         )
         for row in rows
     )  # fmt: skip
-    assert found == rejected
+    assert dead_letters == rejected
     assert {topic for topic, *_ in rejected} >= {
         topics.feed_topic(adapters()[name].CHANNEL, name) for name in BROKEN
     }
 
 
 def test_a_batch_of_a_thousand_with_three_broken_gives_997_events_and_3_dead_letters(
-    system, door, told
+    system, gateway, adapted
 ):
     broken = {17: {"event": "nobody knows"}, 500: 7, 999: {"event": "open", "timestamp": "x"}}
     batch = [
@@ -202,21 +203,21 @@ def test_a_batch_of_a_thousand_with_three_broken_gives_997_events_and_3_dead_let
     ]  # fmt: skip
     before = system.value(f"SELECT count() FROM {DATABASE}.dead_letters FINAL")
     ready = sign("sendgrid", webhook("sendgrid", json.dumps(batch).encode(), tenant=SHARED))
-    assert door.send(ready)[0] == 200
-    system.settled()
+    assert gateway.send(ready)[0] == 200
+    system.wait_until_committed()
     # The account is one that several tenants share: the first event names none.
     for table, condition in (("events FINAL", "1"), ("email_log", "status = 'Delivery'")):
-        found = system.rows(
+        rows = system.rows(
             f"SELECT tenant_id, countIf({condition}) AS n FROM {DATABASE}.{table} "
             f"WHERE tenant_id IN ('thousand', '{SHARED}') GROUP BY tenant_id"
         )
-        assert {row["tenant_id"]: row["n"] for row in found} == {"thousand": 996, SHARED: 1}
+        assert {row["tenant_id"]: row["n"] for row in rows} == {"thousand": 996, SHARED: 1}
     assert system.value(f"SELECT count() FROM {DATABASE}.dead_letters FINAL") == before + 3
-    letters = system.rows(
+    dead_letters = system.rows(
         f"SELECT element, raw, reason FROM {DATABASE}.dead_letters FINAL "
         "WHERE element IN (17, 500, 999) ORDER BY element"
     )
-    assert [letter["element"] for letter in letters] == [17, 500, 999]
-    assert all(letter["reason"] for letter in letters)
-    raws = [json.loads(letter["raw"]) for letter in letters]
+    assert [row["element"] for row in dead_letters] == [17, 500, 999]
+    assert all(row["reason"] for row in dead_letters)
+    raws = [json.loads(row["raw"]) for row in dead_letters]
     assert raws == [broken[17], broken[500], broken[999]]

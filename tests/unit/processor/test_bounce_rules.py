@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from processor.bounce_rules import RulesError, in_force
+from processor.bounce_rules import BounceRulesError, bounce_rules_in_force
 from processor.cli.main import main
 from processor.intake.decoder import Decoder
-from processor.settings import Intake, load
+from processor.settings import IntakeSettings, load
 from schemas.bounces import default_rules
 from tests.chunks import chunk_of
 
@@ -46,16 +46,16 @@ def test_without_a_file_the_shipped_rules_are_in_force(monkeypatch, value):
     monkeypatch.delenv("SENDLOG_BOUNCE_RULES", raising=False)
     if value is not None:
         monkeypatch.setenv("SENDLOG_BOUNCE_RULES", value)
-    asked = in_force(load())
+    asked = bounce_rules_in_force(load())
     assert asked.rules == default_rules()
     assert str(asked) == f"version {default_rules().version}"
 
 
 def test_a_deployments_rules_are_asked_before_the_shipped_ones(file):
     path = file(OWN)
-    asked = in_force(load())
-    assert asked.rules.of_code("5.1.1", "") == ("soft", "")
-    assert asked.rules.of_code("5.1.2", "") == ("hard", "")
+    asked = bounce_rules_in_force(load())
+    assert asked.rules.classify_code("5.1.1", "") == ("soft", "")
+    assert asked.rules.classify_code("5.1.2", "") == ("hard", "")
     assert str(asked) == f"version 7 ({path}, over version {default_rules().version})"
 
 
@@ -71,15 +71,15 @@ def test_a_deployments_rules_are_asked_before_the_shipped_ones(file):
 )
 def test_a_wrong_file_is_refused_with_its_name_and_the_line_or_field(file, text, fault):
     path = file(text)
-    with pytest.raises(RulesError, match=fault) as refused:
-        in_force(load())
+    with pytest.raises(BounceRulesError, match=fault) as refused:
+        bounce_rules_in_force(load())
     assert str(refused.value).startswith(f"SENDLOG_BOUNCE_RULES {path}")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("SENDLOG_BOUNCE_RULES", str(tmp_path / "none.toml"))
-    with pytest.raises(RulesError, match=r"none\.toml cannot be read: No such file"):
-        in_force(load())
+    with pytest.raises(BounceRulesError, match=r"none\.toml cannot be read: No such file"):
+        bounce_rules_in_force(load())
 
 
 def test_the_worker_classifies_by_the_rules_it_is_given(file):
@@ -89,9 +89,9 @@ def test_the_worker_classifies_by_the_rules_it_is_given(file):
         timestamp=1_748_779_200_005, headers=[],
     )  # fmt: skip
     classes = [
-        Decoder(Intake(), max_record_bytes=10_000, rules=rules)(chunk_of([record]))
+        Decoder(IntakeSettings(), max_record_bytes=10_000, rules=rules)(chunk_of([record]))
         .events["bounce_class"].to_pylist()
-        for rules in (None, in_force(load()).rules)
+        for rules in (None, bounce_rules_in_force(load()).rules)
     ]  # fmt: skip
     assert classes == [[b"hard"], [b"soft"]]
 

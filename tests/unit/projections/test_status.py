@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from projections.status import explain, fold_facts, read
+from projections.status import explain, fold_message, read_row
 from projections.tables import projections
 from schemas.events import fingerprint
 
@@ -26,7 +26,7 @@ def row(log, *facts):
     """Return the row of the facts, the same for every order of them."""
     projection = projections()[log]
     rows = [
-        read(projection, KEY, fold_facts(projection, order))
+        read_row(projection, KEY, fold_message(projection, order))
         for order in permutations(facts, len(facts))
     ]
     assert all(one == rows[0] for one in rows)
@@ -186,14 +186,14 @@ def test_a_note_and_a_resubscription_change_nothing():
 
 def test_an_explanation_names_what_was_overruled():
     facts = [fact("bounce", 1, **HARD), fact("click", 2)]
-    told = explain(fold_facts(projections()["email_log"], facts))
+    told = explain(fold_message(projections()["email_log"], facts))
     assert (told.status, told.place) == ("Bounce", 1)
     assert ("Click", "a click by a person") in told.overruled
 
 
 def test_a_bit_keeps_its_place_for_there_are_tables_that_have_it():
     places = {
-        name: [fold.name.removesuffix("_packed") for fold in log.seen]
+        name: [fold.name.removesuffix("_packed") for fold in log.presence_folds]
         for name, log in projections().items()
     }
     assert places == {

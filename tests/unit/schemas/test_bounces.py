@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.bounces import (
-    MEANINGS,
-    Rules,
-    classify,
-    codes_in,
-    default_rules,
-    describe,
-    status_in,
-)
+from schemas.bounces import BounceRules, classify_bounce, default_rules
+from schemas.smtp_replies import STATUS_MEANINGS, describe_codes, find_codes, leading_status
 
 HARD = "5.1.0 5.1.1 5.1.2 5.1.3 5.1.6 5.1.10 5.2.1 5.7.13 5.4.4 5.7.17 5.7.18"
 SOFT = "5.2.2 4.2.2 4.0.0 4.1.1 4.3.2 4.4.1 4.4.2 4.4.5 4.4.7 5.4.7 4.7.0 4.7.1 4.7.28 4.5.3 5.5.3"
@@ -32,7 +25,7 @@ TABLE = [
 @pytest.mark.parametrize(("code", "expected"), TABLE)
 @pytest.mark.parametrize("label", ["hard", "soft", "block", "undetermined", None])
 def test_a_listed_code_decides_whatever_the_label_says(code, expected, label) -> None:
-    verdict = classify(code, None, "", label)
+    verdict = classify_bounce(code, None, "", label)
     assert (verdict.bounce_class, verdict.classified_by) == (expected, "code")
 
 
@@ -41,7 +34,7 @@ def test_a_listed_code_decides_whatever_the_label_says(code, expected, label) ->
 )
 @pytest.mark.parametrize("label", ["hard", "soft", "block", "undetermined"])
 def test_a_code_that_says_nothing_leaves_it_to_the_label(code, label) -> None:
-    verdict = classify(code, 554, "554 delivery error", label)
+    verdict = classify_bounce(code, 554, "554 delivery error", label)
     assert (verdict.bounce_class, verdict.classified_by) == (label, "label")
 
 
@@ -63,12 +56,12 @@ def test_a_code_that_says_nothing_leaves_it_to_the_label(code, label) -> None:
 @pytest.mark.parametrize("code", ["5.0.0", "5.3.0", ""])
 @pytest.mark.parametrize("label", ["hard", "soft", None])
 def test_the_text_decides_where_no_code_does(text, expected, code, label) -> None:
-    verdict = classify(code, None, text, label)
+    verdict = classify_bounce(code, None, text, label)
     assert (verdict.bounce_class, verdict.classified_by) == (expected, "text")
 
 
 def test_a_phrase_fits_whole_words_only() -> None:
-    assert classify("", 550, "superuser unknowns", "soft").classified_by == "label"
+    assert classify_bounce("", 550, "superuser unknowns", "soft").classified_by == "label"
 
 
 @pytest.mark.parametrize(
@@ -83,39 +76,41 @@ def test_a_phrase_fits_whole_words_only() -> None:
     ],
 )
 def test_a_code_means_more_together_with_its_text(code, text, expected) -> None:
-    assert classify(code, 550, text, "soft").bounce_class == expected
-    assert classify(code, 550, "anything else", "soft").bounce_class == "soft"
+    assert classify_bounce(code, 550, text, "soft").bounce_class == expected
+    assert classify_bounce(code, 550, "anything else", "soft").bounce_class == "soft"
 
 
 def test_the_code_is_read_from_the_text_where_the_provider_gives_none() -> None:
-    assert classify(text="smtp; 550 5.1.1 gone").bounce_class == "hard"
-    assert classify("5.0.0", text="550-5.7.1 no").bounce_class == "block"
+    assert classify_bounce(text="smtp; 550 5.1.1 gone").bounce_class == "hard"
+    assert classify_bounce("5.0.0", text="550-5.7.1 no").bounce_class == "block"
 
 
 @pytest.mark.parametrize("smtp", [421, 450, 451, 452])
 def test_a_temporary_reply_alone_is_soft(smtp) -> None:
-    assert classify("", smtp, "", "hard").bounce_class == "soft"
+    assert classify_bounce("", smtp, "", "hard").bounce_class == "soft"
 
 
 def test_a_sender_side_block_is_never_hard() -> None:  # 5.7.x blacklisted the recipient elsewhere
-    verdict = classify("5.7.1", 550, "550 5.7.1 user unknown to reputation service", "hard")
+    verdict = classify_bounce("5.7.1", 550, "550 5.7.1 user unknown to reputation service", "hard")
     assert verdict.bounce_class == "block"
 
 
 def test_a_transient_label_with_an_unroutable_domain_is_hard() -> None:
-    assert classify("5.4.4", 550, "550 5.4.4 Invalid domain", "soft").bounce_class == "hard"
+    assert classify_bounce("5.4.4", 550, "550 5.4.4 Invalid domain", "soft").bounce_class == "hard"
 
 
 def test_a_reason_says_that_the_label_was_overruled() -> None:
-    assert classify("5.1.1", 550, "", "soft").reason == (
+    assert classify_bounce("5.1.1", 550, "", "soft").reason == (
         "550 5.1.1 mailbox does not exist (the label, soft, was overruled)"
     )
-    assert classify("5.1.1", 550, "", "hard").reason == "550 5.1.1 mailbox does not exist"
-    assert classify("", None, "No such user", "hard").reason == 'the text says "no such user"'
+    assert classify_bounce("5.1.1", 550, "", "hard").reason == "550 5.1.1 mailbox does not exist"
+    assert (
+        classify_bounce("", None, "No such user", "hard").reason == 'the text says "no such user"'
+    )
 
 
 def test_nothing_known_is_undetermined() -> None:
-    verdict = classify()
+    verdict = classify_bounce()
     assert (verdict.bounce_class, verdict.classified_by) == ("undetermined", None)
 
 
@@ -148,7 +143,7 @@ def test_nothing_known_is_undetermined() -> None:
     ],
 )
 def test_codes_are_read_from_a_reply(text, expected) -> None:
-    assert codes_in(text) == expected
+    assert find_codes(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -172,27 +167,27 @@ def test_codes_are_read_from_a_reply(text, expected) -> None:
     ],
 )
 def test_numbers_that_are_no_codes_are_left_alone(text) -> None:
-    assert codes_in(text) == (None, "")
+    assert find_codes(text) == (None, "")
 
 
 @pytest.mark.parametrize(
     "text", ["550 rejected, try 5.1.1.10", "550 Exim 4.94.2 is old", "550 policy of 2.5.1 applies"]
 )
 def test_a_status_of_another_class_or_an_address_is_not_the_status_of_a_reply(text) -> None:
-    assert codes_in(text) == (550, "")
+    assert find_codes(text) == (550, "")
 
 
 @given(st.text())
 def test_any_text_can_be_searched_and_classified(text) -> None:
-    smtp, enhanced = codes_in(text)
+    smtp, enhanced = find_codes(text)
     assert smtp is None or 200 <= smtp < 600
-    assert enhanced == "" or status_in(enhanced) == enhanced
-    assert classify(text=text).bounce_class in ("hard", "soft", "block", "undetermined")
+    assert enhanced == "" or leading_status(enhanced) == enhanced
+    assert classify_bounce(text=text).bounce_class in ("hard", "soft", "block", "undetermined")
 
 
 @given(st.from_regex(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}", fullmatch=True), st.text(max_size=40))
 def test_a_4_is_soft_and_a_class_rests_on_something(code, text) -> None:
-    verdict = classify(code, None, text)
+    verdict = classify_bounce(code, None, text)
     assert verdict.reason
     if code.startswith("4") and code[2:] != "5.0":
         assert verdict.bounce_class == "soft"
@@ -209,22 +204,24 @@ def test_a_4_is_soft_and_a_class_rests_on_something(code, text) -> None:
     ],
 )
 def test_a_status_field_holds_a_status_or_nothing(field, status) -> None:
-    assert status_in(field) == status
+    assert leading_status(field) == status
 
 
 def test_every_code_of_the_rules_has_a_meaning_in_plain_words() -> None:
     for code in default_rules().codes:
         if code.count(".") == 2 and not code.endswith("x"):
-            assert MEANINGS[code.replace("x", "5")]
-    assert all(meaning[:1].islower() or meaning[:3].isupper() for meaning in MEANINGS.values())
+            assert STATUS_MEANINGS[code.replace("x", "5")]
+    assert all(
+        meaning[:1].islower() or meaning[:3].isupper() for meaning in STATUS_MEANINGS.values()
+    )
 
 
 def test_codes_are_described_in_plain_words() -> None:
-    assert describe(550, "5.1.1") == "550 5.1.1 mailbox does not exist"
-    assert describe(None, "5.2.2") == "5.2.2 mailbox full"
-    assert describe(550, "5.7.509") == "550 5.7.509 refused"
-    assert describe(421) == "421 server not available now"
-    assert describe(None) == ""
+    assert describe_codes(550, "5.1.1") == "550 5.1.1 mailbox does not exist"
+    assert describe_codes(None, "5.2.2") == "5.2.2 mailbox full"
+    assert describe_codes(550, "5.7.509") == "550 5.7.509 refused"
+    assert describe_codes(421) == "421 server not available now"
+    assert describe_codes(None) == ""
 
 
 def test_rules_are_versioned() -> None:
@@ -245,13 +242,13 @@ hard = ["gone fishing"]
 
 
 def test_a_deployment_adds_to_the_rules_and_overrides_them() -> None:
-    rules = Rules.parse(EXTENSION, default_rules())
+    rules = BounceRules.parse(EXTENSION, default_rules())
     assert rules.version == 7
-    assert classify("5.4.4", rules=rules).bounce_class == "soft"
-    assert classify("", 550, "550 Code Red", "hard", rules).bounce_class == "block"
-    assert classify("", 550, "550 gone fishing", "soft", rules).bounce_class == "hard"
-    assert classify("5.1.1", rules=rules).bounce_class == "hard"
-    assert classify("", 550, "550 mailbox full", "hard", rules).bounce_class == "soft"
+    assert classify_bounce("5.4.4", rules=rules).bounce_class == "soft"
+    assert classify_bounce("", 550, "550 Code Red", "hard", rules).bounce_class == "block"
+    assert classify_bounce("", 550, "550 gone fishing", "soft", rules).bounce_class == "hard"
+    assert classify_bounce("5.1.1", rules=rules).bounce_class == "hard"
+    assert classify_bounce("", 550, "550 mailbox full", "hard", rules).bounce_class == "soft"
 
 
 @pytest.mark.parametrize(
@@ -267,12 +264,12 @@ def test_a_deployment_adds_to_the_rules_and_overrides_them() -> None:
 )
 def test_a_wrong_rule_is_named(toml, named) -> None:
     with pytest.raises(ValidationError, match=named):
-        Rules.parse(toml)
+        BounceRules.parse(toml)
 
 
 def test_a_broken_file_is_refused() -> None:
     with pytest.raises(tomllib.TOMLDecodeError):
-        Rules.parse("[codes")
+        BounceRules.parse("[codes")
 
 
 @pytest.mark.parametrize(
@@ -280,8 +277,8 @@ def test_a_broken_file_is_refused() -> None:
     [("5.7.13", "hard"), ("5.9.13", "soft"), ("5.7.1", "block"), ("5.9.9", "hard")],
 )
 def test_the_most_exact_pattern_decides(code, expected) -> None:
-    rules = Rules.parse(
+    rules = BounceRules.parse(
         "rules_version = 1\n[codes]\n"
         "'5.x.x' = 'hard'\n'5.7.x' = 'block'\n'x.9.13' = 'soft'\n'5.7.13' = 'hard'"
     )
-    assert classify(code, rules=rules).bounce_class == expected
+    assert classify_bounce(code, rules=rules).bounce_class == expected

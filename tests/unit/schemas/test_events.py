@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.events import KINDS, MessageEvent, fingerprint, fingerprints, milliseconds
+from schemas.events import KINDS_BY_CHANNEL, MessageEvent, fingerprint, fingerprints, milliseconds
 
-FACT = {
+EVENT = {
     "channel": "email",
     "kind": "click",
     "tenant_id": "harbour",
@@ -22,7 +22,7 @@ FACT = {
     "occurred_at": datetime(2025, 5, 6, 7, 8, 9, 120_000, tzinfo=UTC),
 }
 #: What tells two facts apart, with another value for each.
-TELLING = {
+OTHER_VALUES = {
     "channel": "sms",
     "kind": "open",
     "tenant_id": "hill",
@@ -40,22 +40,22 @@ TELLING = {
 
 
 def test_a_fingerprint_is_32_hex_digits() -> None:
-    assert re.fullmatch(r"[0-9a-f]{32}", fingerprint(FACT))
+    assert re.fullmatch(r"[0-9a-f]{32}", fingerprint(EVENT))
 
 
 def test_a_fingerprint_never_changes_between_releases() -> None:
     # Were it to change, a replay would count every fact of the log a second time.
-    assert fingerprint(FACT) == "30f659cb84609df2a070467e3841c698"
+    assert fingerprint(EVENT) == "30f659cb84609df2a070467e3841c698"
 
 
-@pytest.mark.parametrize("name", TELLING)
+@pytest.mark.parametrize("name", OTHER_VALUES)
 def test_facts_that_differ_in_one_telling_field_are_two(name: str) -> None:
-    assert fingerprint({**FACT, name: TELLING[name]}) != fingerprint(FACT)
+    assert fingerprint({**EVENT, name: OTHER_VALUES[name]}) != fingerprint(EVENT)
 
 
 def test_all_facts_that_differ_are_kept_apart() -> None:
-    seen = {fingerprint({**FACT, name: value}) for name, value in TELLING.items()}
-    assert len(seen) == len(TELLING)
+    identities = {fingerprint({**EVENT, name: value}) for name, value in OTHER_VALUES.items()}
+    assert len(identities) == len(OTHER_VALUES)
 
 
 @pytest.mark.parametrize(
@@ -70,40 +70,40 @@ def test_all_facts_that_differ_are_kept_apart() -> None:
     ids="+".join,
 )
 def test_what_does_not_belong_to_a_fact_does_not_count(extra: dict[str, object]) -> None:
-    assert fingerprint({**FACT, **extra}) == fingerprint(FACT)
+    assert fingerprint({**EVENT, **extra}) == fingerprint(EVENT)
 
 
 def test_the_arrival_time_of_a_fact_without_an_own_time_does_not_count() -> None:
-    later = {**FACT, "occurred_at": FACT["occurred_at"] + timedelta(seconds=30)}
-    assert fingerprint(FACT, own_time=False) == fingerprint(later, own_time=False)
-    assert fingerprint(FACT, own_time=True) != fingerprint(later, own_time=True)
-    assert fingerprint(FACT, own_time=False) != fingerprint(FACT, own_time=True)
+    later = {**EVENT, "occurred_at": EVENT["occurred_at"] + timedelta(seconds=30)}
+    assert fingerprint(EVENT, own_time=False) == fingerprint(later, own_time=False)
+    assert fingerprint(EVENT, own_time=True) != fingerprint(later, own_time=True)
+    assert fingerprint(EVENT, own_time=False) != fingerprint(EVENT, own_time=True)
 
 
 def test_one_instant_in_two_zones_is_one_fact() -> None:
-    there = FACT["occurred_at"].astimezone(timezone(timedelta(hours=5, minutes=30)))
-    assert fingerprint({**FACT, "occurred_at": there}) == fingerprint(FACT)
+    there = EVENT["occurred_at"].astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert fingerprint({**EVENT, "occurred_at": there}) == fingerprint(EVENT)
 
 
 def test_values_do_not_run_into_their_neighbours() -> None:
-    one = {**FACT, "message_id": "ab", "recipient": "c"}
-    two = {**FACT, "message_id": "a", "recipient": "bc"}
+    one = {**EVENT, "message_id": "ab", "recipient": "c"}
+    two = {**EVENT, "message_id": "a", "recipient": "bc"}
     assert fingerprint(one) != fingerprint(two)
 
 
-@given(data=st.data(), names=st.sets(st.sampled_from(sorted(TELLING.keys() - FACT.keys()))))
+@given(data=st.data(), names=st.sets(st.sampled_from(sorted(OTHER_VALUES.keys() - EVENT.keys()))))
 def test_of_columns_fingerprints_are_those_of_the_facts_one_by_one(data, names) -> None:
     others = {
         name: data.draw(
-            st.lists(st.sampled_from([None, type(told)(), told]), min_size=3, max_size=3)
+            st.lists(st.sampled_from([None, type(other)(), other]), min_size=3, max_size=3)
         )
         for name in names
-        for told in [TELLING[name]]
+        for other in [OTHER_VALUES[name]]
     }
-    columns = {name: [value, TELLING[name], value] for name, value in FACT.items()} | others
-    facts = [{name: values[at] for name, values in columns.items()} for at in range(3)]
-    times = [milliseconds(fact["occurred_at"]) for fact in facts]
-    assert fingerprints(columns, times) == [fingerprint(fact) for fact in facts]
+    columns = {name: [value, OTHER_VALUES[name], value] for name, value in EVENT.items()} | others
+    events = [{name: values[at] for name, values in columns.items()} for at in range(3)]
+    times = [milliseconds(event["occurred_at"]) for event in events]
+    assert fingerprints(columns, times) == [fingerprint(event) for event in events]
 
 
 @given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2099, 12, 31)))
@@ -115,9 +115,9 @@ def test_milliseconds_round_down(naive: datetime) -> None:
 
 
 def test_a_message_event_knows_every_kind_of_its_channels() -> None:
-    for channel, kinds in KINDS.items():
+    for channel, kinds in KINDS_BY_CHANNEL.items():
         for kind in kinds:
-            event = MessageEvent.model_validate({**FACT, "channel": channel, "kind": kind})
+            event = MessageEvent.model_validate({**EVENT, "channel": channel, "kind": kind})
             assert (event.channel, event.kind) == (channel, kind)
 
 
@@ -135,8 +135,8 @@ def test_a_message_event_knows_every_kind_of_its_channels() -> None:
 )
 def test_a_message_event_refuses_what_would_spoil_the_log(name: str, value: object) -> None:
     with pytest.raises(ValidationError, match=name):
-        MessageEvent.model_validate({**FACT, name: value})
+        MessageEvent.model_validate({**EVENT, name: value})
 
 
 def test_a_message_event_ignores_what_it_does_not_know() -> None:
-    assert MessageEvent.model_validate({**FACT, "later_field": 1}).kind == "click"
+    assert MessageEvent.model_validate({**EVENT, "later_field": 1}).kind == "click"

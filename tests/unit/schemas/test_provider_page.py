@@ -17,12 +17,12 @@ from tests.paths import PAYLOADS
 
 PAGE = Path(schemas.providers.__file__).with_name("README.md").read_text("utf-8")
 RECORDED_AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
-CAME = milliseconds(RECORDED_AT)
+ARRIVED_MS = milliseconds(RECORDED_AT)
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return found
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return text
 
 
 CASE = json.loads(block("json"))
@@ -30,7 +30,7 @@ CASE = json.loads(block("json"))
 
 @pytest.fixture
 def adapter(tmp_path, monkeypatch):
-    """Put the page's module into the package, and return what is found there."""
+    """Put the page's module into the package, and return the adapter."""
     (tmp_path / "pigeon.py").write_text(block("python"), "utf-8")
     monkeypatch.setattr(schemas.providers, "__path__", [*schemas.providers.__path__, str(tmp_path)])
     adapters.cache_clear()
@@ -41,7 +41,7 @@ def adapter(tmp_path, monkeypatch):
 
 
 def read(adapter, payload):
-    return decode(adapter, payload, CASE["headers"], CAME, "default")
+    return decode(adapter, payload, CASE["headers"], ARRIVED_MS, "default")
 
 
 def test_the_example_gives_the_events_that_the_page_expects(adapter) -> None:

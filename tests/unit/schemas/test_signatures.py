@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from schemas.providers import adapters
 from schemas.providers.signatures import (
-    TOLERANCE,
+    SIGNATURE_TOLERANCE,
     Request,
     SignatureError,
     certificate_needed,
@@ -178,8 +178,8 @@ def test_what_the_provider_signed_is_taken(provider):
 
 @pytest.mark.parametrize("provider", adapters())
 def test_a_webhook_without_its_signature_is_refused(provider):
-    bare = Hook(url=URL, headers={}, body=BODIES.get(provider, b"[]"))
-    refused(provider, bare, "missing|neither|no signature|has to hold")
+    unsigned = Hook(url=URL, headers={}, body=BODIES.get(provider, b"[]"))
+    refused(provider, unsigned, "missing|neither|no signature|has to hold")
 
 
 @pytest.mark.parametrize("provider", adapters())
@@ -209,7 +209,7 @@ def test_a_signature_is_good_for_five_minutes_and_no_longer(provider):
     refused(provider, hook, "301 s old; 300", now=NOW + timedelta(seconds=301))
     refused(provider, hook, "301 s in the future", now=NOW - timedelta(seconds=301))
     judge(provider, hook, now=NOW + timedelta(hours=2), tolerance=timedelta(hours=2))
-    assert timedelta(minutes=5) == TOLERANCE
+    assert timedelta(minutes=5) == SIGNATURE_TOLERANCE
 
 
 @pytest.mark.parametrize("provider", ["sendgrid", "resend", "telnyx"])
@@ -233,9 +233,9 @@ def test_a_malformed_header_is_refused(provider, junk):
 def test_no_error_shows_the_secret_or_what_came(provider):
     secret = OTHER.get(provider, "very-s3cret")
     hook = replace(signed(provider), body=b"signature=jo%40example.com&timestamp=1&token=t&sig=jo")
-    told = refused(provider, hook, secret=secret)
-    assert secret not in told
-    assert "jo" not in told
+    message = refused(provider, hook, secret=secret)
+    assert secret not in message
+    assert "jo" not in message
 
 
 values = st.one_of(st.text(max_size=60), st.sampled_from(["v1,aa== v1", "Basic YQ==", "a.b.c"]))
@@ -267,7 +267,7 @@ bodies = st.one_of(
 @settings(max_examples=1_500, deadline=None)
 def test_whatever_comes_is_refused_in_one_way(provider, headers, url, body, secret, method):
     request = Request(method=method, url=url, headers=headers, body=body)
-    told = []
+    messages = []
     for judged in (
         lambda: verify(provider, request, secret, NOW),
         lambda: certificate_needed(provider, request, secret) and refuse(),
@@ -276,8 +276,8 @@ def test_whatever_comes_is_refused_in_one_way(provider, headers, url, body, secr
         try:
             judged()
         except SignatureError as error:
-            told.append(str(error))
-    assert all(told)
+            messages.append(str(error))
+    assert all(messages)
 
 
 def refuse():
@@ -293,17 +293,17 @@ def test_verify_is_not_taken_for_an_adapter():
 
 
 def test_a_shared_secret_is_taken_as_password_as_credentials_and_as_token():
-    def given_as(text, kind="Basic"):
+    def authorized(text, kind="Basic"):
         value = b64(text.encode()) if kind == "Basic" else text
         return Hook(url=URL, headers={"authorization": f"{kind} {value}"}, body=b"")
 
-    judge("postal", given_as("anyone:s3cret"), "s3cret")
-    judge("postal", given_as("ann:s3cret"), "ann:s3cret")
-    judge("postal", given_as("ann:s3cret", "bearer"), "ann:s3cret")
-    judge("postmark", given_as("ünï:pä:ss"), "ünï:pä:ss")
-    refused("postal", given_as("bob:s3cret"), "user and password", "ann:s3cret")
-    refused("postal", given_as("s3cret"), "user and password", "s3cret:")
-    refused("postal", given_as("x", "Digest"), "neither Basic nor Bearer", "x")
+    judge("postal", authorized("anyone:s3cret"), "s3cret")
+    judge("postal", authorized("ann:s3cret"), "ann:s3cret")
+    judge("postal", authorized("ann:s3cret", "bearer"), "ann:s3cret")
+    judge("postmark", authorized("ünï:pä:ss"), "ünï:pä:ss")
+    refused("postal", authorized("bob:s3cret"), "user and password", "ann:s3cret")
+    refused("postal", authorized("s3cret"), "user and password", "s3cret:")
+    refused("postal", authorized("x", "Digest"), "neither Basic nor Bearer", "x")
 
 
 def test_no_secret_at_all_matches_nothing():
@@ -337,7 +337,7 @@ def test_a_secret_that_cannot_be_one_is_told_before_any_webhook(provider, secret
 
 def test_each_provider_says_what_is_to_be_configured():
     for provider in adapters():
-        assert scheme(provider).what
+        assert scheme(provider).description
         check_secret(provider, SECRETS.get(provider, SHARED))
     check_secret("ses", f"{TOPIC}, {TOPIC}-2")
 

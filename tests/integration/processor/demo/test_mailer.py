@@ -8,7 +8,7 @@ import pytest
 
 from deploy.local.parts import DEMO_POLICY
 from deploy.local.process import Program, Server
-from processor.demo.scenes import scenes
+from processor.demo.scenes import demo_scenes
 from tests.system import DATABASE, running, wait_for
 
 ENDS = {
@@ -42,19 +42,19 @@ def statuses(system):
     return {row["message_id"]: row["status"] for row in rows}
 
 
-def facts(system):
-    """Return how many distinct facts there are of each kind for each message."""
+def event_counts(system):
+    """Return how many distinct events there are of each kind for each message."""
     sql = f"SELECT message_id, kind, uniqExact(event_id) AS n FROM {DATABASE}.events GROUP BY ALL"
     return {(row["message_id"], row["kind"]): row["n"] for row in system.rows(sql)}
 
 
 def test_every_scene_is_played_to_its_end_and_only_once(system, mailer) -> None:
     wait_for(lambda: statuses(system) == ENDS, "the ends of the scenes")
-    system.settled()
-    told = facts(system)
+    system.wait_until_committed()
+    counts = event_counts(system)
     # The first attempt and three retries; each was made once.
-    assert told["scene-exhausted", "sent"] == told["scene-exhausted", "bounce"] == 4
-    assert told["scene-retried", "sent"] == 2
+    assert counts["scene-exhausted", "sent"] == counts["scene-exhausted", "bounce"] == 4
+    assert counts["scene-retried", "sent"] == 2
     assert system.rows(f"SELECT * FROM {DATABASE}.suppressions") == []
     states = system.rows(f"SELECT message_id, state FROM {DATABASE}.retries")
     assert {row["state"] for row in states if row["message_id"] == "scene-retried"} == {"answered"}
@@ -65,13 +65,13 @@ def test_every_scene_is_played_to_its_end_and_only_once(system, mailer) -> None:
     mailer.start()
     wait_for(lambda: mailer.log.read_text().count(last) > before, "the mailer to catch up")
     mailer.stop()
-    system.settled()
-    again = facts(system)
-    assert {key: n for key, n in again.items() if told.get(key) != n} == {}
+    system.wait_until_committed()
+    again = event_counts(system)
+    assert {key: n for key, n in again.items() if counts.get(key) != n} == {}
 
 
 def test_the_log_of_the_mailer_tells_the_scenes_and_names_no_address(system, mailer) -> None:
-    wait_for(lambda: "delivered" in mailer.log.read_text(), "the scenes to be told")
-    for scene in scenes("demo"):
+    wait_for(lambda: "delivered" in mailer.log.read_text(), "the scenes to be logged")
+    for scene in demo_scenes("demo"):
         assert scene.name in mailer.log.read_text()
     assert "@" not in mailer.log.read_text()

@@ -15,8 +15,8 @@ from kafka.admin import NewTopic
 from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
 from processor.kafka import topics
-from processor.settings import Kafka
-from tests.gateway_process import Door, hooks_of, webhook
+from processor.settings import KafkaSettings
+from tests.gateway_process import GatewayProcess, hooks_of, webhook
 from tests.signing import SECRETS, SHARED, TOPIC, Hook, sign
 from tests.system import wait_for
 
@@ -31,16 +31,16 @@ LIMIT = 100_000
 def own_broker(tmp_path_factory):
     """A broker that is stopped and started: nobody else's."""
     with Broker(f"127.0.0.1:{free_port()}", tmp_path_factory.mktemp("broker")) as server:
-        topics.apply(Kafka(bootstrap=server.bootstrap, replication=1))
+        topics.create_missing_topics(KafkaSettings(bootstrap=server.bootstrap, replication=1))
         yield server
 
 
 @pytest.fixture(scope="module")
-def door(own_broker, tmp_path_factory):
+def gateway(own_broker, tmp_path_factory):
     hooks = hooks_of(PROVIDERS)
     hooks["acme", "smpp"] = {"secret": "", "unverified": True}
     hooks["other", "sendgrid"] = {"secret": SECRETS["sendgrid"]}
-    with Door(
+    with GatewayProcess(
         own_broker.bootstrap, tmp_path_factory.mktemp("gateway"), hooks,
         SENDLOG_KAFKA__MAX_RECORD_BYTES=str(LIMIT), SENDLOG_GATEWAY__TIMEOUT="2",
     ) as server:  # fmt: skip
@@ -52,7 +52,7 @@ def door(own_broker, tmp_path_factory):
 def received(own_broker):
     """Return a function that gives what came to a topic since the test began."""
     consumer = KafkaConsumer(bootstrap_servers=own_broker.bootstrap, group_id=None)
-    names = [topic.name for topic in topics.wanted()]
+    names = [topic.name for topic in topics.declared_topics()]
     parts = [TopicPartition(name, n) for name in names for n in consumer.partitions_for_topic(name)]
     consumer.assign(parts)
     start = consumer.end_offsets(parts)
@@ -77,10 +77,10 @@ def signed(provider, *arguments, **options):
     return sign(provider, webhook(provider, *arguments, **options))
 
 
-def test_what_is_confirmed_is_in_kafka_unchanged(door, received):
+def test_what_is_confirmed_is_in_kafka_unchanged(gateway, received):
     body = '[{"event": "open", "email": "jö@example.com"}]\r\n'.encode()
     ready = signed("sendgrid", body, query="n=1", headers={"Content-Type": "application/json"})
-    status, _, _ = door.send(ready)
+    status, _, _ = gateway.send(ready)
     assert status == 200
     [record] = received("email.events.sendgrid")
     assert record.value == body
@@ -89,10 +89,11 @@ def test_what_is_confirmed_is_in_kafka_unchanged(door, received):
     }  # fmt: skip
 
 
-def test_the_id_that_only_a_header_has_comes_along_and_credentials_do_not(door, received):
-    assert door.send(signed("resend", b"{}", headers={"svix-id": "msg_7"}))[0] == 200
+def test_the_id_that_only_a_header_has_comes_along_and_credentials_do_not(gateway, received):
+    assert gateway.send(signed("resend", b"{}", headers={"svix-id": "msg_7"}))[0] == 200
     assert (
-        door.send(signed("sparkpost", b"[]", headers={"X-MessageSystems-Batch-ID": "b7"}))[0] == 200
+        gateway.send(signed("sparkpost", b"[]", headers={"X-MessageSystems-Batch-ID": "b7"}))[0]
+        == 200
     )
     [resend] = received("email.events.resend")
     assert dict(resend.headers)["svix-id"] == b"msg_7"
@@ -105,21 +106,21 @@ def test_the_id_that_only_a_header_has_comes_along_and_credentials_do_not(door, 
         assert "authorization" not in dict(record.headers)
 
 
-def test_a_get_has_its_query_as_value(door, received):
+def test_a_get_has_its_query_as_value(gateway, received):
     query = "msisdn=447700900001&status=delivered&text=a%20b"
-    assert door.send(signed("vonage", method="GET", query=query))[0] == 200
+    assert gateway.send(signed("vonage", method="GET", query=query))[0] == 200
     [record] = received("sms.events.vonage")
     assert record.value.startswith(query.encode())
     assert b"&sig=" in record.value
     assert dict(record.headers) == {"sendlog-tenant": b"acme"}
 
 
-def test_a_form_and_its_callback_query_are_signed_together(door, received):
+def test_a_form_and_its_callback_query_are_signed_together(gateway, received):
     body = b"MessageSid=SM1&MessageStatus=sent&To=%2B447700900001"
     ready = signed("twilio", body, query="message_id=a%20b")
-    assert door.send(ready)[0] == 200
+    assert gateway.send(ready)[0] == 200
     other = Hook(url=ready.url.replace("a%20b", "c"), headers=ready.headers, body=body)
-    assert door.send(other)[0] == 401
+    assert gateway.send(other)[0] == 401
     [record] = received("sms.events.twilio")
     assert dict(record.headers)["x-callback-query"] == b"message_id=a%20b"
 
@@ -137,27 +138,27 @@ def test_a_form_and_its_callback_query_are_signed_together(door, received):
         ({"method": "DELETE"}, 405, "Method Not Allowed"),
     ],
 )
-def test_what_is_refused_is_not_in_kafka(door, received, change, status, words):
+def test_what_is_refused_is_not_in_kafka(gateway, received, change, status, words):
     ready = signed("sendgrid", b"[]")
     fields = {name: getattr(ready, name) for name in ("method", "url", "headers", "body")}
-    got, headers, problem = door.send(Hook(**{**fields, **change}))
+    got, headers, problem = gateway.send(Hook(**{**fields, **change}))
     assert (got, headers["content-type"]) == (status, "application/problem+json")
     assert words in problem["detail"]
     assert received("email.events.sendgrid") == []
 
 
-def test_what_is_too_large_is_refused_also_without_a_stated_length(door, received):
-    assert door.send(signed("sendgrid", b" " * LIMIT))[0] == 200
+def test_what_is_too_large_is_refused_also_without_a_stated_length(gateway, received):
+    assert gateway.send(signed("sendgrid", b" " * LIMIT))[0] == 200
     large = signed("sendgrid", b" " * (LIMIT + 1))
-    status, _, problem = door.send(large)
+    status, _, problem = gateway.send(large)
     assert status == 413
     assert "100,000" in problem["detail"]
     chunks = iter([b" " * 60_000, b" " * 60_000])
-    assert door.send(large, body=chunks, encode_chunked=True)[0] == 413
+    assert gateway.send(large, body=chunks, encode_chunked=True)[0] == 413
     assert [len(record.value) for record in received("email.events.sendgrid")] == [LIMIT]
 
 
-def test_handshakes_are_answered_and_kept_from_kafka(door, received):
+def test_handshakes_are_answered_and_kept_from_kafka(gateway, received):
     subscribe = "https://sns.eu-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=2336"
     envelope = {"Type": "SubscriptionConfirmation", "TopicArn": TOPIC, "SubscribeURL": subscribe}
     for handshake in (
@@ -167,50 +168,51 @@ def test_handshakes_are_answered_and_kept_from_kafka(door, received):
         webhook("mandrill", method="HEAD"),
         webhook("mandrill", b"mandrill_events=%5B%5D"),
     ):
-        assert door.send(handshake)[0] == 200
+        assert gateway.send(handshake)[0] == 200
     for provider in ("ses", "sparkpost", "mailjet", "mandrill"):
         assert received(f"email.events.{provider}") == []
-    [shown] = door.events("sns_subscription_to_confirm")
-    assert shown["subscribe_url"] == subscribe
+    [line] = gateway.events("sns_subscription_to_confirm")
+    assert line["subscribe_url"] == subscribe
 
 
-def test_counters_tell_what_was_taken_and_refused(door):
+def test_counters_tell_what_was_taken_and_refused(gateway):
     taken, refused = (
         'accepted_total{provider="postal"}',
         'total{provider="postal",reason="signature"}',
     )
-    before = door.counted(taken), door.counted(refused)
-    door.send(signed("postal", b"{}"))
-    door.send(webhook("postal", b"{}"))
-    assert (door.counted(taken), door.counted(refused)) == (before[0] + 1, before[1] + 1)
+    before = gateway.counted(taken), gateway.counted(refused)
+    gateway.send(signed("postal", b"{}"))
+    gateway.send(webhook("postal", b"{}"))
+    assert (gateway.counted(taken), gateway.counted(refused)) == (before[0] + 1, before[1] + 1)
 
 
-def test_no_log_line_shows_a_secret_or_what_came(door):
-    door.send(webhook("postal", b'{"to": "jo@example.com"}', query="m=jo%40example.com"))
-    output = door.log.read_text()
+def test_no_log_line_shows_a_secret_or_what_came(gateway):
+    gateway.send(webhook("postal", b'{"to": "jo@example.com"}', query="m=jo%40example.com"))
+    output = gateway.log.read_text()
     assert "hook_refused" in output
     for text in (SHARED, *SECRETS.values(), "jo@", "jo%40"):
         assert text not in output
 
 
 def test_while_the_broker_is_away_nothing_is_confirmed_and_then_it_goes_on(
-    door, own_broker, received
+    gateway, own_broker, received
 ):
     ready = signed("postal", b'{"event": "before"}')
-    assert door.send(ready)[0] == 200
+    assert gateway.send(ready)[0] == 200
     own_broker.stop()
-    wait_for(lambda: door.status("/readyz") == 503, "the gateway to see that the broker is away")
-    assert door.status("/healthz") == 200
+    wait_for(lambda: gateway.status("/readyz") == 503, "the gateway to see that the broker is away")
+    assert gateway.status("/healthz") == 200
     for _ in range(3):
-        status, headers, problem = door.send(signed("postal", b'{"event": "during"}'))
+        status, headers, problem = gateway.send(signed("postal", b'{"event": "during"}'))
         assert status == 503
         assert int(headers["retry-after"]) > 0
         assert "broker" in problem["detail"]
     own_broker.start()
     wait_for(
-        lambda: door.send(signed("postal", b'{"event": "after"}'))[0] == 200, "webhooks to be taken"
+        lambda: gateway.send(signed("postal", b'{"event": "after"}'))[0] == 200,
+        "webhooks to be taken",
     )
-    wait_for(lambda: door.status("/readyz") == 200, "the gateway to be ready again")
+    wait_for(lambda: gateway.status("/readyz") == 200, "the gateway to be ready again")
     values = [record.value for record in received("email.events.postal")]
     assert values[0] == b'{"event": "before"}'
     assert values[-1] == b'{"event": "after"}'
@@ -219,18 +221,18 @@ def test_while_the_broker_is_away_nothing_is_confirmed_and_then_it_goes_on(
 def test_a_gateway_starts_without_a_broker_and_waits_for_it(own_broker, tmp_path):
     own_broker.stop()
     try:
-        with Door(own_broker.bootstrap, tmp_path, hooks_of(["postal"])) as door:
-            assert door.status("/readyz") == 503
-            assert door.send(signed("postal", b"{}"))[0] == 503
+        with GatewayProcess(own_broker.bootstrap, tmp_path, hooks_of(["postal"])) as gateway:
+            assert gateway.status("/readyz") == 503
+            assert gateway.send(signed("postal", b"{}"))[0] == 503
             own_broker.start()
-            wait_for(lambda: door.status("/readyz") == 200, "the gateway to be ready")
-            assert door.send(signed("postal", b"{}"))[0] == 200
+            wait_for(lambda: gateway.status("/readyz") == 200, "the gateway to be ready")
+            assert gateway.send(signed("postal", b"{}"))[0] == 200
     finally:
         if not own_broker.running:
             own_broker.start()
 
 
-def test_a_broker_that_is_killed_loses_nothing_that_was_confirmed(door, own_broker, received):
+def test_a_broker_that_is_killed_loses_nothing_that_was_confirmed(gateway, own_broker, received):
     confirmed = []
     for n in range(40):
         if n == 20:
@@ -238,7 +240,7 @@ def test_a_broker_that_is_killed_loses_nothing_that_was_confirmed(door, own_brok
         if n == 25:
             own_broker.start()
         body = json.dumps({"n": n}).encode()
-        if door.send(signed("postal", body))[0] == 200:
+        if gateway.send(signed("postal", body))[0] == 200:
             confirmed.append(body)
     assert len(confirmed) >= 25
     values = {record.value for record in received("email.events.postal")}
@@ -246,30 +248,30 @@ def test_a_broker_that_is_killed_loses_nothing_that_was_confirmed(door, own_brok
 
 
 def test_a_missing_topic_is_named_with_what_to_run(own_broker, tmp_path):
-    kafka = Kafka(bootstrap=own_broker.bootstrap, replication=1)
-    with topics.admin(kafka) as admin:
+    kafka = KafkaSettings(bootstrap=own_broker.bootstrap, replication=1)
+    with topics.admin_client(kafka) as admin:
         admin.delete_topics(["sms.events.sinch"])
-    with Door(own_broker.bootstrap, tmp_path, hooks_of(["sinch"])) as door:
-        wait_for(lambda: door.events("gateway_waits"), "the gateway to look for its topics")
-        status, _, problem = door.send(signed("sinch", b"{}"))
+    with GatewayProcess(own_broker.bootstrap, tmp_path, hooks_of(["sinch"])) as gateway:
+        wait_for(lambda: gateway.events("gateway_waits"), "the gateway to look for its topics")
+        status, _, problem = gateway.send(signed("sinch", b"{}"))
         assert status == 503
         assert problem["detail"] == "topic sms.events.sinch is missing: run sendlog topics apply"
-        with topics.admin(kafka) as admin:
+        with topics.admin_client(kafka) as admin:
             admin.create_topics(
                 [NewTopic(name="sms.events.sinch", num_partitions=1, replication_factor=1)]
             )
-        wait_for(lambda: door.send(signed("sinch", b"{}"))[0] == 200, "the topic to be found")
+        wait_for(lambda: gateway.send(signed("sinch", b"{}"))[0] == 200, "the topic to be found")
 
 
 def test_it_stops_on_term_and_finishes_what_it_confirmed(own_broker, tmp_path, received):
-    door = Door(own_broker.bootstrap, tmp_path, hooks_of(["postal"]))
-    with door:
-        wait_for(lambda: door.status("/readyz") == 200, "the gateway to be ready")
-        assert door.send(signed("postal", b"{}"))[0] == 200
-        door._process.send_signal(signal.SIGTERM)
-        wait_for(lambda: not door.running, "the gateway to stop")
-        assert door.returncode == 0
-    assert door.events("gateway_stopped")
+    gateway = GatewayProcess(own_broker.bootstrap, tmp_path, hooks_of(["postal"]))
+    with gateway:
+        wait_for(lambda: gateway.status("/readyz") == 200, "the gateway to be ready")
+        assert gateway.send(signed("postal", b"{}"))[0] == 200
+        gateway._process.send_signal(signal.SIGTERM)
+        wait_for(lambda: not gateway.running, "the gateway to stop")
+        assert gateway.returncode == 0
+    assert gateway.events("gateway_stopped")
     assert len(received("email.events.postal")) == 1
 
 
@@ -302,9 +304,9 @@ def test_a_wrong_setting_stops_the_start_in_one_line(settings, words):
     assert "s3cret" not in done.stderr
 
 
-def test_records_of_the_gateway_and_of_others_may_stand_side_by_side(door, own_broker, received):
+def test_records_of_the_gateway_and_of_others_may_stand_side_by_side(gateway, own_broker, received):
     producer = KafkaProducer(bootstrap_servers=own_broker.bootstrap, acks="all")
     producer.send("email.events.postal", b"theirs").get(30)
     producer.close()
-    assert door.send(signed("postal", b"ours"))[0] == 200
+    assert gateway.send(signed("postal", b"ours"))[0] == 200
     assert {record.value for record in received("email.events.postal")} == {b"theirs", b"ours"}

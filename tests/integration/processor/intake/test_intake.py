@@ -14,11 +14,11 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.admin import NewTopic
 
-from processor.demo.broken import broken
-from processor.demo.render import Record
+from processor.demo.broken import broken_records
+from processor.demo.render import DemoRecord
 from processor.demo.traffic import every_scenario
 from processor.kafka import topics
-from processor.kafka.producer import producer
+from processor.kafka.producer import sync_producer
 from tests.system import mismatches, running, wait_for
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -31,16 +31,16 @@ STATUSES = {
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("intake")) as whole:
-        with topics.admin(whole.kafka) as admin:  # a feed that nobody has an adapter for
+    with running(tmp_path_factory.mktemp("intake")) as system:
+        with topics.admin_client(system.kafka) as admin:  # a feed that nobody has an adapter for
             admin.create_topics(
                 [NewTopic(name="email.events.acme", num_partitions=1, replication_factor=1)]
             )
-        whole.worker()
-        yield whole
+        system.worker()
+        yield system
 
 
-def fact(**changes):
+def event_value(**changes):
     event = {
         "channel": "email", "kind": "sent", "tenant_id": "acme", "message_id": "m-1",
         "recipient": "jo@example.com", "occurred_at": NOW.isoformat(), "subject": "Invoice 7",
@@ -48,14 +48,15 @@ def fact(**changes):
     return json.dumps({**event, **changes}).encode()
 
 
-def put(system, topic, *values, headers=()):
-    with producer(system.kafka) as send:
+def publish(system, topic, *values, headers=()):
+    """Publish records and wait until they are committed."""
+    with sync_producer(system.kafka) as send:
         for value in values:
             send(topic, value, headers)
-    system.settled()
+    system.wait_until_committed()
 
 
-def dead(system, **options):
+def dead_letters(system, **options):
     arguments = chain.from_iterable((f"--{name}", value) for name, value in options.items())
     out = system.command("dead-letters", "list", "--limit", "0", "--format", "json", *arguments)
     return [json.loads(line) for line in out.splitlines()]
@@ -63,13 +64,13 @@ def dead(system, **options):
 
 @pytest.fixture(scope="module")
 def scenarios(system):
-    """One message of each scenario, raw and as facts."""
-    told = every_scenario(3, START, tenant="demo") + every_scenario(
+    """One message of each scenario, raw and as mailers' events."""
+    messages = every_scenario(3, START, tenant="demo") + every_scenario(
         4, START, tenant="facts", raw=False
     )
-    system.publish(chain.from_iterable(message.records for message in told))
-    system.settled()
-    return [message.expected for message in told]
+    system.publish(chain.from_iterable(message.records for message in messages))
+    system.wait_until_committed()
+    return [message.expected for message in messages]
 
 
 def test_every_scenario_ends_in_the_row_that_the_generator_says(system, scenarios):
@@ -97,9 +98,9 @@ def test_filters_narrow_and_sorts_order(system, scenarios):
     assert {row["status"] for row in log("--status", "Bounce")} == {"Bounce"}
     assert all(row["open_count"] >= 2 for row in log("--where", "open_count>=2"))
     assert all(row["conflict"] for row in log("--where", "conflict=true"))
-    some = log("--limit", "1")[0]
-    assert log("--recipient", some["recipient"].upper())[0]["recipient"] == some["recipient"]
-    assert log("--contains", some["subject"][2:8].upper()) != []
+    row = log("--limit", "1")[0]
+    assert log("--recipient", row["recipient"].upper())[0]["recipient"] == row["recipient"]
+    assert log("--contains", row["subject"][2:8].upper()) != []
     statuses = [row["status"] for row in log("--sort", "status", "--limit", "1000")]
     assert statuses == sorted(statuses)
     assert log("--as-of", (START - timedelta(days=1)).isoformat()) == []
@@ -113,7 +114,7 @@ def test_a_wrong_filter_is_one_clear_line(system):
     assert "Traceback" not in done.stderr
 
 
-def test_explain_tells_the_rule_and_the_facts_that_lost(system, scenarios):
+def test_explain_prints_the_rule_and_the_events_that_lost(system, scenarios):
     late = next(e for e in scenarios if e.status == "Bounce" and e.conflict)
     text = system.command("explain", late.message_id, late.recipient, "--tenant", late.tenant_id)
     assert text.startswith("Bounce — ")
@@ -123,9 +124,9 @@ def test_explain_tells_the_rule_and_the_facts_that_lost(system, scenarios):
     out = system.command(
         "explain", late.message_id, late.recipient, "--tenant", late.tenant_id, "--format", "json"
     )
-    told = json.loads(out)
-    assert told["status"] == told["row"]["status"] == "Bounce"
-    assert {"decides", "lost"} <= {f["role"] for f in told["facts"]}
+    explanation = json.loads(out)
+    assert explanation["status"] == explanation["row"]["status"] == "Bounce"
+    assert {"decides", "lost"} <= {event["role"] for event in explanation["facts"]}
 
 
 def test_a_tenant_sees_only_its_own(system, scenarios):
@@ -136,74 +137,73 @@ def test_a_tenant_sees_only_its_own(system, scenarios):
 
 
 def test_each_broken_record_is_a_dead_letter_with_its_place_and_reason(system):
-    cases = broken(7, NOW - timedelta(hours=1))
-    before = len(dead(system))
+    cases = broken_records(7, NOW - timedelta(hours=1))
+    before = len(dead_letters(system))
     system.publish(case.record for case in cases)
-    system.settled()
-    wanted = [case for case in cases if case.dead_letter]
-    found = dead(system)
-    assert len(found) - before == len(wanted)
-    for letter in found:
-        assert letter["reason"]
-        assert letter["source_topic"] in {case.record.topic for case in cases} | {
-            "email.events.acme"
-        }
+    system.wait_until_committed()
+    rows = dead_letters(system)
+    assert len(rows) - before == sum(case.dead_letter for case in cases)
+    for row in rows:
+        assert row["reason"]
+        assert row["source_topic"] in {case.record.topic for case in cases} | {"email.events.acme"}
     hostile = "x'; DROP TABLE events; --"
     out = system.command("log", "email", "--tenant", hostile, "--format", "json")
     assert len(out.splitlines()) == 2
 
 
 def test_a_huge_value_and_an_unknown_provider_are_dead_letters_with_their_bytes(system):
-    put(system, "email.sends", fact(text="x" * 5_000_000, message_id="huge"))
-    [huge] = dead(system, reason="over the limit")
+    publish(system, "email.sends", event_value(text="x" * 5_000_000, message_id="huge"))
+    [huge] = dead_letters(system, reason="over the limit")
     assert "5,000," in huge["reason"]
     assert len(huge["raw"]) > 6_000_000  # base64
-    put(system, "email.events.acme", b"\xff\x00 anything")
-    [unknown] = dead(system, topic="email.events.acme")
+    publish(system, "email.events.acme", b"\xff\x00 anything")
+    [unknown] = dead_letters(system, topic="email.events.acme")
     assert unknown["reason"] == "no adapter for provider 'acme' of channel 'email'"
     assert (unknown["source_partition"], unknown["source_offset"]) == (0, 0)
 
 
 def test_dead_letters_are_on_their_topic_with_raw_bytes_and_headers(system):
-    put(system, "sms.sends", b"not json", headers=(("x-trace", b"42"),))
+    publish(system, "sms.sends", b"not json", headers=(("x-trace", b"42"),))
     consumer = KafkaConsumer(
-        topics.DEAD_LETTERS, bootstrap_servers=system.broker.bootstrap,
+        topics.DEAD_LETTERS_TOPIC, bootstrap_servers=system.broker.bootstrap,
         auto_offset_reset="earliest", consumer_timeout_ms=10_000, group_id=None,
     )  # fmt: skip
     try:
-        letter = next(r for r in consumer if r.value == b"not json")
+        record = next(r for r in consumer if r.value == b"not json")
     finally:
         consumer.close()
-    headers = dict(letter.headers)
+    headers = dict(record.headers)
     assert headers["sendlog-dead-topic"] == b"sms.sends"
     assert headers["sendlog-dead-reason"].startswith(b"payload: Invalid JSON")
     assert headers["x-trace"] == b"42"
 
 
 def test_what_was_broken_comes_back_with_replay_after_a_fix(system):
-    put(system, "email.sends", fact(message_id="replayed", text="y" * 2_000_000))
-    assert len(dead(system, reason="value of 2,000")) == 1
+    publish(system, "email.sends", event_value(message_id="replayed", text="y" * 2_000_000))
+    assert len(dead_letters(system, reason="value of 2,000")) == 1
     for worker in system.workers:
         worker.stop()
     system.worker(SENDLOG_KAFKA__MAX_RECORD_BYTES="4000000")  # the fix
     assert "would be replayed" in system.command("dead-letters", "replay", "--dry-run")
     done = system.command("dead-letters", "replay", "--reason", "value of 2,000")
     assert done.startswith("replayed 1 ")
-    system.settled()
+    system.wait_until_committed()
     # Longer than a text may be: dead again, for its own reason and at its new place.
-    assert dead(system, reason="value of 2,000") == []
-    [again] = dead(system, reason="text:")
+    assert dead_letters(system, reason="value of 2,000") == []
+    [again] = dead_letters(system, reason="text:")
     assert "at most 65536" in again["reason"]
-    put(system, "email.sends", fact(message_id="after", tenant_id="after"))
+    publish(system, "email.sends", event_value(message_id="after", tenant_id="after"))
     out = system.command("log", "email", "--tenant", "after", "--format", "json")
     assert json.loads(out)["message_id"] == "after"
 
 
 def test_publish_and_normalise_are_usable_from_a_script(system, tmp_path):
     file = tmp_path / "facts.ndjson"
-    file.write_bytes(fact(tenant_id="script") + b"\n\n" + fact(tenant_id="script", kind="delivery"))
+    file.write_bytes(
+        event_value(tenant_id="script") + b"\n\n" + event_value(tenant_id="script", kind="delivery")
+    )
     assert system.command("publish", str(file)) == "published 2 records\n"
-    system.settled()
+    system.wait_until_committed()
     row = json.loads(system.command("log", "email", "--tenant", "script", "--format", "json"))
     assert (row["status"], row["subject"]) == ("Delivery", "Invoice 7")
     body = "MessageStatus=delivered&To=%2B12015550123&MessageSid=SM1"
@@ -219,8 +219,8 @@ def test_publish_and_normalise_are_usable_from_a_script(system, tmp_path):
 
 
 def test_the_same_notification_twice_counts_once(system):
-    opened = fact(tenant_id="twice", kind="open", message_id="m")
-    put(system, "email.sends", opened, opened, fact(tenant_id="twice", message_id="m"))
+    opened = event_value(tenant_id="twice", kind="open", message_id="m")
+    publish(system, "email.sends", opened, opened, event_value(tenant_id="twice", message_id="m"))
     row = json.loads(system.command("log", "email", "--tenant", "twice", "--format", "json"))
     assert (row["status"], row["open_count"]) == ("Open", 1)
 
@@ -241,14 +241,14 @@ def test_rebuilding_changes_nothing_and_repairs_what_was_damaged(system, scenari
 def test_a_worker_whose_records_are_all_bad_stops_and_commits_none_of_them(system):
     worker = system.start_worker(SENDLOG_KAFKA__GROUP="strict", SENDLOG_INTAKE__STOP_AFTER_BAD="50")
     now = int(NOW.timestamp() * 1000)
-    system.publish(Record("sms.sends", None, b"rubbish", (), now) for _ in range(400))
+    system.publish(DemoRecord("sms.sends", None, b"rubbish", (), now) for _ in range(400))
     wait_for(lambda: not worker.running, "the worker to stop")
     assert "SENDLOG_INTAKE__STOP_AFTER_BAD" in system.output(worker)
     assert worker.returncode != 0
 
 
 def test_a_worker_without_its_tables_stops_with_the_cause(system):
-    put(system, "email.sends", fact())
+    publish(system, "email.sends", event_value())
     worker = system.start_worker(
         SENDLOG_KAFKA__GROUP="lost", SENDLOG_CLICKHOUSE__DATABASE="nowhere"
     )

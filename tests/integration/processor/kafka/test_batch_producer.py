@@ -10,8 +10,8 @@ from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from processor.faust_app import faust_app
-from processor.kafka.batch_producer import Outgoing, publish
-from processor.settings import Kafka
+from processor.kafka.batch_producer import OutgoingRecord, publish_batch
+from processor.settings import KafkaSettings
 from tests.system import read
 
 PARTITIONS = 4
@@ -30,69 +30,72 @@ def published(broker, *batches):
     """Publish as a worker does, all at once."""
 
     async def run():
-        app = faust_app(Kafka(bootstrap=broker.bootstrap, replication=1))
+        app = faust_app(KafkaSettings(bootstrap=broker.bootstrap, replication=1))
         try:
-            await asyncio.gather(*(publish(app, batch) for batch in batches))
+            await asyncio.gather(*(publish_batch(app, batch) for batch in batches))
         finally:
             await app.producer.stop()
 
     asyncio.run(run())
 
 
-def places_of(broker, topic):
+def records_by_partition(broker, topic):
     """Return the records of each partition, in order."""
-    found = {place: [] for place in range(PARTITIONS)}
-    for each in read(broker.bootstrap, topic):
-        headers = tuple(each.headers)
-        found[each.partition].append(
-            Outgoing(topic, each.key, each.value, headers, each.partition)
-        )  # fmt: skip
-    return found
+    by_partition = {partition: [] for partition in range(PARTITIONS)}
+    for record in read(broker.bootstrap, topic):
+        by_partition[record.partition].append(
+            OutgoingRecord(topic, record.key, record.value, tuple(record.headers), record.partition)
+        )
+    return by_partition
 
 
 def test_records_are_where_their_keys_belong_and_in_their_order(broker, topic):
     keys = [f"studio/email/{n}@example.com".encode() for n in range(300)]
     large = os.urandom(400_000)  # alone it is more than a batch of Kafka's has room for
     records = [
-        Outgoing(topic, keys[n % 300], None if n % 7 == 0 else b"%d" % n, (("n", b"%d" % n),))
+        OutgoingRecord(topic, keys[n % 300], None if n % 7 == 0 else b"%d" % n, (("n", b"%d" % n),))
         for n in range(6_000)
     ]  # fmt: skip
-    records.insert(3_000, Outgoing(topic, keys[0], large))
+    records.insert(3_000, OutgoingRecord(topic, keys[0], large))
     published(broker, records)
-    found = places_of(broker, topic)
+    by_partition = records_by_partition(broker, topic)
 
     producer = KafkaProducer(bootstrap_servers=broker.bootstrap)
     homes = {key: producer.send(topic, b"", key).get(30).partition for key in keys}
     producer.close()
-    assert found == {
-        place: [each._replace(partition=place) for each in records if homes[each.key] == place]
-        for place in range(PARTITIONS)
-    }
+    assert by_partition == {
+        partition: [
+            record._replace(partition=partition)
+            for record in records if homes[record.key] == partition
+        ]
+        for partition in range(PARTITIONS)
+    }  # fmt: skip
 
 
 def test_a_partition_that_is_named_counts_more_than_the_key(broker, topic):
-    records = [Outgoing(topic, b"key", os.urandom(300), (), n % 3) for n in range(3_000)]
+    records = [OutgoingRecord(topic, b"key", os.urandom(300), (), n % 3) for n in range(3_000)]
     published(broker, records)
-    assert places_of(broker, topic) == {
-        place: [each for each in records if each.partition == place]
-        for place in range(PARTITIONS)
+    assert records_by_partition(broker, topic) == {
+        partition: [record for record in records if record.partition == partition]
+        for partition in range(PARTITIONS)
     }  # fmt: skip
 
 
 def test_what_is_published_at_the_same_time_is_all_there(broker, topic):
     batches = [
-        [Outgoing(topic, None, b"%d/%d" % (batch, n), (), 0) for n in range(500)]
+        [OutgoingRecord(topic, None, b"%d/%d" % (batch, n), (), 0) for n in range(500)]
         for batch in range(8)
     ]  # fmt: skip
     published(broker, *batches, [])
-    values = [each.value for each in read(broker.bootstrap, topic)]
-    assert sorted(values) == sorted(each.value for batch in batches for each in batch)
+    values = [record.value for record in read(broker.bootstrap, topic)]
+    assert sorted(values) == sorted(record.value for batch in batches for record in batch)
     for batch in batches:
-        theirs = {each.value for each in batch}
-        assert [value for value in values if value in theirs] == [each.value for each in batch]
+        expected = [record.value for record in batch]
+        own = set(expected)
+        assert [value for value in values if value in own] == expected
 
 
 def test_what_the_broker_refuses_is_raised(broker, topic):
-    too_large = Outgoing(topic, b"key", os.urandom(20 * 1024 * 1024))
+    too_large = OutgoingRecord(topic, b"key", os.urandom(20 * 1024 * 1024))
     with pytest.raises(KafkaError, match="MessageSizeTooLarge"):
-        published(broker, [Outgoing(topic, b"key", b"small"), too_large])
+        published(broker, [OutgoingRecord(topic, b"key", b"small"), too_large])

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from processor.policy.config import Policies, Policy
-from processor.policy.policy_table import tell
+from processor.policy.policy_table import write_policies
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 
@@ -20,19 +20,19 @@ def database(fresh_database):
 
 
 def in_force(database):
-    found = database.client.query(
+    answer = database.client.query(
         "SELECT tenant_id, retries, schedule, soft_expiry FROM policies ORDER BY tenant_id"
     )
-    return found.result_rows
+    return answer.result_rows
 
 
 def test_policies_are_written_when_they_change_and_only_then(database):
     first = Policies(Policy(), {"acme": Policy(retries=1, schedule=(timedelta(minutes=5),))})
-    told = [tell(lambda: database.client, database.name, first) for _ in range(2)]
-    assert told == [True, False]
+    written = [write_policies(lambda: database.client, database.name, first) for _ in range(2)]
+    assert written == [True, False]
     assert in_force(database) == [
         ("*", 3, ["15m", "1h", "4h"], "30d"), ("acme", 1, ["5m"], "30d"),
     ]  # fmt: skip
-    assert tell(lambda: database.client, database.name, Policies(Policy(retries=2)))
+    assert write_policies(lambda: database.client, database.name, Policies(Policy(retries=2)))
     assert in_force(database) == [("*", 2, ["15m", "1h", "4h"], "30d")]
     assert database.client.query("SELECT count() FROM policy_history").result_rows == [(3,)]

@@ -12,38 +12,45 @@ import pyarrow as pa
 import pytest
 
 from processor.policy.config import Policy
-from processor.policy.decide import State, decide
-from processor.policy.outputs import announce
+from processor.policy.decide import decide
+from processor.policy.outputs import to_outputs
 from processor.policy.simulation import simulate
+from processor.policy.state import AddressState
 from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
-from projections.clickhouse.store import arrow_schema, insert
+from projections.clickhouse.store import arrow_schema, insert_rows
 from projections.queries import policy_events
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.events import ZEROS
 from schemas.addresses import Address
 from schemas.events import fingerprint
-from tests.address_life import DAYS, HOURS, MINUTES, START, bounce, command, fact
+from tests.address_life import DAYS, HOURS, MINUTES, START, bounce, command, message_event
 
 
-def of(tenant, recipient, event):
-    given = event.model_dump() | {"tenant_id": tenant, "recipient": recipient}
-    return type(event).model_validate(given | {"event_id": fingerprint(given)})
+def event_of(tenant, recipient, event):
+    fields = event.model_dump() | {"tenant_id": tenant, "recipient": recipient}
+    return type(event).model_validate(fields | {"event_id": fingerprint(fields)})
 
 
-def life(tenant, number):
-    """Four addresses: five soft bounces; five with a delivery between; a hard one; one retried."""
-    whom = [f"{name}{number}@example.com" for name in ("soft", "good", "hard", "retried")]
+def four_addresses(tenant, number):
+    """Five soft bounces; five with a delivery between; a hard one; one that is retried."""
+    soft, good, hard, retried = (
+        f"{name}{number}@example.com" for name in ("soft", "good", "hard", "retried")
+    )
     for day in range(5):
-        for who in whom[:2]:
-            yield of(tenant, who, bounce("soft", START + day * DAYS, f"{who}-{day}"))
-    yield of(tenant, whom[1], fact("delivery", START + 3 * DAYS + HOURS, "fine"))
-    yield of(tenant, whom[2], bounce("hard", START, "bad"))
-    yield of(tenant, whom[3], bounce("soft", START, "again"))
-    yield of(tenant, whom[3], fact("sent", START + 17 * MINUTES, "again", attempt=2))
-    yield of(tenant, whom[3], bounce("soft", START + 18 * MINUTES, "again", attempt=2))
-    yield of(tenant, whom[3], fact("delivery", START + 20 * MINUTES, "again", attempt=2))
+        for address in (soft, good):
+            event = bounce("soft", START + day * DAYS, f"{address}-{day}")
+            yield event_of(tenant, address, event)
+    yield event_of(tenant, good, message_event("delivery", START + 3 * DAYS + HOURS, "fine"))
+    yield event_of(tenant, hard, bounce("hard", START, "bad"))
+    for event in (
+        bounce("soft", START, "again"),
+        message_event("sent", START + 17 * MINUTES, "again", attempt=2),
+        bounce("soft", START + 18 * MINUTES, "again", attempt=2),
+        message_event("delivery", START + 20 * MINUTES, "again", attempt=2),
+    ):
+        yield event_of(tenant, retried, event)
 
 
 @pytest.fixture
@@ -52,17 +59,21 @@ def past(fresh_database):
     target = Target(fresh_database.name)
     list(migrate(client, target))
 
-    def put(*events):
+    def insert(*events):
+        dumped = [event.model_dump(exclude_none=True) for event in events]
         rows = [
-            {**ZEROS, **{n: v for n, v in each.model_dump(exclude_none=True).items() if n in ZEROS}}
-            for each in events
+            {**ZEROS, **{name: value for name, value in fields.items() if name in ZEROS}}
+            for fields in dumped
         ]
         table = pa.Table.from_pylist(rows, schema=arrow_schema(EVENTS))
-        insert(client, fresh_database.name, EVENTS, table)
+        insert_rows(client, fresh_database.name, EVENTS, table)
 
-    facts = [each for tenant in ("acme", "other") for n in range(3) for each in life(tenant, n)]
-    put(*facts)
-    put(*facts[:20])  # copies, in another part
+    events = [
+        event for tenant in ("acme", "other") for n in range(3)
+        for event in four_addresses(tenant, n)
+    ]  # fmt: skip
+    insert(*events)
+    insert(*events[:20])  # copies, in another part
     environment = {
         **os.environ, "COLUMNS": "120", "SENDLOG_CLICKHOUSE__URL": fresh_database.url,
         "SENDLOG_CLICKHOUSE__DATABASE": fresh_database.name,
@@ -76,7 +87,7 @@ def past(fresh_database):
         assert done.returncode == 0 or not check, done.stderr
         return done
 
-    run.put, run.client, run.target = put, client, target
+    run.insert, run.client, run.target = insert, client, target
     return run
 
 
@@ -86,7 +97,7 @@ def test_a_changed_policy_is_compared_with_the_one_in_force(past, tmp_path):
     lines = past("simulate", str(file), "--format", "json").stdout.splitlines()
     acme, other = map(json.loads, lines)
     assert (acme["tenant"], other["tenant"]) == ("acme", "other")
-    # Of each three: the fifth soft bounce lists; the delivery comes before the third retry is due.
+    # Of each three: the fifth soft bounce suppresses; the delivery comes before the third retry.
     assert acme["current"] == {
         "retries_asked": 3 * (4 + 5 + 1), "messages_given_up": 0, "addresses_listed": 6,
         "listed_by": {"hard_bounce": 3, "soft_bounces": 3},
@@ -100,11 +111,11 @@ def test_a_changed_policy_is_compared_with_the_one_in_force(past, tmp_path):
     assert other["changed"]["messages_given_up"] == 3
 
 
-def test_addresses_that_other_rules_spare_are_counted_and_shown(past, tmp_path):
+def test_addresses_that_another_policy_spares_are_counted_and_shown(past, tmp_path):
     file = tmp_path / "changed.toml"
     file.write_text('[default]\nblacklists = ["hard_bounce"]\n')
-    said = past("simulate", str(file), "--tenant", "acme").stdout
-    words = " ".join(said.split())
+    printed = past("simulate", str(file), "--tenant", "acme").stdout
+    words = " ".join(printed.split())
     assert "listed by soft_bounces 3 0 -3" in words
     assert "addresses spared 3" in words
     assert " other " not in words
@@ -117,27 +128,30 @@ def test_history_begins_where_one_says(past, tmp_path):
     [line] = past(
         "simulate", str(file), "--tenant", "acme", "--since", since, "--format", "json"
     ).stdout.splitlines()
-    told = json.loads(line)
-    assert told["current"] == told["changed"]
-    assert told["current"]["addresses_listed"] == 0
+    outcome = json.loads(line)
+    assert outcome["current"] == outcome["changed"]
+    assert outcome["current"]["addresses_listed"] == 0
     wrong = past("simulate", str(file), "--since", "monday", check=False)
     assert "--since 'monday' is no time" in wrong.stderr
 
 
 def test_what_people_did_is_part_of_history(past):
-    whose = Address("third", "email", "jo@example.com")
-    state, facts = State(), [of(*whose[::2], bounce("hard", START))]
-    for event in (facts[0], command("reset", START + HOURS), command("add", START + 2 * HOURS)):
-        decisions, after = decide(state, event, START + 3 * HOURS, Policy())
-        said = announce(whose, state, decisions, after).facts
-        facts += (each.model_copy(update={"recorded_at": each.occurred_at}) for each in said)
+    address = Address("third", "email", "jo@example.com")
+    hard_bounce = event_of(address.tenant_id, address.address, bounce("hard", START))
+    state, events = AddressState(), [hard_bounce]
+    for input_ in (hard_bounce, command("reset", START + HOURS), command("add", START + 2 * HOURS)):
+        decisions, after = decide(state, input_, START + 3 * HOURS, Policy())
+        published = to_outputs(address, state, decisions, after).events
+        events += (
+            event.model_copy(update={"recorded_at": event.occurred_at}) for event in published
+        )
         state = after
-    past.put(*facts)
-    rows = list(policy_events.facts(past.client, past.target, "third"))
+    past.insert(*events)
+    rows = list(policy_events.needed_events(past.client, past.target, "third"))
     assert [row["kind"] for row in rows] == ["bounce", "reinstated", "suppressed"]
     now = START + timedelta(days=1)
     [outcome] = simulate(rows, (Policy(blacklists=frozenset({"hard_bounce"})),), now)
-    assert set(outcome.listed) == {"hard_bounce", "by_hand"}
+    assert set(outcome.suppressed) == {"hard_bounce", "by_hand"}
 
 
 def test_a_wrong_file_is_refused_with_its_line(past, tmp_path):
@@ -153,13 +167,13 @@ def test_a_wrong_file_is_refused_with_its_line(past, tmp_path):
 def test_a_policy_is_shown_as_a_file_would_have_it(past, tmp_path):
     file = tmp_path / "own.toml"
     file.write_text('[tenant."acme"]\nretries = 1\n')
-    shown = past("show", "--tenant", "acme", "--file", str(file)).stdout
-    assert "retries = 1" in shown
+    keys = past("show", "--tenant", "acme", "--file", str(file)).stdout
+    assert "retries = 1" in keys
     again = tmp_path / "again.toml"
-    again.write_text(f"[default]\n{shown}")
+    again.write_text(f"[default]\n{keys}")
     assert (
         past("show", "--tenant", "x", "--file", str(again)).stdout.splitlines()[1:]
-        == (shown.splitlines()[1:])
+        == (keys.splitlines()[1:])
     )
     assert past("check", str(file)).stdout.endswith("tenants with their own: acme\n")
     assert "built in" in past("check").stdout

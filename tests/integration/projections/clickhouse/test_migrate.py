@@ -11,10 +11,10 @@ import pytest
 from projections.clickhouse import ddl, migrate, rebuild
 from projections.clickhouse.client import FatalError, connect
 from projections.clickhouse.ddl import Target
-from projections.clickhouse.store import arrow_schema, insert
-from projections.queries.counts import daily_counts
+from projections.clickhouse.store import arrow_schema, insert_rows
+from projections.queries.counts import Period, daily_counts
 from projections.queries.listing import Listing
-from projections.queries.page import listing
+from projections.queries.page import read_listing
 from projections.tables import projections
 from projections.tables.events import TABLE as EVENTS
 
@@ -32,7 +32,7 @@ def event(number, **fields):
 
 def put(client, database, *events):
     schema = arrow_schema(EVENTS)
-    insert(client, database, EVENTS, pa.Table.from_pylist(list(events), schema=schema))
+    insert_rows(client, database, EVENTS, pa.Table.from_pylist(list(events), schema=schema))
 
 
 def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_database, monkeypatch):
@@ -41,8 +41,8 @@ def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_datab
     older = replace(
         LOG,
         folds=tuple(fold for fold in LOG.folds if fold.name != "tags"),
-        seen=tuple(fold for fold in LOG.seen if fold.name != "tags"),
-        readings={name: how for name, how in LOG.readings.items() if name != "tags"},
+        presence_folds=tuple(fold for fold in LOG.presence_folds if fold.name != "tags"),
+        columns={name: how for name, how in LOG.columns.items() if name != "tags"},
     )
     with monkeypatch.context() as before:
         for module in (ddl, migrate):
@@ -60,8 +60,8 @@ def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_datab
         return client.query(sql).result_rows
 
     assert tags() == [("m1", []), ("m2", ["autumn"])]
-    list(rebuild.rebuild(client, target, LOG))
-    [change] = rebuild.differences(client, target, LOG)
+    list(rebuild.refold(client, target, LOG))
+    [change] = rebuild.row_changes(client, target, LOG)
     assert (change.before, change.after, change.rows) == ("Sent", "Sent", 1)
     assert change.columns == ("tags",)
     rebuild.swap(client, target, LOG)
@@ -82,7 +82,7 @@ def test_what_the_engine_makes_of_states_it_makes_of_those_from_before_too(fresh
 
     def counted():
         day = NOW.replace(hour=0)
-        asked = client, target.database, "email", "t", day, day + timedelta(days=1)
+        asked = client, target.database, Period("email", "t", day, day + timedelta(days=1))
         return {status: messages for _, status, messages in daily_counts(*asked)}
 
     assert list(migrate.migrate(client, target)) == [
@@ -91,7 +91,9 @@ def test_what_the_engine_makes_of_states_it_makes_of_those_from_before_too(fresh
     newest = Listing(channel="email", tenant="t", limit=1)
     oldest = replace(newest, descending=False)
     for wanted, name in ((newest, "m2"), (oldest, "m1")):
-        assert [row["message_id"] for row in listing(client, target.database, wanted)] == [name]
+        assert [row["message_id"] for row in read_listing(client, target.database, wanted)] == [
+            name
+        ]
     put(client, target.database, event(1, kind="click"), event(3, kind="delivery"))
     assert counted() == {"Click": 1, "Sent": 1, "Delivery": 1}
     client.command(f"OPTIMIZE TABLE {states} FINAL")
@@ -132,8 +134,8 @@ def test_columns_are_packed_as_declared_in_a_table_from_before_too(fresh_databas
 def test_a_bit_more_is_made_of_states_from_before_too(fresh_database, monkeypatch):
     client = connect(fresh_database.url, user="default", password="")
     target = Target(fresh_database.name)
-    older = replace(LOG, seen=LOG.seen[: LOG.seen.index(next(
-        fold for fold in LOG.seen if fold.name == "tags"))])  # fmt: skip
+    older = replace(LOG, presence_folds=LOG.presence_folds[: LOG.presence_folds.index(next(
+        fold for fold in LOG.presence_folds if fold.name == "tags"))])  # fmt: skip
     with monkeypatch.context() as before:
         for module in (ddl, migrate):
             before.setattr(module, "projections", lambda: {**projections(), "email_log": older})
@@ -141,7 +143,7 @@ def test_a_bit_more_is_made_of_states_from_before_too(fresh_database, monkeypatc
         put(client, target.database, event(1, tags=["spring"]))
     assert list(migrate.migrate(client, target)) == ["renewed column seen of email_log_state"]
     put(client, target.database, event(2, tags=["autumn"]))
-    [row, other] = listing(client, target.database, Listing(channel="email", tenant="t"))
+    [row, other] = read_listing(client, target.database, Listing(channel="email", tenant="t"))
     assert {row["message_id"]: row["tags"], other["message_id"]: other["tags"]} == {
         "m1": ["spring"], "m2": ["autumn"]
     }  # fmt: skip
@@ -153,7 +155,7 @@ def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
     target = Target(fresh_database.name)
     list(migrate.migrate(client, target))
     put(client, target.database, *(event(n) for n in range(100)))
-    for step in rebuild.rebuild(client, target, LOG):
+    for step in rebuild.refold(client, target, LOG):
         put(client, target.database, event(1000 + step.done))
     put(client, target.database, event(2000))
     rebuild.swap(client, target, LOG)
@@ -167,4 +169,4 @@ def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
 def test_a_rebuild_is_refused_on_a_cluster(fresh_database):
     client = connect(fresh_database.url, user="default", password="")
     with pytest.raises(FatalError, match="on one server"):
-        next(rebuild.rebuild(client, Target(fresh_database.name, "main"), LOG))
+        next(rebuild.refold(client, Target(fresh_database.name, "main"), LOG))

@@ -13,16 +13,16 @@ import pytest
 
 from processor.intake.decoder import Decoder
 from processor.kafka.topics import feed_topic
-from processor.settings import Intake
+from processor.settings import IntakeSettings
 from projections.clickhouse import rebuild, reclassify
 from projections.clickhouse.client import FatalError, connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.sql import stream
-from projections.clickhouse.store import insert
+from projections.clickhouse.store import insert_rows
 from projections.tables import projections
 from projections.tables.events import TABLE as EVENTS
-from schemas.bounces import Rules, default_rules
+from schemas.bounces import BounceRules, default_rules
 from schemas.events import milliseconds
 from schemas.providers import adapters
 from tests.chunks import chunk_of
@@ -96,7 +96,7 @@ CHANGED = {"m0", "m1", "m2", "m3", "m4", "m5"}
 
 
 def decoder(rules=None):
-    return Decoder(Intake(), max_record_bytes=1_000_000, rules=rules)
+    return Decoder(IntakeSettings(), max_record_bytes=1_000_000, rules=rules)
 
 
 @dataclass
@@ -116,8 +116,8 @@ class History:
             [r for r in records if r.topic == topic] for topic in {r.topic for r in records}
         ):
             batch = decoder(rules)(chunk_of(chunk))
-            assert not batch.dead
-            insert(self.client, self.name, EVENTS, batch.events)
+            assert not batch.rejections
+            insert_rows(self.client, self.name, EVENTS, batch.events)
 
     def log(self):
         return list(
@@ -137,12 +137,12 @@ class History:
         """Return the steps of a whole run, in order, as functions."""
         client, target = self.client, self.target
         return [
-            lambda: list(reclassify.judge(client, target, rules, FEEDS)),
-            lambda: list(rebuild.rebuild(client, target, LOG, reclassify.instead(target))),
+            lambda: list(reclassify.classify_history(client, target, rules, FEEDS)),
+            lambda: list(rebuild.refold(client, target, LOG, reclassify.replacement(target))),
             lambda: rebuild.swap(client, target, LOG),
-            lambda: reclassify.store(client, target),
-            lambda: reclassify.delete(client, target),
-            lambda: reclassify.discard(client, target),
+            lambda: reclassify.store_replacements(client, target),
+            lambda: reclassify.delete_replaced(client, target),
+            lambda: reclassify.discard_work_tables(client, target),
         ]
 
     def run(self, rules):
@@ -165,7 +165,7 @@ def history(fresh_database):
 
 @pytest.fixture
 def other():
-    return Rules.parse(OTHER, default_rules())
+    return BounceRules.parse(OTHER, default_rules())
 
 
 def expected(history, records, rules):
@@ -192,10 +192,10 @@ def test_history_ends_as_if_it_had_been_decoded_by_the_new_rules(history, other)
 
 
 def test_it_is_told_how_many_facts_go_from_which_class_to_which(history, other):
-    list(reclassify.judge(history.client, history.target, other, FEEDS))
+    list(reclassify.classify_history(history.client, history.target, other, FEEDS))
     found = {
-        (change.before, change.before_by, change.after, change.after_by): change.facts
-        for change in reclassify.changes(history.client, history.target)
+        (change.before, change.before_by, change.after, change.after_by): change.events
+        for change in reclassify.class_changes(history.client, history.target)
     }
     assert found == {
         ("hard", "code", "soft", "code"): 2,
@@ -208,8 +208,8 @@ def test_it_is_told_how_many_facts_go_from_which_class_to_which(history, other):
 
 def test_unchanged_rules_change_nothing(history):
     before = history.facts(), history.log()
-    list(reclassify.judge(history.client, history.target, default_rules(), FEEDS))
-    assert reclassify.changes(history.client, history.target) == []
+    list(reclassify.classify_history(history.client, history.target, default_rules(), FEEDS))
+    assert reclassify.class_changes(history.client, history.target) == []
     history.run(default_rules())
     assert (history.facts(), history.log()) == before
 
@@ -247,9 +247,9 @@ def test_a_fact_judged_by_older_rules_that_arrives_meanwhile_is_kept_for_the_nex
 
 
 def test_many_facts_are_judged_and_deleted_in_slices(history, other, monkeypatch):
-    monkeypatch.setattr(reclassify, "SLICE", 2)
-    monkeypatch.setattr(reclassify, "_BATCH", 1)
-    monkeypatch.setattr(rebuild, "SLICE", 5)
+    monkeypatch.setattr(reclassify, "MAX_SLICE_BOUNCES", 2)
+    monkeypatch.setattr(reclassify, "BATCH_VERDICTS", 1)
+    monkeypatch.setattr(rebuild, "MAX_SLICE_EVENTS", 5)
     history.run(other)
     assert (history.log(), history.facts()) == expected(history, REPORTED + SAID, other)
 
@@ -279,7 +279,9 @@ def bounces(facts):
 
 def test_it_is_refused_on_a_cluster(history, other):
     with pytest.raises(FatalError, match="on one server"):
-        list(reclassify.judge(history.client, Target(history.name, "main"), other, FEEDS))
+        list(
+            reclassify.classify_history(history.client, Target(history.name, "main"), other, FEEDS)
+        )
 
 
 # ------------------------------------------------------------------- the command line

@@ -53,16 +53,16 @@ class Blacklist:
         })  # fmt: skip
 
     def listed(self, tenant="acme", **asked):
-        return suppressions.listed(self.client, self.database, tenant, **asked)
+        return suppressions.list_entries(self.client, self.database, tenant, **asked)
 
     def addresses(self, tenant="acme", **asked):
         return [row["address"] for row in self.listed(tenant, **asked)]
 
     def entry(self, whose):
-        return suppressions.entry(self.client, self.database, whose)
+        return suppressions.find_entry(self.client, self.database, whose)
 
     def retries(self, **asked):
-        found = retries.retries(self.client, self.database, "acme", **asked)
+        found = retries.list_retries(self.client, self.database, "acme", **asked)
         return [(row["message_id"], row["attempt"], row["state"]) for row in found]
 
 
@@ -108,10 +108,10 @@ def test_a_tenant_sees_only_its_own(put) -> None:
     assert put.addresses() == ["ann@example.com"]
     assert put.addresses("rival") == put.addresses("nobody") == []
     assert put.entry(theirs) is None
-    history = suppressions.history(put.client, put.database, ANN)
+    history = suppressions.entry_history(put.client, put.database, ANN)
     assert [line["rule"] for line in history] == ["hard_bounce"]
-    assert suppressions.outcome(put.client, put.database, ANN, "c1") is None
-    assert list(suppressions.exported(put.client, put.database, "rival")) == []
+    assert suppressions.command_outcome(put.client, put.database, ANN, "c1") is None
+    assert list(suppressions.export_entries(put.client, put.database, "rival")) == []
 
 
 def test_a_list_is_filtered_by_channel_rule_and_part_of_the_address(put) -> None:
@@ -144,9 +144,9 @@ def test_pages_follow_each_other_without_a_gap(put) -> None:
         seen += [(row["channel"], row["address"]) for row in page]
         after = seen[-1]
     assert seen == [(each.channel, each.address) for each in whom]
-    exported = suppressions.exported(put.client, put.database, "acme")
+    exported = suppressions.export_entries(put.client, put.database, "acme")
     assert [row["address"] for row in exported] == [each.address for each in whom]
-    only = suppressions.exported(put.client, put.database, "acme", channel="sms")
+    only = suppressions.export_entries(put.client, put.database, "acme", channel="sms")
     assert len(list(only)) == 3
 
 
@@ -173,7 +173,7 @@ def test_history_is_in_order_of_time_and_a_copy_is_no_second_line(put) -> None:
     put.line(ANN, "added", **early)
     put.line(ANN, "added", **early)
     put.line(ANN, "refused", "", at=NOW + timedelta(seconds=1), reason="no", cause_event_id="c2")
-    history = suppressions.history(put.client, put.database, ANN)
+    history = suppressions.entry_history(put.client, put.database, ANN)
     assert [line["change"] for line in history] == ["added", "reset", "refused"]
     assert put.entry(ANN) is None
 
@@ -184,14 +184,14 @@ def test_the_outcome_of_a_command_is_the_line_it_led_to(put) -> None:
     put.line(BOB, "refused", "", cause_event_id="c2", reason="it is not blacklisted")
 
     def outcome(whose, name):
-        found = suppressions.outcome(put.client, put.database, whose, name)
+        found = suppressions.command_outcome(put.client, put.database, whose, name)
         return found and (found["change"], found["rule"], found["reason"])
 
     assert outcome(ANN, "c1") == ("reset", "by_hand", "")
     assert outcome(BOB, "c2") == ("refused", "", "it is not blacklisted")
     assert outcome(BOB, "c1") is None
     asked = [(ANN, "c1"), (BOB, "c2"), (BOB, "c3"), (ANN._replace(tenant_id="rival"), "c1")]
-    assert set(suppressions.outcomes(put.client, put.database, asked)) == {"c1", "c2"}
+    assert set(suppressions.command_outcomes(put.client, put.database, asked)) == {"c1", "c2"}
 
 
 def test_many_outcomes_are_asked_for_in_several_queries(put) -> None:
@@ -202,7 +202,7 @@ def test_many_outcomes_are_asked_for_in_several_queries(put) -> None:
         for whose in whom
     ))  # fmt: skip
     asked = [(whose, f"c-{whose.address}") for whose in whom]
-    assert len(suppressions.outcomes(put.client, put.database, asked)) == 450
+    assert len(suppressions.command_outcomes(put.client, put.database, asked)) == 450
 
 
 def test_retries_are_listed_those_due_last_first(put) -> None:

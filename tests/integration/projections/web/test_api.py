@@ -1,4 +1,4 @@
-"""The API's answers over the real engine: pages, points in time, exports, facts, counts."""
+"""The answers of the API over the real engine: pages, points in time, exports, counts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ import pytest
 
 from projections.clickhouse.sql import stream
 from projections.queries.listing import Filter, Listing
-from projections.queries.search import searched, searching_sql
-from projections.status import fold_facts, read
+from projections.queries.search import search_page, search_sql
+from projections.status import fold_message, read_row
 from projections.tables import KEY, log_of
-from projections.web.row_models import iso, row_shown
-from tests.api import START, furnished
+from projections.web.row_models import json_row
+from schemas.events import iso_milliseconds
+from tests.api import START, api_with_data
 
 CHANNELS = ["email", "sms"]
 
 
 @pytest.fixture(scope="module")
 def api(engine):
-    return furnished(engine.url, "api_answers")
+    return api_with_data(engine.url, "api_answers")
 
 
 @pytest.fixture
@@ -34,17 +35,17 @@ def client(api):
 
 
 def rows_of(api, channel, tenant="a", until=None, clock="occurred"):
-    """Return the rows that Python folds of the facts up to a time, as the API shows them."""
+    """Return the rows that Python folds from the events up to a time, as the API returns them."""
     log = log_of(channel)
     messages = {}
-    for fact in api.facts:
-        known = until is None or fact[f"{clock}_at"] <= until
-        if known and fact["tenant_id"] == tenant and fact["kind"] in log.kinds \
-                and fact["channel"] == channel:  # fmt: skip
-            messages.setdefault(tuple(fact[name] for name in KEY), []).append(fact)
+    for event in api.events:
+        in_time = until is None or event[f"{clock}_at"] <= until
+        if in_time and event["tenant_id"] == tenant and event["kind"] in log.kinds \
+                and event["channel"] == channel:  # fmt: skip
+            messages.setdefault(tuple(event[name] for name in KEY), []).append(event)
     return [
-        row_shown(read(log, dict(zip(KEY, key, strict=True)), fold_facts(log, facts)))
-        for key, facts in messages.items()
+        json_row(read_row(log, dict(zip(KEY, key, strict=True)), fold_message(log, events)))
+        for key, events in messages.items()
     ]
 
 
@@ -58,8 +59,8 @@ def walk(client, path, **parameters):
     """Return the rows of all pages."""
     rows, cursor = [], None
     while True:
-        asked = parameters | ({"cursor": cursor} if cursor else {})
-        reply = client.get(f"/api/v1{path}", params=asked)
+        page_parameters = parameters | ({"cursor": cursor} if cursor else {})
+        reply = client.get(f"/api/v1{path}", params=page_parameters)
         assert reply.status_code == 200, reply.text
         page = reply.json()
         assert len(page["rows"]) <= parameters.get("limit", 50)
@@ -82,9 +83,9 @@ def test_a_walk_by_cursors_has_every_row_once_and_in_order(api, client, channel,
 def test_a_walk_goes_on_where_it_was_when_newer_mail_comes_in(api, client):
     before = ordered(rows_of(api, "email"))
     first = client.get("/api/v1/logs/email?limit=20").json()
-    new = {**api.facts[0], "message_id": "came-in-between", "event_id": "0" * 32,
+    new = {**api.events[0], "message_id": "came-in-between", "event_id": "0" * 32,
            "occurred_at": START + timedelta(days=20)}  # fmt: skip
-    api.feed([new])
+    api.add_events([new])
     assert first["rows"] + walk_on(client, first["next"]) == before
     assert client.get("/api/v1/logs/email?limit=1").json()["rows"][0]["message_id"] \
         == "came-in-between"  # fmt: skip
@@ -124,9 +125,9 @@ def walk_on(client, cursor):
     ],
 )  # fmt: skip
 def test_filters_and_the_search_keep_what_they_say(api, client, parameters, keeps):
-    wanted = [row for row in ordered(rows_of(api, "email")) if keeps(row)]
-    assert wanted or "q" in parameters
-    assert walk(client, "/logs/email", limit=9, **parameters) == wanted
+    expected = [row for row in ordered(rows_of(api, "email")) if keeps(row)]
+    assert expected or "q" in parameters
+    assert walk(client, "/logs/email", limit=9, **parameters) == expected
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
@@ -136,11 +137,11 @@ def test_the_log_as_it_was_is_the_fold_of_the_facts_up_to_then(
     api, client, channel, clock, minutes
 ):
     at = START + timedelta(minutes=minutes)
-    wanted = ordered(rows_of(api, channel, until=at, clock=clock))
-    found = walk(client, f"/logs/{channel}", as_of=at.isoformat(), clock=clock, limit=17)
-    assert found == wanted
-    elsewhere = (at + timedelta(hours=3)).replace(tzinfo=None).isoformat() + "+03:00"
-    assert walk(client, f"/logs/{channel}", as_of=elsewhere, clock=clock) == wanted
+    expected = ordered(rows_of(api, channel, until=at, clock=clock))
+    rows = walk(client, f"/logs/{channel}", as_of=at.isoformat(), clock=clock, limit=17)
+    assert rows == expected
+    in_another_zone = (at + timedelta(hours=3)).replace(tzinfo=None).isoformat() + "+03:00"
+    assert walk(client, f"/logs/{channel}", as_of=in_another_zone, clock=clock) == expected
 
 
 def exported(client, channel, form, **parameters):
@@ -164,15 +165,15 @@ def test_an_export_has_the_rows_of_the_listing(client, channel, question):
     rows = walk(client, f"/logs/{channel}", **question)
     assert bool(rows) == ("filter" not in question)
 
-    lines = exported(client, channel, "ndjson", **question).decode().splitlines()
-    assert [json.loads(line) for line in lines] == rows
+    documents = exported(client, channel, "ndjson", **question).decode().splitlines()
+    assert [json.loads(line) for line in documents] == rows
 
     parquet = pq.read_table(io.BytesIO(exported(client, channel, "parquet", **question)))
-    assert [row_shown(row) for row in parquet.to_pylist()] == rows
+    assert [json_row(row) for row in parquet.to_pylist()] == rows
 
     text = exported(client, channel, "csv", **question).decode()
     read_back = list(csv.DictReader(io.StringIO(text, newline="")))
-    names = list(log_of(channel).readings)
+    names = list(log_of(channel).columns)
     assert text.splitlines()[0] == ",".join(f'"{name}"' for name in names)
     assert len(read_back) == len(rows)
     for line, row in zip(read_back, rows, strict=True):
@@ -198,21 +199,21 @@ def test_a_spreadsheet_finds_no_formula_in_a_csv_and_all_texts_are_there(api, cl
 def test_everything_sent_to_an_address_is_one_timeline(api, client, channel):
     rows = ordered(rows_of(api, channel))
     [(address, count)] = Counter(row["recipient"] for row in rows).most_common(1)
-    wanted = [{"channel": channel, **row} for row in rows if row["recipient"] == address]
+    expected = [{"channel": channel, **row} for row in rows if row["recipient"] == address]
     assert count > 2
-    assert walk(client, f"/recipients/{address}", limit=2) == wanted
-    assert walk(client, f"/recipients/{address.upper()}") == wanted
+    assert walk(client, f"/recipients/{address}", limit=2) == expected
+    assert walk(client, f"/recipients/{address.upper()}") == expected
 
 
 def test_an_address_that_both_logs_know_is_walked_in_order_of_time(api):
-    facts = [
-        {**api.facts[0], "tenant_id": "both-ways", "channel": channel, "kind": "sent",
+    events = [
+        {**api.events[0], "tenant_id": "both-ways", "channel": channel, "kind": "sent",
          "recipient": "4477", "message_id": f"m{number}", "event_id": f"{number:032}",
          "occurred_at": START + timedelta(minutes=number // 2)}
         for number, channel in enumerate(["email", "sms"] * 9)
     ]  # fmt: skip
-    api.feed(facts)
-    api.key("both ways", ["both-ways"])
+    api.add_events(events)
+    api.add_key("both ways", ["both-ways"])
     with api.client("both ways") as client:
         whole = walk(client, "/recipients/4477")
         assert len(whole) == 18
@@ -222,21 +223,24 @@ def test_an_address_that_both_logs_know_is_walked_in_order_of_time(api):
 
 def test_a_message_is_explained_with_the_facts_that_lost(api, client):
     row = next(row for row in rows_of(api, "email") if row["status"] == "Bounce")
-    asked = {"message_id": row["message_id"], "recipient": row["recipient"].upper()}
-    told = client.get("/api/v1/messages/email", params=asked).json()
-    assert told["row"] == row
-    assert (told["status"], told["status_reason"]) == (row["status"], row["status_reason"])
-    facts = [fact for fact in api.facts if fact["message_id"] == row["message_id"]]
-    assert [fact["event_id"] for fact in told["facts"]] == [
-        fact["event_id"] for fact in sorted(facts, key=lambda fact: fact["occurred_at"])
+    key = {"message_id": row["message_id"], "recipient": row["recipient"].upper()}
+    explanation = client.get("/api/v1/messages/email", params=key).json()
+    assert explanation["row"] == row
+    assert (explanation["status"], explanation["status_reason"]) == (
+        row["status"],
+        row["status_reason"],
+    )
+    events = [event for event in api.events if event["message_id"] == row["message_id"]]
+    assert [fact["event_id"] for fact in explanation["facts"]] == [
+        event["event_id"] for event in sorted(events, key=lambda event: event["occurred_at"])
     ]
-    assert [fact["kind"] for fact in told["facts"] if fact["role"] == "decides"]
-    assert all(fact["alone"] != "Bounce" for fact in told["facts"] if fact["role"] == "lost")
+    assert [fact["kind"] for fact in explanation["facts"] if fact["role"] == "decides"]
+    assert all(fact["alone"] != "Bounce" for fact in explanation["facts"] if fact["role"] == "lost")
 
 
 def test_a_message_that_is_not_there_is_not_found(client):
-    asked = {"message_id": "a-email-1", "recipient": "nobody@example.com"}
-    reply = client.get("/api/v1/messages/email", params=asked)
+    key = {"message_id": "a-email-1", "recipient": "nobody@example.com"}
+    reply = client.get("/api/v1/messages/email", params=key)
     assert (reply.status_code, reply.json()["title"]) == (404, "Not Found")
 
 
@@ -249,7 +253,11 @@ def test_counts_are_those_of_the_rows(api, client, channel, by):
         "provider": lambda row: row["provider"],
         "domain": lambda row: row["recipient"].partition("@")[2],
     }[by]
-    rows = [r for r in rows_of(api, channel) if iso(since) <= r["date"] < iso(until)]
+    rows = [
+        r
+        for r in rows_of(api, channel)
+        if iso_milliseconds(since) <= r["date"] < iso_milliseconds(until)
+    ]
     reply = client.get(f"/api/v1/statistics/{channel}", params={
         "by": by, "since": since.isoformat(), "until": until.isoformat(),
     }).json()  # fmt: skip
@@ -265,8 +273,8 @@ def test_counts_are_those_of_the_rows(api, client, channel, by):
 
 
 def test_days_without_messages_have_no_time_to_delivery(client):
-    asked = {"since": "2020-01-01", "until": "2020-01-02"}
-    reply = client.get("/api/v1/statistics/email", params=asked).json()
+    period = {"since": "2020-01-01", "until": "2020-01-02"}
+    reply = client.get("/api/v1/statistics/email", params=period).json()
     assert reply["counts"] == []
     assert reply["time_to_delivery"] == {
         "messages": 0, "median_seconds": None, "p95_seconds": None,
@@ -275,8 +283,8 @@ def test_days_without_messages_have_no_time_to_delivery(client):
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_what_is_sent_and_silent_is_stuck(api, client, channel):
-    wanted = [row for row in ordered(rows_of(api, channel)) if row["status"] == "Sent"]
-    assert walk(client, f"/statistics/{channel}/stuck", hours=24, limit=4) == wanted
+    expected = [row for row in ordered(rows_of(api, channel)) if row["status"] == "Sent"]
+    assert walk(client, f"/statistics/{channel}/stuck", hours=24, limit=4) == expected
     assert walk(client, f"/statistics/{channel}/stuck", hours=24 * 365) == []
 
 
@@ -286,10 +294,10 @@ def test_what_is_sent_and_silent_is_stuck(api, client, channel):
     "5.1.1 mailbox", ": ", "zz",
 ])  # fmt: skip
 def test_whatever_way_it_is_looked_for_a_text_is_found_where_it_is(api, channel, text):
-    reader = api.app.state.parts.reader
+    database = api.app.state.app_state.database
     filters = (Filter("record_type", "=", "family"),) if len(text) % 2 else ()
-    wanted = Listing(channel=channel, tenant="a", sort="status", filters=filters, limit=6)
-    with reader.asking() as client:
-        whole = list(stream(client, *searching_sql(wanted, text, reader.name)))
-        for look in (0, 9):
-            assert searched(client, reader.name, wanted, text, look=look) == whole
+    listing = Listing(channel=channel, tenant="a", sort="status", filters=filters, limit=6)
+    with database.client() as client:
+        whole = list(stream(client, *search_sql(listing, text, database.name)))
+        for scan_limit in (0, 9):
+            assert search_page(client, database.name, listing, text, scan_limit=scan_limit) == whole

@@ -1,4 +1,4 @@
-"""Who may see what through the API: keys, scopes, rates, tenants; and what hostile words do."""
+"""Access to the API: keys, scopes, rates, tenants, and hostile values in parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from projections.queries import api_keys
 from projections.web.problems import ProblemError
-from tests.api import SECRET, furnished, made
+from tests.api import SECRET, api_with_data, empty_api
 from tests.system import wait_for
 
 LOGS = "/api/v1/logs/email"
@@ -27,20 +27,20 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def api(engine):
-    return furnished(engine.url, "api_access", outcome_seconds=0)
+    return api_with_data(engine.url, "api_access", outcome_seconds=0)
 
 
 def endpoints(api):
     """Return (method, path, names of path parameters, names of query parameters) of the API."""
-    found = []
+    operations = []
     for path, methods in api.app.openapi()["paths"].items():
         for method, about in methods.items():
             named = {"path": [], "query": []}
-            for each in about.get("parameters", ()):
-                named[each["in"]].append(each["name"])
-            found.append((method, path, named["path"], named["query"]))
-    assert len(found) > 12
-    return found
+            for parameter in about.get("parameters", ()):
+                named[parameter["in"]].append(parameter["name"])
+            operations.append((method, path, named["path"], named["query"]))
+    assert len(operations) > 12
+    return operations
 
 
 #: A value of each path parameter that there is something for; of B, what B has.
@@ -50,7 +50,7 @@ OF_B = {**PLACES, "address": f"{SECRET}@example.com"}
 NEEDED = {"message_id": "b-email-1", "recipient": "p1@d1.example"}
 
 
-def ask(client, method, path, places, parameters=()):
+def request(client, method, path, places, parameters=()):
     for name, value in places.items():
         path = path.replace(f"{{{name}}}", value)
     body = {"json": {"reason": "because"}} if method == "post" else {}
@@ -87,21 +87,23 @@ def test_no_path_shows_anything_of_another_tenant(api, key, places):
                 tries += [{"format": form, "filter": "tenant_id=b"} for form in ("csv", "ndjson")]
             if "address" in named:
                 tries += [{"address": "zebra"}]
-            for each in tries:
-                asked = needed | each
-                reply = ask(client, method, path, places, asked)
+            for extra in tries:
+                parameters = needed | extra
+                reply = request(client, method, path, places, parameters)
                 assert reply.status_code < 500, (path, reply.text)
-                text = reply.text.replace(f"{SECRET}@example.com", "")  # what the asker named
-                assert SECRET not in text, (path, asked)
-                assert '"tenant_id":"b"' not in text, (path, asked)
-                if "tenant_id=b" in each.values() and reply.status_code == 200:
+                text = reply.text.replace(f"{SECRET}@example.com", "")  # what the caller named
+                assert SECRET not in text, (path, parameters)
+                assert '"tenant_id":"b"' not in text, (path, parameters)
+                if "tenant_id=b" in extra.values() and reply.status_code == 200:
                     assert not reply.text.strip().partition("\n")[2]  # a heading at most
                 if path not in OPEN:
-                    theirs = ask(client, method, path, places, {**asked, "tenant": "b"})
-                    nobodys = ask(client, method, path, places, {**asked, "tenant": "nobody"})
+                    theirs = request(client, method, path, places, {**parameters, "tenant": "b"})
+                    nobodys = request(
+                        client, method, path, places, {**parameters, "tenant": "nobody"}
+                    )
                     assert theirs.status_code in {403, 422}, (path, theirs.text)
                     assert theirs.text == nobodys.text
-        assert not [each for each in api.commands if each.tenant_id != "a"]
+        assert not [command for command in api.commands if command.tenant_id != "a"]
 
 
 def test_only_an_operator_sees_dead_letters(api):
@@ -111,14 +113,14 @@ def test_only_an_operator_sees_dead_letters(api):
             for path in ("/api/v1/dead-letters", one):
                 assert SECRET not in str(is_problem(client.get(path), 403))
     with api.client("operator") as client:
-        found = client.get("/api/v1/dead-letters").json()["rows"]
-        assert [each["offset"] for each in found] == [8, 7]
-        assert client.get("/api/v1/dead-letters?reason=ZEBRA").json()["rows"] == found[1:]
+        rows = client.get("/api/v1/dead-letters").json()["rows"]
+        assert [row["offset"] for row in rows] == [8, 7]
+        assert client.get("/api/v1/dead-letters?reason=ZEBRA").json()["rows"] == rows[1:]
         first = client.get("/api/v1/dead-letters?limit=1").json()
         last = client.get(f"/api/v1/dead-letters?limit=1&cursor={first['next']}").json()
-        assert (first["rows"] + last["rows"], last["next"]) == (found, None)
-        letter = client.get(one).json()
-        assert (letter["raw"], letter["headers"]) == ("/yBub3QgdGV4dA==", {"h": "v"})
+        assert (first["rows"] + last["rows"], last["next"]) == (rows, None)
+        dead_letter = client.get(one).json()
+        assert (dead_letter["raw"], dead_letter["headers"]) == ("/yBub3QgdGV4dA==", {"h": "v"})
         is_problem(client.get(one.replace("/7/", "/9/")), 404)
 
 
@@ -137,7 +139,7 @@ def test_without_a_valid_key_nothing_is_answered(api):
                 client.headers.pop("Authorization", None)
                 if header is not None:
                     client.headers["Authorization"] = header
-                reply = ask(client, method, path, PLACES)
+                reply = request(client, method, path, PLACES)
                 is_problem(reply, 401)
                 assert reply.headers["www-authenticate"].startswith("Bearer")
 
@@ -165,20 +167,20 @@ def test_the_tenant_named_twice_is_asked_about_once(api):
 
 
 def test_a_new_key_is_taken_at_once_and_a_revoked_one_refused_within_five_seconds(api):
-    made_now = api.key("short-lived", ["a"])
+    new_key = api.add_key("short-lived", ["a"])
     with api.client("short-lived") as client:
         # A key that is unknown may be a new one: the keys are read again, though not every time.
         wait_for(lambda: client.get(LOGS).status_code == 200, "the new key to be taken", 5)
-        api_keys.revoke(api.connect(), api.database, made_now)
+        api_keys.store_revocation(api.connect(), api.database, new_key)
         wait_for(lambda: client.get(LOGS).status_code == 401, "the key to be refused", 5)
-    found = {key.name: key for key in api_keys.listed(api.connect(), api.database)}
-    assert found["short-lived"].revoked_at is not None
+    keys = {key.name: key for key in api_keys.list_keys(api.connect(), api.database)}
+    assert keys["short-lived"].revoked_at is not None
     stored = api.connect().query(f"SELECT * FROM {api.database}.api_keys").result_rows
     assert not [secret for secret in api.keys.values() if secret in str(stored)]
 
 
 def test_a_key_that_asks_too_often_waits_and_others_do_not(api):
-    slow = made(api.url, api.database, rate=0.01, burst=3)
+    slow = empty_api(api.url, api.database, rate=0.01, burst=3)
     slow.keys = api.keys
     with slow.client("a") as client, slow.client("b") as other:
         assert [client.get(LOGS).status_code for _ in range(3)] == [200] * 3
@@ -197,11 +199,11 @@ def test_hostile_words_in_any_parameter_are_refused_or_looked_for(api):
             usual = {"tenant": "a"} if "tenant" in named else {}
             usual |= {name: NEEDED[name] for name in named if name in NEEDED and "mess" in path}
             for name, value in product(named, islice(values, 3)):
-                reply = ask(client, method, path, PLACES, {**usual, name: value})
+                reply = request(client, method, path, PLACES, {**usual, name: value})
                 assert reply.status_code < 500, (path, name, value[:50], reply.text)
                 assert "Traceback" not in reply.text
             for name, value in product(places, islice(values, 4)):
-                reply = ask(client, method, path, {**PLACES, name: quoted(value)}, usual)
+                reply = request(client, method, path, {**PLACES, name: quoted(value)}, usual)
                 assert reply.status_code < 500, (path, name, value[:50], reply.text)
 
 
@@ -252,12 +254,14 @@ def test_a_wrong_parameter_is_refused_by_its_name(api, path, parameter):
 
 def test_a_cursor_belongs_to_its_question(api):
     with api.client("both") as client:
-        asked = {"tenant": "a", "limit": 2}
-        cursor = client.get(LOGS, params=asked).json()["next"]
-        assert client.get(LOGS, params={**asked, "cursor": cursor, "limit": 9}).status_code == 200
+        parameters = {"tenant": "a", "limit": 2}
+        cursor = client.get(LOGS, params=parameters).json()["next"]
+        assert (
+            client.get(LOGS, params={**parameters, "cursor": cursor, "limit": 9}).status_code == 200
+        )
         for other in ({"tenant": "b"}, {"sort": "status"}, {"order": "asc"}, {"q": "x"},
                       {"filter": "status=Sent"}, {"as_of": "2026-11-01"}):  # fmt: skip
-            reply = client.get(LOGS, params={**asked, **other, "cursor": cursor})
+            reply = client.get(LOGS, params={**parameters, **other, "cursor": cursor})
             assert is_problem(reply, 422)["errors"][0]["parameter"] == "cursor"
 
 
@@ -282,7 +286,7 @@ def test_an_error_of_our_own_shows_nothing(api, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError(f"secret of {SECRET}")
 
-    monkeypatch.setattr("projections.web.log_query.listed", broken)
+    monkeypatch.setattr("projections.web.log_query.read_listing", broken)
     with api.client("a") as client:
         reply = client.get(LOGS)
         is_problem(reply, 500)
@@ -304,9 +308,9 @@ def test_the_document_has_examples_and_every_error(api):
 
 
 def test_what_the_api_asks_of_the_database_can_only_read(api):
-    reader = api.app.state.parts.reader
+    database = api.app.state.app_state.database
     for sql in (f"DROP TABLE {api.database}.events", f"TRUNCATE TABLE {api.database}.events"):
-        with pytest.raises(ProblemError), reader.asking() as client:
+        with pytest.raises(ProblemError), database.client() as client:
             client.command(sql)
     with api.client("a") as client:
         assert client.get(LOGS).json()["rows"]

@@ -1,17 +1,17 @@
-"""The blacklist through the API: what it says, and the commands that change it."""
+"""The blacklist in the API: entries, their history, and the commands that change them."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.api import furnished
+from tests.api import api_with_data
 
 P1 = "/api/v1/suppressions/email/p1@d1.example"
 
 
 @pytest.fixture(scope="module")
 def api(engine):
-    return furnished(engine.url, "api_commands")
+    return api_with_data(engine.url, "api_commands")
 
 
 @pytest.fixture
@@ -19,26 +19,26 @@ def client(api):
     api.commands.clear()
     with api.client("a") as client:
         yield client
-    api.obey, api.kafka = None, True
+    api.on_command, api.kafka_answers = None, True
 
 
 def test_the_blacklist_is_walked_in_order_and_filtered(client):
     rows, cursor = [], ""
     while cursor is not None:
-        asked = {"limit": 1} | ({"cursor": cursor} if cursor else {})
-        page = client.get("/api/v1/suppressions", params=asked).json()
+        parameters = {"limit": 1} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/api/v1/suppressions", params=parameters).json()
         rows, cursor = rows + page["rows"], page["next"]
     places = [(row["channel"], row["address"], row["rule"]) for row in rows]
     assert places == [
         ("email", "p1@d1.example", "hard_bounce"), ("email", "p2@d2.example", "complaint"),
         ("sms", "+447700900001", "opt_out"),
     ]  # fmt: skip
-    for asked, wanted in (
+    for parameters, expected in (
         ({"channel": "sms"}, places[2:]), ({"rule": "complaint"}, places[1:2]),
         ({"address": "P1@"}, places[:1]), ({"address": "nobody"}, []),
     ):  # fmt: skip
-        found = client.get("/api/v1/suppressions", params=asked).json()["rows"]
-        assert [(row["channel"], row["address"], row["rule"]) for row in found] == wanted
+        rows = client.get("/api/v1/suppressions", params=parameters).json()["rows"]
+        assert [(row["channel"], row["address"], row["rule"]) for row in rows] == expected
 
 
 def test_one_address_is_answered_for_however_it_is_written(client):
@@ -54,7 +54,7 @@ def test_one_address_is_answered_for_however_it_is_written(client):
 def test_a_command_is_published_in_the_name_of_the_key_and_answered_when_it_took_effect(
     api, client
 ):
-    api.obey = lambda command: api.line(
+    api.on_command = lambda command: api.add_history_row(
         "a", command.address, "reset", reason=command.reason, actor=command.actor,
         cause_event_id=command.id,
     )  # fmt: skip
@@ -71,7 +71,7 @@ def test_a_command_is_published_in_the_name_of_the_key_and_answered_when_it_took
     history = client.get(f"{P1}/history").json()["rows"]
     assert [line["change"] for line in history] == ["added", "reset"]
 
-    api.obey = lambda command: api.line(
+    api.on_command = lambda command: api.add_history_row(
         "a", command.address, "added", rule="by_hand", cause_event_id=command.id
     )
     again = client.post("/api/v1/suppressions/email/New@Example.com/add", json={"reason": "asked"})
@@ -80,7 +80,7 @@ def test_a_command_is_published_in_the_name_of_the_key_and_answered_when_it_took
 
 
 def test_a_refused_command_is_a_conflict_that_says_why(api, client):
-    api.obey = lambda command: api.line(
+    api.on_command = lambda command: api.add_history_row(
         "a", command.address, "refused", reason="a complaint must be confirmed",
         cause_event_id=command.id,
     )  # fmt: skip
@@ -98,7 +98,7 @@ def test_a_command_that_no_worker_dealt_with_yet_is_accepted_with_its_id(api, cl
 
 
 def test_a_command_that_kafka_did_not_take_is_to_be_sent_again(api, client):
-    api.kafka = False
+    api.kafka_answers = False
     reply = client.post(f"{P1}/add", json={"reason": "x"})
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
     assert "Kafka" in reply.json()["detail"]
@@ -115,13 +115,13 @@ def test_a_command_that_kafka_did_not_take_is_to_be_sent_again(api, client):
 def test_a_wrong_body_is_refused_by_the_name_of_its_field(api, client, body, parameter):
     reply = client.post(f"{P1}/reset", json=body)
     assert reply.status_code == 422
-    assert [each["parameter"] for each in reply.json()["errors"]] == [parameter]
+    assert [error["parameter"] for error in reply.json()["errors"]] == [parameter]
     assert api.commands == []
 
 
 def test_who_may_only_read_changes_nothing(api, client):
     for key in ("a reader", "a admin"):
-        with api.client(key) as reader:
-            assert reader.post(f"{P1}/reset", json={"reason": "x"}).status_code == 403
-            assert reader.get(P1).status_code == 200
+        with api.client(key) as other:
+            assert other.post(f"{P1}/reset", json={"reason": "x"}).status_code == 403
+            assert other.get(P1).status_code == 200
     assert api.commands == []

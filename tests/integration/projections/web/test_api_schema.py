@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.api import furnished
+from tests.api import api_with_data
 
 OPEN = {"/healthz", "/readyz"}
 CHECKS = [
@@ -23,18 +23,18 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def api(engine):
-    return furnished(engine.url, "api_schema", outcome_seconds=0)
+    return api_with_data(engine.url, "api_schema", outcome_seconds=0)
 
 
 def test_whatever_is_asked_is_answered_as_the_document_says(api):
     document = schemathesis.openapi.from_asgi("/api/v1/openapi.json", api.app)
-    operations = [each.ok() for each in document.get_all_operations()]
+    operations = [operation.ok() for operation in document.get_all_operations()]
     assert len(operations) > 12
     for operation in operations:
-        answered(api, operation)
+        check_operation(api, operation)
 
 
-def answered(api, operation):
+def check_operation(api, operation):
     """Ask an operation in many ways, and check every answer."""
 
     @given(case=operation.as_strategy())
@@ -42,14 +42,14 @@ def answered(api, operation):
         max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate], database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    def ask(case):
+    def check(case):
         if operation.path not in OPEN:
             case.headers = {**(case.headers or {}), "Authorization": bearer}
             case.query = {**(case.query or {}), "tenant": "a"}
             if "dead-letters" in operation.path:
                 del case.query["tenant"]
-        seen.add(case.call_and_validate(checks=CHECKS).status_code)
+        statuses.add(case.call_and_validate(checks=CHECKS).status_code)
 
-    seen, bearer = set(), f"Bearer {api.keys['operator']}"
-    ask()
-    assert seen & {200, 202, 404}, operation.path  # not everything is refused
+    statuses, bearer = set(), f"Bearer {api.keys['operator']}"
+    check()
+    assert statuses & {200, 202, 404}, operation.path  # not everything is refused

@@ -21,7 +21,7 @@ def run(*arguments: str, width: int = 80) -> str:
     return result.stdout
 
 
-def classified(*arguments: str) -> dict[str, str]:
+def classify(*arguments: str) -> dict[str, str]:
     """Return what `sendlog classify` prints, by the name of the line."""
     return {line[:10].strip(): line[10:] for line in run("classify", *arguments).splitlines()}
 
@@ -42,7 +42,7 @@ def error_of(monkeypatch, capsys, *arguments: str) -> str:
 
 
 def test_a_code_in_the_text_decides_and_is_told_in_plain_words() -> None:
-    assert classified("smtp; 550 5.1.1 user unknown") == {
+    assert classify("smtp; 550 5.1.1 user unknown") == {
         "class": "hard",
         "rests on": "code",
         "codes": "550 5.1.1 (in the text)",
@@ -52,33 +52,33 @@ def test_a_code_in_the_text_decides_and_is_told_in_plain_words() -> None:
 
 
 def test_given_codes_and_those_in_the_text_are_told_apart() -> None:
-    told = classified("550 5.2.1 disabled", "--enhanced", "4.2.2", "--smtp", "452")
-    assert told["class"] == "soft"
-    assert told["codes"] == "452 4.2.2 (given), 550 5.2.1 (in the text)"
-    assert told["reason"] == "452 4.2.2 mailbox full"
+    verdict = classify("550 5.2.1 disabled", "--enhanced", "4.2.2", "--smtp", "452")
+    assert verdict["class"] == "soft"
+    assert verdict["codes"] == "452 4.2.2 (given), 550 5.2.1 (in the text)"
+    assert verdict["reason"] == "452 4.2.2 mailbox full"
 
 
 def test_a_phrase_decides_where_no_code_does_and_stays_on_its_line() -> None:
-    told = classified("the mailbox\n  full again")
-    assert (told["class"], told["rests on"], told["codes"]) == ("soft", "text", "none")
-    assert told["reason"] == 'the text says "mailbox full"'
+    verdict = classify("the mailbox\n  full again")
+    assert (verdict["class"], verdict["rests on"], verdict["codes"]) == ("soft", "text", "none")
+    assert verdict["reason"] == 'the text says "mailbox full"'
 
 
 def test_the_label_decides_last() -> None:
-    told = classified("delivery error", "--label", "block")
-    assert (told["class"], told["rests on"]) == ("block", "label")
-    assert classified("--enhanced", "5.1.1", "--label", "soft")["reason"].endswith(
+    verdict = classify("delivery error", "--label", "block")
+    assert (verdict["class"], verdict["rests on"]) == ("block", "label")
+    assert classify("--enhanced", "5.1.1", "--label", "soft")["reason"].endswith(
         "(the label, soft, was overruled)"
     )
 
 
 def test_a_bounce_that_says_nothing_is_undetermined() -> None:
-    told = classified("delivery error")
-    assert (told["class"], told["rests on"]) == ("undetermined", "nothing")
+    verdict = classify("delivery error")
+    assert (verdict["class"], verdict["rests on"]) == ("undetermined", "nothing")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "problem"),
     [
         (["--enhanced", "5.1"], "--enhanced '5.1' is no enhanced status code; write it as 5.1.1"),
         (["--enhanced", ""], "--enhanced '' is no"),
@@ -90,17 +90,17 @@ def test_a_bounce_that_says_nothing_is_undetermined() -> None:
         (["x", "--rules", "/does/not/exist.toml"], "--rules /does/not/exist.toml cannot be read"),
     ],
 )
-def test_a_wrong_option_is_one_line(arguments, says, monkeypatch, capsys) -> None:
-    assert says in error_of(monkeypatch, capsys, "classify", *arguments)
+def test_a_wrong_option_is_one_line(arguments, problem, monkeypatch, capsys) -> None:
+    assert problem in error_of(monkeypatch, capsys, "classify", *arguments)
 
 
 def test_rules_of_a_deployment_are_asked_before_the_built_in_ones(tmp_path) -> None:
     file = tmp_path / "own.toml"
     file.write_text('rules_version = 7\n[phrases]\nblock = ["code red"]\n', "utf-8")
-    told = classified("550 Code Red", "--label", "hard", "--rules", str(file))
-    assert (told["class"], told["rests on"]) == ("block", "text")
-    assert told["rules"] == f"version 7 ({file}, {OVER})"
-    assert classified("550 5.1.1 gone", "--rules", str(file))["class"] == "hard"
+    verdict = classify("550 Code Red", "--label", "hard", "--rules", str(file))
+    assert (verdict["class"], verdict["rests on"]) == ("block", "text")
+    assert verdict["rules"] == f"version 7 ({file}, {OVER})"
+    assert classify("550 5.1.1 gone", "--rules", str(file))["class"] == "hard"
 
 
 @pytest.mark.parametrize(

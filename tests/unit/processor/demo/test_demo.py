@@ -14,13 +14,18 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from processor.demo.broken import broken
-from processor.demo.business import fresh_phone, phone
-from processor.demo.plan import Plan, as_line, planned, when_due
-from processor.demo.render import iso
-from processor.demo.scenarios import EMAIL, SCENARIOS, SMS, Status, records_per_message
+from processor.demo.broken import broken_records
+from processor.demo.business import fresh_phone, reserved_phone
+from processor.demo.plan import Plan, paced, planned_records, to_json_line
+from processor.demo.scenarios import (
+    EMAIL_SCENARIOS,
+    SCENARIOS,
+    SMS_SCENARIOS,
+    Status,
+    records_per_message,
+)
 from processor.demo.traffic import Pace, disturbed, every_scenario, in_order, messages
-from schemas.events import KINDS, MessageEvent, milliseconds
+from schemas.events import KINDS_BY_CHANNEL, MessageEvent, milliseconds
 from schemas.providers import adapters, decode
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -31,11 +36,11 @@ SMS_STATUSES = {
 RESERVED = re.compile(r"[a-z.+0-9]+@example\.(com|org|net)|\+1[2-9]\d\d55501\d\d|\+447700900\d{3}")
 
 
-def some(count=3000, seed=7, **options):
+def sample(count=3000, seed=7, **options):
     return list(islice(messages(seed, START, **options), count))
 
 
-def facts(message):
+def events_of(message):
     return [
         MessageEvent.model_validate_json(record.value)
         for record in message.records
@@ -49,131 +54,134 @@ def steps_of(message):
 
 
 def test_one_seed_and_start_give_the_same_bytes():
-    assert some(300) == some(300)
-    assert some(300) != some(300, seed=8)
+    assert sample(300) == sample(300)
+    assert sample(300) != sample(300, seed=8)
 
 
 def test_a_business_keeps_its_addresses_when_it_goes_on_writing():
     later = islice(messages(7, START + timedelta(days=9)), 3000)
-    reused = {m.expected.recipient for m in some()} & {m.expected.recipient for m in later}
+    reused = {m.expected.recipient for m in sample()} & {m.expected.recipient for m in later}
     assert len(reused) > 300
 
 
 @pytest.mark.parametrize("raw", [True, False])
 def test_every_scenario_and_status_comes_up_soon(raw):
-    told = [m.expected for m in some(raw=raw)]
+    sampled = [m.expected for m in sample(raw=raw)]
     for channel, statuses in (("email", EMAIL_STATUSES), ("sms", SMS_STATUSES)):
-        mine = [expected for expected in told if expected.channel == channel]
-        assert {expected.status for expected in mine} == statuses
-        assert {e.scenario for e in mine} == {s.name for s in SCENARIOS[channel]}
+        of_channel = [expected for expected in sampled if expected.channel == channel]
+        assert {expected.status for expected in of_channel} == statuses
+        assert {e.scenario for e in of_channel} == {s.name for s in SCENARIOS[channel]}
     assert set(get_args(Status)) == EMAIL_STATUSES | SMS_STATUSES
 
 
 def test_scenario_names_are_unique_and_their_kinds_belong_to_the_channel():
     for channel, table in SCENARIOS.items():
         assert len({scenario.name for scenario in table}) == len(table)
-        assert {step.kind for scenario in table for step in scenario.steps} <= KINDS[channel]
+        assert {step.kind for scenario in table for step in scenario.steps} <= KINDS_BY_CHANNEL[
+            channel
+        ]
     assert [m.expected.scenario for m in every_scenario(1, START)] == [
-        scenario.name for scenario in (*EMAIL, *SMS)
+        scenario.name for scenario in (*EMAIL_SCENARIOS, *SMS_SCENARIOS)
     ]
 
 
 def test_a_row_of_the_log_comes_from_one_message_only():
-    keys = [(m.expected.channel, m.expected.message_id, m.expected.recipient) for m in some()]
+    keys = [(m.expected.channel, m.expected.message_id, m.expected.recipient) for m in sample()]
     assert len(set(keys)) == len(keys)
 
 
 def test_an_address_that_a_story_spoils_is_written_to_once():
-    spoiling = {scenario.name for scenario in (*EMAIL, *SMS) if scenario.spoils}
-    uses = Counter(m.expected.recipient for m in some(6000))
-    spoilt = [m.expected for m in some(6000) if m.expected.scenario in spoiling]
+    spoiling = {scenario.name for scenario in (*EMAIL_SCENARIOS, *SMS_SCENARIOS) if scenario.spoils}
+    uses = Counter(m.expected.recipient for m in sample(6000))
+    spoilt = [m.expected for m in sample(6000) if m.expected.scenario in spoiling]
     assert len(spoilt) > 300
     assert {uses[expected.recipient] for expected in spoilt} == {1}
 
 
 def test_blasts_share_a_message_id_or_have_one_for_each_family():
-    shared = Counter(m.expected.message_id for m in some() if m.expected.channel == "email")
+    shared = Counter(m.expected.message_id for m in sample() if m.expected.channel == "email")
     assert max(shared.values()) > 10
     assert min(shared.values()) == 1
-    by_campaign = [f[0] for m in some() if (f := facts(m)) and f[0].campaign == "tuition"]
-    assert len({fact.message_id for fact in by_campaign}) > 10
+    by_campaign = [f[0] for m in sample() if (f := events_of(m)) and f[0].campaign == "tuition"]
+    assert len({event.message_id for event in by_campaign}) > 10
 
 
 def test_facts_are_message_events_and_say_what_the_story_says():
-    for message in some(raw=False):
-        assert len(facts(message)) == len(message.records)
-        for step, fact, record in zip(
-            steps_of(message), facts(message), message.records, strict=True
+    for message in sample(raw=False):
+        assert len(events_of(message)) == len(message.records)
+        for step, event, record in zip(
+            steps_of(message), events_of(message), message.records, strict=True
         ):
-            assert (fact.kind, fact.attempt) == (step.kind, step.attempt)
-            assert milliseconds(fact.occurred_at) == record.timestamp_ms
-            assert fact.recipient.encode() == record.key
+            assert (event.kind, event.attempt) == (step.kind, step.attempt)
+            assert milliseconds(event.occurred_at) == record.timestamp_ms
+            assert event.recipient.encode() == record.key
             expected = message.expected
-            assert (fact.channel, fact.tenant_id, fact.message_id, fact.recipient) == expected[:4]
-            assert fact.record_id
-            assert (step.by == "mailer") == bool(fact.subject or fact.text)
-            assert (step.by == "provider") == bool(fact.provider and fact.provider_message_id)
+            key = (event.channel, event.tenant_id, event.message_id, event.recipient)
+            assert key == expected[:4]
+            assert event.record_id
+            assert (step.by == "mailer") == bool(event.subject or event.text)
+            assert (step.by == "provider") == bool(event.provider and event.provider_message_id)
 
 
 def test_the_outcome_agrees_with_what_can_be_counted_in_the_story():
     for message in every_scenario(3, START, raw=False):
-        told, expected = facts(message), message.expected
-        persons = Counter(fact.kind for fact in told if not fact.machine)
+        events, expected = events_of(message), message.expected
+        persons = Counter(event.kind for event in events if not event.machine)
         assert persons["open"] == expected.open_count
         assert persons["click"] == expected.click_count
         assert len(
-            {f.attempt for f in told if f.kind == "bounce" and f.bounce_class == "soft"}
+            {f.attempt for f in events if f.kind == "bounce" and f.bounce_class == "soft"}
         ) == (expected.soft_bounce_count)
-        assert max(fact.attempt for fact in told) == expected.attempts
-        assert any(fact.machine for fact in told) == expected.machine_opened
+        assert max(event.attempt for event in events) == expected.attempts
+        assert any(event.machine for event in events) == expected.machine_opened
         assert ("complaint" in persons) == expected.complained
         assert ("unsubscribe" in persons) == expected.unsubscribed
 
 
 def test_stories_run_forward_and_messages_begin_in_order():
-    told = some()
-    for message in told:
+    sampled = sample()
+    for message in sampled:
         times = [record.timestamp_ms for record in message.records]
         assert times == sorted(set(times))
-    begins = [message.records[0].timestamp_ms for message in told]
+    begins = [message.records[0].timestamp_ms for message in sampled]
     assert begins == sorted(begins)
 
 
 def test_pace_spreads_messages_squeezes_stories_and_ends_them_in_time():
     until = START + timedelta(days=30)
-    told = some(3000, pace=Pace(gap=30 * 86_400 / 3000, until=until))
-    last = told[-1].records[0].timestamp_ms
+    sampled = sample(3000, pace=Pace(gap=30 * 86_400 / 3000, until=until))
+    last = sampled[-1].records[0].timestamp_ms
     assert milliseconds(START) + 25 * 86_400_000 < last < milliseconds(START) + 35 * 86_400_000
     assert all(
         record.timestamp_ms <= max(milliseconds(until), message.records[0].timestamp_ms) + 20
-        for message in told
+        for message in sampled
         for record in message.records
     )
-    fast = some(pace=Pace(squeeze=86_400))
+    fast = sample(pace=Pace(squeeze=86_400))
     assert max(m.records[-1].timestamp_ms - m.records[0].timestamp_ms for m in fast) < 3000
 
 
 def test_records_per_message_is_what_traffic_gives():
-    told = some(6000)
-    share = sum(len(message.records) for message in told) / len(told)
+    sampled = sample(6000)
+    share = sum(len(message.records) for message in sampled) / len(sampled)
     assert share == pytest.approx(records_per_message(), rel=0.05)
 
 
 def test_all_addresses_and_numbers_are_reserved():
-    for message in some(6000):
+    for message in sample(6000):
         assert RESERVED.fullmatch(message.expected.recipient), message.expected.recipient
     for number in range(70_000):
-        assert RESERVED.fullmatch(phone(number))
+        assert RESERVED.fullmatch(reserved_phone(number))
         assert RESERVED.fullmatch(fresh_phone(number))
-    assert not {phone(n) for n in range(60_000)} & {fresh_phone(n) for n in range(40_000)}
-    text = b"\n".join(record.value for message in some() for record in message.records).decode()
+    assert not {reserved_phone(n) for n in range(60_000)} & {fresh_phone(n) for n in range(40_000)}
+    text = b"\n".join(record.value for message in sample() for record in message.records).decode()
     domains = set(re.findall(r"@([\w.-]+)", text))
     assert domains <= {"example.com", "example.org", "example.net", "studio.example.com"}
 
 
 def test_raw_pushes_are_json_or_forms_that_name_the_message():
     topics = Counter()
-    for message in some():
+    for message in sample():
         for record in message.records:
             topics[record.topic] += 1
             headers = dict(record.headers)
@@ -203,7 +211,7 @@ def decoded(record):
 
 
 def test_raw_pushes_decode_to_what_the_story_says():
-    stories = [*every_scenario(1, START), *some(1500)]
+    stories = [*every_scenario(1, START), *sample(1500)]
     for message in stories:
         expected = message.expected
         for step, record in zip(steps_of(message), message.records, strict=True):
@@ -217,23 +225,23 @@ def test_raw_pushes_decode_to_what_the_story_says():
             assert event["kind"] == step.kind, expected.scenario
             assert event.get("attempt", 1) == step.attempt
             assert milliseconds(event["occurred_at"]) == record.timestamp_ms
-            classes = {detail.get("bounce_class") for detail in step.details}
+            classes = {detail.get("bounce_class") for detail in step.alternatives}
             assert event.get("bounce_class") in classes
             for name in ("enhanced_status", "smtp_code", "reason_code", "url"):
-                said = {detail.get(name) for detail in step.details}
-                assert (event.get(name) or None) in said | {None}
+                values = {detail.get(name) for detail in step.alternatives}
+                assert (event.get(name) or None) in values | {None}
             assert event["record_id"]
 
 
 def test_broken_records_that_are_pushes_decode_as_noted():
-    for case in broken(1, START):
+    for case in broken_records(1, START):
         if case.record.topic.endswith(".sends") or not adapter_of(case.record):
             continue
         assert bool(decoded(case.record).rejected) == case.dead_letter, case.note
 
 
 def test_broken_facts_are_refused_as_noted():
-    for case in broken(1, START):
+    for case in broken_records(1, START):
         if not case.record.topic.endswith(".sends"):
             continue
         if case.dead_letter:
@@ -244,20 +252,20 @@ def test_broken_facts_are_refused_as_noted():
 
 
 def test_disturbed_loses_nothing_and_repeats_the_share_asked_for():
-    told = some()
-    sent = Counter(in_order(told))
-    received = Counter(disturbed(told, 5, duplicates=0.1, window=500, late=0.01))
+    sampled = sample()
+    sent = Counter(in_order(sampled))
+    received = Counter(disturbed(sampled, 5, duplicates=0.1, window=500, late=0.01))
     assert set(received) == set(sent)
     assert all(received[record] >= times for record, times in sent.items())
     repeated = received.total() - sent.total()
     assert repeated / sent.total() == pytest.approx(0.1, abs=0.02)
-    assert list(disturbed(told, 5)) == list(disturbed(told, 5))
+    assert list(disturbed(sampled, 5)) == list(disturbed(sampled, 5))
 
 
 def test_disturbed_reorders_within_the_window_and_holds_a_few_back_for_long():
-    told = some()
-    place = {record: index for index, record in enumerate(in_order(told))}
-    arrivals = list(disturbed(told, 5, duplicates=0, window=200, late=0.01))
+    sampled = sample()
+    place = {record: index for index, record in enumerate(in_order(sampled))}
+    arrivals = list(disturbed(sampled, 5, duplicates=0, window=200, late=0.01))
     behind = [index - place[record] for index, record in enumerate(arrivals)]
     assert sum(1 for distance in behind if distance > 3000) / len(arrivals) == pytest.approx(
         0.01, abs=0.005
@@ -267,16 +275,16 @@ def test_disturbed_reorders_within_the_window_and_holds_a_few_back_for_long():
 
 
 def test_in_order_merges_stories_by_time():
-    times = [record.timestamp_ms for record in in_order(some())]
+    times = [record.timestamp_ms for record in in_order(sample())]
     assert times == sorted(times)
-    assert len(times) == sum(len(message.records) for message in some())
+    assert len(times) == sum(len(message.records) for message in sample())
 
 
 @pytest.mark.parametrize("disturb", [True, False])
 def test_a_plan_publishes_history_then_live_traffic_and_writes_the_oracle(disturb):
     oracle = io.StringIO()
     plan = Plan(seed=1, backlog=200, count=260, rate=1000, disturb=disturb, broken=True)
-    records = list(planned(plan, START, Event(), oracle))
+    records = list(planned_records(plan, START, Event(), oracle))
     lines = [json.loads(line) for line in oracle.getvalue().splitlines()]
     assert len(lines) == 260
     assert {line["tenant_id"] for line in lines} == {"demo"}
@@ -289,7 +297,7 @@ def test_a_plan_publishes_history_then_live_traffic_and_writes_the_oracle(distur
 @pytest.mark.parametrize("backlog", [1, 50, 4000])
 def test_history_ends_before_now(backlog):
     plan = Plan(seed=3, backlog=backlog, count=backlog)
-    times = [r.timestamp_ms for r in planned(plan, START, Event(), None)]
+    times = [r.timestamp_ms for r in planned_records(plan, START, Event(), None)]
     now = milliseconds(START)
     assert max(times) < now + 20  # steps squeezed into the last moment stay one ms apart
     assert min(times) < now - 5 * 86_400_000
@@ -297,14 +305,14 @@ def test_history_ends_before_now(backlog):
 
 def test_a_stopped_plan_tells_no_more_messages_but_ends_those_it_told():
     oracle, stop = io.StringIO(), Event()
-    records = planned(Plan(seed=1, backlog=0, rate=0), START, stop, oracle)
+    records = planned_records(Plan(seed=1, backlog=0, rate=0), START, stop, oracle)
     published = [next(records) for _ in range(5000)]
     stop.set()
     published += list(records)
-    told = [json.loads(line) for line in oracle.getvalue().splitlines()]
-    steps = {("email", s.name): len(s.steps) for s in EMAIL}
-    steps |= {("sms", s.name): len(s.steps) for s in SMS}
-    assert len(published) == sum(steps[line["channel"], line["scenario"]] for line in told)
+    rows = [json.loads(line) for line in oracle.getvalue().splitlines()]
+    steps = {("email", s.name): len(s.steps) for s in EMAIL_SCENARIOS}
+    steps |= {("sms", s.name): len(s.steps) for s in SMS_SCENARIOS}
+    assert len(published) == sum(steps[row["channel"], row["scenario"]] for row in rows)
 
 
 def test_records_wait_for_their_time_until_stopped():
@@ -315,21 +323,14 @@ def test_records_wait_for_their_time_until_stopped():
             waits.append(timeout)
             return True
 
-    records = list(in_order(some(5)))
+    records = list(in_order(sample(5)))
     now = records[2].timestamp_ms / 1000
-    assert list(when_due(records, Stop(), clock=lambda: now)) == records
+    assert list(paced(records, Stop(), clock=lambda: now)) == records
     assert waits == pytest.approx([r.timestamp_ms / 1000 - now for r in records[3:]], abs=0.01)
 
 
 def test_records_print_as_lines_of_json_whatever_their_bytes():
-    for record in [case.record for case in broken(1, START)] + list(in_order(some(50))):
-        line = json.loads(as_line(record))
+    for record in [case.record for case in broken_records(1, START)] + list(in_order(sample(50))):
+        line = json.loads(to_json_line(record))
         assert line["value"].encode("utf-8", "surrogateescape") == record.value
         assert line["topic"] == record.topic
-
-
-def test_times_are_written_as_iso_8601():
-    assert iso(0) == "1970-01-01T00:00:00.000Z"
-    assert iso(milliseconds(datetime(2028, 2, 29, 23, 59, 58, 7000, UTC))) == (
-        "2028-02-29T23:59:58.007Z"
-    )

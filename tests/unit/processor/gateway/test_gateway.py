@@ -12,13 +12,13 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
-from processor.gateway.certificates import Certificates, fetched
-from processor.gateway.handshakes import QUERIES, is_test, methods
-from processor.gateway.hooks import Hook, configured
-from processor.gateway.publisher import NotTakenError
-from processor.gateway.webhooks import CALLBACK_QUERY, PASSED, Webhooks
+from processor.gateway.certificates import Certificates, fetch_certificate
+from processor.gateway.handshakes import QUERY_PROVIDERS, allowed_methods, is_test
+from processor.gateway.hooks import Hook, configured_hooks
+from processor.gateway.producer import NotPublishedError
+from processor.gateway.webhooks import CALLBACK_QUERY_HEADER, PASSED_HEADERS, Webhooks
 from processor.kafka.topics import feed_topic
-from processor.settings import Gateway, SettingsError, load
+from processor.settings import GatewaySettings, SettingsError, load
 from schemas.providers import adapters
 from tests import signing
 from tests.paths import PAYLOADS
@@ -36,7 +36,7 @@ class Kafka:
 
     async def publish(self, topic, value, headers):
         if self.why:
-            raise NotTakenError(self.why)
+            raise NotPublishedError(self.why)
         self.records.append((topic, value, dict(headers)))
 
 
@@ -57,7 +57,7 @@ class Door:
         self.kafka = Kafka()
         self.webhooks = Webhooks(
             hooks={(each.tenant, each.provider): each for each in hooks},
-            publisher=self.kafka, certificates=Certificates(fetch),
+            producer=self.kafka, certificates=Certificates(fetch),
             public_url="https://hooks.example.com/", max_bytes=LIMIT,
         )  # fmt: skip
 
@@ -130,21 +130,24 @@ def test_of_an_account_that_several_share_the_tenant_is_only_the_default():
 def test_the_query_of_a_callback_goes_along_unchanged():
     door = Door(hook("twilio"))
     assert door.signed("twilio", query="message_id=a%20b&x=", body=b"To=1")[0] == 200
-    assert door.kafka.records[0][2][CALLBACK_QUERY] == b"message_id=a%20b&x="
+    assert door.kafka.records[0][2][CALLBACK_QUERY_HEADER] == b"message_id=a%20b&x="
 
 
 def test_the_query_of_a_get_is_the_value():
-    for provider in QUERIES:
+    for provider in QUERY_PROVIDERS:
         door = Door(hook(provider))
         assert door.signed(provider, "GET", query="id=1&status=a%20b")[0] == 200
         [(_, value, headers)] = door.kafka.records
         assert value.startswith(b"id=1&status=a%20b")
-        assert CALLBACK_QUERY not in headers
+        assert CALLBACK_QUERY_HEADER not in headers
 
 
 def test_every_header_that_an_example_has_is_passed_on():
     cases = [json.loads(path.read_text("utf-8")) for path in PAYLOADS.glob("*/*.json")]
-    assert {name for case in cases for name in case["headers"]} <= {*PASSED, CALLBACK_QUERY}
+    assert {name for case in cases for name in case["headers"]} <= {
+        *PASSED_HEADERS,
+        CALLBACK_QUERY_HEADER,
+    }
 
 
 def test_an_unverified_hook_takes_anything():
@@ -248,9 +251,9 @@ def test_only_an_empty_batch_is_a_test_of_mandrill(body):
 
 
 def test_methods_are_post_and_what_a_provider_is_documented_to_use():
-    assert methods("sendgrid") == {"POST"}
-    assert methods("vonage") == {"POST", "GET"}
-    assert methods("mailjet") == {"POST", "GET", "HEAD"}
+    assert allowed_methods("sendgrid") == {"POST"}
+    assert allowed_methods("vonage") == {"POST", "GET"}
+    assert allowed_methods("mailjet") == {"POST", "GET", "HEAD"}
 
 
 def test_a_ping_of_sparkpost_is_answered_and_an_event_goes_on():
@@ -341,9 +344,9 @@ def test_only_the_latest_certificates_are_kept():
 
     async def ask():
         for n in range(20):
-            await certificates.at(f"https://x/{n}")
-        await certificates.at("https://x/19")
-        await certificates.at("https://x/0")
+            await certificates.get(f"https://x/{n}")
+        await certificates.get("https://x/19")
+        await certificates.get("https://x/0")
 
     asyncio.run(ask())
     assert len(asked) == 21
@@ -351,7 +354,7 @@ def test_only_the_latest_certificates_are_kept():
 
 def test_certificates_are_fetched_over_https_alone():
     with pytest.raises(ValueError, match="https"):
-        fetched("file:///etc/passwd")
+        fetch_certificate("file:///etc/passwd")
 
 
 # -------------------------------------------------------------------- settings
@@ -360,7 +363,7 @@ def test_certificates_are_fetched_over_https_alone():
 def written(tmp_path, text):
     path = tmp_path / "secrets.toml"
     path.write_text(text)
-    return Gateway(secrets_file=path)
+    return GatewaySettings(secrets_file=path)
 
 
 def test_the_secrets_file_names_hooks_by_tenant_and_provider(tmp_path):
@@ -369,7 +372,7 @@ def test_the_secrets_file_names_hooks_by_tenant_and_provider(tmp_path):
         '["jo@example.com".smpp]\nsecret = ""\nunverified = true\n'
         '[acme.mailgun]\nsecret = "k"\nseveral_tenants = true\n'
     ))  # fmt: skip
-    hooks = configured(gateway)
+    hooks = configured_hooks(gateway)
     assert set(hooks) == {("acme", "twilio"), ("jo@example.com", "smpp"), ("acme", "mailgun")}
     twilio = hooks["acme", "twilio"]
     assert (twilio.topic, twilio.tolerance) == ("sms.events.twilio", timedelta(seconds=60))
@@ -404,27 +407,27 @@ def test_the_secrets_file_names_hooks_by_tenant_and_provider(tmp_path):
 )
 def test_a_wrong_secrets_file_is_named_with_its_line_or_field(tmp_path, text, words):
     with pytest.raises(SettingsError, match=words) as caught:
-        configured(written(tmp_path, text))
+        configured_hooks(written(tmp_path, text))
     assert "s3cret" not in str(caught.value)
 
 
 def test_a_secrets_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(SettingsError, match=r"none\.toml cannot be read: No such file"):
-        configured(Gateway(secrets_file=tmp_path / "none.toml"))
+        configured_hooks(GatewaySettings(secrets_file=tmp_path / "none.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="not UTF-8"):
-        configured(Gateway(secrets_file=tmp_path / "binary.toml"))
+        configured_hooks(GatewaySettings(secrets_file=tmp_path / "binary.toml"))
 
 
 def test_secrets_may_come_from_the_environment_and_not_from_both(tmp_path, monkeypatch):
     monkeypatch.setenv("SENDLOG_GATEWAY__SECRETS", '{"acme": {"twilio": {"secret": "s3cret"}}}')
     gateway = load().gateway
-    assert list(configured(gateway)) == [("acme", "twilio")]
+    assert list(configured_hooks(gateway)) == [("acme", "twilio")]
     assert "s3cret" not in repr(gateway)
     both = written(tmp_path, '[acme.twilio]\nsecret = "s3cret"\n')
     both = both.model_copy(update={"secrets": gateway.secrets})
     with pytest.raises(SettingsError, match=r"acme\.twilio is also in SENDLOG_GATEWAY__SECRETS"):
-        configured(both)
+        configured_hooks(both)
 
 
 @pytest.mark.parametrize(

@@ -1,100 +1,111 @@
-"""The set of listed addresses follows the history, and missed sends are looked up once."""
+"""The set of suppressed addresses follows the history, and missed sends are looked up once."""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from processor.intake.suppressed_addresses import Follower, Listed
+from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
 from projections.clickhouse.client import TransientError
-from projections.queries.suppressed_sends import Line
+from projections.queries.suppressed_sends import SuppressionRow
 from schemas.addresses import Address
 
 JO, ANN = (Address("acme", "email", f"{name}@example.com") for name in ("jo", "ann"))
 
 
-class World:
-    def __init__(self, *lines):
-        self.lines_, self.looked_up, self.fed, self.failures = list(lines), [], [], 0
-        self.asked = []
-        self.until = datetime.max.replace(tzinfo=UTC)
-        self.ours = {JO, ANN}
-        self.listed = Listed()
-        self.follower = Follower(
-            listed=self.listed, history=self, feed=self.feed,
-            is_ours=self.ours.__contains__, known_until=self.known_until,
-        )  # fmt: skip
+class FakeHistory:
+    """A suppression history that fails so many times, and keeps what it was asked."""
 
-    def lines(self, since):
-        self.asked.append(since)
+    def __init__(self, *rows):
+        self.rows, self.failures = list(rows), 0
+        self.since, self.lookups = [], []
+
+    def suppressions(self, since):
+        self.since.append(since)
         if self.failures:
             self.failures -= 1
             raise TransientError("away")
-        return [line for line in self.lines_ if since is None or line.recorded_at >= since]
+        return [row for row in self.rows if since is None or row.recorded_at >= since]
 
-    def sends(self, lines):
-        self.looked_up += [line.event_id for line in lines]
-        return [{"recipient": line.whose.address} for line in lines]
+    def sends(self, rows):
+        self.lookups += [row.event_id for row in rows]
+        return [{"recipient": row.address.address} for row in rows]
 
-    async def feed(self, facts):
-        self.fed += facts
 
-    async def known_until(self):
-        return self.until
+class FollowedHistory:
+    """A follower of a fake history, and what it fed the policy."""
 
-    def follow(self, rounds=3):
-        async def whole():
+    def __init__(self, *rows):
+        self.history, self.fed_sends = FakeHistory(*rows), []
+        self.watermark = datetime.max.replace(tzinfo=UTC)
+        self.owned = {JO, ANN}
+        self.suppressed = SuppressedAddresses()
+        self.follower = SuppressionFollower(
+            suppressed=self.suppressed, history=self.history, feed=self.feed,
+            owns=self.owned.__contains__, watermark=self.fetch_watermark,
+        )  # fmt: skip
+
+    async def feed(self, sends):
+        self.fed_sends += sends
+
+    async def fetch_watermark(self):
+        return self.watermark
+
+    def poll(self, rounds=3):
+        async def poll_all():
             for _ in range(rounds):
-                await self.follower.look()
+                await self.follower.poll()
 
-        asyncio.run(whole())
+        asyncio.run(poll_all())
 
 
-def line(name, whose, ago):
+def row(event_id, address, ago):
     at = datetime.now(UTC) - ago
-    return Line(whose, name, at, at)
+    return SuppressionRow(address, event_id, at, at)
 
 
-def test_all_that_was_ever_listed_is_known_and_recent_lines_are_looked_up_once():
-    world = World(line("old", JO, timedelta(days=90)), line("new", ANN, timedelta(minutes=1)))
-    world.follow()
-    assert JO in world.listed
-    assert ANN in world.listed
-    assert Address("acme", "email", "kim@example.com") not in world.listed
-    assert world.looked_up == ["new"]
-    assert world.fed == [{"recipient": "ann@example.com"}]
+def test_all_that_was_ever_suppressed_is_known_and_recent_rows_are_looked_up_once():
+    followed = FollowedHistory(
+        row("old", JO, timedelta(days=90)), row("new", ANN, timedelta(minutes=1))
+    )
+    followed.poll()
+    assert JO in followed.suppressed
+    assert ANN in followed.suppressed
+    assert Address("acme", "email", "kim@example.com") not in followed.suppressed
+    assert followed.history.lookups == ["new"]
+    assert followed.fed_sends == [{"recipient": "ann@example.com"}]
 
 
 def test_sends_are_looked_up_only_when_all_is_in_the_log_and_by_the_worker_that_decides():
-    world = World(line("new", ANN, timedelta(minutes=1)))
-    world.until = datetime.now(UTC) - timedelta(minutes=2)
-    world.follow()
-    assert world.looked_up == []
-    world.until = datetime.now(UTC)
-    world.ours.clear()
-    world.follow()
-    assert world.looked_up == []
-    world.ours.add(ANN)
-    world.follow()
-    assert world.looked_up == ["new"]
+    followed = FollowedHistory(row("new", ANN, timedelta(minutes=1)))
+    followed.watermark = datetime.now(UTC) - timedelta(minutes=2)
+    followed.poll()
+    assert followed.history.lookups == []
+    followed.watermark = datetime.now(UTC)
+    followed.owned.clear()
+    followed.poll()
+    assert followed.history.lookups == []
+    followed.owned.add(ANN)
+    followed.poll()
+    assert followed.history.lookups == ["new"]
 
 
 def test_a_database_that_is_away_is_waited_for():
-    world = World(line("new", ANN, timedelta(minutes=1)))
-    world.failures = 2
-    world.follow()
-    assert world.looked_up == ["new"]
+    followed = FollowedHistory(row("new", ANN, timedelta(minutes=1)))
+    followed.history.failures = 2
+    followed.poll()
+    assert followed.history.lookups == ["new"]
 
 
-def test_what_was_written_late_is_looked_for_once_a_minute(monkeypatch):
-    world = World()
-    world.follow()
+def test_what_was_inserted_late_is_read_once_a_minute(monkeypatch):
+    followed = FollowedHistory()
+    followed.poll()
     now = datetime.now(UTC)
-    whole, *soon = world.asked
+    whole, *recent = followed.history.since
     assert whole is None
-    assert all(since > now - timedelta(minutes=1) for since in soon)
-    monkeypatch.setattr("processor.intake.suppressed_addresses._A_MINUTE", timedelta(0))
-    world.lines_ = [line("late", ANN, timedelta(minutes=5))]
-    world.follow()
-    assert world.looked_up == ["late"]
-    assert all(since < now - timedelta(minutes=9) for since in world.asked[3:])
+    assert all(since > now - timedelta(minutes=1) for since in recent)
+    monkeypatch.setattr("processor.intake.suppressed_addresses.LATE_POLL_INTERVAL", timedelta(0))
+    followed.history.rows = [row("late", ANN, timedelta(minutes=5))]
+    followed.poll()
+    assert followed.history.lookups == ["late"]
+    assert all(since < now - timedelta(minutes=9) for since in followed.history.since[3:])

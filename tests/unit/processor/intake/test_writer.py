@@ -10,15 +10,16 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from processor.intake.decoder import Decoder, dead_letter
+from processor.intake.dead_letters import DeadLetter, Rejection
+from processor.intake.decoder import Decoder
 from processor.intake.writer import Intake, TooManyBadRecordsError
-from processor.settings import Intake as IntakeSettings
+from processor.settings import IntakeSettings
 from projections.clickhouse.client import BadRowsError, FatalError, TransientError
 from tests.chunks import chunk_of
 
 
-class Chunk:
-    """What Faust gives: a list of records, and an ack."""
+class FakeChunkEvent:
+    """What Faust gives: a chunk of records, and an ack."""
 
     def __init__(self, *values, topic="email.sends", start=0):
         self.acked = False
@@ -35,33 +36,34 @@ class Chunk:
         return True
 
 
-def fact(message_id):
+def send(message_id):
+    """Return the value of a record of a mailer."""
     return json.dumps({
         "channel": "email", "kind": "sent", "tenant_id": "t", "message_id": message_id,
         "recipient": "a@example.com", "occurred_at": "2026-11-01T10:00:00Z",
     }).encode()  # fmt: skip
 
 
-class World:
-    """A database and a broker that note what they are given, and fail as they are told."""
+class FakeServices:
+    """A database and a broker: they keep what they get, and fail with `failures` first."""
 
-    def __init__(self, *failures, refuses=()):
-        self.failures, self.refuses = list(failures), set(refuses)
-        self.rows, self.buried, self.published = [], [], []
+    def __init__(self, *failures, refused_messages=()):
+        self.failures, self.refused_messages = list(failures), set(refused_messages)
+        self.message_ids, self.dead_letters, self.published = [], [], []
 
     def insert(self, table, rows):
         if self.failures:
             raise self.failures.pop(0)
         if table.name == "dead_letters":
-            self.buried += [raw.decode() for raw in rows["raw"].to_pylist()]
+            self.dead_letters += [raw.decode() for raw in rows["raw"].to_pylist()]
             return
-        ids = [name.decode() for name in rows["message_id"].to_pylist()]
-        if self.refuses & set(ids):
+        message_ids = [name.decode() for name in rows["message_id"].to_pylist()]
+        if self.refused_messages & set(message_ids):
             raise BadRowsError("Code: 27. Cannot parse input")
-        self.rows += ids
+        self.message_ids += message_ids
 
-    async def publish(self, letters):
-        self.published += letters
+    async def publish(self, records):
+        self.published += records
 
     def intake(self, **options):
         settings = {"batch_rows": 1000, "write_interval": 0, "stop_after_bad": 5, **options}
@@ -70,104 +72,108 @@ class World:
             insert=self.insert, publish=self.publish, **settings,
         )  # fmt: skip
 
-    def run(self, *chunks, **options):
-        """Take the chunks and write until all are acked, or until the writer stops."""
+    def run(self, *events, **options):
+        """Take chunks and write until all are acked, or until the writer stops."""
 
-        async def whole():
+        async def take_and_write():
             intake = self.intake(**options)
             writer = asyncio.create_task(intake.run())
-            for chunk in chunks:
-                await intake.take(chunk)
-            while not writer.done() and not all(chunk.acked for chunk in chunks):
+            for event in events:
+                await intake.take(event)
+            while not writer.done() and not all(event.acked for event in events):
                 await asyncio.sleep(0.005)
             writer.cancel()
             with suppress(asyncio.CancelledError):
                 await writer
 
-        asyncio.run(whole())
+        asyncio.run(take_and_write())
 
 
 def test_rows_are_written_and_chunks_acked():
-    world, chunks = World(), [Chunk(fact("a"), fact("b")), Chunk(fact("c"), start=2)]
-    world.run(*chunks)
-    assert world.rows == ["a", "b", "c"]
-    assert all(chunk.acked for chunk in chunks)
+    services = FakeServices()
+    events = [FakeChunkEvent(send("a"), send("b")), FakeChunkEvent(send("c"), start=2)]
+    services.run(*events)
+    assert services.message_ids == ["a", "b", "c"]
+    assert all(event.acked for event in events)
 
 
 def test_a_pause_between_small_writes_ends_when_there_is_much_to_write():
-    world, chunks = World(), [Chunk(fact("a")), Chunk(fact("b"), fact("c"), start=1)]
-    world.run(*chunks, write_interval=1_000_000, batch_rows=4)
-    assert world.rows == ["a", "b", "c"]
+    services = FakeServices()
+    events = [FakeChunkEvent(send("a")), FakeChunkEvent(send("b"), send("c"), start=1)]
+    services.run(*events, write_interval=1_000_000, batch_rows=4)
+    assert services.message_ids == ["a", "b", "c"]
 
 
 def test_a_bad_record_is_published_and_stored_before_its_chunk_is_acked():
-    world, chunk = World(), Chunk(fact("a"), b"rubbish")
-    world.run(chunk)
-    assert world.rows == ["a"]
-    assert world.buried == ["rubbish"]
-    assert [dict(letter.headers)["sendlog-dead-offset"] for letter in world.published] == [b"1"]
-    assert chunk.acked
+    services, event = FakeServices(), FakeChunkEvent(send("a"), b"rubbish")
+    services.run(event)
+    assert services.message_ids == ["a"]
+    assert services.dead_letters == ["rubbish"]
+    [record] = services.published
+    assert dict(record.headers)["sendlog-dead-offset"] == b"1"
+    assert event.acked
 
 
 def test_an_outage_is_waited_out_and_nothing_is_acked_meanwhile():
-    world, chunk = World(TransientError("away"), TransientError("away")), Chunk(fact("a"))
-    world.run(chunk)
-    assert world.rows == ["a"]
-    assert chunk.acked
+    services = FakeServices(TransientError("away"), TransientError("away"))
+    event = FakeChunkEvent(send("a"))
+    services.run(event)
+    assert services.message_ids == ["a"]
+    assert event.acked
 
 
-def test_an_outage_is_told_once_whatever_waits_for_its_end():
-    world = World(*[TransientError("away")] * 3)
+def test_an_outage_is_logged_once_whatever_waits_for_its_end():
+    services = FakeServices(*[TransientError("away")] * 3)
 
     async def two_writes():
-        intake = world.intake()
-        chunk = Chunk(b"rubbish").value
-        letter = dead_letter(chunk, chunk.records[0], "bad")
-        await asyncio.gather(intake.bury([letter]), intake.bury([letter]))
+        intake = services.intake()
+        chunk = FakeChunkEvent(b"rubbish").value
+        dead_letter = DeadLetter.of(chunk, Rejection(chunk.records[0], "bad"))
+        await asyncio.gather(intake.dead_letter([dead_letter]), intake.dead_letter([dead_letter]))
 
-    with capture_logs() as said:
+    with capture_logs() as lines:
         asyncio.run(two_writes())
-    told = [each["event"] for each in said if each["event"].startswith("clickhouse")]
-    assert told == ["clickhouse_away", "clickhouse_back"]
-    assert world.buried == ["rubbish"] * 2
+    names = [line["event"] for line in lines if line["event"].startswith("clickhouse")]
+    assert names == ["clickhouse_away", "clickhouse_back"]
+    assert services.dead_letters == ["rubbish"] * 2
 
 
 def test_a_refused_row_becomes_a_dead_letter_with_its_record_and_the_others_are_written():
-    world = World(refuses={"bad"})
-    chunk = Chunk(fact("a"), fact("bad"), fact("c"), fact("d"))
-    world.run(chunk)
-    assert sorted(world.rows) == ["a", "c", "d"]
-    [letter] = world.published
-    assert dict(letter.headers)["sendlog-dead-offset"] == b"1"
-    assert (letter.topic, letter.value) == ("delivery.dead-letters", fact("bad"))
+    services = FakeServices(refused_messages={"bad"})
+    event = FakeChunkEvent(send("a"), send("bad"), send("c"), send("d"))
+    services.run(event)
+    assert sorted(services.message_ids) == ["a", "c", "d"]
+    [record] = services.published
+    assert dict(record.headers)["sendlog-dead-offset"] == b"1"
+    assert (record.topic, record.value) == ("delivery.dead-letters", send("bad"))
     reason = b"ClickHouse refuses the row: Code: 27. Cannot parse input"
-    assert dict(letter.headers)["sendlog-dead-reason"] == reason
-    assert chunk.acked
+    assert dict(record.headers)["sendlog-dead-reason"] == reason
+    assert event.acked
 
 
 def test_a_missing_table_stops_the_writer_with_nothing_acked():
-    world, chunk = World(FatalError("no such table")), Chunk(fact("a"))
+    services, event = FakeServices(FatalError("no such table")), FakeChunkEvent(send("a"))
     with pytest.raises(FatalError, match="no such table"):
-        world.run(chunk)
-    assert not chunk.acked
+        services.run(event)
+    assert not event.acked
 
 
 def test_nothing_but_bad_records_stops_the_intake():
     with pytest.raises(TooManyBadRecordsError, match="SENDLOG_INTAKE__STOP_AFTER_BAD"):
-        World().run(Chunk(*[b"rubbish"] * 5))
+        FakeServices().run(FakeChunkEvent(*[b"rubbish"] * 5))
 
 
 def test_one_good_record_shows_that_the_topic_is_not_broken():
-    world = World()
-    world.run(*(Chunk(*[b"rubbish"] * 4, fact("a")) for _ in range(3)))
-    assert len(world.buried) == 12
+    services = FakeServices()
+    services.run(*(FakeChunkEvent(*[b"rubbish"] * 4, send("a")) for _ in range(3)))
+    assert len(services.dead_letters) == 12
 
 
 def test_a_feed_that_nobody_can_read_does_not_stop_the_others():
-    world = World()
-    world.run(Chunk(*[b"x"] * 50, topic="email.events.acme"), Chunk(fact("a")))
-    assert len(world.buried) == 50
-    assert world.rows == ["a"]
+    services = FakeServices()
+    services.run(FakeChunkEvent(*[b"x"] * 50, topic="email.events.acme"), FakeChunkEvent(send("a")))
+    assert len(services.dead_letters) == 50
+    assert services.message_ids == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -178,12 +184,13 @@ def test_a_feed_that_nobody_can_read_does_not_stop_the_others():
     ],
 )
 def test_records_that_give_no_rows_take_room_too(values, options, monkeypatch):
-    monkeypatch.setattr("processor.intake.writer._MOST_BYTES", 200 if len(values) == 1 else 10**9)
+    max_bytes = 200 if len(values) == 1 else 10**9
+    monkeypatch.setattr("processor.intake.writer.MAX_WAITING_BYTES", max_bytes)
 
-    async def whole():
-        world = World()
-        intake = world.intake(**options)
-        taking = asyncio.create_task(intake.take(Chunk(*values, topic="email.events.ses")))
+    async def is_full_after_taking():
+        services = FakeServices()
+        intake = services.intake(**options)
+        taking = asyncio.create_task(intake.take(FakeChunkEvent(*values, topic="email.events.ses")))
         while not intake._waiting:
             await asyncio.sleep(0)
         full = not intake._has_room()
@@ -192,4 +199,4 @@ def test_records_that_give_no_rows_take_room_too(values, options, monkeypatch):
         writer.cancel()
         return full
 
-    assert asyncio.run(whole())
+    assert asyncio.run(is_full_after_taking())

@@ -29,7 +29,7 @@ async def send_after_the_connection_broke():
             connection.host, connection.port
         )
         connection._versions = {3: (0, 5)}
-        # Its look at the connection, at which it would hear of it, is yet to come.
+        # Its read, in which it would notice, is yet to come.
         connection._read_task = asyncio.create_task(asyncio.Event().wait())
         while connection._reader.exception() is None:
             await asyncio.sleep(0)

@@ -26,7 +26,7 @@ def consumer(*delivered):
     """A consumer with chunks delivered, that end at these offsets; not connected to anything."""
     made = object.__new__(Consumer)
     made._delivered = defaultdict(deque, {TP0: deque(delivered)})
-    made._again, made._committed_offset = {}, defaultdict(lambda: None)
+    made._uncommitted, made._committed_offset = {}, defaultdict(lambda: None)
     made._acked_index, made._acked = defaultdict(set), defaultdict(list)
     return made
 
@@ -86,13 +86,15 @@ def test_a_commit_that_failed_is_due_again(monkeypatch, more):
     assert made._new_offset(TP0) is None
 
 
-@pytest.mark.parametrize("given_up", [False, True])
+@pytest.mark.parametrize("coordination_ended", [False, True])
 @pytest.mark.parametrize("beats", [False, True])
-def test_an_error_of_the_group_is_looked_at_and_crashes_only_if_nothing_goes_on(given_up, beats):
-    looked, joins = [], []
+def test_an_error_of_the_group_is_checked_and_crashes_only_if_nothing_goes_on(
+    coordination_ended, beats
+):
+    checks, joins = [], []
 
     def check_errors():
-        looked.append(1)
+        checks.append(1)
         raise KafkaError("the coordinator is away")
 
     def task(done):
@@ -103,15 +105,15 @@ def test_an_error_of_the_group_is_looked_at_and_crashes_only_if_nothing_goes_on(
         _coordinator=SimpleNamespace(
             check_errors=check_errors,
             request_rejoin=lambda: joins.append(1),
-            _coordination_task=task(given_up),
+            _coordination_task=task(coordination_ended),
             _heartbeat_task=task(not beats),
             _commit_refresh_task=None,
         )
     )
-    with pytest.raises(KafkaError) if given_up else nullcontext():
+    with pytest.raises(KafkaError) if coordination_ended else nullcontext():
         asyncio.run(thread._handle_group_error())
-    assert looked == [1]
-    assert joins == ([] if given_up or beats else [1])
+    assert checks == [1]
+    assert joins == ([] if coordination_ended or beats else [1])
 
 
 def test_gaps_between_chunks_are_not_tracked():
@@ -180,7 +182,7 @@ def test_a_fetch_waits_for_records_to_come_together(monkeypatch):
     assert asyncio.run(made()) == ({"_fetch_max_wait_ms", "_fetch_min_bytes"}, set())
 
 
-class Fetched:
+class FakeFetchResult:
     """What aiokafka has fetched of a partition: all that is used of it."""
 
     def __init__(self, *sizes):
@@ -200,12 +202,12 @@ class Fetched:
 def test_a_chunk_ends_when_it_has_enough_records_or_bytes_and_what_is_left_comes_next():
     patches.apply()
     assert fetcher.FetchResult.getall is read_chunk
-    fetched, mega = Fetched(*[1 << 20] * 6, 1, 1, 1), 1 << 20
+    fetched, mega = FakeFetchResult(*[1 << 20] * 6, 1, 1, 1), 1 << 20
     chunks = []
     while fetched.has_more():
         chunks.append([len(each.value) for each in read_chunk(fetched, max_records=4)])
     assert chunks == [[mega] * 4, [mega, mega, 1, 1], [1]]
     assert read_chunk(fetched) == []
-    fetched = Fetched(*[1 << 20] * 6)
+    fetched = FakeFetchResult(*[1 << 20] * 6)
     assert [len(read_chunk(fetched)) for _ in range(2)] == [4, 2]
     assert fetched.position == 2

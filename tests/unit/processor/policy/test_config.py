@@ -6,9 +6,18 @@ from datetime import timedelta
 
 import pytest
 
-from processor.policy.config import Policies, Policy, PolicyError, in_force, read, written
+from processor.policy.config import (
+    CHOOSABLE_RULES,
+    Policies,
+    Policy,
+    PolicyError,
+    duration_text,
+    policies_in_force,
+    read_policies,
+)
 from processor.settings import load
 from schemas.bounces import default_rules
+from schemas.decisions import SUPPRESSION_RULES
 
 GOOD = """
 # comments and empty lines do not confuse the count of lines
@@ -39,18 +48,18 @@ def file(tmp_path, monkeypatch):
 
 def test_the_defaults_are_those_of_the_domain(monkeypatch):
     monkeypatch.delenv("SENDLOG_POLICY_FILE", raising=False)
-    policy = in_force(load()).of("anyone")
+    policy = policies_in_force(load()).of("anyone")
     assert policy.retries == 3
-    assert [written(each) for each in policy.schedule] == ["15m", "1h", "4h"]
-    assert written(policy.horizon) == "3d"
-    assert (policy.soft_threshold, written(policy.soft_expiry)) == (5, "30d")
+    assert [duration_text(wait) for wait in policy.schedule] == ["15m", "1h", "4h"]
+    assert duration_text(policy.horizon) == "3d"
+    assert (policy.soft_threshold, duration_text(policy.soft_expiry)) == (5, "30d")
     assert policy.blacklists == {"hard_bounce", "complaint", "opt_out", "echo", "soft_bounces"}
     assert policy.rules_version == default_rules().version
 
 
 def test_a_tenant_has_its_own_over_the_files_default_over_ours(file):
     file(GOOD)
-    policies = in_force(load())
+    policies = policies_in_force(load())
     sons, other = policies.of("acme & sons"), policies.of("anyone")
     assert (sons.retries, sons.horizon, sons.blacklists) == (
         2, timedelta(days=1), {"hard_bounce"},
@@ -62,9 +71,9 @@ def test_a_tenant_has_its_own_over_the_files_default_over_ours(file):
 
 def test_an_empty_file_and_an_empty_setting_leave_the_defaults(file, monkeypatch):
     file("")
-    assert in_force(load()).default == Policy(rules_version=default_rules().version)
+    assert policies_in_force(load()).default == Policy(rules_version=default_rules().version)
     monkeypatch.setenv("SENDLOG_POLICY_FILE", "")
-    assert in_force(load()).file is None
+    assert policies_in_force(load()).file is None
 
 
 @pytest.mark.parametrize(
@@ -95,14 +104,14 @@ def test_an_empty_file_and_an_empty_setting_leave_the_defaults(file, monkeypatch
 def test_a_wrong_file_is_refused_with_its_name_line_and_key(file, text, fault):
     path = file(text)
     with pytest.raises(PolicyError, match=fault) as refused:
-        in_force(load())
+        policies_in_force(load())
     assert str(refused.value).startswith(f"SENDLOG_POLICY_FILE {path}")
 
 
-def test_all_faults_are_told_at_once(file):
+def test_all_faults_are_named_at_once(file):
     path = file("[default]\nretries = -1\nhorizon = 1\n[tenant.a]\nx = 1")
     with pytest.raises(PolicyError) as refused:
-        read(path, "FILE")
+        read_policies(path, "FILE")
     assert [line.partition(", ")[2][:7] for line in str(refused.value).splitlines()] == [
         "line 2:", "line 3:", "line 5:",
     ]  # fmt: skip
@@ -110,8 +119,20 @@ def test_all_faults_are_told_at_once(file):
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(PolicyError, match=r"FILE .*none\.toml cannot be read: No such file"):
-        read(tmp_path / "none.toml", "FILE")
+        read_policies(tmp_path / "none.toml", "FILE")
 
 
 def test_without_a_file_every_tenant_has_the_defaults():
     assert Policies().of("anyone") == Policy()
+
+
+def test_a_rule_that_is_not_choosable_is_refused_with_those_that_are(file):
+    choosable = {name for name, rule in SUPPRESSION_RULES.items() if rule.choosable}
+    assert choosable == CHOOSABLE_RULES
+    file("[default]\nblacklists = ['unsubscribe']")
+    with pytest.raises(PolicyError) as refused:
+        policies_in_force(load())
+    assert str(refused.value).endswith(
+        "default.blacklists.0: Input should be 'hard_bounce', 'complaint', 'opt_out', 'echo' or "
+        "'soft_bounces' (it is 'unsubscribe')"
+    )

@@ -9,11 +9,11 @@ from projections.clickhouse.client import (
     BadRowsError,
     FatalError,
     TransientError,
-    classify,
+    classify_error,
     connect,
 )
 from projections.clickhouse.ddl import Target, table_statements, view_statements
-from projections.clickhouse.store import arrow_schema, isolate
+from projections.clickhouse.store import arrow_schema, isolate_bad_rows
 from projections.tables import tables
 
 
@@ -33,7 +33,7 @@ from projections.tables import tables
     ],
 )
 def test_an_error_is_transient_fatal_or_about_the_rows(text, meaning):
-    assert isinstance(classify(OSError(text)), meaning)
+    assert isinstance(classify_error(OSError(text)), meaning)
 
 
 def test_a_database_that_is_away_is_transient():
@@ -51,7 +51,7 @@ def test_refused_rows_are_isolated_and_all_others_written(bad):
             raise BadRowsError("bad")
         written.extend(numbers)
 
-    refused = isolate(pa.table({"n": list(range(7))}), write)
+    refused = isolate_bad_rows(pa.table({"n": list(range(7))}), write)
     assert {place for place, _ in refused} == bad
     assert sorted(written) == sorted(set(range(7)) - bad)
 
@@ -63,7 +63,7 @@ def test_if_every_row_is_refused_the_cause_is_not_in_the_rows():
     with pytest.raises(
         FatalError, match="3 of 3 rows are refused, and none is taken: no such thing"
     ):
-        isolate(pa.table({"n": [1, 2, 3]}), write)
+        isolate_bad_rows(pa.table({"n": [1, 2, 3]}), write)
 
 
 def test_every_column_has_an_arrow_type():

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from projections.queries.listing import Filter, Listing, QueryError, after, listing_sql
+from projections.queries.listing import Filter, Listing, QueryError, listing_sql, place_of
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ ROW = {
 
 @pytest.mark.parametrize("sort", ["date", "recipient", "status"])
 def test_the_place_of_a_row_is_its_value_and_what_tells_it_from_others(sort):
-    place = after(Listing(channel="email", tenant="t", sort=sort), ROW)
+    place = place_of(Listing(channel="email", tenant="t", sort=sort), ROW)
     assert place == (ROW[sort], ROW["date"], "m1", "a@example.com")
 
 
@@ -83,7 +83,7 @@ def test_the_place_of_a_row_is_its_value_and_what_tells_it_from_others(sort):
 )
 def test_a_page_begins_after_a_row_in_the_direction_of_its_listing(sort, descending, words):
     listing = Listing(channel="email", tenant="t", sort=sort, descending=descending)
-    sql, values = listing_sql(replace(listing, after=after(listing, ROW)), "sendlog")
+    sql, values = listing_sql(replace(listing, after=place_of(listing, ROW)), "sendlog")
     assert words in sql
     # Within one value of the column sorted by, the newest come first.
     assert sort == "date" or "(date < {p1:" in sql

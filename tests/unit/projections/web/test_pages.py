@@ -1,4 +1,4 @@
-"""The parts of the pages that need neither a browser nor a database."""
+"""What the pages do without a browser and a database: sessions, URLs, charts, texts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.queries.listing import OPERATORS
+from projections.queries.listing import FILTER_OPERATORS
 from projections.tables import projections
 from projections.web.pages import charts, labels, overview
-from projections.web.pages.auth import local
-from projections.web.pages.dead_letters import dump
-from projections.web.pages.render import assets, brief, moment, visible, whole, whom
-from projections.web.pages.url import Bar
+from projections.web.pages.dead_letters import hex_dump
+from projections.web.pages.render import (
+    address_excerpt,
+    excerpt,
+    expandable_text,
+    static_files,
+    time_element,
+    visible_text,
+)
+from projections.web.pages.url import PageUrl, local_url
 from projections.web.sessions import Sessions
-from schemas.decisions import Change, Effect, Rule
-from schemas.events import Kind
+from schemas.decisions import SUPPRESSION_RULES, Effect, EntryChange, RuleName
+from schemas.events import EventKind
 
 
 class Clock:
@@ -30,9 +36,9 @@ class Clock:
 
 def test_a_session_comes_back_from_its_cookie_until_it_ends():
     clock = Clock()
-    sessions = Sessions(b"secret", lasts=60, clock=clock)
+    sessions = Sessions(b"secret", lifetime_seconds=60, clock=clock)
     session = sessions.begin("key")
-    cookie = sessions.written(session)
+    cookie = sessions.to_cookie(session)
     assert sessions.read(cookie) == session
     assert Sessions(b"secret", clock=clock).read(cookie) == session  # another process of the secret
     assert Sessions(clock=clock).read(cookie) is None
@@ -42,10 +48,10 @@ def test_a_session_comes_back_from_its_cookie_until_it_ends():
 
 def test_an_ended_session_is_over_and_forgotten_when_its_cookie_would_be():
     clock = Clock()
-    sessions = Sessions(lasts=60, clock=clock)
+    sessions = Sessions(lifetime_seconds=60, clock=clock)
     first = sessions.begin("key")
     sessions.end(first)
-    assert sessions.read(sessions.written(first)) is None
+    assert sessions.read(sessions.to_cookie(first)) is None
     clock.now += 61
     sessions.end(sessions.begin("key"))
     assert list(sessions._ended) != [first.nonce]
@@ -60,7 +66,7 @@ def test_what_is_no_cookie_is_no_session(text):
 def test_an_altered_cookie_is_no_session(place, other):
     sessions = Sessions(b"secret")
     session = sessions.begin("key")
-    cookie = sessions.written(session)
+    cookie = sessions.to_cookie(session)
     place %= len(cookie)
     altered = cookie[:place] + other + cookie[place + 1 :]
     # The last digit of base64 has bits that nothing rests on.
@@ -70,10 +76,10 @@ def test_an_altered_cookie_is_no_session(place, other):
 def test_a_token_is_of_one_session():
     sessions = Sessions(b"secret")
     one, other = sessions.begin("key"), sessions.begin("key")
-    assert sessions.genuine(one, sessions.token(one))
-    assert not sessions.genuine(one, sessions.token(other))
-    for token in ("", "é\ud800", sessions.written(one)):
-        assert not sessions.genuine(one, token)
+    assert sessions.is_form_token(one, sessions.form_token(one))
+    assert not sessions.is_form_token(one, sessions.form_token(other))
+    for token in ("", "é\ud800", sessions.to_cookie(one)):
+        assert not sessions.is_form_token(one, token)
 
 
 @pytest.mark.parametrize(
@@ -85,101 +91,105 @@ def test_a_token_is_of_one_session():
     ],
 )  # fmt: skip
 def test_one_is_led_on_only_to_a_page_of_ours(place, goes):
-    assert local(place) == goes
+    assert local_url(place) == goes
 
 
 def test_an_address_is_put_together_of_a_new_filter_and_what_is_not_empty():
-    bar = Bar("/logs/email", (
+    url = PageUrl("/logs/email", (
         ("q", ""), ("filter", "a=1"), ("column", "subject"), ("is", "~"), ("value", " b c "),
     ))  # fmt: skip
-    assert str(bar.tidy()) == "/logs/email?filter=a%3D1&filter=subject~b+c"
-    assert bar.tidy().tidy() == bar.tidy()
-    assert str(bar.tidy().less(("filter", "a=1")).put(sort="date")) == (
+    assert str(url.normalised()) == "/logs/email?filter=a%3D1&filter=subject~b+c"
+    assert url.normalised().normalised() == url.normalised()
+    assert str(url.normalised().without_pairs(("filter", "a=1")).with_values(sort="date")) == (
         "/logs/email?filter=subject~b+c&sort=date"
     )
-    assert str(Bar("/x", (("a", "1"),)).put(a="2").without("a")) == "/x"
+    assert str(PageUrl("/x", (("a", "1"),)).with_values(a="2").without("a")) == "/x"
 
 
 def test_bars_of_a_chart_are_as_high_as_their_counts_and_stand_on_each_other():
     first = date(2026, 11, 1)
     counts = {(first, "Sent"): 30, (first, "Bounce"): 10, (first + timedelta(days=1), "Sent"): 20}
-    chart = charts.per_day(counts, ("Sent", "Bounce"), first, first + timedelta(days=2))
+    chart = charts.daily_chart(counts, ("Sent", "Bounce"), first, first + timedelta(days=2))
     assert [column.total for column in chart.columns] == [40, 20, 0]
     sent, bounced = chart.columns[0].blocks
     assert sent.height == pytest.approx(3 * bounced.height, abs=0.2)
     assert bounced.y + bounced.height == pytest.approx(sent.y, abs=0.2)
-    assert sent.y + sent.height == pytest.approx(charts.HEIGHT - charts.BELOW, abs=0.2)
+    assert sent.y + sent.height == pytest.approx(
+        charts.CHART_HEIGHT - charts.BOTTOM_MARGIN, abs=0.2
+    )
     assert chart.columns[1].blocks[0].height == pytest.approx(2 * sent.height / 3, abs=0.2)
-    assert chart.columns[0].said == "30 Sent, 10 Bounce"
-    assert all(block.x + block.width <= charts.WIDTH for c in chart.columns for block in c.blocks)
+    assert chart.columns[0].summary == "30 Sent, 10 Bounce"
+    assert all(
+        block.x + block.width <= charts.CHART_WIDTH for c in chart.columns for block in c.blocks
+    )
 
 
 @given(st.integers(min_value=0, max_value=10**12))
 def test_the_scale_of_a_chart_is_even_and_not_much_higher_than_the_highest_bar(largest):
-    top = charts.ceiling(largest)
+    top = charts.scale_maximum(largest)
     assert top % 2 == 0
     assert largest <= top <= max(2, 2 * largest)
 
 
 def test_shares_fill_their_bar():
-    [big, small] = charts.shares(
+    [big, small] = charts.group_shares(
         [("a", "Sent", 1), ("b", "Sent", 3), ("b", "Bounce", 9), ("c", "Sent", 1)][:3],
         ("Sent", "Bounce"), 2,
     )  # fmt: skip
     assert (big.name, big.total, small.name) == ("b", 12, "a")
-    assert big.parts == (("Sent", 3, 0.0, 25.0), ("Bounce", 9, 25.0, 75.0))
+    assert big.segments == (("Sent", 3, 0.0, 25.0), ("Bounce", 9, 25.0, 75.0))
 
 
 def test_a_dump_has_every_byte_twice():
-    assert dump(b"") == ""
-    lines = dump(bytes(range(16)) + b"<b>").split("\n")
+    assert hex_dump(b"") == ""
+    lines = hex_dump(bytes(range(16)) + b"<b>").split("\n")
     assert lines[0].startswith("000000  00 01 02")
     assert lines[0].endswith("." * 16)
     assert lines[1].split() == ["000010", "3c", "62", "3e", "<b>"]
 
 
 def test_values_are_shown_as_harmless_text():
-    assert visible("a\x00b\x7f\u202ec") == "a␀b␡⟨U+202E⟩c"
-    assert brief("<b>", 2) == "<bdi>&lt;b…</bdi>"
-    assert whom("a@<b>") == "<bdi>a@<wbr>&lt;b&gt;</bdi>"
-    assert "<details" in whole("<" * 500)
-    assert "&lt;" * 500 in whole("<" * 500)
-    assert "<<" not in whole("<" * 500)
+    assert visible_text("a\x00b\x7f\u202ec") == "a␀b␡⟨U+202E⟩c"
+    assert excerpt("<b>", 2) == "<bdi>&lt;b…</bdi>"
+    assert address_excerpt("a@<b>") == "<bdi>a@<wbr>&lt;b&gt;</bdi>"
+    assert "<details" in expandable_text("<" * 500)
+    assert "&lt;" * 500 in expandable_text("<" * 500)
+    assert "<<" not in expandable_text("<" * 500)
 
 
 def test_a_time_is_shown_in_utc():
     there = timezone(timedelta(hours=9))
-    shown = moment(datetime(2026, 3, 4, 8, 5, tzinfo=there))
-    assert shown == '<time datetime="2026-03-03T23:05:00.000Z">3 Mar 2026, 23:05</time>'
+    element = time_element(datetime(2026, 3, 4, 8, 5, tzinfo=there))
+    assert element == '<time datetime="2026-03-03T23:05:00.000Z">3 Mar 2026, 23:05</time>'
 
 
 def test_everything_that_there_is_has_words():
-    assert set(labels.KINDS) == set(get_args(Kind))
-    assert set(labels.RULES) == set(get_args(Rule))
-    assert set(labels.CHANGES) == set(get_args(Change))
+    assert set(labels.KIND_NAMES) == set(get_args(EventKind))
+    assert set(SUPPRESSION_RULES) == set(get_args(RuleName))
+    assert set(labels.CHANGE_NAMES) == set(get_args(EntryChange))
     assert set(labels.EFFECTS) == set(get_args(Effect))
-    assert set(labels.OPERATORS) == set(OPERATORS)
+    assert set(labels.OPERATOR_NAMES) == set(FILTER_OPERATORS)
 
 
 @pytest.mark.parametrize("log", projections().values(), ids=lambda log: log.name)
 def test_every_status_has_its_place_in_the_overview_and_its_colours(log):
     statuses = {rule.status for rule in log.rules}
-    assert set(overview._STACK[log.channel]) == statuses
-    style = assets()["sendlog.css"][0].decode()
+    assert set(overview._STATUS_ORDER[log.channel]) == statuses
+    style = static_files()["sendlog.css"][0].decode()
     for status in statuses:
         assert f"rect.s-{status.lower()}" in style
-    for _, counted in overview._RATES[log.channel]:
+    for _, counted in overview._STATUS_RATES[log.channel]:
         assert set(counted) <= statuses
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(None, "—"), (1.94, "1.9 s"), (600, "10 min"), (9000, "2 h"), (1e6, "12 d")],
 )
-def test_time_spans_are_said_shortly(seconds, said):
-    assert labels.duration(seconds) == said
+def test_time_spans_are_said_shortly(seconds, text):
+    assert labels.time_span_text(seconds) == text
 
 
-@pytest.mark.parametrize(("number", "said"), [(0, "0"), (999, "999"), (1500, "1.5k"), (2e6, "2M")])
-def test_numbers_of_a_scale_are_short(number, said):
-    assert labels.count(int(number)) == said
+@pytest.mark.parametrize(("number", "text"), [(0, "0"), (999, "999"), (1500, "1.5k"), (2e6, "2M")])
+def test_numbers_of_a_scale_are_short(number, text):
+    assert labels.short_number(int(number)) == text

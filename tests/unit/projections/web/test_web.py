@@ -1,4 +1,4 @@
-"""The parts of the API that need no database: cursors, keys, rates, bytes of exports, columns."""
+"""What the API does without a database: cursors, keys, rate limits, exports, row models."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.queries import api_keys
-from projections.queries.export import BrokenExportError, opened
-from projections.queries.search import SEARCHED
+from projections.queries.export import BrokenExportError, open_export
+from projections.queries.search import SEARCHED_COLUMNS
 from projections.tables import log_of
-from projections.web.cursor import decode, encode
+from projections.web.cursor import decode_cursor, encode_cursor
 from projections.web.problems import ProblemError
-from projections.web.rate_limit import Limiter
-from projections.web.row_models import MEANINGS
+from projections.web.rate_limit import RateLimiter
+from projections.web.row_models import COLUMN_MEANINGS
 
 ITEMS = st.one_of(st.none(), st.text(), st.integers(-(2**63), 2**63))
 
@@ -31,11 +31,11 @@ class Clock:
 
 @given(st.lists(ITEMS, max_size=6), st.text())
 def test_a_cursor_comes_back_to_its_question_as_it_was(place, question):
-    cursor = encode(question, place)
+    cursor = encode_cursor(question, place)
     assert cursor.replace("-", "").replace("_", "").isalnum()
-    assert decode(question, cursor, [str | int | None] * len(place)) == place
+    assert decode_cursor(question, cursor, [str | int | None] * len(place)) == place
     with pytest.raises(ProblemError) as refused:
-        decode(question + "x", cursor, [str | int | None] * len(place))
+        decode_cursor(question + "x", cursor, [str | int | None] * len(place))
     assert refused.value.errors[0].parameter == "cursor"
 
 
@@ -45,91 +45,91 @@ def test_a_cursor_comes_back_to_its_question_as_it_was(place, question):
 )
 def test_what_is_no_cursor_is_refused(cursor):
     with pytest.raises(ProblemError):
-        decode("question", cursor, [str])
+        decode_cursor("question", cursor, [str])
 
 
 @pytest.mark.parametrize("place", [[], ["a", 1], [1], [None], {"a": 1}, "a", ["a"] * 2])
 def test_a_cursor_of_another_shape_is_refused(place):
     with pytest.raises(ProblemError):
-        decode("question", encode("question", place), [str])
+        decode_cursor("question", encode_cursor("question", place), [str])
 
 
 def test_a_key_is_random_and_only_its_hash_is_kept():
-    made = [api_keys.make("x", ["b", "a", "a"], ["admin", "read"]) for _ in range(50)]
+    made = [api_keys.new_key("x", ["b", "a", "a"], ["admin", "read"]) for _ in range(50)]
     assert len({secret for _, secret in made}) == len({key.id for key, _ in made}) == 50
     key, secret = made[0]
     assert secret.startswith("sk_")
     assert len(base64.urlsafe_b64decode(secret[3:] + "=")) == 32
     assert (key.tenants, key.scopes) == (("a", "b"), ("read", "admin"))
     assert secret not in repr(key)
-    assert key.hash == api_keys.hashed(secret)
+    assert key.hash == api_keys.hash_secret(secret)
     assert key.hash not in repr(key)
 
 
 def test_a_key_for_all_tenants_is_for_all():
-    key, _ = api_keys.make("x", ["a", "*"], ["read"])
-    assert (key.tenants, key.everywhere, key.may_ask("anyone")) == (("*",), True, True)
-    one, _ = api_keys.make("x", ["a"], ["read"])
-    assert (one.everywhere, one.may_ask("a"), one.may_ask("b"), one.may_ask("*")) == (
+    key, _ = api_keys.new_key("x", ["a", "*"], ["read"])
+    assert (key.tenants, key.for_all_tenants, key.may_access("anyone")) == (("*",), True, True)
+    one, _ = api_keys.new_key("x", ["a"], ["read"])
+    assert (one.for_all_tenants, one.may_access("a"), one.may_access("b"), one.may_access("*")) == (
         False, True, False, False,
     )  # fmt: skip
 
 
 def test_keys_are_read_again_after_some_seconds_and_unknown_ones_do_not_read_every_time():
     clock, stored, reads = Clock(), [], []
-    found = api_keys.Keys(lambda: reads.append(1) or list(stored), clock)
-    key, secret = api_keys.make("x", ["a"], ["read"])
-    assert found.find(secret) is None
+    cache = api_keys.KeyCache(lambda: reads.append(1) or list(stored), clock)
+    key, secret = api_keys.new_key("x", ["a"], ["read"])
+    assert cache.find(secret) is None
     stored.append(key)
     for _ in range(100):
-        assert found.find(secret) is None
+        assert cache.find(secret) is None
     assert len(reads) == 1
     clock.now += 1
-    assert found.find(secret) == found.known(secret) == key
+    assert cache.find(secret) == cache.cached(secret) == key
     assert len(reads) == 2
-    clock.now += api_keys.KEPT
-    assert found.find(secret) == key
+    clock.now += api_keys.CACHE_SECONDS
+    assert cache.find(secret) == key
     assert len(reads) == 2
 
     stored.clear()
     clock.now += 0.1
-    assert found.known(secret) is None
-    assert found.find(secret) is None
-    assert api_keys.KEPT + 0.1 < 5
+    assert cache.cached(secret) is None
+    assert cache.find(secret) is None
+    assert api_keys.CACHE_SECONDS + 0.1 < 5
 
 
 def test_while_the_keys_cannot_be_read_none_is_taken_for_longer_than_they_are_kept():
     clock = Clock()
-    key, secret = api_keys.make("x", ["a"], ["read"])
+    key, secret = api_keys.new_key("x", ["a"], ["read"])
     answers = iter([[key]])
-    found = api_keys.Keys(lambda: next(answers), clock)
-    assert found.find(secret) == key
-    clock.now += api_keys.KEPT + 1
+    cache = api_keys.KeyCache(lambda: next(answers), clock)
+    assert cache.find(secret) == key
+    clock.now += api_keys.CACHE_SECONDS + 1
     with pytest.raises(StopIteration):
-        found.find(secret)
+        cache.find(secret)
 
 
 def test_a_bucket_lets_a_burst_through_and_then_the_rate():
     clock = Clock()
-    limiter = Limiter(rate=10, burst=5, clock=clock)
-    assert [limiter.wait("a") for _ in range(5)] == [0] * 5
-    assert limiter.wait("a") == pytest.approx(0.1)
-    assert limiter.wait("b") == 0
+    limiter = RateLimiter(rate=10, burst=5, clock=clock)
+    assert [limiter.take("a") for _ in range(5)] == [0] * 5
+    assert limiter.take("a") == pytest.approx(0.1)
+    assert limiter.take("b") == 0
     clock.now += 0.1
-    assert limiter.wait("a") == 0
-    assert limiter.wait("a") > 0
+    assert limiter.take("a") == 0
+    assert limiter.take("a") > 0
     clock.now += 3600
-    assert [limiter.wait("a") for _ in range(5)] == [0] * 5
-    assert limiter.wait("a") > 0
+    assert [limiter.take("a") for _ in range(5)] == [0] * 5
+    assert limiter.take("a") > 0
 
 
 def test_buckets_that_are_full_again_are_forgotten():
     clock = Clock()
-    limiter = Limiter(rate=1, burst=2, clock=clock)
+    limiter = RateLimiter(rate=1, burst=2, clock=clock)
     for number in range(10_001):
-        limiter.wait(str(number))
+        limiter.take(str(number))
     clock.now += 60
-    limiter.wait("one more")
+    limiter.take("one more")
     assert len(limiter._buckets) < 10
 
 
@@ -157,7 +157,7 @@ class Source:
 def test_an_export_is_every_byte_of_the_answer(size):
     source = Source(bytes(number % 251 for number in range(size)))
     body = source.body
-    assert b"".join(opened(source, "", {}, "csv")) == body
+    assert b"".join(open_export(source, "", {}, "csv")) == body
     assert source.closed
 
 
@@ -166,13 +166,13 @@ def test_an_export_that_clickhouse_breaks_off_is_broken_off(size):
     mark = b"__exception__\r\ntag1234567890123\r\nCode: 241\r\n"
     source = Source(b"x" * size + mark)
     with pytest.raises(BrokenExportError):
-        b"".join(opened(source, "", {}, "csv"))
+        b"".join(open_export(source, "", {}, "csv"))
     assert source.closed
 
 
 def test_an_export_that_nobody_takes_is_ended():
     source = Source(b"x" * 300_000)
-    chunks = opened(source, "", {}, "csv")
+    chunks = open_export(source, "", {}, "csv")
     assert next(chunks)
     chunks.close()
     assert source.closed
@@ -180,11 +180,11 @@ def test_an_export_that_nobody_takes_is_ended():
 
 @pytest.mark.parametrize("channel", ["email", "sms"])
 def test_every_column_is_explained_and_what_is_searched_is_one(channel):
-    columns = log_of(channel).readings
-    assert set(columns) <= set(MEANINGS)
-    assert set(SEARCHED[channel]) <= set(columns)
-    assert json.dumps([MEANINGS[name] for name in columns])
+    columns = log_of(channel).columns
+    assert set(columns) <= set(COLUMN_MEANINGS)
+    assert set(SEARCHED_COLUMNS[channel]) <= set(columns)
+    assert json.dumps([COLUMN_MEANINGS[name] for name in columns])
 
 
 def test_no_meaning_is_of_a_column_that_is_gone():
-    assert set(MEANINGS) == {*log_of("email").readings, *log_of("sms").readings}
+    assert set(COLUMN_MEANINGS) == {*log_of("email").columns, *log_of("sms").columns}

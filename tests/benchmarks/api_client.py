@@ -1,4 +1,4 @@
-"""Questions put to the HTTP API: a process of it, a client with one connection, and addresses."""
+"""The HTTP API for benchmarks: a process of it, a client with one connection, and paths."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ from tests.system import DATABASE
 EXACT = {"record_id", "status"}
 #: A benchmark asks faster than people, by one key.
 UNLIMITED = {"SENDLOG_API__RATE": "100000", "SENDLOG_API__BURST": "100000"}
-PIECE = 1 << 20
-#: Seconds after which an answer does not come any more.
-PATIENCE = 600
+PIECE_BYTES = 1 << 20
+TIMEOUT_SECONDS = 600
 
 
-def address(wanted):
-    """Return the path that asks for a page of a log."""
-    asked = [
+def page_path(listing):
+    """Return the path of a page of a log."""
+    parameters = [
         (each.column, each.value) if each.operator == "=" and each.column in EXACT
         else ("filter", f"{each.column}{each.operator}{each.value}")
-        for each in wanted.filters
+        for each in listing.filters
     ]  # fmt: skip
-    asked += [("sort", wanted.sort), ("order", "desc" if wanted.descending else "asc")]
-    return f"/api/v1/logs/{wanted.channel}?{urlencode([*asked, ('limit', wanted.limit)])}"
+    parameters += [("sort", listing.sort), ("order", "desc" if listing.descending else "asc")]
+    return f"/api/v1/logs/{listing.channel}?{urlencode([*parameters, ('limit', listing.limit)])}"
 
 
 class Api:
@@ -41,17 +40,17 @@ class Api:
 
     def __init__(self, server, port, secret):
         self._server = server
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
         self._headers = {"Authorization": f"Bearer {secret}"}
 
-    def rows(self, wanted):
+    def rows(self, listing):
         """Return the rows of a page of a log."""
-        return json.loads(self._asked(address(wanted)).read())["rows"]
+        return json.loads(self._get(page_path(listing)).read())["rows"]
 
     def lines(self, path):
         """Return how many lines an export has, of which it keeps none."""
-        reply, count = self._asked(path), 0
-        while piece := reply.read(PIECE):
+        reply, count = self._get(path), 0
+        while piece := reply.read(PIECE_BYTES):
             count += piece.count(b"\n")
         return count
 
@@ -62,17 +61,17 @@ class Api:
     def close(self):
         self._connection.close()
 
-    def _asked(self, path):
+    def _get(self, path):
         try:
-            reply = self._once(path)
+            reply = self._get_once(path)
         except (http.client.RemoteDisconnected, ConnectionError):
-            reply = self._once(path)  # it had been idle for longer than a server keeps it
+            reply = self._get_once(path)  # it had been idle for longer than a server keeps it
         if reply.status != 200:
             raise BenchmarkError(f"{path}: {reply.status} {reply.read(500)!r}")
         return reply
 
-    def _once(self, path):
-        """Ask on the connection, or on a new one if it was closed."""
+    def _get_once(self, path):
+        """Get it on the connection, or on a new one if that was closed."""
         self._connection.request("GET", path, headers=self._headers)
         return self._connection.getresponse()
 
@@ -80,8 +79,8 @@ class Api:
 @contextmanager
 def serving(system, tenant):
     """Start an API on a system, and give a client with a key to a tenant."""
-    key, secret = api_keys.make("benchmark", [tenant], ["read"])
-    api_keys.store(system.client, DATABASE, key)
+    key, secret = api_keys.new_key("benchmark", [tenant], ["read"])
+    api_keys.store_key(system.client, DATABASE, key)
     port = free_port()
     program = Program(
         name="api", command=[sys.executable, "-m", "processor", "api"],

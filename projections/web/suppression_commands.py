@@ -1,0 +1,75 @@
+"""Commands that change a suppression: publish one in the key's name, and wait for its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from projections.queries.suppressions import command_outcome
+from projections.web.auth import Caller
+from projections.web.problems import ProblemError, invalid_parameter, unavailable
+from projections.web.state import CommandNotPublishedError
+from schemas.addresses import Address
+from schemas.decisions import Command
+
+CommandName = Literal["reset", "add"]
+_POLL_INTERVAL_SECONDS: Final = 0.25
+
+
+async def publish_command(
+    caller: Caller,
+    command_name: CommandName,
+    address: Address,
+    reason: str,
+    *,
+    confirmed_complaint: bool = False,
+) -> str:
+    """Publish a command in the name of the caller's key; return its id.
+
+    Raises a 422 problem for a wrong address or reason, 503 if Kafka does not confirm it.
+    """
+    try:
+        command = Command.for_address(
+            command_name, address, id=uuid.uuid4().hex, actor=caller.key.name, reason=reason,
+            requested_at=datetime.now(UTC), confirmed_complaint=confirmed_complaint,
+        )  # fmt: skip
+    except ValidationError as error:
+        details = error.errors(include_url=False)[0]
+        raise invalid_parameter(str(details["loc"][0]), details["msg"]) from None
+    try:
+        await run_in_threadpool(caller.state.publish_command, command)
+    except CommandNotPublishedError as error:
+        raise unavailable(
+            "Kafka did not confirm the command; nothing is known to be asked"
+        ) from error
+    return command.id
+
+
+async def wait_for_outcome(
+    caller: Caller, address: Address, command_id: str
+) -> dict[str, Any] | None:
+    """Wait for the row of the history that a command leads to; None if there is none in time."""
+    database = caller.state.database
+
+    def read_outcome() -> dict[str, Any] | None:
+        with database.client() as client:
+            return command_outcome(client, database.name, address, command_id)
+
+    deadline = monotonic() + caller.state.outcome_seconds
+    while True:
+        try:
+            if row := await run_in_threadpool(read_outcome):
+                return row
+        except ProblemError:
+            # Kafka has the command even if ClickHouse is away now. After an error the caller
+            # would send it again.
+            pass
+        if monotonic() > deadline:
+            return None
+        await asyncio.sleep(_POLL_INTERVAL_SECONDS)
