@@ -16,11 +16,12 @@ from heapq import heapify, heappop, heappush
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from cramjam import lz4
 
 from processor import metrics
 from processor.kafka.batch_producer import OutgoingRecord
+from processor.kafka.consumers import async_consumer
 from processor.kafka.topics import POLICY_STATE_TOPIC
 from processor.logging import get
 from processor.policy.state import AddressState, dump_state, load_state
@@ -181,11 +182,8 @@ class StateStore:
 async def read_partition_states(bootstrap: str, number: int) -> list[StoredState]:
     """Return what a partition of the topic of states holds, later ones after earlier ones."""
     place = TopicPartition(POLICY_STATE_TOPIC, number)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap.split(","),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=8 * 1024 * 1024,
+    consumer = async_consumer(
+        bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=8 * 1024 * 1024
     )
     await consumer.start()
     try:
