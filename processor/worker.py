@@ -20,10 +20,11 @@ from prometheus_client import start_http_server
 
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force
 from processor.clickhouse import client_of, retry_while_away
-from processor.faust_app import add_intake, add_policy, add_task, faust_app, pause_policy_feed
+from processor.faust_app import add_intake, add_policy, add_task, faust_app, pause_topic
 from processor.intake.decoder import Decoder
 from processor.intake.policy_feed import partition_of, to_records
 from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
+from processor.intake.topic_pauses import TopicPauses
 from processor.intake.writer import Intake
 from processor.kafka import patches, topics
 from processor.kafka.batch_producer import Publish, publish_batch
@@ -86,7 +87,11 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
         publish=publish,
         batch_rows=settings.intake.batch_rows,
         write_interval=settings.intake.write_interval,
-        stop_after_bad=settings.intake.stop_after_bad,
+        pauses=TopicPauses(
+            after_bad=settings.intake.stop_after_bad,
+            rate=settings.intake.bad_rate,
+            pause=partial(pause_topic, app),
+        ),
     )
     add_intake(app, intake, inputs.topics)
     add_task(app, partial(watch_broker, settings.kafka.bootstrap))
@@ -118,7 +123,7 @@ def _build_policy(
         add_suppressed=suppressed.add,
         wait_until_caught_up=intake.wait_until_caught_up,
         watermark=watermark.refresh,
-        pause_feed=partial(pause_policy_feed, app),
+        pause_feed=partial(pause_topic, app, topics.POLICY_TOPIC),
     )
     follower = SuppressionFollower(
         suppressed=suppressed,
