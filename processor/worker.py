@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +45,8 @@ from schemas.errors import ExplainedError
 
 log = get(__name__)
 
+#: Seconds that threads have to end after the worker has.
+MAX_EXIT_SECONDS: Final = 2.0
 #: Of glibc's `mallopt`: how many arenas there may be, and from how many bytes on a block is mapped
 #: by itself, so that it goes back when it is freed (else that grows with the blocks).
 _ALLOCATOR_OPTIONS: Final = {-8: 2, -3: 1 << 20}
@@ -164,7 +168,10 @@ def run_worker(settings: Settings) -> None:
     )  # fmt: skip
     try:
         worker.execute_from_commandline()
-    finally:  # Faust leaves by SystemExit, also after a crash
+    except SystemExit as leaving:  # Faust's way, also after a crash
+        _limit_exit_time(leaving.code)
+        raise
+    finally:
         if worker.crash_reason is not None:
             log.critical("worker_stopped", error=str(worker.crash_reason))
         else:
@@ -187,6 +194,17 @@ def _inputs(settings: Settings) -> WorkerInputs:
         policy_partitions=counts.pop(topics.POLICY_TOPIC), topics=counts,
         bounce_rules=bounce_rules, policies=policies,
     )  # fmt: skip
+
+
+def _limit_exit_time(code: object) -> None:
+    """End the process soon, with an exit code.
+
+    The interpreter would wait for threads, and those may wait for a database that hangs. What they
+    would have written is not committed, and is read again.
+    """
+    ending = threading.Timer(MAX_EXIT_SECONDS, os._exit, [code if isinstance(code, int) else 1])
+    ending.daemon = True
+    ending.start()
 
 
 def _return_freed_memory() -> None:

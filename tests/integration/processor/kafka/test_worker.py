@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from urllib.request import urlopen
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from kafka import TopicPartition
 
+from deploy.local.addresses import free_port
+from deploy.local.process import signal_group
 from processor.demo.render import DemoRecord
 from processor.kafka import topics
 from tests.system import running, wait_for
@@ -184,3 +189,31 @@ def test_a_feed_that_turns_to_junk_is_read_slowly_and_all_others_go_on(system, w
     system.wait_until_committed()
     stored = "SELECT uniqExact(source_partition, source_offset) FROM sendlog.dead_letters"
     assert system.value(f"{stored} WHERE source_topic = '{feed}'") == 2_000
+
+
+def metric(port, name):
+    """Return the sum of a metric of a worker."""
+    with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+    return 0
+
+
+def test_a_worker_ends_soon_while_clickhouse_hangs_in_an_insert(system, worker):
+    port = free_port()
+    running = worker(SENDLOG_METRICS_PORT=str(port))
+    system.wait_until_committed()
+    before = metric(port, "sendlog_records_total")
+    signal_group(system.engine._process.pid, signal.SIGSTOP)
+    try:
+        publish(system, "hanging", 100)
+        wait_for(lambda: metric(port, "sendlog_records_total") > before, "records to be read")
+        signal_group(running._process.pid, signal.SIGTERM)
+        wait_for(lambda: not running.running, "the worker to end", timeout_seconds=30)
+    finally:
+        signal_group(system.engine._process.pid, signal.SIGCONT)
+    assert running.returncode == 0
+    assert log_lines(running, "worker_stopped")
+    worker()
+    system.wait_until_committed()
+    assert rows(system, "hanging") == 100
