@@ -13,11 +13,13 @@ from urllib.request import urlopen
 import pytest
 from aiokafka import AIOKafkaProducer
 from kafka import TopicPartition
+from kafka.admin import NewPartitions, NewTopic
 
 from deploy.local.addresses import free_port
 from deploy.local.process import signal_group
 from processor.demo.render import DemoRecord
 from processor.kafka import topics
+from processor.kafka.producer import sync_producer
 from tests.system import running, wait_for
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -217,3 +219,19 @@ def test_a_worker_ends_soon_while_clickhouse_hangs_in_an_insert(system, worker):
     worker()
     system.wait_until_committed()
     assert rows(system, "hanging") == 100
+
+
+def test_topics_and_partitions_made_while_a_worker_runs_are_read_without_a_restart(system, worker):
+    running = worker()
+    system.wait_until_committed()
+    with topics.admin_client(system.kafka) as admin:
+        admin.create_topics([NewTopic("email.events.late", num_partitions=1, replication_factor=1)])
+        admin.create_partitions({"email.sends": NewPartitions(6)})
+    with sync_producer(system.kafka) as send:
+        send("email.events.late", b"of a provider that nobody knows")
+    asyncio.run(publish_transactions(system.broker.bootstrap, 5, (True, events("grown", "m"))))
+    wait_for(lambda: rows(system, "grown"), "the new partition to be read", 90)
+    stored = "SELECT count() FROM sendlog.dead_letters WHERE source_topic = 'email.events.late'"
+    wait_for(lambda: system.value(stored), "the new topic to be read", 90)
+    system.wait_until_committed()
+    assert log_lines(running, "topics_added")
