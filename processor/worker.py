@@ -34,9 +34,10 @@ from processor.intake.policy_feed import partition_of, to_records
 from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
 from processor.intake.topic_pauses import TopicPauses
 from processor.intake.writer import Intake
-from processor.kafka import patches, topics
+from processor.kafka import patches, topics, transport
 from processor.kafka.batch_producer import Publish, publish_batch
 from processor.kafka.health import watch_broker
+from processor.kafka.private_names import check_library
 from processor.kafka.watermark import Watermark
 from processor.logging import get
 from processor.policy.agent import PolicyAgent
@@ -155,6 +156,7 @@ def run_worker(settings: Settings) -> None:
     Raises `StartError`, `LibraryError`, `BounceRulesError`, `PolicyError`, or its crash.
     """
     patches.apply()
+    check_library("faust-streaming", transport.RELIED_ON)
     inputs = _inputs(settings)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr="127.0.0.1")

@@ -25,6 +25,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
 
+from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
@@ -38,6 +39,7 @@ from processor.kafka.patches import (
     is_outside_group,
     take_progress,
 )
+from processor.kafka.private_names import ReliedOn
 from processor.kafka.records import Chunk
 from processor.logging import get
 
@@ -57,6 +59,22 @@ GROUP_CHECK_INTERVAL_SECONDS: Final = 1.0
 MAX_OUTSIDE_GROUP_SECONDS: Final = 180.0
 #: For the last commit, when the worker stops.
 MAX_LAST_COMMIT_SECONDS: Final = 10.0
+
+
+#: What is overridden, called or read of Faust beyond its documentation.
+RELIED_ON: Final[ReliedOn] = {
+    driver.AIOKafkaConsumerThread: (
+        "_create_worker_consumer", "_fetch_records", "_consumer", "call_thread",
+    ),
+    driver.Consumer: (
+        "_new_consumer_thread", "_wait_next_records", "_filter_tps_with_pending_acks",
+        "_new_offset", "_commit_offsets", "_add_gap", "_committed_offset", "_read_offset",
+        "_paused_partitions", "_unacked_messages", "_thread", "ack", "flow_active", "getmany",
+        "on_buffer_full", "on_partitions_revoked", "perform_seek",
+    ),
+    driver.Producer: ("_ensure_producer",),
+    Conductor: ("_resubscribe_sleep_lock_seconds", "acks_enabled_for"),
+}  # fmt: skip
 
 
 class GroupLostError(RuntimeError):
