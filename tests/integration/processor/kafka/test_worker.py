@@ -20,6 +20,8 @@ from deploy.local.process import signal_group
 from processor.demo.render import DemoRecord
 from processor.kafka import topics
 from processor.kafka.producer import sync_producer
+from processor.kafka.watermark import Watermark
+from processor.policy.state_store import read_partition_states
 from tests.system import running, wait_for
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -150,6 +152,43 @@ def test_committed_transactions_are_read_aborted_are_not_and_all_offsets_are_com
     names = [json.loads(each.value)["message_id"] for each in system.read("email.sends")
              if b"transactions" in each.value]  # fmt: skip
     assert {*names} == {"c-1", "c-2", "c-3"}
+    assert asyncio.run(watermark_after(system, datetime.now(UTC)))
+
+
+async def watermark_after(system, moment):
+    """Return whether the watermark reaches a moment."""
+    counts = dict.fromkeys(("email.sends", "sms.sends"), 4)
+    watermark = Watermark(system.broker.bootstrap, system.group, counts, {topics.POLICY_TOPIC: 4})
+    try:
+        async with asyncio.timeout(60):
+            while await watermark.refresh() < moment:
+                await asyncio.sleep(0.1)
+        return True
+    finally:
+        await watermark._consumer.stop()
+        await watermark._admin.close()
+
+
+async def publish_states(bootstrap, *transactions):
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id="tests-states")
+    await producer.start()
+    try:
+        for commits, value in transactions:
+            await producer.begin_transaction()
+            await producer.send_and_wait(
+                topics.POLICY_STATE_TOPIC, value, key=b"t/email/jo@example.com", partition=3
+            )
+            await (producer.commit_transaction() if commits else producer.abort_transaction())
+    finally:
+        await producer.stop()
+
+
+def test_states_of_aborted_transactions_are_not_read_back(system):
+    bootstrap = system.broker.bootstrap
+    asyncio.run(publish_states(bootstrap, (True, b"{}"), (False, b"aborted"), (False, b"aborted")))
+    states = asyncio.run(read_partition_states(bootstrap, 3))
+    assert states == [("t/email/jo@example.com", b"{}", None)]
+    asyncio.run(publish_states(bootstrap, (True, None)))
 
 
 def test_records_deleted_before_they_were_read_are_counted_in_the_log(system, worker):
