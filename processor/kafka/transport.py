@@ -157,33 +157,39 @@ class Consumer(driver.Consumer):
         if self.should_stop:
             return
         if not self.flow_active:
-            # The fetch crossed a rebalance: what it brought is read again from the commit.
-            await self.perform_seek()
+            if records:
+                # The fetch crossed a rebalance: what it brought is read again from the commit.
+                await self.perform_seek()
             return
         progress, generation = self._thread.progress, self.app.consumer_generation_id
-        self._follow(progress, records or {})
-        for tp, chunk in (records or {}).items():
+        deliveries = self._follow(progress, records or {})
+        for tp, delivery in deliveries.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             # Also of a partition that was paused meanwhile: its records are not fetched again.
-            if not chunk or not (active is None or tp in active or tp in self._paused_partitions):
-                continue
-            self.app.monitor.track_tp_end_offset(tp, progress[tp].end)
-            delivery = _Delivery(progress[tp].position)
-            self._delivered[tp].append(delivery)
-            yield tp, self._to_chunk(tp, chunk, delivery, progress[tp].end)
+            if active is None or tp in active or tp in self._paused_partitions:
+                self.app.monitor.track_tp_end_offset(tp, progress[tp].end)
+                yield tp, self._to_chunk(tp, records[tp], delivery, progress[tp].end)
 
-    def _follow(self, progress: Mapping[TP, PartitionProgress], records: Mapping[TP, Any]) -> None:
-        """Follow positions that moved without a record, or were reset by the broker."""
+    def _follow(
+        self, progress: Mapping[TP, PartitionProgress], records: Mapping[TP, Any]
+    ) -> dict[TP, _Delivery]:
+        """Follow the positions of a fetch; return a delivery for each partition with records.
+
+        Whatever becomes of these, nothing behind them is committed before they are acked.
+        """
+        deliveries = {}
         for tp, (position, _, reset) in progress.items():
             if reset is not None:
                 self._reset(tp, *reset)
-            if tp in records:
-                continue
-            if outstanding := self._delivered.get(tp):
+            if records.get(tp):
+                deliveries[tp] = _Delivery(position)
+                self._delivered[tp].append(deliveries[tp])
+            elif outstanding := self._delivered.get(tp):
                 outstanding[-1].end = position
             elif position > (self._committed_offset[tp] or 0):
                 self._uncommitted[tp] = position
+        return deliveries
 
     def _reset(self, tp: TP, abandoned: int, position: int) -> None:
         """Log that the broker had the next record no more.
