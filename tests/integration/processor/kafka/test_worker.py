@@ -92,10 +92,13 @@ def test_an_outage_of_clickhouse_longer_than_the_poll_interval_is_waited_out(sys
     assert running.running
 
 
-def test_a_topic_that_is_gone_is_waited_for_and_the_table_has_the_dead_letters(system, worker):
+def test_a_topic_that_is_gone_is_waited_for_and_the_table_has_the_dead_letters(
+    system, worker, request
+):
     running = worker(PRODUCER_REQUEST_TIMEOUT="3")
     with topics.admin_client(system.kafka) as admin:
         admin.delete_topics([topics.DEAD_LETTERS_TOPIC])
+    request.addfinalizer(lambda: topics.create_missing_topics(system.kafka))
     system.publish([DemoRecord("email.sends", None, b"junk", (), int(NOW.timestamp() * 1000))])
     stored = "SELECT count() FROM sendlog.dead_letters WHERE raw = 'junk'"
     wait_for(lambda: system.value(stored), "the dead letter to be in its table")
