@@ -14,7 +14,6 @@ import pyarrow as pa
 from starlette.testclient import TestClient
 
 from projections.clickhouse import store
-from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.store import arrow_schema, insert_rows
@@ -25,6 +24,7 @@ from projections.tables.suppression_history import TABLE as HISTORY
 from projections.web.app import build_api
 from projections.web.state import CommandNotPublishedError
 from schemas.events import KINDS_BY_CHANNEL, fingerprint
+from tests.clickhouse import connect_to
 from tests.property.test_laws import table_of
 from tests.system import wait_for
 
@@ -105,7 +105,7 @@ class Api:
             yield client
 
     def connect(self):
-        return connect(self.url, user="default", password="", database=self.database)
+        return connect_to(self.url, database=self.database)
 
     def add_key(self, name, tenants, scopes=("read",)):
         key, secret = api_keys.new_key(name, tenants, scopes)
@@ -147,7 +147,7 @@ class Api:
 
 def empty_api(url, database, **options):
     """Return an API over a migrated database without data and keys."""
-    for _ in migrate(connect(url, user="default", password=""), Target(database)):
+    for _ in migrate(connect_to(url), Target(database)):
         pass
     api = Api(url, database, None, {})
     api.app = build_api(
