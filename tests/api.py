@@ -13,6 +13,7 @@ from http import HTTPStatus
 import pyarrow as pa
 from starlette.testclient import TestClient
 
+from deploy.local.database import CLUSTER
 from projections.clickhouse import store
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
@@ -145,9 +146,10 @@ class Api:
         store.insert_rows(self.connect(), self.database, DEAD, table)
 
 
-def empty_api(url, database, **options):
+def empty_api(url, database, *, shards=None, **options):
     """Return an API over a migrated database without data and keys."""
-    for _ in migrate(connect_to(url), Target(database)):
+    client = shards.connect() if shards else connect_to(url)
+    for _ in migrate(client, Target(database, CLUSTER if shards else "")):
         pass
     api = Api(url, database, None, {})
     api.app = build_api(
