@@ -40,7 +40,7 @@ setup-browser: $(BROWSER_READY)  ## See that there is a browser for the tests of
 # Tests on a real broker wait more than they work, so files of them share the cores by two. Each
 # process starts servers of its own.
 .PHONY: test
-test: setup setup-browser check  ## Run everything: checks, then all tests on real Kafka and the real engine
+test: setup setup-browser check  ## Run everything: checks, then all tests on real Kafka and the real ClickHouse
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-faults
@@ -53,7 +53,7 @@ NEWEST := $(VENV)/newest
 test-newest: setup-browser  ## Run all tests with the newest versions of what pyproject.toml names
 	@rm -rf $(NEWEST) && $(PYTHON) -m venv $(NEWEST)
 	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	@$(NEWEST)/bin/python -m pip install --quiet --editable ".[local]" --group test --group lint
+	@$(NEWEST)/bin/python -m pip install --quiet --editable . --group test --group lint
 	@$(NEWEST)/bin/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check

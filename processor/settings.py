@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +27,10 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
 ENVIRONMENT_PREFIX = "SENDLOG_"
+#: ClickHouse's own first user, and the one of the local stack, which makes a password for it.
+DEFAULT_USER = "default"
+LOCAL_USER = "sendlog"
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 #: Groups with secrets: their wrong values are not shown, with these exceptions.
 SECRET_GROUPS = frozenset({"clickhouse", "gateway", "api"})
 PLAIN_SETTINGS = frozenset({
@@ -59,7 +64,7 @@ class ClickHouseSettings(BaseModel):
 
     url: str = Field("http://127.0.0.1:8123", pattern=r"^https?://", description="HTTP interface")
     database: DatabaseName = "sendlog"
-    user: str = "default"
+    user: str = DEFAULT_USER
     password: SecretStr = SecretStr("")
     cluster: str = Field(
         "",
@@ -184,12 +189,34 @@ def load() -> Settings:
             names = ", ".join(f"{head}__{name.upper()}" for name in fields) or ", ".join(groups)
             raise SettingsError(f"{variable}: there is no such setting; there are: {names}")
     try:
-        return Settings()
+        return _with_local_password(Settings())
     except ValidationError as error:
         problems = map(_explain_problem, error.errors(include_url=False))
         raise SettingsError("\n".join(problems)) from None
     except UnreadableSettingsError as error:
         raise SettingsError(f"{error}; a group of settings is written as JSON") from None
+
+
+def local_password_file(data: Path, user: str) -> Path:
+    """Return where the local stack keeps the password of a user of its ClickHouse."""
+    return data / "passwords" / user
+
+
+def _with_local_password(settings: Settings) -> Settings:
+    """Return the settings with the local stack's user, if they name none and it is on this machine.
+
+    So a command in another terminal, with the same data folder, needs no password set.
+    """
+    clickhouse = settings.clickhouse
+    named = clickhouse.user != DEFAULT_USER or clickhouse.password.get_secret_value()
+    if named or urlsplit(clickhouse.url).hostname not in LOOPBACK_HOSTS:
+        return settings
+    try:
+        password = local_password_file(settings.data_dir, LOCAL_USER).read_text().strip()
+    except OSError:
+        return settings
+    own = clickhouse.model_copy(update={"user": LOCAL_USER, "password": SecretStr(password)})
+    return settings.model_copy(update={"clickhouse": own})
 
 
 def _explain_problem(problem: ErrorDetails) -> str:

@@ -13,8 +13,8 @@ from http import HTTPStatus
 import pyarrow as pa
 from starlette.testclient import TestClient
 
+from deploy.local.database import CLUSTER
 from projections.clickhouse import store
-from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.store import arrow_schema, insert_rows
@@ -25,6 +25,7 @@ from projections.tables.suppression_history import TABLE as HISTORY
 from projections.web.app import build_api
 from projections.web.state import CommandNotPublishedError
 from schemas.events import KINDS_BY_CHANNEL, fingerprint
+from tests.clickhouse import connect_to
 from tests.property.test_laws import table_of
 from tests.system import wait_for
 
@@ -105,7 +106,7 @@ class Api:
             yield client
 
     def connect(self):
-        return connect(self.url, user="default", password="", database=self.database)
+        return connect_to(self.url, database=self.database)
 
     def add_key(self, name, tenants, scopes=("read",)):
         key, secret = api_keys.new_key(name, tenants, scopes)
@@ -145,9 +146,10 @@ class Api:
         store.insert_rows(self.connect(), self.database, DEAD, table)
 
 
-def empty_api(url, database, **options):
+def empty_api(url, database, *, shards=None, **options):
     """Return an API over a migrated database without data and keys."""
-    for _ in migrate(connect(url, user="default", password=""), Target(database)):
+    client = shards.connect() if shards else connect_to(url)
+    for _ in migrate(client, Target(database, CLUSTER if shards else "")):
         pass
     api = Api(url, database, None, {})
     api.app = build_api(

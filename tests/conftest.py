@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
-from deploy.local.database import Database
+from tests.clickhouse import PASSWORD, USER, Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,5 +59,6 @@ def connected(url: str, **options: str) -> Client:
     """Connect as the project does."""
     address = urlsplit(url)
     return clickhouse_connect.get_client(
-        host=address.hostname, port=address.port, autogenerate_session_id=False, **options
-    )
+        host=address.hostname, port=address.port, autogenerate_session_id=False,
+        **{"username": USER, "password": PASSWORD, **options},
+    )  # fmt: skip

@@ -13,16 +13,16 @@ from kafka import TopicPartition
 
 from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
-from deploy.local.database import Database
 from deploy.local.process import Program, Server
 from processor.demo.feed import publish_records
 from processor.kafka import topics
 from processor.kafka.consumers import sync_consumer
 from processor.settings import KafkaSettings
-from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.sql import stream
+from tests import clickhouse
+from tests.clickhouse import Database, connect_to
 
 DATABASE = "sendlog"
 #: Histories of tests are days old: with a usual horizon their retries would be given up by now.
@@ -64,7 +64,7 @@ class System:
         self.workers = []
         self.write_policy(POLICY)
         topics.create_missing_topics(self.kafka)
-        self.client = connect(engine.url, user="default", password="")
+        self.client = connect_to(engine.url)
         for _ in migrate(self.client, Target(DATABASE)):
             pass
 
@@ -78,7 +78,7 @@ class System:
             "SENDLOG_KAFKA__BOOTSTRAP": self.broker.bootstrap,
             "SENDLOG_KAFKA__GROUP": self.group,
             "SENDLOG_KAFKA__REPLICATION": "1",
-            "SENDLOG_CLICKHOUSE__URL": self.engine.url,
+            **clickhouse.environment(self.engine.url),
             "SENDLOG_CLICKHOUSE__DATABASE": DATABASE,
             "SENDLOG_LOG_FORMAT": "json",
             "SENDLOG_POLICY_FILE": str(self.folder / "policy.toml"),

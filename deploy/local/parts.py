@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, SecretStr
 
-from deploy.local import broker, database
+from deploy.local import accounts, broker, database
+from deploy.local.accounts import kept_password
 from deploy.local.addresses import Address
 from deploy.local.process import Program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from deploy.local.accounts import Account
     from processor.settings import Settings
 
 PROCESSOR: Final = (sys.executable, "-m", "processor")
@@ -47,8 +49,9 @@ def parts(
     on the way. Raises `LocalError`.
     """
     kafka, clickhouse, data = settings.kafka, settings.clickhouse, settings.data_dir
-    password = clickhouse.password.get_secret_value()
     own = environment(settings) | {"SENDLOG_KAFKA__REPLICATION": "1"}
+    users = _accounts(settings)
+    reading = _login(users[1])
     if demo is not None:
         own = {_POLICY: str(DEMO_POLICY), **own}  # unless the settings name one
     if settings.log_format == "auto" and sys.stderr.isatty():
@@ -57,14 +60,14 @@ def parts(
     names = [f"worker-{number + 1}" for number in range(workers)] if workers > 1 else ["worker"]
     return [
         broker.program(kafka.bootstrap, data),
-        database.program(clickhouse.url, data, user=clickhouse.user, password=password),
+        database.program(clickhouse.url, data, users),
         step(name="topics", command=[*processor, "topics", "apply"]),
         step(name="migrate", command=[*processor, "migrate"]),
         step(name="key", command=[*processor, *_MAKE_KEY, "--file", str(key_file(data))]),
         step(
             name="api",
             command=[*processor, "api"],
-            environment=own | _metrics(settings, workers + 1),
+            environment=own | reading | _metrics(settings, workers + 1),
             ready=partial(serves, settings),
         ),
         *(
@@ -87,6 +90,24 @@ def parts(
             else []
         ),
     ]
+
+
+def _accounts(settings: Settings) -> list[Account]:
+    """Return the users of ClickHouse: the one of the settings, the API's, the analysts'."""
+    clickhouse, folder = settings.clickhouse, settings.data_dir
+    password, name = clickhouse.password.get_secret_value(), clickhouse.database
+    return [
+        accounts.operator(password, name, clickhouse.user),
+        accounts.api(kept_password(folder, accounts.API), name),
+        accounts.analyst(kept_password(folder, accounts.ANALYST), name),
+    ]
+
+
+def _login(account: Account) -> dict[str, str]:
+    return {
+        "SENDLOG_CLICKHOUSE__USER": account.name,
+        "SENDLOG_CLICKHOUSE__PASSWORD": account.password,
+    }
 
 
 def _metrics(settings: Settings, number: int) -> dict[str, str]:

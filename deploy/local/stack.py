@@ -12,13 +12,17 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final
 
+from pydantic import SecretStr
+
 from deploy.local import broker, database
+from deploy.local.accounts import ANALYST, kept_password
 from deploy.local.addresses import Address, broker_address, database_address, refusal
 from deploy.local.console import Console
 from deploy.local.parts import PROCESSOR, api_address, key_file, parts, serves
 from deploy.local.process import POLL, LocalError
 from deploy.local.supervisor import PartError, Supervisor
 from processor.kafka import topics
+from processor.settings import DEFAULT_USER, LOCAL_USER, local_password_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +53,7 @@ def up(
     try:
         with _own(settings.data_dir, workers=workers) as wait:
             _check_addresses(settings, patience=_LEFTOVER if wait else 0)
+            settings = _with_password(settings)
             programs = parts(settings, workers=workers, demo=demo, processor=processor)
             console = Console(sys.stderr, [program.name for program in programs])
 
@@ -131,6 +136,21 @@ def _state(data: Path) -> dict[str, int]:
         return {}
 
 
+def _with_password(settings: Settings) -> Settings:
+    """Return the settings with a user of ClickHouse, whose password is made at the first start."""
+    clickhouse = settings.clickhouse
+    if clickhouse.user != DEFAULT_USER:
+        return settings
+    if clickhouse.password.get_secret_value():
+        raise LocalError(
+            "SENDLOG_CLICKHOUSE__PASSWORD is set without SENDLOG_CLICKHOUSE__USER: the local stack"
+            " has a user 'default' of its own, so set both or none"
+        )
+    password = SecretStr(kept_password(settings.data_dir, LOCAL_USER))
+    own = clickhouse.model_copy(update={"user": LOCAL_USER, "password": password})
+    return settings.model_copy(update={"clickhouse": own})
+
+
 def _check_addresses(settings: Settings, *, patience: float) -> None:
     wanted: dict[str, Address] = {
         "SENDLOG_KAFKA__BOOTSTRAP": broker_address(settings.kafka.bootstrap),
@@ -153,6 +173,10 @@ def _key(settings: Settings) -> str:
         return f"the key in {file}: {error.strerror}"
 
 
+def _password_file(settings: Settings) -> Path:
+    return local_password_file(settings.data_dir, ANALYST)
+
+
 def _greeting(settings: Settings, *, demo: bool, workers: int) -> str:
     feed = "the demo feed is running" if demo else "start with --demo for a feed to look at"
     return f"""
@@ -162,6 +186,7 @@ def _greeting(settings: Settings, *, demo: bool, workers: int) -> str:
     sign in with {_key(settings)}
     Kafka        {settings.kafka.bootstrap}
     ClickHouse   {settings.clickhouse.url} (database {settings.clickhouse.database})
+    log in as    {ANALYST}, who reads; password in {_password_file(settings)}
     data folder  {settings.data_dir.resolve()}
 
   In another terminal, with the same settings:

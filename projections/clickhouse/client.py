@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
@@ -26,7 +27,14 @@ class MemoryLimitError(TransientError):
 
 
 class FatalError(ExplainedError):
-    """A table, column, user or right is missing: nothing can be written until somebody acts."""
+    """A table, column, user or right is missing: nothing can be written until somebody acts.
+
+    `code` is ClickHouse's error code; 0 where the server was not reached.
+    """
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class BadRowsError(ExplainedError):
@@ -35,13 +43,23 @@ class BadRowsError(ExplainedError):
 
 #: Codes of ClickHouse's ErrorCodes.cpp. Any other is fatal: about neither the time nor the rows.
 TRANSIENT_CODES: Final = frozenset({
-    3, 159, 160, 164, 173, 198, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286,
+    3, 159, 160, 173, 198, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286,
     290, 305, 319, 335, 364, 394, 415, 425, 439, 473, 499, 568, 590, 594, 600, 606, 627, 630, 641,
     643, 668, 700, 733, 999,
 })  # fmt: skip
 
 
 MEMORY_LIMIT_CODE: Final = 241
+
+
+#: Of a database, table, view or column that is not there, or not yet as it is declared.
+UNMIGRATED_CODES: Final = frozenset({8, 10, 16, 20, 47, 60, 81})
+
+
+#: Of a user, a password or a right; a setting that a user may not change is one, too.
+DENIED_CODES: Final = frozenset({164, 192, 193, 194, 291, 452, 497, 516})
+
+
 #: What is wrong with a value: not parsed, out of range, missing, too large.
 ROW_CODES: Final = frozenset({6, 25, 26, 27, 33, 38, 41, 69, 70, 72, 117, 131, 190, 321, 349, 691})
 
@@ -57,6 +75,11 @@ TRANSIENT_STATUSES: Final = frozenset({"408", "429", "500", "502", "503", "504"}
 _ERROR_CODE: Final = re.compile(r"(?:code: |Code: )(\d+)")
 
 
+#: On a cluster all of a recipient is on one shard, so a set of messages may be found on each shard
+#: for itself; without saying so, a distributed table within a distributed query is refused.
+_QUERY_SETTINGS: Final = {"distributed_product_mode": "local"}
+
+
 def connect(
     url: str, *, user: str, password: str, database: str = "", timeout: float = 120
 ) -> Client:
@@ -67,6 +90,8 @@ def connect(
     try:
         return clickhouse_connect.get_client(
             dsn=url,
+            # The client goes by the port otherwise, and would send the password in clear.
+            secure=urlsplit(url).scheme == "https",
             username=user,
             password=password,
             database=database or "default",
@@ -76,6 +101,7 @@ def connect(
             query_retries=0,
             tz_mode="aware",
             client_name="sendlog",
+            settings=_QUERY_SETTINGS,
         )
     except (ClickHouseError, OSError) as error:
         raise classify_error(error) from error
@@ -95,7 +121,9 @@ def classify_error(error: Exception) -> TransientError | FatalError | BadRowsErr
         return MemoryLimitError(summary)
     if int(code[1]) in TRANSIENT_CODES:
         return TransientError(summary)
-    return BadRowsError(summary) if int(code[1]) in ROW_CODES else FatalError(summary)
+    if int(code[1]) in ROW_CODES:
+        return BadRowsError(summary)
+    return FatalError(summary, int(code[1]))
 
 
 @contextmanager

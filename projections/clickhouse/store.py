@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -34,7 +34,13 @@ _ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "Array(String)": pa.list_(pa.binary()),
     "Map(String, String)": pa.map_(pa.binary(), pa.binary()),
 }
+#: What an acknowledged insert means must not depend on a server's version or its users' profiles.
 _INSERT_SETTINGS: Final = {
+    # Written, not queued; and if a profile insists on the queue, acknowledged when written.
+    "async_insert": 0,
+    "wait_for_async_insert": 1,
+    # A fold that fails is an error: else the events are there and the log has not heard of them.
+    "materialized_views_ignore_errors": 0,
     # A retry repeats a whole insert: a server that dropped it as a copy would skip the folds too.
     "insert_deduplicate": 0,
     # On a cluster: on its shard, not only on the disk of the server that was asked.
@@ -44,6 +50,8 @@ _INSERT_SETTINGS: Final = {
     # The folds of the logs run side by side (E-028).
     "parallel_view_processing": 1,
 }
+#: Settings that not every supported version has; the later one replaces `insert_deduplicate`.
+_NEWER_INSERT_SETTINGS: Final = {"deduplicate_insert": "disable"}
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -87,8 +95,17 @@ def insert_rows(client: Client, database: str, table: Table, rows: pa.Table) -> 
     with classified_errors():
         # The engine makes a block of each chunk.
         client.insert_arrow(
-            table.name, rows.combine_chunks(), database=database, settings=_INSERT_SETTINGS
+            table.name, rows.combine_chunks(), database=database, settings=_settings_of(client)
         )
+
+
+def _settings_of(client: Client) -> dict[str, Any]:
+    newer = {
+        name: value
+        for name, value in _NEWER_INSERT_SETTINGS.items()
+        if name in client.server_settings
+    }
+    return _INSERT_SETTINGS | newer
 
 
 def isolate_bad_rows(rows: pa.Table, write: Callable[[pa.Table], None]) -> list[tuple[int, str]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from projections import presence
 from projections.clickhouse.ddl import KEY_CHECK, KEY_HASH, STATE_DATE
-from projections.clickhouse.sql import Condition, Query, where_clauses
+from projections.clickhouse.sql import Condition, Query, fetch_rows, where_clauses
 from projections.column_types import TIME
 from projections.presence import MERGED_PRESENCE, PRESENCE
 from projections.queries.listing import CONTAINS, Listing
@@ -96,7 +96,7 @@ class Candidates:
 
     def fetch(self, sql: str, query: Query) -> list[Candidate]:
         """Return the candidates of an answer. Raises ClickHouse's errors."""
-        rows = self.client.query(sql, parameters=query.values).result_rows
+        rows = fetch_rows(self.client, sql, query.values)
         return [Candidate(*row) for row in rows]
 
     @property
@@ -126,7 +126,7 @@ class Candidates:
     def _of_record_if_few(self, limit: int) -> list[Candidate] | None:
         query = Query(self.listing.tenant)
         indexed = indexed_messages(self.listing, self.database, query, limit + 1)
-        rows = self.client.query(indexed, parameters=query.values).result_rows
+        rows = fetch_rows(self.client, indexed, query.values)
         if len(rows) > limit:
             return None
         named = [Candidate(recipient, "", key, MIN_EVENT_TIME, "", 0) for recipient, key in rows]
@@ -215,7 +215,7 @@ class Candidates:
     def _late(self, upto: datetime | None, known: Sequence[Candidate]) -> Query:
         query = self._narrowed(upto or MIN_EVENT_TIME)
         query.add(self.pushdown.is_late(query))
-        hashes = query.bind([candidate.hash for candidate in known], "Array(UInt64)")
+        hashes = query.bind_list([candidate.hash for candidate in known], "UInt64")
         query.add(f"{KEY_HASH} NOT IN {hashes}")
         return query
 
@@ -225,18 +225,19 @@ class Candidates:
         first, last = upto or MIN_EVENT_TIME, since or MAX_EVENT_TIME
         query = self._late(upto, known)
         states = f"SELECT {KEY_HASH} FROM {self.states} {query.clauses}"
-        rows = self.client.query(
+        rows = fetch_rows(
+            self.client,
             f"SELECT {KEY_HASH}, min({STATE_DATE}) AS at FROM {self.states} "
             f"WHERE {query.of_tenant} AND {KEY_HASH} IN ({states}) "
             f"GROUP BY {KEY_HASH}, {KEY_CHECK} "
             f"HAVING at >= {query.bind(first, TIME)} AND at <= {query.bind(last, TIME)} "
             f"ORDER BY at DESC LIMIT {self.tuning.max_query_keys}",
-            parameters=query.values,
-        ).result_rows
+            query.values,
+        )
         if not rows:
             return []
         query = Query(self.listing.tenant)
-        hashes = query.bind([row[0] for row in rows], "Array(UInt64)")
+        hashes = query.bind_list([row[0] for row in rows], "UInt64")
         return self._merged(f"{KEY_HASH} IN {hashes}", query)
 
     def _merged(self, first: str, query: Query) -> list[Candidate]:
@@ -276,8 +277,8 @@ class Candidates:
         """
         query = Query(self.listing.tenant)
         recipients = sorted({candidate.recipient for candidate in candidates})
-        query.add(f"recipient IN {query.bind(recipients, 'Array(String)')}")
-        hashes = query.bind([candidate.hash for candidate in candidates], "Array(UInt64)")
+        query.add(f"recipient IN {query.bind_list(recipients, 'String')}")
+        hashes = query.bind_list([candidate.hash for candidate in candidates], "UInt64")
         return f"{KEY_HASH} IN {hashes}", query
 
     @property

@@ -54,7 +54,7 @@ def last_successes(
     Opens and clicks by machines do not count; of each message the first of each does.
     """
     parameters = Parameters()
-    keys = parameters.bind(sorted(set(addresses)), "Array(Tuple(String, String))")
+    keys = parameters.bind_list(sorted(set(addresses)), "String", "String")
     # An empty time is no time: `greatest` of one is none.
     last = ", ".join(f"max({fold.name})" for fold in _SUCCESSES)
     sql = (
@@ -71,7 +71,7 @@ def outcomes(
 ) -> dict[tuple[str, str, str], Outcome]:
     """Return what is known of messages, by tenant, recipient and message."""
     parameters = Parameters()
-    keys = parameters.bind(sorted(set(messages)), "Array(Tuple(String, String, String))")
+    keys = parameters.bind_list(sorted(set(messages)), "String", "String", "String")
     cases = ", ".join(f"{_has_one_of(kind)}, '{why}'" for kind, why in RETRY_ENDS.items())
     sql = (
         "SELECT tenant_id, recipient, message_id, min(first_at) AS first, "

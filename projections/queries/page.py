@@ -18,7 +18,7 @@ from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from projections.clickhouse.ddl import KEY_HASH_SQL, merge_select
-from projections.clickhouse.sql import Query, stream
+from projections.clickhouse.sql import Query, sent_along, stream
 from projections.ordered_bytes import unpack
 from projections.presence import PRESENCE, possible_folds
 from projections.queries.candidates import Candidate, Candidates, MessageKey
@@ -342,7 +342,7 @@ class _Page:
             packed = {fold.name: fold.kind for fold in folds if fold.is_packed}
             result = self.candidates.client.query(
                 merge_select(log, states, query.where, prewhere=first, folds=folds),
-                parameters=query.values,
+                **sent_along(query.values),
                 query_formats={"Tuple": "tuple"},
                 column_formats=dict.fromkeys(packed, "bytes"),
             )

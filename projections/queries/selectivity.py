@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from projections.clickhouse.ddl import STATE_DATE
-from projections.clickhouse.sql import Query
+from projections.clickhouse.sql import Query, fetch_rows
 from projections.presence import PRESENCE
 from projections.queries.pushdown import StatePredicate
 from schemas.events import MIN_EVENT_TIME
@@ -75,12 +75,13 @@ class SelectivityEstimator:
             f"SELECT *, {PRESENCE}, {STATE_DATE} FROM {self.states} WHERE {of_tenant} "
             f"LIMIT {self.sample_states}"
         )
-        rows = self.client.query(
+        rows = fetch_rows(
+            self.client,
             f"SELECT (SELECT count() FROM {self.states} WHERE {of_tenant}), count(), "
             f"min({STATE_DATE}), {of_candidates} AS holds, {shows} FROM ({sample}) "
             f"GROUP BY holds, {', '.join(columns)}",
-            parameters=query.values,
-        ).result_rows
+            query.values,
+        )
         if rows:
             self.sample.counts = Counter({tuple(row[4:]): row[1] for row in rows if row[3]})
             self.sample.scale = rows[0][0] / sum(row[1] for row in rows)

@@ -83,7 +83,7 @@ class SuppressionLog:
             "SELECT tenant_id, recipient, message_id, min(sent_at) AS first, "
             f"arrayMap(sent -> (sent.1, sent.2), {resends}) AS later "
             f"FROM {self._database}.{log.state_table} WHERE (tenant_id, recipient) IN "
-            f"{parameters.bind(addresses, 'Array(Tuple(String, String))')} "
+            f"{parameters.bind_list(addresses, 'String', 'String')} "
             "GROUP BY tenant_id, recipient, message_id HAVING first IS NOT NULL",
             parameters,
         )

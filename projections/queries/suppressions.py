@@ -131,9 +131,9 @@ def command_outcomes(
             query = Query(tenant)
             # The addresses lead to the rows, the ids pick among them.
             addresses = sorted({address.address for address, _ in batch})
-            query.add(f"address IN {query.bind(addresses, f'Array({STRING})')}")
+            query.add(f"address IN {query.bind_list(addresses, STRING)}")
             ids = [name for _, name in batch]
-            query.add(f"cause_event_id IN {query.bind(ids, f'Array({STRING})')}")
+            query.add(f"cause_event_id IN {query.bind_list(ids, STRING)}")
             keys = {(address.channel, address.address, name) for address, name in batch}
             for row in stream(client, _history_sql(database, query), query.values):
                 if (row["channel"], row["address"], row["cause_event_id"]) in keys:

@@ -37,5 +37,5 @@ FROM (
         argMin(line, indexOf({_RULES}, toString(by_rule))) AS strongest
     FROM ({_CURRENT_REASONS})
     GROUP BY tenant_id, channel, address
-)""",
+) AS entry""",
 )

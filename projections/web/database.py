@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from projections.clickhouse.client import (
+    DENIED_CODES,
+    UNMIGRATED_CODES,
     BadRowsError,
     FatalError,
     TransientError,
@@ -76,6 +78,16 @@ class ReadOnlyDatabase:
         return ""
 
 
+def _advice(error: FatalError) -> str:
+    """Return what to do about a refusal; the log has its text, which may quote values."""
+    if error.code in UNMIGRATED_CODES:
+        return "is the database migrated (sendlog migrate)?"
+    if error.code in DENIED_CODES:
+        return "its user of the settings may not do this"
+    what = f"error {error.code}" if error.code else "its client cannot use this server or user"
+    return f"{what}; the text is in the log of the API"
+
+
 def _to_problem(error: TransientError | FatalError | BadRowsError) -> ProblemError:
     if isinstance(error, BadRowsError) or _BAD_PARAMETER_CODE in str(error):
         return ProblemError(
@@ -85,7 +97,5 @@ def _to_problem(error: TransientError | FatalError | BadRowsError) -> ProblemErr
         return unavailable("the answer takes too long; narrow the question, by date or recipient")
     log.warning("clickhouse_unreadable", error=str(error))
     if isinstance(error, FatalError):
-        return unavailable(
-            "ClickHouse refuses: is the database migrated (sendlog migrate)?", retry_seconds=30
-        )
+        return unavailable(f"ClickHouse refuses: {_advice(error)}", retry_seconds=30)
     return unavailable("ClickHouse is away")

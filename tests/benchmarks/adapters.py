@@ -20,12 +20,10 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from deploy.local.addresses import free_port
-from deploy.local.database import Database
 from processor.demo.traffic import Pace, in_order, messages
 from processor.intake.decoder import Decoder
 from processor.kafka.topics import MAILER_CHANNELS, feed_topic
 from processor.settings import IntakeSettings
-from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target, fold_select
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.store import insert_rows
@@ -35,6 +33,7 @@ from projections.tables.events import TABLE as EVENTS
 from schemas.providers import adapters, normalise
 from tests.benchmarks.report import BenchmarkError, Options, Result
 from tests.chunks import chunk_of
+from tests.clickhouse import Database, connect_to
 from tests.contract.test_batches import BATCHES
 from tests.paths import PAYLOADS
 
@@ -242,7 +241,7 @@ def engine_folds(rounds: int) -> list[dict[str, Any]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engine = stack.enter_context(Database(f"http://127.0.0.1:{free_port()}", folder))
-        client = connect(engine.url, user="default", password="")
+        client = connect_to(engine.url)
         target = Target("bench")
         list(migrate(client, target))
         for topic in MAILER_CHANNELS:

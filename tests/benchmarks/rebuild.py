@@ -9,11 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from projections.clickhouse import rebuild
-from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.tables import projections
 from tests.benchmarks.load import filled, quiet
 from tests.benchmarks.report import BenchmarkError, summary
+from tests.clickhouse import connect_to
 from tests.system import DATABASE, running
 
 NAME = "rebuild"
@@ -29,7 +29,7 @@ def run(options, console):
     target, rounds = Target(DATABASE), options.repeated(1)
     rounds_of = {name: [] for name in projections()}
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as system:
-        client = connect(system.engine.url, user="default", password="", timeout=TIMEOUT_SECONDS)
+        client = connect_to(system.engine.url, timeout=TIMEOUT_SECONDS)
         console.print(f"loading {count:,} messages")
         filled(client, target, count, console, end=datetime.now(UTC))
         for _ in range(rounds):

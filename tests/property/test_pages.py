@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.sql import stream
@@ -25,6 +24,7 @@ from projections.tables import projections
 from projections.tables.events import TABLE as EVENTS
 from projections.witness import witness
 from tests import strategies
+from tests.clickhouse import connect_to
 from tests.conftest import Fresh
 from tests.property.test_laws import comparable, table_of
 from tests.strategies import START, facts
@@ -52,7 +52,7 @@ def filters(log):
 
 @pytest.fixture
 def database(fresh_database):
-    client = connect(fresh_database.url, user="default", password="")
+    client = connect_to(fresh_database.url)
     for _ in migrate(client, Target(fresh_database.name)):
         pass
     for log in LOGS:  # or what the tests insert part by part would soon be one state

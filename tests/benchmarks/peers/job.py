@@ -15,10 +15,10 @@ from processor.intake.dead_letters import DeadLetter, to_rows
 from processor.intake.decoder import Decoder
 from processor.kafka.records import Chunk
 from processor.settings import IntakeSettings, KafkaSettings
-from projections.clickhouse.client import connect
 from projections.clickhouse.store import insert_rows
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
+from tests.clickhouse import connect_to
 
 DATABASE = "sendlog"
 TOPICS = ("email.sends", "sms.sends", "email.events.ses")
@@ -42,7 +42,7 @@ class Job:
     """
 
     def __init__(self, url, database=DATABASE):
-        self._client = connect(url, user="default", password="")
+        self._client = connect_to(url)
         self._database = database
         self._decode = Decoder(
             IntakeSettings(),

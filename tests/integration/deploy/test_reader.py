@@ -1,24 +1,23 @@
 """The read-only users: what they are granted is all that views need, and nothing else is.
 
-The engine as a library has one user and makes no others. So the statements are parsed by it, and
-what they grant, wall and limit is given to its one user by a configuration: then it is enforced.
+The server out of the wheel makes no users by SQL. So the statements are parsed by it, and what they
+grant, wall and limit is given to users of its configuration: then it is enforced.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
-from xml.sax.saxutils import escape
+from dataclasses import replace
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
+from deploy.local import accounts
 from deploy.local.addresses import free_port
-from deploy.local.database import Database
 from projections.clickhouse.ddl import Target, table_statements, view_statements
 from projections.tables import projections, tables, views
 from tests.api import empty_api, sample_events
+from tests.clickhouse import Database
 from tests.conftest import connected
 from tests.paths import ROOT
 
@@ -29,17 +28,6 @@ GRANTED = re.findall(r"^GRANT SELECT ON sendlog\.(\w+) TO sendlog_reader;$", REA
 WITHHELD = re.findall(
     r"sendlog\.(\w+)", " ".join(re.findall(r"^-- Withheld: (.*)$", READER, re.MULTILINE))
 )
-#: Runs queries as a user of a configuration, and prints the answer to each, or the error's code.
-ASK = """
-import json, re, sys, chdb
-engine = chdb.connect(sys.argv[1])
-for sql in json.load(sys.stdin):
-    try:
-        rows = str(engine.query(sql, "JSONCompactEachRow")).splitlines()
-        print(json.dumps([json.loads(row) for row in rows]))
-    except RuntimeError as error:
-        print(json.dumps(int(re.search(r"Code: (\\d+)", str(error))[1])))
-"""
 DENIED, TOO_MUCH, READ_ONLY, UNSEEN = 497, 452, 164, 636
 
 
@@ -102,10 +90,13 @@ def test_no_password_is_in_the_files_and_none_is_made_up(engine, sql):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Give the folder of a database with facts of the tenants a and b, that nobody has open."""
+def server(tmp_path_factory):
+    """Give a server with events of the tenants a and b, an analyst, and one walled to a."""
+    analyst = accounts.analyst("analyst", DATABASE)
+    walled = replace(analyst, name="sendlog_a", password="walled", filters=walls("a"))
     folder = tmp_path_factory.mktemp("reader")
-    with Database(f"http://127.0.0.1:{free_port()}", folder) as server:
+    url = f"http://127.0.0.1:{free_port()}"
+    with Database(url, folder, accounts=[analyst, walled]) as server:
         api = empty_api(server.url, DATABASE)
         for tenant, count in (("a", 30), ("b", 20)):
             for channel in ("email", "sms"):
@@ -113,47 +104,30 @@ def folder(tmp_path_factory):
             api.add_history_row(tenant, "jo@example.com", "added")
         api.add_key("somebody", ["a"])
         api.add_dead_letter(1, b"{}", "no event")
-    return folder
+        yield server
 
 
-def asked(folder, queries, walled=None):
-    """Return what a user as the files make it is answered: rows of each query, or a code."""
-    grants = "".join(f"<query>GRANT SELECT ON sendlog.{name}</query>" for name in GRANTED)
-    filters = "".join(
-        f"<{table}><filter>{escape(condition)}</filter></{table}>"
-        for table, condition in (walls(walled) if walled else {}).items()
-    )
-    [profile] = [each for each in parts(READER) if "SETTINGS PROFILE IF" in each]
-    bounds = re.findall(r"(\w+) = (\d+)(?: (MAX|MIN) (\d+))?", profile)
-    values = "".join(f"<{name}>{value}</{name}>" for name, value, _, _ in bounds)
-    limits = "".join(
-        f"<{name}><{way.lower()}>{limit}</{way.lower()}></{name}>"
-        for name, _, way, limit in bounds if way
-    )  # fmt: skip
-    users, config = folder / "users.xml", folder / "config.xml"
-    users.write_text(
-        f"<clickhouse><profiles><default>{values}<constraints>{limits}</constraints></default>"
-        "</profiles><quotas><default/></quotas><users><default><password/><profile>default"
-        "</profile><quota>default</quota><networks><ip>::/0</ip></networks>"
-        f"<grants>{grants}</grants><databases><sendlog>{filters}</sendlog></databases>"
-        "</default></users></clickhouse>"
-    )
-    config.write_text(f"<clickhouse><users_config>{users}</users_config></clickhouse>")
-    done = subprocess.run(
-        [sys.executable, "-c", ASK, f"{folder / 'clickhouse'}?config-file={config}"],
-        input=json.dumps(queries), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return dict(zip(queries, map(json.loads, done.stdout.splitlines()), strict=True))
+def answers(server, queries, user=accounts.ANALYST, password="analyst"):
+    """Return what a user is answered: the rows of each query, or the error's code."""
+
+    def answer(sql):
+        try:
+            return [list(row) for row in client.query(sql).result_rows]
+        except DatabaseError as error:
+            return error.code
+
+    with connected(server.url, username=user, password=password) as client:
+        return {sql: answer(sql) for sql in queries}
 
 
 def counts(name):
     return f"SELECT count() FROM sendlog.{name}"
 
 
-def test_a_reader_reads_what_is_granted_and_changes_nothing(folder):
+def test_a_reader_reads_what_is_granted_and_changes_nothing(server):
     refused = [
         *map(counts, WITHHELD), "SELECT * FROM sendlog.api_keys", "DROP TABLE sendlog.events",
-        "INSERT INTO sendlog.policy_history (tenant_id) VALUES ('x')",
+        "INSERT INTO sendlog.policy_history (tenant_id) SELECT 'x'",
         "TRUNCATE TABLE sendlog.events", "CREATE TABLE sendlog.mine (x Int8) ENGINE = Memory",
         "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'x String')",
         "SELECT * FROM file('/etc/passwd', 'LineAsString')",
@@ -163,7 +137,7 @@ def test_a_reader_reads_what_is_granted_and_changes_nothing(folder):
         "SELECT 1 SETTINGS max_execution_time = 601": TOO_MUCH, "SET readonly = 0": READ_ONLY,
     }  # fmt: skip
     hidden = "SELECT * FROM merge('sendlog', 'api_keys')"
-    found = asked(folder, [*map(counts, GRANTED), *refused, *bounded, hidden])
+    found = answers(server, [*map(counts, GRANTED), *refused, *bounded, hidden])
     assert {sql: found[sql] for sql in bounded} == bounded
     denied = {sql: found[sql] for sql in refused}
     assert set(denied.values()) == {DENIED}, denied
@@ -174,7 +148,7 @@ def test_a_reader_reads_what_is_granted_and_changes_nothing(folder):
     assert {name for name, answer in rows.items() if not isinstance(answer, list)} == set()
 
 
-def test_a_walled_reader_sees_one_tenant_whatever_is_asked(folder):
+def test_a_walled_reader_sees_one_tenant_whatever_is_asked(server):
     having = [name for name in GRANTED if not name.startswith("polic")]
     queries = {name: f"SELECT DISTINCT tenant_id FROM sendlog.{name}" for name in having}
     sneaky = [
@@ -182,7 +156,7 @@ def test_a_walled_reader_sees_one_tenant_whatever_is_asked(folder):
         "SELECT count() FROM merge('sendlog', '^email_log_state$') WHERE tenant_id = 'b'",
         "SELECT sum(messages) FROM sendlog.sms_daily WHERE tenant_id != 'a'",
     ]
-    found = asked(folder, [*queries.values(), *sneaky], walled="a")
+    found = answers(server, [*queries.values(), *sneaky], "sendlog_a", "walled")
     assert {name: found[sql] for name, sql in queries.items() if name != "retries"} == {
         name: [["a"]] for name in having if name != "retries"
     }

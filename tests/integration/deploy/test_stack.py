@@ -26,7 +26,13 @@ from deploy.local.parts import environment
 from deploy.local.process import Program
 from deploy.local.supervisor import PartError, Supervisor
 from processor.cli.main import app
-from processor.settings import ClickHouseSettings, IntakeSettings, KafkaSettings, Settings
+from processor.settings import (
+    LOCAL_USER,
+    ClickHouseSettings,
+    IntakeSettings,
+    KafkaSettings,
+    Settings,
+)
 from tests.conftest import connected
 from tests.paths import ROOT
 
@@ -108,6 +114,10 @@ class Stack:
         }
         self.process = None
 
+    def connected(self):
+        password = (self.data / "passwords" / LOCAL_USER).read_text()
+        return connected(self.url, username=LOCAL_USER, password=password)
+
     def command(self, **options):
         return [sys.executable, "-c", UP, json.dumps(options), str(self.script)]
 
@@ -177,7 +187,8 @@ def test_it_comes_up_serves_passes_the_check_and_stops_on_term(stack):
     stack.start(workers=2, demo=["--rate", "5"])
     checked = stack.check()
     assert checked.returncode == 0, checked.stderr
-    assert connected(stack.url).command("SELECT 1") == 1
+    with stack.connected() as client:
+        assert client.command("SELECT 1") == 1
     output = stack.output()
     assert "worker-2   | a worker begins" in output
     assert "\x1b" not in output  # no colours in a file
@@ -206,10 +217,10 @@ def test_it_comes_up_serves_passes_the_check_and_stops_on_term(stack):
 
 def test_a_killed_supervisor_leaves_no_orphan_and_the_next_goes_on_with_the_data(stack):
     stack.start(workers=1)
-    with connected(stack.url) as client:
-        client.command("CREATE DATABASE IF NOT EXISTS kept ENGINE = Atomic")
-        client.command("CREATE TABLE kept.t (a UInt8) ENGINE = MergeTree ORDER BY a")
-        client.command("INSERT INTO kept.t VALUES (42)")
+    with stack.connected() as client:
+        client.command("CREATE DATABASE IF NOT EXISTS sendlog ENGINE = Atomic")
+        client.command("CREATE TABLE sendlog.t (a UInt8) ENGINE = MergeTree ORDER BY a")
+        client.command("INSERT INTO sendlog.t VALUES (42)")
     producer = KafkaProducer(bootstrap_servers=stack.bootstrap, acks="all")
     producer.send("sms.sends", b"kept").get(30)
     producer.close()
@@ -217,8 +228,8 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_goes_on_with_the_data
     stack.end(signal.SIGKILL)
     wait_for(lambda: stack.processes() == [])
     stack.start(workers=1)
-    with connected(stack.url) as client:
-        assert client.command("SELECT a FROM kept.t") == 42
+    with stack.connected() as client:
+        assert client.command("SELECT a FROM sendlog.t") == 42
     consumer = KafkaConsumer(bootstrap_servers=stack.bootstrap, auto_offset_reset="earliest")
     partition = TopicPartition("sms.sends", 0)
     consumer.assign([partition])
@@ -334,6 +345,11 @@ def test_a_broken_database_is_named(stack):
     assert "clickhouse: the data folder" in text
     assert "sendlog up: clickhouse ended with exit code 1" in text
     assert stack.processes() == []
+
+
+def test_a_password_needs_a_user(stack):
+    stack.environment["SENDLOG_CLICKHOUSE__PASSWORD"] = "a secret"
+    assert "a secret" not in refused(stack, "set both or none")
 
 
 def refused(stack, says, **options):

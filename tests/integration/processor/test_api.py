@@ -14,15 +14,15 @@ from kafka import KafkaConsumer
 
 from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
-from deploy.local.database import Database
 from deploy.local.process import Program, Server
 from processor.kafka import topics
 from processor.settings import KafkaSettings
-from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from schemas.decisions import Command
+from tests import clickhouse
 from tests.api import Api, sample_events
+from tests.clickhouse import Database, connect_to
 from tests.system import wait_for
 
 DATABASE = "api_process"
@@ -37,7 +37,7 @@ class Stack:
         self.port = free_port()
         self.environment = {
             "SENDLOG_KAFKA__BOOTSTRAP": self.broker.bootstrap,
-            "SENDLOG_CLICKHOUSE__URL": self.engine.url,
+            **clickhouse.environment(self.engine.url),
             "SENDLOG_CLICKHOUSE__DATABASE": DATABASE,
             "SENDLOG_API__PORT": str(self.port),
             "SENDLOG_API__OUTCOME_SECONDS": "1",
@@ -105,7 +105,7 @@ def test_it_serves_when_both_come_and_says_so_while_they_are_away(stack):
     stack.engine.start()
     stack.broker.start()
     topics.create_missing_topics(KafkaSettings(bootstrap=stack.broker.bootstrap, replication=1))
-    admin = connect(stack.engine.url, user="default", password="")
+    admin = connect_to(stack.engine.url)
     list(migrate(admin, Target(DATABASE)))
     wait_for(lambda: stack.get("/readyz")[0] == 200, "the API to be ready")
 

@@ -4,12 +4,43 @@ from __future__ import annotations
 
 import pytest
 
-from processor.settings import SettingsError, load
+from processor.settings import SettingsError, load, local_password_file
 
 
 def test_the_defaults_are_those_of_the_local_stack():
     settings = load()
     assert settings.clickhouse.database == "sendlog"
+
+
+@pytest.fixture
+def local_password(monkeypatch, tmp_path):
+    monkeypatch.setenv("SENDLOG_DATA_DIR", str(tmp_path))
+    file = local_password_file(tmp_path, "sendlog")
+    file.parent.mkdir()
+    file.write_text("made at first\n")
+
+
+def login(settings):
+    return settings.clickhouse.user, settings.clickhouse.password.get_secret_value()
+
+
+def test_a_command_beside_the_local_stack_needs_no_password(local_password):
+    assert login(load()) == ("sendlog", "made at first")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("USER", "me", ("me", "")),
+        ("PASSWORD", "mine", ("default", "mine")),
+        ("URL", "http://db.example.com:8123", ("default", "")),
+    ],
+)
+def test_the_local_password_goes_nowhere_else(
+    monkeypatch, local_password, variable, value, expected
+):
+    monkeypatch.setenv(f"SENDLOG_CLICKHOUSE__{variable}", value)
+    assert login(load()) == expected
 
 
 @pytest.mark.parametrize(

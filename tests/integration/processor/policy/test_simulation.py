@@ -16,7 +16,6 @@ from processor.policy.decide import decide
 from processor.policy.outputs import to_outputs
 from processor.policy.simulation import simulate
 from processor.policy.state import AddressState
-from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.store import arrow_schema, insert_rows
@@ -25,7 +24,9 @@ from projections.tables.events import TABLE as EVENTS
 from projections.tables.events import ZEROS
 from schemas.addresses import Address
 from schemas.events import fingerprint
+from tests import clickhouse
 from tests.address_life import DAYS, HOURS, MINUTES, START, bounce, command, message_event
+from tests.clickhouse import connect_to
 
 
 def event_of(tenant, recipient, event):
@@ -55,7 +56,7 @@ def four_addresses(tenant, number):
 
 @pytest.fixture
 def past(fresh_database):
-    client = connect(fresh_database.url, user="default", password="")
+    client = connect_to(fresh_database.url)
     target = Target(fresh_database.name)
     list(migrate(client, target))
 
@@ -75,7 +76,7 @@ def past(fresh_database):
     insert(*events)
     insert(*events[:20])  # copies, in another part
     environment = {
-        **os.environ, "COLUMNS": "120", "SENDLOG_CLICKHOUSE__URL": fresh_database.url,
+        **os.environ, "COLUMNS": "120", **clickhouse.environment(fresh_database.url),
         "SENDLOG_CLICKHOUSE__DATABASE": fresh_database.name,
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from projections.clickhouse import ddl, migrate, rebuild
-from projections.clickhouse.client import FatalError, connect
+from projections.clickhouse.client import FatalError
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.store import arrow_schema, insert_rows
 from projections.queries.counts import Period, daily_counts
@@ -17,6 +17,7 @@ from projections.queries.listing import Listing
 from projections.queries.page import read_listing
 from projections.tables import projections
 from projections.tables.events import TABLE as EVENTS
+from tests.clickhouse import connect_to
 
 LOG = projections()["email_log"]
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -36,7 +37,7 @@ def put(client, database, *events):
 
 
 def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_database, monkeypatch):
-    client = connect(fresh_database.url, user="default", password="")
+    client = connect_to(fresh_database.url)
     target = Target(fresh_database.name)
     older = replace(
         LOG,
@@ -70,7 +71,7 @@ def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_datab
 
 
 def test_what_the_engine_makes_of_states_it_makes_of_those_from_before_too(fresh_database):
-    client = connect(fresh_database.url, user="default", password="")
+    client = connect_to(fresh_database.url)
     target = Target(fresh_database.name)
     states = target.stored(LOG.state_table)
     list(migrate.migrate(client, target))
@@ -102,7 +103,7 @@ def test_what_the_engine_makes_of_states_it_makes_of_those_from_before_too(fresh
 
 
 def test_columns_are_packed_as_declared_in_a_table_from_before_too(fresh_database):
-    client = connect(fresh_database.url, user="default", password="")
+    client = connect_to(fresh_database.url)
     target = Target(fresh_database.name)
     list(migrate.migrate(client, target))
 
@@ -132,7 +133,7 @@ def test_columns_are_packed_as_declared_in_a_table_from_before_too(fresh_databas
 
 
 def test_a_bit_more_is_made_of_states_from_before_too(fresh_database, monkeypatch):
-    client = connect(fresh_database.url, user="default", password="")
+    client = connect_to(fresh_database.url)
     target = Target(fresh_database.name)
     older = replace(LOG, presence_folds=LOG.presence_folds[: LOG.presence_folds.index(next(
         fold for fold in LOG.presence_folds if fold.name == "tags"))])  # fmt: skip
@@ -151,7 +152,7 @@ def test_a_bit_more_is_made_of_states_from_before_too(fresh_database, monkeypatc
 
 
 def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
-    client = connect(fresh_database.url, user="default", password="")
+    client = connect_to(fresh_database.url)
     target = Target(fresh_database.name)
     list(migrate.migrate(client, target))
     put(client, target.database, *(event(n) for n in range(100)))
@@ -167,6 +168,6 @@ def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
 
 
 def test_a_rebuild_is_refused_on_a_cluster(fresh_database):
-    client = connect(fresh_database.url, user="default", password="")
+    client = connect_to(fresh_database.url)
     with pytest.raises(FatalError, match="on one server"):
         next(rebuild.refold(client, Target(fresh_database.name, "main"), LOG))

@@ -15,7 +15,7 @@ from processor.intake.decoder import Decoder
 from processor.kafka.topics import feed_topic
 from processor.settings import IntakeSettings
 from projections.clickhouse import rebuild, reclassify
-from projections.clickhouse.client import FatalError, connect
+from projections.clickhouse.client import FatalError
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.sql import stream
@@ -25,7 +25,9 @@ from projections.tables.events import TABLE as EVENTS
 from schemas.bounces import BounceRules, default_rules
 from schemas.events import milliseconds
 from schemas.providers import adapters
+from tests import clickhouse
 from tests.chunks import chunk_of
+from tests.clickhouse import connect_to
 from tests.paths import PAYLOADS
 
 LOG = projections()["email_log"]
@@ -151,7 +153,7 @@ class History:
 
 
 def migrated(fresh):
-    client = connect(fresh.url, user="default", password="")
+    client = connect_to(fresh.url)
     list(migrate(client, Target(fresh.name)))
     return History(fresh.url, fresh.name, client)
 
@@ -297,7 +299,7 @@ def command(history, tmp_path):
             [sys.executable, "-m", "processor", *arguments],
             env={
                 **os.environ, "COLUMNS": "200", "SENDLOG_BOUNCE_RULES": str(rules),
-                "SENDLOG_CLICKHOUSE__URL": history.url,
+                **clickhouse.environment(history.url),
                 "SENDLOG_CLICKHOUSE__DATABASE": history.name,
             },
             capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,

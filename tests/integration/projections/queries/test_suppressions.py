@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.queries import retries, suppressions
 from projections.queries.listing import QueryError
 from schemas.addresses import Address
+from tests.clickhouse import connect_to
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 ANN = Address("acme", "email", "ann@example.com")
@@ -22,7 +22,7 @@ class Blacklist:
     """A database with the tables, and rows to put into it."""
 
     def __init__(self, fresh):
-        self.client = connect(fresh.url, user="default", password="")
+        self.client = connect_to(fresh.url)
         self.database = fresh.name
         self.written = 0
         for _ in migrate(self.client, Target(fresh.name)):

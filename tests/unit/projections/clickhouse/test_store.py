@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.exceptions import OperationalError
@@ -59,6 +61,8 @@ def test_refused_rows_are_isolated_and_all_others_written(bad):
 
 class SmallDatabase:
     """A client of a database with memory for so many rows of an insert."""
+
+    server_settings: ClassVar = {}
 
     def __init__(self, rows):
         self.rows, self.inserted, self.tries = rows, [], 0
