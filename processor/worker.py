@@ -174,6 +174,8 @@ def _inputs(settings: Settings) -> WorkerInputs:
         if not settings.policy:  # nobody would obey them
             names.remove(topics.COMMANDS_TOPIC)
         counts = topics.partition_counts(settings.kafka, [*names, topics.POLICY_TOPIC])
+        for problem in topics.config_problems(settings.kafka):
+            log.warning("topic_config", problem=problem)
     except topics.BrokerError as error:
         raise StartError(str(error)) from error
     if problems:

@@ -32,8 +32,10 @@ def apply_topics() -> None:
 
 @topics_app.command("check")
 def print_topics_check() -> None:
-    """Say which topics are missing; exit code 1 if any is."""
-    reads, problems = topics.check_topics(load().kafka)
+    """Say which topics are missing, and which settings are wrong; exit code 1 if there are any."""
+    kafka = load().kafka
+    reads, problems = topics.check_topics(kafka)
+    problems += topics.config_problems(kafka)
     for line in problems or [f"all topics are there; the worker reads {', '.join(reads)}"]:
         print(line)
     raise typer.Exit(1 if problems else 0)

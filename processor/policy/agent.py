@@ -205,7 +205,9 @@ class PolicyAgent:
 
     async def _read(self, chunk: Chunk, record: Record) -> Sequence[Entry]:
         try:
-            return policy_feed.entries_of(record.value or b"")
+            return [
+                policy_feed.entry_of(line) for line in policy_feed.lines_of(record.value or b"")
+            ]
         except ValueError:
             rejection = Rejection(record, "it is no feed of the rules")
             await self._dead_letter([DeadLetter.of(chunk, rejection)])

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from processor.intake.decoder import Decoder
-from processor.intake.policy_feed import entries_of, to_records
+from processor.intake.policy_feed import entry_of, lines_of, to_records
 from processor.kafka.batch_producer import OutgoingRecord
 from processor.kafka.records import Chunk
 from processor.policy import state_store
@@ -246,6 +246,10 @@ DECODER = Decoder(
     IntakeSettings(feeds={"ses": "acme"}), max_record_bytes=10_000, rules=default_rules(),
     suppressed={("t", "email", "jo@example.com")}, policy_partitions=4,
 )  # fmt: skip
+
+
+def entries_of(value):
+    return [entry_of(line) for line in lines_of(value)]
 
 
 @pytest.mark.parametrize("topic", FEEDS)
