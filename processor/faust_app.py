@@ -89,7 +89,7 @@ def add_policy(app: faust.App, agent: PolicyAgent, states: StateStore) -> None:
     )
     async def take(stream: Any) -> None:
         async for event in stream.noack().events():
-            await agent.take(event)
+            agent.take(event)
 
     @app.on_partitions_assigned.connect
     async def assign_states(_app: Any, assigned: set[Any], **_: Any) -> None:
@@ -97,7 +97,7 @@ def add_policy(app: faust.App, agent: PolicyAgent, states: StateStore) -> None:
 
     @app.on_partitions_revoked.connect
     async def revoke_states(_app: Any, revoked: set[Any], **_: Any) -> None:
-        states.revoke(place.partition for place in revoked if place.topic == topics.POLICY_TOPIC)
+        agent.revoke(place.partition for place in revoked if place.topic == topics.POLICY_TOPIC)
 
     add_task(app, agent.run)
 

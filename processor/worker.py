@@ -27,6 +27,7 @@ from processor.intake.suppressed_addresses import SuppressedAddresses, Suppressi
 from processor.intake.writer import Intake
 from processor.kafka import patches, topics
 from processor.kafka.batch_producer import Publish, publish_batch
+from processor.kafka.broker_clock import BrokerClock
 from processor.kafka.health import watch_broker
 from processor.kafka.watermark import Watermark
 from processor.logging import get
@@ -34,7 +35,7 @@ from processor.policy.agent import PolicyAgent
 from processor.policy.config import Policies, policies_in_force
 from processor.policy.lookups import Lookups
 from processor.policy.policy_table import write_policies
-from processor.policy.state_store import StateStore, read_partition_states
+from processor.policy.state_store import StateStore, read_partition_states, take_over_partition
 from processor.settings import Settings
 from projections.clickhouse import store
 from projections.queries.suppressed_sends import SuppressionLog
@@ -105,20 +106,29 @@ def _build_policy(
 ) -> None:
     kafka, partitions = settings.kafka, inputs.policy_partitions
     connect, database = partial(client_of, settings), settings.clickhouse.database
-    states = StateStore(partial(read_partition_states, kafka.bootstrap))
+    clock = BrokerClock()
+    states = StateStore(
+        take_over=partial(take_over_partition, kafka),
+        read=partial(read_partition_states, kafka.bootstrap, partitions=partitions),
+        observe_clock=clock.observe,
+    )
     watermark = Watermark(
-        kafka.bootstrap, kafka.group, inputs.topics, {topics.POLICY_TOPIC: partitions}
+        kafka.bootstrap,
+        kafka.group,
+        inputs.topics,
+        {topics.POLICY_TOPIC: partitions},
+        clock=clock.now,
     )
     agent = PolicyAgent(
         states=states,
         policies=inputs.policies,
         fetch_lookups=Lookups(connect, database).fetch,
-        publish=publish,
         dead_letter=intake.dead_letter,
         add_suppressed=suppressed.add,
         wait_until_caught_up=intake.wait_until_caught_up,
         watermark=watermark.refresh,
         pause_feed=partial(pause_policy_feed, app),
+        clock=clock,
     )
     follower = SuppressionFollower(
         suppressed=suppressed,

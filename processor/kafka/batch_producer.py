@@ -28,26 +28,36 @@ Publish: TypeAlias = Callable[[Sequence[OutgoingRecord]], Awaitable[None]]
 
 
 async def publish_batch(app: faust.App, records: Sequence[OutgoingRecord]) -> None:
-    """Publish records; return when the broker has them. Raises `KafkaError` if it refuses one.
+    """Publish records with Faust's producer; return when the broker has them.
+
+    Raises `KafkaError` if it refuses one.
+    """
+    producer = (await app.maybe_start_producer())._ensure_producer()  # noqa: SLF001 - aiokafka's
+    await publish_with(producer, records)
+
+
+async def publish_with(producer: Any, records: Sequence[OutgoingRecord]) -> list[Any]:
+    """Publish records with a producer of aiokafka; return what the broker answered to each batch.
 
     The records of a partition travel in Kafka's own batches, which are filled here: a record sent
     alone has a future and a timer of its own, and costs more than twice as much (E-018).
+    Raises `KafkaError` if it refuses one.
     """
-    producer = (await app.maybe_start_producer())._ensure_producer()  # noqa: SLF001 - aiokafka's
     for topic in {record.topic for record in records}:
         await producer.partitions_for(topic)  # from here on the producer knows them
     by_partition: defaultdict[tuple[str, int], list[OutgoingRecord]] = defaultdict(list)
     for record in records:
         number = partition_for(producer, record.topic, record.partition, record.key, record.value)
         by_partition[record.topic, number].append(record)
-    await asyncio.gather(
+    acks = await asyncio.gather(
         *(_publish_to(producer, *place, batch) for place, batch in by_partition.items())
     )
+    return [ack for of_partition in acks for ack in of_partition]
 
 
 async def _publish_to(
     producer: Any, topic: str, partition: int, records: Sequence[OutgoingRecord]
-) -> None:
+) -> list[Any]:
     """Publish records of one partition in their order."""
     acks = []
     batch = producer.create_batch()
@@ -57,4 +67,4 @@ async def _publish_to(
             acks.append(await producer.send_batch(batch, topic, partition=partition))
             batch = producer.create_batch()
     acks.append(await producer.send_batch(batch, topic, partition=partition))
-    await asyncio.gather(*acks)
+    return await asyncio.gather(*acks)
