@@ -11,6 +11,7 @@ import faust
 
 from processor.intake.writer import ChunkEvent, Intake
 from processor.kafka import topics
+from processor.kafka.batch_producer import PUBLISH_TIMEOUT_SECONDS
 from processor.policy.agent import PolicyAgent
 from processor.policy.state_store import StateStore
 from processor.settings import KafkaSettings
@@ -55,6 +56,7 @@ def faust_app(kafka: KafkaSettings) -> faust.App:
         consumer_max_fetch_size=kafka.fetch_bytes,
         stream_buffer_maxsize=2,
         producer_linger=0.02,
+        producer_request_timeout=PUBLISH_TIMEOUT_SECONDS,
         producer_max_batch_size=262_144,
         producer_max_request_size=16 * 1024 * 1024,
         producer_compression_type="lz4",
@@ -102,9 +104,9 @@ def add_policy(app: faust.App, agent: PolicyAgent, states: StateStore) -> None:
     add_task(app, agent.run)
 
 
-def pause_policy_feed(app: faust.App, paused: bool) -> None:  # noqa: FBT001
-    """Fetch no more of what the policy is fed, or go on."""
-    places = {place for place in app.consumer.assignment() if place.topic == topics.POLICY_TOPIC}
+def pause_topic(app: faust.App, topic: str, paused: bool) -> None:  # noqa: FBT001
+    """Fetch no more of a topic, or go on; a rebalance lets it go on, too."""
+    places = {place for place in app.consumer.assignment() if place.topic == topic}
     if paused:
         app.consumer.pause_partitions(places)
     else:

@@ -22,6 +22,18 @@ ADDRESS_STATES: Final = Gauge(
 WAITING_FOR_CLICKHOUSE: Final = Gauge(
     "sendlog_waiting_for_clickhouse", "1 while the database is away"
 )
+WAITING_FOR_KAFKA: Final = Gauge(
+    "sendlog_waiting_for_kafka", "1 while records wait to be published for longer than usual"
+)
+PAUSED_TOPICS: Final = Gauge(
+    "sendlog_paused_topics", "1 while a topic of nothing but bad records is read slowly", ["topic"]
+)
+OFFSET_RESETS_TOTAL: Final = Counter(
+    "sendlog_offset_resets_total", "times that a broker did not have the next record", ["topic"]
+)
+LOST_RECORDS_TOTAL: Final = Counter(
+    "sendlog_lost_records_total", "records that a broker deleted before they were read", ["topic"]
+)
 HOOKS_ACCEPTED_TOTAL: Final = Counter(
     "sendlog_hooks_accepted_total", "webhooks that Kafka has", ["provider"]
 )

@@ -70,7 +70,7 @@ class ClickHouseSettings(BaseModel):
 
 
 class IntakeSettings(BaseModel):
-    """How the worker batches, and when it stops instead of making everything a dead letter."""
+    """How the worker batches, and when it takes a topic slowly that has only bad records."""
 
     batch_rows: int = Field(32_000, ge=1, description="rows waiting for a write, at most about")
     write_interval: float = Field(0.4, ge=0, le=60, description="seconds between small writes")
@@ -79,7 +79,10 @@ class IntakeSettings(BaseModel):
         default_factory=dict, description="tenant by provider, for events that name none"
     )
     stop_after_bad: int = Field(
-        5_000, ge=1, description="bad records in a row, on one topic, that stop the worker"
+        5_000, ge=1, description="bad records in a row after which a topic is read slowly"
+    )
+    bad_rate: float = Field(
+        500, gt=0, description="records a second of a topic that is read slowly"
     )
 
 

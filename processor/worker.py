@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,10 +22,11 @@ from prometheus_client import start_http_server
 
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force
 from processor.clickhouse import client_of, retry_while_away
-from processor.faust_app import add_intake, add_policy, add_task, faust_app, pause_policy_feed
+from processor.faust_app import add_intake, add_policy, add_task, faust_app, pause_topic
 from processor.intake.decoder import Decoder
 from processor.intake.policy_feed import partition_of, to_records
 from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
+from processor.intake.topic_pauses import TopicPauses
 from processor.intake.writer import Intake
 from processor.kafka import patches, topics
 from processor.kafka.batch_producer import Publish, publish_batch
@@ -43,6 +46,8 @@ from schemas.errors import ExplainedError
 
 log = get(__name__)
 
+#: Seconds that threads have to end after the worker has.
+MAX_EXIT_SECONDS: Final = 2.0
 #: Of glibc's `mallopt`: how many arenas there may be, and from how many bytes on a block is mapped
 #: by itself, so that it goes back when it is freed (else that grows with the blocks).
 _ALLOCATOR_OPTIONS: Final = {-8: 2, -3: 1 << 20}
@@ -87,7 +92,11 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
         publish=publish,
         batch_rows=settings.intake.batch_rows,
         write_interval=settings.intake.write_interval,
-        stop_after_bad=settings.intake.stop_after_bad,
+        pauses=TopicPauses(
+            after_bad=settings.intake.stop_after_bad,
+            rate=settings.intake.bad_rate,
+            pause=partial(pause_topic, app),
+        ),
     )
     add_intake(app, intake, inputs.topics)
     add_task(app, partial(watch_broker, settings.kafka.bootstrap))
@@ -127,7 +136,7 @@ def _build_policy(
         add_suppressed=suppressed.add,
         wait_until_caught_up=intake.wait_until_caught_up,
         watermark=watermark.refresh,
-        pause_feed=partial(pause_policy_feed, app),
+        pause_feed=partial(pause_topic, app, topics.POLICY_TOPIC),
         clock=clock,
     )
     follower = SuppressionFollower(
@@ -169,7 +178,10 @@ def run_worker(settings: Settings) -> None:
     )  # fmt: skip
     try:
         worker.execute_from_commandline()
-    finally:  # Faust leaves by SystemExit, also after a crash
+    except SystemExit as leaving:  # Faust's way, also after a crash
+        _limit_exit_time(leaving.code)
+        raise
+    finally:
         if worker.crash_reason is not None:
             log.critical("worker_stopped", error=str(worker.crash_reason))
         else:
@@ -194,6 +206,17 @@ def _inputs(settings: Settings) -> WorkerInputs:
         policy_partitions=counts.pop(topics.POLICY_TOPIC), topics=counts,
         bounce_rules=bounce_rules, policies=policies,
     )  # fmt: skip
+
+
+def _limit_exit_time(code: object) -> None:
+    """End the process soon, with an exit code.
+
+    The interpreter would wait for threads, and those may wait for a database that hangs. What they
+    would have written is not committed, and is read again.
+    """
+    ending = threading.Timer(MAX_EXIT_SECONDS, os._exit, [code if isinstance(code, int) else 1])
+    ending.daemon = True
+    ending.start()
 
 
 def _return_freed_memory() -> None:

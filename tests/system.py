@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
@@ -17,6 +17,7 @@ from deploy.local.database import Database
 from deploy.local.process import Program, Server
 from processor.demo.feed import publish_records
 from processor.kafka import topics
+from processor.kafka.consumers import sync_consumer
 from processor.settings import KafkaSettings
 from projections.clickhouse.client import connect
 from projections.clickhouse.ddl import Target
@@ -40,10 +41,7 @@ def wait_for(condition, what, timeout_seconds=180):
 
 def read(bootstrap, topic):
     """Return every record of a topic, in order of its partitions and offsets."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap, consumer_timeout_ms=30_000,
-        auto_offset_reset="earliest", enable_auto_commit=False,
-    )  # fmt: skip
+    consumer = sync_consumer(bootstrap, consumer_timeout_ms=30_000, auto_offset_reset="earliest")
     try:
         places = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
         consumer.assign(places)
@@ -139,7 +137,7 @@ class System:
     def lags(self):
         """Return how many records the group has yet to commit, by partition of what it reads."""
         reads, _ = topics.check_topics(self.kafka)
-        consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap, group_id=self.group)
+        consumer = sync_consumer(self.broker.bootstrap, group_id=self.group)
         try:
             partitions = [
                 TopicPartition(name, n) for name in (*reads, topics.POLICY_TOPIC)

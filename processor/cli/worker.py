@@ -11,6 +11,6 @@ def run_worker_command() -> None:
 
     Start as many as there are cores to spare, up to the number of partitions; they share the work.
     A worker stops on TERM or Ctrl-C after the write under way. It waits while ClickHouse or Kafka
-    is away, and stops with an error if a table is missing or everything it reads is broken.
+    is away, and stops with an error if a table is missing.
     """
     run_worker(load())

@@ -17,6 +17,7 @@ from kafka.errors import KafkaError
 from processor.demo.feed import FeedError
 from processor.demo.mailer import Mailer, MailerRecord
 from processor.demo.scenes import DecisionTimes, Scene, ScenePlayer
+from processor.kafka.consumers import sync_consumer
 from processor.kafka.producer import SyncProducer, sync_producer
 from processor.kafka.topics import DECISIONS_TOPIC, RETRIES_TOPIC, SUPPRESSIONS_TOPIC
 from processor.logging import get
@@ -102,10 +103,12 @@ def _consumer_from_start(kafka: KafkaSettings, names: Sequence[str]) -> KafkaCon
 
 def _consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
     try:
-        return KafkaConsumer(
-            bootstrap_servers=kafka.bootstrap.split(","), client_id="sendlog-demo-mailer",
-            auto_offset_reset="earliest", enable_auto_commit=False, **options,
-        )  # fmt: skip
+        return sync_consumer(
+            kafka.bootstrap,
+            client_id="sendlog-demo-mailer",
+            auto_offset_reset="earliest",
+            **options,
+        )
     except KafkaError as error:
         raise FeedError(f"no Kafka at {kafka.bootstrap}: start it (`sendlog up`)") from error
 

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 #: Headers that say where a dead letter died and why; the record's own follow unchanged.
 HEADER_PREFIX: Final = "sendlog-dead-"
-#: Bytes of a raw value that are published; topic and producer take 16 MiB with the headers.
+#: Bytes of value and headers that are published; topic and producer take 16 MiB with all around.
 MAX_PUBLISHED_BYTES: Final = 15 * 1024 * 1024
+#: Bytes that a value leaves to headers, if they need them.
+RESERVED_HEADER_BYTES: Final = 1024 * 1024
+MAX_REASON_BYTES: Final = 64 * 1024
+MAX_POINTER_REASON_BYTES: Final = 1000
+#: At most, of the lengths of a header's name and value.
+HEADER_OVERHEAD_BYTES: Final = 10
 _SCHEMA: Final = arrow_schema(TABLE)
 
 
@@ -68,8 +74,38 @@ class DeadLetter:
 
 
 def to_record(letter: DeadLetter) -> OutgoingRecord:
-    """Return the record of a dead letter: the raw bytes as value, all else in headers."""
-    place = f"{letter.topic}/{letter.partition}/{letter.offset}"
+    """Return the record of a dead letter: the raw bytes as value, all else in headers.
+
+    What would be larger than the topic takes is cut, and a header tells; the table has all of it.
+    """
+    headers = _headers_about(letter, MAX_REASON_BYTES)
+    own = [(name, text.encode()) for name, text in letter.headers.items()]
+    room = MAX_PUBLISHED_BYTES - sum(map(_header_bytes, headers))
+    value = letter.raw[: room - min(sum(map(_header_bytes, own)), RESERVED_HEADER_BYTES)]
+    room -= len(value)
+    for cut, header in enumerate(own):
+        room -= _header_bytes(header)
+        if room < 0:
+            headers.append((HEADER_PREFIX + "headers-cut", b"%d" % (len(own) - cut)))
+            break
+        headers.append(header)
+    if len(value) < len(letter.raw):
+        headers.append((HEADER_PREFIX + "truncated-from", b"%d" % len(letter.raw)))
+    return OutgoingRecord(topics.DEAD_LETTERS_TOPIC, _place(letter), value, headers)
+
+
+def to_pointer(letter: DeadLetter) -> OutgoingRecord:
+    """Return what is left of a dead letter that its topic does not take: where it is, and why."""
+    headers = _headers_about(letter, MAX_POINTER_REASON_BYTES)
+    headers.append((HEADER_PREFIX + "truncated-from", b"%d" % len(letter.raw)))
+    return OutgoingRecord(topics.DEAD_LETTERS_TOPIC, _place(letter), b"", headers)
+
+
+def _place(letter: DeadLetter) -> bytes:
+    return f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
+
+
+def _headers_about(letter: DeadLetter, max_reason_bytes: int) -> list[tuple[str, bytes]]:
     about = {
         "topic": letter.topic,
         "partition": str(letter.partition),
@@ -78,13 +114,15 @@ def to_record(letter: DeadLetter) -> OutgoingRecord:
         "timestamp": str(letter.recorded_ms),
         "reason": letter.reason,
     }
-    headers = [(HEADER_PREFIX + name, text.encode()) for name, text in about.items()]
-    headers += [(name, text.encode()) for name, text in letter.headers.items()]
-    if len(letter.raw) > MAX_PUBLISHED_BYTES:
-        # With its headers it would be larger than the topic takes; the table has all of it.
-        headers.append((HEADER_PREFIX + "truncated-from", str(len(letter.raw)).encode()))
-    value = letter.raw[:MAX_PUBLISHED_BYTES]
-    return OutgoingRecord(topics.DEAD_LETTERS_TOPIC, place.encode(), value, headers)
+    return [
+        (HEADER_PREFIX + name, text.encode("utf-8", "replace")[:max_reason_bytes])
+        for name, text in about.items()
+    ]
+
+
+def _header_bytes(header: tuple[str, bytes]) -> int:
+    name, value = header
+    return len(name.encode()) + len(value) + HEADER_OVERHEAD_BYTES
 
 
 def to_rows(letters: Sequence[DeadLetter], now: datetime) -> pa.Table:

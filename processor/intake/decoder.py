@@ -49,6 +49,12 @@ from schemas.providers import adapters, decode, explain_validation
 
 #: Dead letters that one record may give.
 MAX_RECORD_REJECTIONS: Final = 100
+#: Events that one record may give.
+MAX_RECORD_EVENTS: Final = 10_000
+#: The bytes of texts that a record's events may have: so many times its own, or at least so many.
+#: What a record says once is in each of its events, and some bytes could fill the memory.
+MAX_EXPANSION: Final = 16
+MIN_EXPANSION_BYTES: Final = 256 * 1024
 _COMPUTED: Final = frozenset({"event_id", "recorded_at", "source"})
 
 
@@ -75,8 +81,11 @@ class DecodedChunk:
 
     @property
     def byte_count(self) -> int:
-        """How many bytes its records hold."""
-        return sum(len(record.value or b"") for record in self.chunk.records)
+        """How much memory it takes while it waits, in bytes: its records and what they became."""
+        records = sum(len(record.value or b"") for record in self.chunk.records)
+        elements = sum(len(rejection.raw or b"") for rejection in self.rejections)
+        fed = sum(len(record.value or b"") for record in self.policy_records)
+        return records + elements + fed + int(self.events.nbytes)
 
     @property
     def is_all_rejected(self) -> bool:
@@ -221,6 +230,9 @@ class Decoder:
             replayed = RECORDED_AT_HEADER in headers
             arrived_ms = recorded_ms(record) if replayed else plausible_ms(record.timestamp)
             decoded = decode(adapter, value, headers, arrived_ms, tenant, self._rules)
+            if problem := _expansion_problem(len(value), decoded.events):
+                rejections.append(Rejection(record, problem))
+                continue
             for event in decoded.events:
                 event["source_offset"] = record.offset
             events.extend(decoded.events)
@@ -269,6 +281,20 @@ def _event_type(channel: Channel, *, message_id_required: bool) -> Any:
     if message_id_required:
         fields["message_id"] = Identifier
     return TypedDict("Event", fields)  # type: ignore[operator]
+
+
+def _expansion_problem(size: int, events: Sequence[EventFields]) -> str:
+    """Return why a record of so many bytes must not become so many or so large events, or ""."""
+    count = len(events)
+    if count > MAX_RECORD_EVENTS:
+        return f"it gives {count:,} events, and the limit is {MAX_RECORD_EVENTS:,}"
+    limit = max(MIN_EXPANSION_BYTES, MAX_EXPANSION * size)
+    if count * size <= limit:  # all of an event's texts are from the record
+        return ""
+    texts = sum([len(text) for event in events for text in event.values() if type(text) is str])
+    if texts <= limit:
+        return ""
+    return f"its {size:,} bytes become {count:,} events of {texts:,}, and the limit is {limit:,}"
 
 
 def _size_problem(value: bytes | None, limit: int) -> str:

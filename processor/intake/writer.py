@@ -18,7 +18,6 @@ then the agent stops pulling.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,9 +34,10 @@ from processor.clickhouse import retry_while_away
 from processor.intake import dead_letters, suppression_history
 from processor.intake.dead_letters import DeadLetter, Rejection
 from processor.intake.decoder import DecodedChunk, Decoder
-from processor.kafka.batch_producer import Publish
-from processor.kafka.topics import has_adapter
+from processor.intake.topic_pauses import TopicPauses
+from processor.kafka.batch_producer import TOO_LARGE_ERRORS, Publish
 from processor.logging import get
+from processor.outages import Outage
 from projections.clickhouse import store
 from projections.clickhouse.client import BadRowsError, TransientError
 from projections.tables import Table
@@ -47,8 +47,9 @@ from projections.tables.suppression_history import TABLE as HISTORY
 
 log = get(__name__)
 
-#: Bytes of records that may wait for a write: during an outage they are all that grows.
-MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
+#: Bytes that may wait for a write, and again that may be in one: during an outage they are all
+#: that grows.
+MAX_WAITING_BYTES: Final = 128 * 1024 * 1024
 #: For so many seconds the lag counts that a chunk came with: its partition may have gone elsewhere.
 LAG_LIFETIME_SECONDS: Final = 10.0
 LAG_POLL_INTERVAL_SECONDS: Final = 0.1
@@ -64,10 +65,6 @@ class ChunkEvent(Protocol):
     def ack(self) -> bool:
         """Mark the chunk as done."""
         ...
-
-
-class TooManyBadRecordsError(RuntimeError):
-    """Nearly everything is bad: the cause is not in the records, and they must not be used up."""
 
 
 @dataclass(slots=True)
@@ -88,29 +85,23 @@ class Intake:
         publish: Publish,
         batch_rows: int,
         write_interval: float,
-        stop_after_bad: int,
+        pauses: TopicPauses,
     ) -> None:
         self._decode = decode
         self._insert = insert
         self._publish = publish
         self._batch_rows = batch_rows
         self._write_interval = write_interval
-        self._stop_after_bad = stop_after_bad
-        self._bad_in_a_row: Counter[str] = Counter()
+        self._pauses = pauses
         self._waiting: list[_WaitingChunk] = []
         #: The lag that the last chunk of each partition came with, and when.
         self._lags: dict[tuple[str, int], tuple[float, int]] = {}
-        #: The inserts that wait for the database, and since when there are any.
-        self._blocked_inserts: set[object] = set()
-        self._away_since = 0.0
+        self._outage = Outage("clickhouse", metrics.WAITING_FOR_CLICKHOUSE)
         self._changed = asyncio.Condition()
         self._written: asyncio.Queue[list[_WaitingChunk]] = asyncio.Queue(maxsize=1)
 
     async def take(self, event: ChunkEvent) -> None:
-        """Decode a chunk (step 1) and leave it to the writer; return when there is room for more.
-
-        Raises `TooManyBadRecordsError`: the worker has to stop, with nothing of it committed.
-        """
+        """Decode a chunk (step 1) and leave it to the writer; return when there is room."""
         chunk = event.value
         self._lags[chunk.topic, chunk.partition] = monotonic(), chunk.lag
         decoded = await self._step1_decode(event)
@@ -124,13 +115,29 @@ class Intake:
         await asyncio.gather(self._write_loop(), self._ack_loop())
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
-        """Publish and insert dead letters; return when broker and database have them."""
-        await self._publish([dead_letters.to_record(letter) for letter in letters])
-        await self._insert_or_wait(DEAD_LETTERS, dead_letters.to_rows(letters, datetime.now(UTC)))
+        """Publish and insert dead letters; return when broker and database have them.
+
+        The database has them also while the topic is away.
+        """
+        rows = dead_letters.to_rows(letters, datetime.now(UTC))
+        await asyncio.gather(
+            self._publish_dead_letters(letters), self._insert_or_wait(DEAD_LETTERS, rows)
+        )
         for letter in letters:
             metrics.DEAD_LETTERS_TOTAL.labels(topic=letter.topic).inc()
         last = letters[-1]
         log.warning("dead_letters", count=len(letters), topic=last.topic, reason=last.reason)
+
+    async def _publish_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Publish dead letters; of those that the topic does not take, where they are."""
+        try:
+            await self._publish([dead_letters.to_record(letter) for letter in letters])
+        except TOO_LARGE_ERRORS:
+            if len(letters) == 1:
+                await self._publish([dead_letters.to_pointer(letters[0])])
+                return
+            for letter in letters:
+                await self._publish_dead_letters([letter])
 
     async def wait_until_caught_up(self, seconds: float) -> None:
         """Return when the lag is no more than a write, or after so many seconds.
@@ -170,7 +177,7 @@ class Intake:
 
     async def _step1_decode(self, event: ChunkEvent) -> DecodedChunk:
         decoded = await asyncio.to_thread(self._decode, event.value)
-        self._count_bad_records(decoded)
+        self._pauses.count(decoded)
         metrics.RECORDS_TOTAL.labels(topic=decoded.chunk.topic).inc(len(decoded.chunk.records))
         return decoded
 
@@ -224,21 +231,6 @@ class Intake:
     def _waiting_rows(self) -> int:
         return sum(each.decoded.row_count for each in self._waiting)
 
-    def _count_bad_records(self, decoded: DecodedChunk) -> None:
-        topic = decoded.chunk.topic
-        if not decoded.is_all_rejected:
-            self._bad_in_a_row[topic] = 0
-            return
-        if has_adapter(topic):  # without one, every record is rejected by definition
-            offsets = {rejection.record.offset for rejection in decoded.rejections}
-            self._bad_in_a_row[topic] += len(offsets)
-        if self._bad_in_a_row[topic] >= self._stop_after_bad:
-            raise TooManyBadRecordsError(
-                f"the last {self._bad_in_a_row[topic]:,} records of {topic} were all bad, at last: "
-                f"{decoded.rejections[-1].reason}; the last of them are not committed. Mend it, or "
-                "raise SENDLOG_INTAKE__STOP_AFTER_BAD to let them become dead letters"
-            )
-
     async def _isolate_bad_rows(self, events: pa.Table, chunks: Sequence[_WaitingChunk]) -> None:
         """Insert refused events in halves; the rows refused on their own become dead letters."""
         loop = asyncio.get_running_loop()
@@ -262,27 +254,11 @@ class Intake:
     async def _insert_or_wait(self, table: Table, rows: pa.Table) -> None:
         """Insert; while the database is away, wait. Raises its other errors."""
         insert = object()
+
+        def wait(error: TransientError) -> None:
+            self._outage.begin(insert, error=str(error), table=table.name)
+
         try:
-            await retry_while_away(
-                partial(self._insert, table, rows), partial(self._blocked, insert, table.name)
-            )
-        except Exception:  # an answer, too
-            self._unblocked(insert)
-            raise
-        self._unblocked(insert)
-
-    def _blocked(self, insert: object, table: str, error: TransientError) -> None:
-        """Say that the database is away, once for all inserts that wait for it."""
-        if not self._blocked_inserts:
-            self._away_since = monotonic()
-            log.warning("clickhouse_away", error=str(error), table=table)
-            metrics.WAITING_FOR_CLICKHOUSE.set(1)
-        self._blocked_inserts.add(insert)
-
-    def _unblocked(self, insert: object) -> None:
-        """Say that it is back, when the last of them waits no more."""
-        if insert in self._blocked_inserts:
-            self._blocked_inserts.discard(insert)
-            if not self._blocked_inserts:
-                metrics.WAITING_FOR_CLICKHOUSE.set(0)
-                log.info("clickhouse_back", seconds=round(monotonic() - self._away_since, 1))
+            await retry_while_away(partial(self._insert, table, rows), wait)
+        finally:  # an error is an answer, too
+            self._outage.end(insert)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from processor.kafka.batch_producer import OutgoingRecord, publish_with
+from processor.kafka.batch_producer import OutgoingRecord, by_partition, filled_batches
 from processor.kafka.topics import MAX_MESSAGE_BYTES
 from schemas.events import EPOCH
 
@@ -68,12 +68,22 @@ class FencedProducer:
         async with self._lock:
             try:
                 await self._producer.begin_transaction()
-                acks = await publish_with(self._producer, records)
+                acks = await self._send(records)
                 await self._producer.commit_transaction()
             except (KafkaError, AssertionError) as error:  # the latter: it was lost before
                 raise TransactionLostError(str(error) or type(error).__name__) from error
         times = [ack.timestamp for ack in acks if ack.timestamp != _SENDER_TIME]
         return EPOCH + timedelta(milliseconds=max(times)) if times else None
+
+    async def _send(self, records: Sequence[OutgoingRecord]) -> list[Any]:
+        """Send records; return what the broker answered to each batch of Kafka's."""
+        producer, acks = self._producer, []
+        for topic in {record.topic for record in records}:
+            await producer.partitions_for(topic)  # from here on the producer knows them
+        for (topic, partition), of_partition in by_partition(producer, records).items():
+            for batch, _ in filled_batches(producer, of_partition):
+                acks.append(await producer.send_batch(batch, topic, partition=partition))
+        return await asyncio.gather(*acks)
 
     async def close(self) -> None:
         """Disconnect, after the transaction that is under way."""

@@ -7,16 +7,18 @@ refuses a version of aiokafka that lacks something we rely on, and warns of one 
 from __future__ import annotations
 
 from functools import cache, partial, wraps
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiokafka
 from aiokafka.codec import lz4_encode
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.record._crecords import default_records
 
+from processor.kafka.consumers import ISOLATION_LEVEL
 from processor.logging import get
 from schemas.errors import ExplainedError
 
@@ -25,6 +27,11 @@ log = get(__name__)
 TESTED_VERSION: Final = "0.14.0"
 #: A chunk ends when its records have this many bytes.
 CHUNK_BYTES: Final = 4 * 1024 * 1024
+#: The longest that a consumer may read nothing, in the unit and size that Kafka has for it.
+MAX_POLL_INTERVAL_MS: Final = 2**31 - 1
+#: Attributes of a partition's state: the position that is given up, and what came of that.
+_ABANDONED: Final = "_abandoned_position"
+_RESET: Final = "_last_reset"
 #: aiokafka compresses at the highest level, which blocks the event loop; the lowest is much faster,
 #: for a few more bytes (E-063).
 _LZ4_LEVEL: Final = 1
@@ -61,6 +68,8 @@ def apply() -> None:
     default_records.lz4_encode = partial(lz4_encode, level=_LZ4_LEVEL)
     PartitionRecords._consumer_record = _record_as_read  # noqa: SLF001
     FetchResult.getall = read_chunk
+    TopicPartitionState.await_reset = _with_abandoned_position(TopicPartitionState.await_reset)
+    TopicPartitionState.reset_to = _with_reset(TopicPartitionState.reset_to)
 
 
 def _with_connection_error(send: Any) -> Any:
@@ -112,10 +121,85 @@ def read_chunk(fetched: Any, max_records: int | None = None) -> list[Any]:
     return records
 
 
-def set_fetch(consumer: Any, *, max_wait_ms: int, min_bytes: int) -> None:
-    """Set how long a fetch waits for how many bytes, for which Faust has no setting."""
+def configure_consumer(consumer: Any, *, max_wait_ms: int, min_bytes: int) -> None:
+    """Set for a consumer that has not been started what Faust has no setting for.
+
+    How long a fetch waits for how many bytes; that only committed records are read; and that a
+    member which reads nothing for a while stays one. While there is no room for more records none
+    are read, for as long as an outage lasts, and aiokafka would neither stay nor join again
+    meanwhile; that a member is alive its heartbeat says. Faust has a setting of the last, but an
+    environment variable would overrule it.
+    """
     consumer._fetch_max_wait_ms = max_wait_ms  # noqa: SLF001
     consumer._fetch_min_bytes = min_bytes  # noqa: SLF001
+    consumer._isolation_level = ISOLATION_LEVEL  # noqa: SLF001
+    consumer._max_poll_interval_ms = MAX_POLL_INTERVAL_MS  # noqa: SLF001
+
+
+class PartitionProgress(NamedTuple):
+    """How far a consumer is in a partition.
+
+    `position` is the offset of the next record; `end` is the offset up to which what is committed
+    is known; `reset` is, if there was one since the last time, the position that the broker no
+    longer had, and the one that it has instead.
+    """
+
+    position: int
+    end: int
+    reset: tuple[int, int] | None
+
+
+def take_progress(consumer: Any) -> dict[Any, PartitionProgress]:
+    """Return how far a consumer is in each assigned partition that has a position."""
+    subscription = consumer._subscription.subscription  # noqa: SLF001
+    assignment = None if subscription is None else subscription.assignment
+    if assignment is None:
+        return {}
+    progress = {}
+    for place in assignment.tps:
+        state = assignment.state_value(place)
+        if state.has_valid_position:
+            reset = vars(state).pop(_RESET, None)
+            progress[place] = PartitionProgress(state.position, state.lso or 0, reset)
+    return progress
+
+
+def _with_abandoned_position(await_reset: Any) -> Any:
+    """Return aiokafka's `await_reset` that leaves the position which is given up in the state."""
+
+    @wraps(await_reset)
+    def patched_await_reset(self: Any, strategy: int) -> None:
+        if self.has_valid_position:
+            setattr(self, _ABANDONED, self.position)
+        await_reset(self, strategy)
+
+    return patched_await_reset
+
+
+def _with_reset(reset_to: Any) -> Any:
+    """Return aiokafka's `reset_to` that leaves in the state what came of a position given up."""
+
+    @wraps(reset_to)
+    def patched_reset_to(self: Any, position: int) -> None:
+        abandoned = vars(self).pop(_ABANDONED, None)
+        if abandoned is not None:
+            setattr(self, _RESET, (abandoned, position))
+        reset_to(self, position)
+
+    return patched_reset_to
+
+
+def is_outside_group(consumer: Any) -> bool:
+    """Tell whether the consumer is no member of its group though a broker coordinates it."""
+    coordinator = consumer._coordinator  # noqa: SLF001
+    if coordinator.coordinator_id is None:  # the broker is away
+        return False
+    subscription = consumer._subscription.subscription  # noqa: SLF001
+    return (
+        coordinator.generation <= 0
+        or subscription is None
+        or bool(coordinator.need_rejoin(subscription))
+    )
 
 
 def handle_group_error(consumer: Any) -> None:

@@ -8,14 +8,21 @@ This module also decides what may be committed, because Faust's list of acked of
 Each partition has its delivered chunks in order, and the frontier moves past a chunk only when that
 chunk and all before it are acked. An ack of a chunk from before a rebalance has no effect, and its
 records are read again.
+
+A chunk ends at the consumer's position, which is not always behind its last record: the markers of
+transactions, aborted records and those that compaction removed have offsets, too. Without them the
+end of such a partition would never be committed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from types import MappingProxyType
 from typing import Any, Final
 
 from faust.transport.drivers import aiokafka as driver
@@ -23,8 +30,18 @@ from faust.types import TP, ConsumerMessage
 from mode import Service
 from typing_extensions import override
 
-from processor.kafka.patches import handle_group_error, set_fetch
+from processor import metrics
+from processor.kafka.patches import (
+    PartitionProgress,
+    configure_consumer,
+    handle_group_error,
+    is_outside_group,
+    take_progress,
+)
 from processor.kafka.records import Chunk
+from processor.logging import get
+
+log = get(__name__)
 
 #: The longest that a fetch waits for records. A fetch is for all partitions that have nothing
 #: waiting, and there is one at a time, so a record that arrives just after it waits until it ends.
@@ -35,23 +52,55 @@ MAX_FETCH_WAIT_MS: Final = 100
 MIN_FETCH_BYTES: Final = 262_144
 #: Between two checks for an error of the consumer group.
 GROUP_CHECK_INTERVAL_SECONDS: Final = 1.0
+#: A worker that is outside its group for longer, though the broker answers, ends and is started
+#: again. A rebalance that waits for another worker takes a minute at most.
+MAX_OUTSIDE_GROUP_SECONDS: Final = 180.0
 #: For the last commit, when the worker stops.
 MAX_LAST_COMMIT_SECONDS: Final = 10.0
 
 
+class GroupLostError(RuntimeError):
+    """The worker is no member of its group and does not become one: it has to start anew."""
+
+
 class _Thread(driver.AIOKafkaConsumerThread):
+    #: How far each assigned partition is, as of the last fetch.
+    progress: Mapping[TP, PartitionProgress] = MappingProxyType({})
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        set_fetch(consumer, max_wait_ms=MAX_FETCH_WAIT_MS, min_bytes=MIN_FETCH_BYTES)
+        configure_consumer(consumer, max_wait_ms=MAX_FETCH_WAIT_MS, min_bytes=MIN_FETCH_BYTES)
         return consumer
 
-    async def handle_group_error(self) -> None:
-        """Go on after an error of the group; see `patches.handle_group_error`."""
-        await self.call_thread(self._handle_group_error)
+    async def _fetch_records(self, consumer: Any, *args: Any, **kwargs: Any) -> Any:
+        records = await super()._fetch_records(consumer, *args, **kwargs)
+        self.progress = take_progress(consumer)
+        return records
 
-    async def _handle_group_error(self) -> None:
-        if self._consumer is not None:  # else not yet, or no longer
-            handle_group_error(self._consumer)
+    async def is_outside_group(self) -> bool:
+        """Go on after an error of the group; see `handle_group_error` and `is_outside_group`."""
+        outside: bool = await self.call_thread(self._is_outside_group)
+        return outside
+
+    async def _is_outside_group(self) -> bool:
+        if self._consumer is None:  # not yet, or no longer
+            return False
+        handle_group_error(self._consumer)
+        return is_outside_group(self._consumer)
+
+
+@dataclass(slots=True, eq=False)
+class _Delivery:
+    """A chunk that was delivered: the offset behind it, and whether it is acked."""
+
+    end: int
+    is_acked: bool = False
+
+
+class _ChunkMessage(ConsumerMessage):
+    """A message that knows its delivery: after a rebalance its ack moves no other."""
+
+    delivery: _Delivery
 
 
 class Consumer(driver.Consumer):
@@ -59,9 +108,10 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: Per partition, the last offset of each delivered chunk that is not yet committable.
-        self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
-        #: Offsets whose commit failed, to be committed again.
+        #: Per partition, each delivered chunk that is not yet committable, in order.
+        self._delivered: defaultdict[TP, deque[_Delivery]] = defaultdict(deque)
+        #: Offsets to commit without an ack: of a commit that failed, or behind offsets without
+        #: records.
         self._uncommitted: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> _Thread:
@@ -69,9 +119,16 @@ class Consumer(driver.Consumer):
 
     @Service.task
     async def _watch_group(self) -> None:
+        inside_at = monotonic()
         while not self.should_stop:
             await self.sleep(GROUP_CHECK_INTERVAL_SECONDS)
-            await self._thread.handle_group_error()
+            if not await self._thread.is_outside_group():
+                inside_at = monotonic()
+            elif monotonic() > inside_at + MAX_OUTSIDE_GROUP_SECONDS:
+                raise GroupLostError(
+                    f"no member of the consumer group for {MAX_OUTSIDE_GROUP_SECONDS:.0f} s, though"
+                    " its broker answers: start the worker again"
+                )
 
     async def getmany(  # the signature is Faust's
         self,
@@ -79,23 +136,53 @@ class Consumer(driver.Consumer):
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield one message per partition and fetch."""
         records, active = await self._wait_next_records(timeout)
-        if not records or self.should_stop:
+        if self.should_stop:
             return
         if not self.flow_active:
             # The fetch crossed a rebalance: what it brought is read again from the commit.
             await self.perform_seek()
             return
-        generation = self.app.consumer_generation_id
-        for tp, chunk in records.items():
+        progress, generation = self._thread.progress, self.app.consumer_generation_id
+        self._follow(progress, records or {})
+        for tp, chunk in (records or {}).items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             # Also of a partition that was paused meanwhile: its records are not fetched again.
             if not chunk or not (active is None or tp in active or tp in self._paused_partitions):
                 continue
-            end = self.highwater(tp)
-            self.app.monitor.track_tp_end_offset(tp, end)
-            self._delivered[tp].append(chunk[-1].offset)
-            yield tp, self._to_chunk(tp, chunk, end or 0)
+            self.app.monitor.track_tp_end_offset(tp, progress[tp].end)
+            delivery = _Delivery(progress[tp].position)
+            self._delivered[tp].append(delivery)
+            yield tp, self._to_chunk(tp, chunk, delivery, progress[tp].end)
+
+    def _follow(self, progress: Mapping[TP, PartitionProgress], records: Mapping[TP, Any]) -> None:
+        """Follow positions that moved without a record, or were reset by the broker."""
+        for tp, (position, _, reset) in progress.items():
+            if reset is not None:
+                self._reset(tp, *reset)
+            if tp in records:
+                continue
+            if outstanding := self._delivered.get(tp):
+                outstanding[-1].end = position
+            elif position > (self._committed_offset[tp] or 0):
+                self._uncommitted[tp] = position
+
+    def _reset(self, tp: TP, abandoned: int, position: int) -> None:
+        """Log that the broker had the next record no more.
+
+        If the position went back, Faust would drop what is read again, and never commit it.
+        """
+        lost = max(0, position - abandoned)
+        metrics.LOST_RECORDS_TOTAL.labels(topic=tp.topic).inc(lost)
+        metrics.OFFSET_RESETS_TOTAL.labels(topic=tp.topic).inc()
+        log.error(
+            "offset_reset", topic=tp.topic, partition=tp.partition, expected=abandoned,
+            first=position, lost=lost,
+        )  # fmt: skip
+        if position < abandoned:
+            self._forget([tp])
+            self._committed_offset.pop(tp, None)
+            self._read_offset.pop(tp, None)
 
     def on_buffer_full(self, tp: TP) -> None:
         """Do nothing: a stream that is full makes the consumer wait anyway.
@@ -105,9 +192,9 @@ class Consumer(driver.Consumer):
         agent share its queue, so that gains nothing.
         """
 
-    def _to_chunk(self, tp: TP, chunk: list[Any], end: int) -> ConsumerMessage:
+    def _to_chunk(self, tp: TP, chunk: list[Any], delivery: _Delivery, end: int) -> ConsumerMessage:
         last = chunk[-1]
-        return ConsumerMessage(
+        message = _ChunkMessage(
             topic=tp.topic,
             partition=tp.partition,
             offset=last.offset,
@@ -115,21 +202,35 @@ class Consumer(driver.Consumer):
             timestamp_type=last.timestamp_type,
             headers=None,
             key=None,
-            value=Chunk(tp.topic, tp.partition, chunk, max(0, end - last.offset - 1)),
+            value=Chunk(tp.topic, tp.partition, chunk, max(0, end - delivery.end)),
             checksum=None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
+        message.delivery = delivery
+        return message
+
+    def ack(self, message: _ChunkMessage) -> bool:
+        """Mark a chunk as done; return whether it was not before."""
+        if message.acked:
+            return False
+        message.acked = message.delivery.is_acked = True
+        self._unacked_messages.discard(message)
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        """Yield the partitions for which there may be something to commit."""
+        return (
+            tp for tp in {*self._delivered, *self._uncommitted}
+            if topics is None or tp in topics or tp.topic in topics
+        )  # fmt: skip
 
     def _new_offset(self, tp: TP) -> int | None:
         """Return the offset up to which all chunks of a partition are acked, if that has moved."""
-        acked, delivered, frontier = self._acked_index[tp], self._delivered[tp], None
-        while delivered and delivered[0] in acked:
-            frontier = delivered.popleft()
-            acked.discard(frontier)
-        self._acked[tp].clear()
-        uncommitted = self._uncommitted.pop(tp, None)
-        return uncommitted if frontier is None else frontier + 1
+        delivered, frontier = self._delivered[tp], self._uncommitted.pop(tp, None)
+        while delivered and delivered[0].is_acked:
+            frontier = delivered.popleft().end
+        return frontier
 
     @override
     async def _commit_offsets(
@@ -174,8 +275,6 @@ class Consumer(driver.Consumer):
         for tp in list(partitions):
             self._delivered.pop(tp, None)
             self._uncommitted.pop(tp, None)
-            self._acked_index.pop(tp, None)
-            self._acked.pop(tp, None)
 
 
 class Transport(driver.Transport):

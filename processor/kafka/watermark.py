@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from processor.kafka.consumers import async_consumer
 from processor.logging import get
 from schemas.events import EPOCH
 
@@ -41,7 +42,7 @@ class Watermark:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Take topics, each with its number of partitions: what intake reads, and what it feeds."""
-        self._bootstrap = bootstrap.split(",")
+        self._bootstrap = bootstrap
         self._group = group
         self._inputs, self._policy_feed = inputs, policy_feed
         self._clock = clock
@@ -94,7 +95,7 @@ class Watermark:
         if not ends:
             return True
         if self._admin is None:
-            admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+            admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap.split(","))
             await admin.start()
             self._admin = admin
         offsets = await self._admin.list_consumer_group_offsets(self._group)
@@ -103,7 +104,7 @@ class Watermark:
 
     async def _started_consumer(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+            consumer = async_consumer(self._bootstrap)
             await consumer.start()
             self._consumer = consumer
         return self._consumer

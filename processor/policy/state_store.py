@@ -17,13 +17,14 @@ from heapq import heapify, heappop, heappush
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from cramjam import lz4
 
 from processor import metrics
 from processor.intake.policy_feed import partition_of
 from processor.kafka.batch_producer import OutgoingRecord
+from processor.kafka.consumers import async_consumer
 from processor.kafka.fenced_producer import FencedProducer, TransactionLostError
 from processor.kafka.topics import POLICY_STATE_TOPIC, POLICY_TOPIC
 from processor.logging import get
@@ -288,12 +289,8 @@ async def read_partition_states(bootstrap: str, number: int, partitions: int) ->
     Raises `MisplacedStateError` if an address of it belongs to another, and `KafkaError`.
     """
     place = TopicPartition(POLICY_STATE_TOPIC, number)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap.split(","),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=8 * 1024 * 1024,
+    consumer = async_consumer(
+        bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=8 * 1024 * 1024
     )
     await consumer.start()
     try:

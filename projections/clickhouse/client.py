@@ -21,6 +21,10 @@ class TransientError(ExplainedError):
     """The database is away, overloaded or read-only: the same write will do later."""
 
 
+class MemoryLimitError(TransientError):
+    """The database has not enough memory for the write, now or for so many rows at once."""
+
+
 class FatalError(ExplainedError):
     """A table, column, user or right is missing: nothing can be written until somebody acts."""
 
@@ -37,6 +41,7 @@ TRANSIENT_CODES: Final = frozenset({
 })  # fmt: skip
 
 
+MEMORY_LIMIT_CODE: Final = 241
 #: What is wrong with a value: not parsed, out of range, missing, too large.
 ROW_CODES: Final = frozenset({6, 25, 26, 27, 33, 38, 41, 69, 70, 72, 117, 131, 190, 321, 349, 691})
 
@@ -86,6 +91,8 @@ def classify_error(error: Exception) -> TransientError | FatalError | BadRowsErr
         answered = status is not None and (status[1] or status[2]) not in TRANSIENT_STATUSES
         away = isinstance(error, (OperationalError, OSError)) and not isinstance(error, SSLError)
         return FatalError(summary) if answered or not (away or status) else TransientError(summary)
+    if int(code[1]) == MEMORY_LIMIT_CODE:
+        return MemoryLimitError(summary)
     if int(code[1]) in TRANSIENT_CODES:
         return TransientError(summary)
     return BadRowsError(summary) if int(code[1]) in ROW_CODES else FatalError(summary)

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from projections.clickhouse.client import BadRowsError, FatalError, classified_errors
+from projections.clickhouse.client import (
+    BadRowsError,
+    FatalError,
+    MemoryLimitError,
+    classified_errors,
+)
 from projections.column_types import base_type, declared_type
 from projections.tables import Table
 
@@ -59,8 +64,18 @@ class Store:
         self._database = database
 
     def insert(self, table: Table, rows: pa.Table) -> None:
-        """Insert rows; raises as `insert` and `connect` do."""
-        insert_rows(self._client(), self._database, table, rows)
+        """Insert rows, in halves if they are too many for the database's memory.
+
+        Raises as `insert_rows` and `connect` do; `MemoryLimitError` if one row alone is too much.
+        """
+        try:
+            insert_rows(self._client(), self._database, table, rows)
+        except MemoryLimitError:
+            if rows.num_rows <= 1:
+                raise
+            half = rows.num_rows // 2
+            for part in (rows.slice(0, half), rows.slice(half)):
+                self.insert(table, part)
 
 
 def insert_rows(client: Client, database: str, table: Table, rows: pa.Table) -> None:

@@ -15,7 +15,6 @@ from kafka import KafkaConsumer
 from kafka.admin import NewTopic
 
 from processor.demo.broken import broken_records
-from processor.demo.render import DemoRecord
 from processor.demo.traffic import every_scenario
 from processor.kafka import topics
 from processor.kafka.producer import sync_producer
@@ -236,15 +235,6 @@ def test_rebuilding_changes_nothing_and_repairs_what_was_damaged(system, scenari
     assert f"rebuilt; {count:,} added" in system.command("rebuild", "email_log")
     ours = [line for line in mismatches(system, scenarios) if not line.startswith("too much")]
     assert ours == []
-
-
-def test_a_worker_whose_records_are_all_bad_stops_and_commits_none_of_them(system):
-    worker = system.start_worker(SENDLOG_KAFKA__GROUP="strict", SENDLOG_INTAKE__STOP_AFTER_BAD="50")
-    now = int(NOW.timestamp() * 1000)
-    system.publish(DemoRecord("sms.sends", None, b"rubbish", (), now) for _ in range(400))
-    wait_for(lambda: not worker.running, "the worker to stop")
-    assert "SENDLOG_INTAKE__STOP_AFTER_BAD" in system.output(worker)
-    assert worker.returncode != 0
 
 
 def test_a_worker_without_its_tables_stops_with_the_cause(system):

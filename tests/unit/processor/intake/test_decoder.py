@@ -266,3 +266,47 @@ def test_every_record_is_an_event_a_dead_letter_or_nothing_to_log(values, topic)
     if "events" not in topic:
         assert offsets == set(range(len(values)))
     assert all(dead_letter.reason for dead_letter in dead_letters)
+
+
+def ses_bounce(recipients, subject):
+    addresses = [f"r-{n}@example.com" for n in range(recipients)]
+    return json.dumps({
+        "notificationType": "Bounce",
+        "bounce": {
+            "bounceType": "Permanent", "bounceSubType": "General",
+            "timestamp": "2026-11-01T10:00:00.000Z", "feedbackId": "f-1",
+            "bouncedRecipients": [{"emailAddress": address} for address in addresses],
+        },
+        "mail": {
+            "timestamp": "2026-11-01T09:59:00.000Z", "messageId": "ses-1",
+            "destination": addresses[:1], "commonHeaders": {"subject": subject},
+        },
+    }).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recipients", "subject", "reason"),
+    [
+        (50, 900, ""),
+        (9_000, 0, ""),
+        (25_000, 10, "it gives 25,000 events, and the limit is 10,000"),
+        (5_000, 60_000, " bytes become 5,000 events of "),
+    ],
+)
+def test_a_record_that_becomes_too_much_is_one_dead_letter_that_says_so(
+    recipients, subject, reason
+):
+    value = ses_bounce(recipients, "s" * subject)
+    decoder = Decoder(IntakeSettings(), max_record_bytes=len(value))
+    records = [
+        record(value, topic="email.events.ses", offset=1),
+        record(ses_bounce(1, "s"), topic="email.events.ses", offset=2),
+    ]
+    decoded = decoder(chunk_of(records))
+    if not reason:
+        assert decoded.events.num_rows == recipients + 1
+        return
+    [rejection] = decoded.rejections
+    assert reason in rejection.reason
+    assert decoded.events["source_offset"].to_pylist() == [2]
+    assert decoded.byte_count < 2 * sum(len(each.value) for each in records)

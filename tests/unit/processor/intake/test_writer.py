@@ -8,11 +8,14 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from aiokafka.errors import MessageSizeTooLargeError
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from processor.intake.dead_letters import DeadLetter, Rejection
 from processor.intake.decoder import Decoder
-from processor.intake.writer import Intake, TooManyBadRecordsError
+from processor.intake.topic_pauses import TopicPauses
+from processor.intake.writer import Intake
 from processor.settings import IntakeSettings
 from projections.clickhouse.client import BadRowsError, FatalError, TransientError
 from tests.chunks import chunk_of
@@ -36,6 +39,26 @@ class FakeChunkEvent:
         return True
 
 
+def ses_bounce(recipients, subject):
+    """Return a bounce of SES of one message to many."""
+    addresses = [f"r-{n}@example.com" for n in range(recipients)]
+    return json.dumps({
+        "notificationType": "Bounce",
+        "bounce": {
+            "bounceType": "Permanent", "bounceSubType": "General",
+            "timestamp": "2026-11-01T10:00:00.000Z", "feedbackId": "f-1",
+            "bouncedRecipients": [{"emailAddress": address} for address in addresses],
+        },
+        "mail": {
+            "timestamp": "2026-11-01T09:59:00.000Z", "messageId": "ses-1",
+            "destination": addresses[:1], "commonHeaders": {"subject": subject},
+        },
+    }).encode()  # fmt: skip
+
+
+SES_EVENT = ses_bounce(1, "Invoice")
+
+
 def send(message_id):
     """Return the value of a record of a mailer."""
     return json.dumps({
@@ -50,6 +73,7 @@ class FakeServices:
     def __init__(self, *failures, refused_messages=()):
         self.failures, self.refused_messages = list(failures), set(refused_messages)
         self.message_ids, self.dead_letters, self.published = [], [], []
+        self.pauses, self.largest_record = [], 10**9
 
     def insert(self, table, rows):
         if self.failures:
@@ -63,14 +87,20 @@ class FakeServices:
         self.message_ids += message_ids
 
     async def publish(self, records):
+        if any(len(record.value) > self.largest_record for record in records):
+            raise MessageSizeTooLargeError
         self.published += records
 
     def intake(self, **options):
-        settings = {"batch_rows": 1000, "write_interval": 0, "stop_after_bad": 5, **options}
+        settings = {"batch_rows": 1000, "write_interval": 0, **options}
         return Intake(
-            decode=Decoder(IntakeSettings(), max_record_bytes=10_000),
-            insert=self.insert, publish=self.publish, **settings,
+            decode=Decoder(IntakeSettings(), max_record_bytes=10_000_000),
+            insert=self.insert, publish=self.publish,
+            pauses=TopicPauses(after_bad=5, rate=1000, pause=self.pause), **settings,
         )  # fmt: skip
+
+    def pause(self, topic, paused):
+        self.pauses.append((topic, paused))
 
     def run(self, *events, **options):
         """Take chunks and write until all are acked, or until the writer stops."""
@@ -158,9 +188,99 @@ def test_a_missing_table_stops_the_writer_with_nothing_acked():
     assert not event.acked
 
 
-def test_nothing_but_bad_records_stops_the_intake():
-    with pytest.raises(TooManyBadRecordsError, match="SENDLOG_INTAKE__STOP_AFTER_BAD"):
-        FakeServices().run(FakeChunkEvent(*[b"rubbish"] * 5))
+def test_a_topic_of_nothing_but_bad_records_is_paused_alone_and_goes_on_by_itself():
+    services = FakeServices()
+    junk = [FakeChunkEvent(*[b"x"] * 5, topic="email.events.ses", start=n) for n in (0, 5)]
+
+    async def take_junk_and_wait():
+        intake = services.intake()
+        writer = asyncio.create_task(intake.run())
+        for event in (*junk, good := FakeChunkEvent(send("a"))):
+            await intake.take(event)
+        assert services.pauses == [("email.events.ses", True)] * 2
+        while services.pauses[-1][1] or not good.acked:
+            await asyncio.sleep(0.001)
+        assert REGISTRY.get_sample_value("sendlog_paused_topics", {"topic": "email.events.ses"})
+        await intake.take(FakeChunkEvent(SES_EVENT, topic="email.events.ses", start=10))
+        writer.cancel()
+
+    with capture_logs() as lines:
+        asyncio.run(take_junk_and_wait())
+    assert services.message_ids == ["a"]
+    assert all(event.acked for event in junk)
+    assert services.dead_letters == ["x"] * 10
+    names = [line["event"] for line in lines if line["event"].startswith("topic")]
+    assert names == ["topic_paused", "topic_resumed"]
+    assert not REGISTRY.get_sample_value("sendlog_paused_topics", {"topic": "email.events.ses"})
+
+
+def test_a_topic_that_is_quiet_after_its_bad_records_is_read_as_usual_again(monkeypatch):
+    monkeypatch.setattr("processor.intake.topic_pauses.QUIET_SECONDS", 0.001)
+    services = FakeServices()
+
+    async def take_junk_and_wait():
+        intake = services.intake()
+        for start in (0, 10):
+            await intake.take(FakeChunkEvent(*[b"x"] * 5, topic="email.events.ses", start=start))
+            while REGISTRY.get_sample_value("sendlog_paused_topics", {"topic": "email.events.ses"}):
+                await asyncio.sleep(0.001)
+            await intake.take(FakeChunkEvent(*[b"x"] * 4, topic="email.events.ses", start=start))
+            assert services.pauses[-1] == ("email.events.ses", False)
+            await intake.take(FakeChunkEvent(SES_EVENT, topic="email.events.ses", start=10))
+
+    asyncio.run(take_junk_and_wait())
+
+
+def test_dead_letters_that_their_topic_does_not_take_are_there_as_pointers():
+    services, event = FakeServices(), FakeChunkEvent(b"small", b"x" * 5_000, send("a"))
+    services.largest_record = 1_000
+    services.run(event)
+    assert services.dead_letters == ["small", "x" * 5_000]
+    assert [record.value for record in services.published] == [b"small", b""]
+    headers = dict(services.published[-1].headers)
+    assert headers["sendlog-dead-offset"] == b"1"
+    assert headers["sendlog-dead-truncated-from"] == b"5000"
+    assert b"Invalid JSON" in headers["sendlog-dead-reason"]
+    assert event.acked
+
+
+def test_dead_letters_are_in_their_table_while_their_topic_is_away():
+    services = FakeServices()
+
+    async def dead_letter():
+        never = asyncio.Event()
+        services.publish = lambda _records: never.wait()
+        intake = services.intake()
+        chunk = FakeChunkEvent(b"rubbish").value
+        letter = DeadLetter.of(chunk, Rejection(chunk.records[0], "bad"))
+        waiting = asyncio.create_task(intake.dead_letter([letter]))
+        while not services.dead_letters:
+            await asyncio.sleep(0.001)
+        assert not waiting.done()
+        waiting.cancel()
+
+    asyncio.run(dead_letter())
+    assert services.dead_letters == ["rubbish"]
+
+
+def test_what_waits_is_weighed_by_the_bytes_it_became(monkeypatch):
+    services = FakeServices()
+    event = FakeChunkEvent(
+        ses_bounce(recipients=200, subject="s" * 1_000), topic="email.events.ses"
+    )
+    monkeypatch.setattr("processor.intake.writer.MAX_WAITING_BYTES", 200_000)
+
+    async def is_full_after_taking():
+        intake = services.intake()
+        taking = asyncio.create_task(intake.take(event))
+        while not intake._waiting:
+            await asyncio.sleep(0)
+        taking.cancel()
+        assert intake._waiting[0].decoded.events.num_rows == 200
+        return not intake._has_room()
+
+    assert len(event.value.records[0].value) < 50_000
+    assert asyncio.run(is_full_after_taking())
 
 
 def test_one_good_record_shows_that_the_topic_is_not_broken():

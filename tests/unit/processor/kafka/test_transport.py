@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict, deque
 from contextlib import nullcontext
 from types import SimpleNamespace
+from weakref import WeakSet
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -14,10 +15,12 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from processor.kafka import patches
-from processor.kafka.patches import read_chunk
-from processor.kafka.transport import Consumer, _Thread
+from processor.kafka.patches import PartitionProgress, read_chunk
+from processor.kafka.transport import Consumer, GroupLostError, _Delivery, _Thread
 
 TP0 = TP("email.sends", 0)
 
@@ -25,15 +28,23 @@ TP0 = TP("email.sends", 0)
 def consumer(*delivered):
     """A consumer with chunks delivered, that end at these offsets; not connected to anything."""
     made = object.__new__(Consumer)
-    made._delivered = defaultdict(deque, {TP0: deque(delivered)})
+    made._delivered = defaultdict(deque, {TP0: deque(_Delivery(end + 1) for end in delivered)})
     made._uncommitted, made._committed_offset = {}, defaultdict(lambda: None)
-    made._acked_index, made._acked = defaultdict(set), defaultdict(list)
+    made._read_offset, made._unacked_messages = defaultdict(lambda: None), WeakSet()
     return made
 
 
+def message_of(made, place=-1):
+    """The message of a delivered chunk."""
+    return made._to_chunk(
+        TP0, [SimpleNamespace(offset=0, timestamp=0, timestamp_type=0)],
+        made._delivered[TP0][place], 1,
+    )  # fmt: skip
+
+
 def ack(made, offset):
-    made._acked_index[TP0].add(offset)
-    made._acked[TP0].append(offset)
+    delivery = next(each for each in made._delivered[TP0] if each.end == offset + 1)
+    delivery.is_acked = True
 
 
 def test_the_frontier_is_the_end_of_the_last_chunk_acked():
@@ -55,12 +66,59 @@ def test_a_chunk_acked_early_waits_for_those_before_it():
     assert made._new_offset(TP0) == 3
 
 
-def test_an_ack_from_before_a_rebalance_moves_nothing():
+@pytest.mark.parametrize("end", [49, 99])
+def test_an_ack_from_before_a_rebalance_moves_nothing_even_if_the_chunk_ends_alike(end):
     made = consumer(99)
+    made.app = SimpleNamespace(consumer_generation_id=1)
+    old = message_of(made)
     made._forget({TP0})
-    made._delivered[TP0].append(49)
-    ack(made, 99)
+    made._delivered[TP0].append(_Delivery(end + 1))
+    assert made.ack(old)
     assert made._new_offset(TP0) is None
+    new = message_of(made)
+    assert made.ack(new)
+    assert not made.ack(new)
+    assert made._new_offset(TP0) == end + 1
+
+
+def progress(position, reset=None):
+    return {TP0: PartitionProgress(position, position, reset)}
+
+
+def test_offsets_without_records_are_committed_once_all_before_them_is_acked():
+    made = consumer(99)
+    made._follow(progress(103), {})
+    assert list(made._filter_tps_with_pending_acks()) == [TP0]
+    assert made._new_offset(TP0) is None
+    ack(made, 102)
+    assert made._new_offset(TP0) == 103
+    made._committed_offset[TP0] = 103
+    made._follow(progress(103), {})
+    assert made._new_offset(TP0) is None
+    made._follow(progress(110), {TP0: ["a chunk that is delivered next"]})
+    assert made._new_offset(TP0) is None
+    made._follow(progress(110), {})
+    assert made._new_offset(TP0) == 110
+
+
+def test_a_reset_is_logged_with_what_was_lost_and_counted():
+    made = consumer()
+    before = REGISTRY.get_sample_value("sendlog_lost_records_total", {"topic": TP0.topic}) or 0
+    with capture_logs() as lines:
+        made._follow(progress(70, reset=(10, 60)), {})
+    [line] = lines
+    assert line["event"] == "offset_reset"
+    assert (line["topic"], line["partition"], line["lost"]) == ("email.sends", 0, 50)
+    after = REGISTRY.get_sample_value("sendlog_lost_records_total", {"topic": TP0.topic})
+    assert after - before == 50
+
+
+def test_after_a_reset_to_an_earlier_offset_all_is_read_and_committed_again():
+    made = consumer(99)
+    made._committed_offset[TP0], made._read_offset[TP0] = 50, 99
+    made._follow(progress(9, reset=(100, 0)), {TP0: ["a chunk"]})
+    assert (made._committed_offset[TP0], made._read_offset[TP0]) == (None, None)
+    assert not made._delivered[TP0]
 
 
 @pytest.mark.parametrize("more", [False, True])
@@ -100,20 +158,55 @@ def test_an_error_of_the_group_is_checked_and_crashes_only_if_nothing_goes_on(
     def task(done):
         return SimpleNamespace(done=lambda: done)
 
-    thread = object.__new__(_Thread)
-    thread._consumer = SimpleNamespace(
-        _coordinator=SimpleNamespace(
-            check_errors=check_errors,
-            request_rejoin=lambda: joins.append(1),
-            _coordination_task=task(coordination_ended),
-            _heartbeat_task=task(not beats),
-            _commit_refresh_task=None,
-        )
+    coordinator = SimpleNamespace(
+        check_errors=check_errors,
+        request_rejoin=lambda: joins.append(1),
+        _coordination_task=task(coordination_ended),
+        _heartbeat_task=task(not beats),
+        _commit_refresh_task=None,
     )
     with pytest.raises(KafkaError) if coordination_ended else nullcontext():
-        asyncio.run(thread._handle_group_error())
+        patches.handle_group_error(SimpleNamespace(_coordinator=coordinator))
     assert checks == [1]
     assert joins == ([] if coordination_ended or beats else [1])
+
+
+@pytest.mark.parametrize(
+    ("broker", "generation", "rejoins", "outside"),
+    [(1, 7, False, False), (1, -1, False, True), (1, 7, True, True), (None, -1, True, False)],
+)
+def test_outside_the_group_is_who_is_no_member_while_the_broker_is_there(
+    broker, generation, rejoins, outside
+):
+    coordinator = SimpleNamespace(
+        coordinator_id=broker, generation=generation, need_rejoin=lambda _subscription: rejoins
+    )
+    subscription = SimpleNamespace(subscription=object())
+    thread = object.__new__(_Thread)
+    thread._consumer = SimpleNamespace(_coordinator=coordinator, _subscription=subscription)
+    coordinator.check_errors = lambda: None
+    assert asyncio.run(thread._is_outside_group()) is outside
+    thread._consumer = None
+    assert not asyncio.run(thread._is_outside_group())
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_worker_that_stays_outside_its_group_ends_with_a_clear_line(monkeypatch, comes_back):
+    looks = [True] * 4 + [not comes_back] + [True] * 4
+    clock = iter(range(0, 10**6, 60))
+
+    async def is_outside():
+        return looks.pop(0)
+
+    monkeypatch.setattr("processor.kafka.transport.monotonic", lambda: next(clock))
+    monkeypatch.setattr("processor.kafka.transport.MAX_OUTSIDE_GROUP_SECONDS", 300.0)
+    monkeypatch.setattr(Consumer, "should_stop", property(lambda _self: not looks))
+    made = consumer()
+    made._thread = SimpleNamespace(is_outside_group=is_outside)
+    made.sleep = lambda _seconds: asyncio.sleep(0)
+    ends = pytest.raises(GroupLostError, match="no member of the consumer group for 300 s")
+    with nullcontext() if comes_back else ends:
+        asyncio.run(Consumer._watch_group.fun(made))
 
 
 def test_gaps_between_chunks_are_not_tracked():
@@ -158,12 +251,12 @@ def test_what_was_read_of_a_partition_is_delivered_if_it_was_paused_meanwhile(
 
     monkeypatch.setattr(Consumer, "_wait_next_records", read)
     monkeypatch.setattr(Consumer, "should_stop", False)
-    monkeypatch.setattr(Consumer, "highwater", lambda _self, _tp: 10)
     made = consumer()
     made.app = SimpleNamespace(
         consumer_generation_id=1, monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None)
     )
-    made._paused_partitions = paused
+    made._paused_partitions, made.flow_active = paused, True
+    made._thread = SimpleNamespace(progress=progress(10))
     assert asyncio.run(offsets()) == delivered
 
 
@@ -179,7 +272,10 @@ def test_a_fetch_waits_for_records_to_come_together(monkeypatch):
         return changed, vars(plain).keys() - before.keys()
 
     # Names that aiokafka knows, for it has no others to set them by.
-    assert asyncio.run(made()) == ({"_fetch_max_wait_ms", "_fetch_min_bytes"}, set())
+    own = {
+        "_fetch_max_wait_ms", "_fetch_min_bytes", "_isolation_level", "_max_poll_interval_ms"
+    }  # fmt: skip
+    assert asyncio.run(made()) == (own, set())
 
 
 class FakeFetchResult:

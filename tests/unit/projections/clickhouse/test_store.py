@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from clickhouse_connect.driver.exceptions import OperationalError
 
 from projections.clickhouse.client import (
     BadRowsError,
@@ -13,7 +14,7 @@ from projections.clickhouse.client import (
     connect,
 )
 from projections.clickhouse.ddl import Target, table_statements, view_statements
-from projections.clickhouse.store import arrow_schema, isolate_bad_rows
+from projections.clickhouse.store import Store, arrow_schema, isolate_bad_rows
 from projections.tables import tables
 
 
@@ -54,6 +55,33 @@ def test_refused_rows_are_isolated_and_all_others_written(bad):
     refused = isolate_bad_rows(pa.table({"n": list(range(7))}), write)
     assert {place for place, _ in refused} == bad
     assert sorted(written) == sorted(set(range(7)) - bad)
+
+
+class SmallDatabase:
+    """A client of a database with memory for so many rows of an insert."""
+
+    def __init__(self, rows):
+        self.rows, self.inserted, self.tries = rows, [], 0
+
+    def insert_arrow(self, _table, rows, **_options):
+        self.tries += 1
+        if rows.num_rows > self.rows:
+            raise OperationalError("Code: 241. DB::Exception: (total) memory limit exceeded")
+        self.inserted += rows["n"].to_pylist()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_an_insert_that_needs_too_much_memory_is_written_in_parts(rows):
+    database = SmallDatabase(rows)
+    Store(lambda: database, "sendlog").insert(tables()["events"], pa.table({"n": list(range(10))}))
+    assert database.inserted == list(range(10))
+
+
+def test_a_row_that_needs_too_much_memory_alone_is_tried_again_later():
+    database = SmallDatabase(0)
+    with pytest.raises(TransientError):
+        Store(lambda: database, "sendlog").insert(tables()["events"], pa.table({"n": [1, 2]}))
+    assert database.tries == 2
 
 
 def test_if_every_row_is_refused_the_cause_is_not_in_the_rows():
