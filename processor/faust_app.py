@@ -71,11 +71,17 @@ def add_task(app: faust.App, run: Callable[[], Awaitable[Any]]) -> None:
         await run()
 
 
-def add_intake(app: faust.App, intake: Intake, topic_names: Iterable[str]) -> None:
-    """Let intake have the chunks of its topics."""
+def add_intake(
+    app: faust.App,
+    intake: Intake,
+    topic_names: Iterable[str],
+    wait_until_ready: Callable[[], Awaitable[Any]],
+) -> None:
+    """Let intake have the chunks of its topics, once it has what it goes by."""
 
     @app.agent(app.topic(*topic_names, schema=ChunkSchema(), internal=False), name="sendlog.intake")
     async def take(stream: Any) -> None:
+        await wait_until_ready()
         events: AsyncIterable[ChunkEvent] = stream.noack().events()
         async for event in events:
             await intake.take(event)

@@ -41,7 +41,7 @@ from processor.policy.policy_table import write_policies
 from processor.policy.state_store import StateStore, read_partition_states, take_over_partition
 from processor.settings import Settings
 from projections.clickhouse import store
-from projections.queries.suppressed_sends import SuppressionLog
+from projections.queries.suppressed_sends import SuppressedSends
 from schemas.errors import ExplainedError
 
 log = get(__name__)
@@ -98,7 +98,9 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
             pause=partial(pause_topic, app),
         ),
     )
-    add_intake(app, intake, inputs.topics)
+    if not settings.policy:
+        suppressed.is_current.set()  # nobody asks
+    add_intake(app, intake, inputs.topics, suppressed.is_current.wait)
     add_task(app, partial(watch_broker, settings.kafka.bootstrap))
     if settings.policy:
         _build_policy(app, settings, inputs, intake, suppressed, publish)
@@ -141,13 +143,13 @@ def _build_policy(
     )
     follower = SuppressionFollower(
         suppressed=suppressed,
-        history=SuppressionLog(connect, database),
+        fetch_sends=SuppressedSends(connect, database).fetch,
         feed=lambda sends: publish(to_records(sends, [], partitions)),
         owns=lambda address: states.owns(partition_of(address, partitions)),
         watermark=watermark.refresh,
     )
     add_policy(app, agent, states)
-    add_task(app, follower.run)
+    add_task(app, partial(follower.run, kafka.bootstrap))
     write = partial(write_policies, connect, database, inputs.policies)
     add_task(app, partial(retry_while_away, write))
 

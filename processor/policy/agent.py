@@ -43,7 +43,7 @@ from schemas.addresses import Address
 log = get(__name__)
 
 #: About how many inputs are decided on before their outcome is published.
-MAX_BATCH_INPUTS: Final = 1_000
+MAX_BATCH_INPUTS: Final = 2_000
 #: Bytes that may wait to be decided on; then the feed is paused.
 MAX_WAITING_INPUT_BYTES: Final = 4 * 1024 * 1024
 TICK_INTERVAL_SECONDS: Final = 0.25
