@@ -54,7 +54,7 @@ class PendingLookup(NamedTuple):
     """That sends to an address are to be looked up: since when, and when we heard of it, in ms."""
 
     since_ms: int
-    heard_ms: int
+    received_ms: int
 
 
 #: Returns the sends to each address since a time; blocks.
@@ -142,13 +142,13 @@ class SuppressionFollower:
         oldest_ms = milliseconds(self._clock() - START_WINDOW)
         self._pending = {
             address: lookup for address, lookup in self._pending.items()
-            if lookup.heard_ms > oldest_ms
+            if lookup.received_ms > oldest_ms
         }  # fmt: skip
         ours = {address: each for address, each in self._pending.items() if self._owns(address)}
         if not ours:
             return
         until_ms = milliseconds(await self._watermark() - PROPAGATION_DELAY)
-        due = {address: each for address, each in ours.items() if each.heard_ms <= until_ms}
+        due = {address: each for address, each in ours.items() if each.received_ms <= until_ms}
         due = dict(islice(due.items(), MAX_LOOKUP_ADDRESSES))
         if not due:
             return

@@ -313,6 +313,33 @@ def test_time_passes_only_up_to_the_watermark():
     asyncio.run(scenario())
 
 
+def test_a_clock_that_is_a_year_ahead_for_a_moment_exhausts_and_forgets_nothing():
+    async def scenario():
+        worker = FakeWorker()
+        await worker.take(bounce("soft"))
+        worker.now = START + timedelta(days=365)  # and no time has passed
+        await worker.agent.tick()
+        assert worker.retries() == []
+        worker.now = START
+        await worker.tick(START + HOURS)
+        [retry] = worker.retries()
+        assert retry.attempt == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_that_is_ahead_is_compared_with_the_broker_s():
+    async def scenario():
+        worker = FakeWorker()
+        await worker.take(bounce("soft"))
+        worker.now = worker.broker_time = START + HOURS  # the machine was suspended
+        await worker.agent.tick()  # asks the broker
+        await worker.agent.tick()
+        assert len(worker.retries()) == 1
+
+    asyncio.run(scenario())
+
+
 def test_a_partition_that_is_revoked_meanwhile_keeps_nothing_and_acks_nothing():
     async def scenario():
         worker = FakeWorker()
