@@ -135,6 +135,8 @@ def _build_policy(
         policies=inputs.policies,
         fetch_lookups=Lookups(connect, database).fetch,
         dead_letter=intake.dead_letter,
+        feed=publish,
+        partitions=partitions,
         add_suppressed=suppressed.add,
         wait_until_caught_up=intake.wait_until_caught_up,
         watermark=watermark.refresh,

@@ -31,6 +31,7 @@ from typing import Any, Final, TypeAlias
 
 from processor import metrics
 from processor.intake.dead_letters import DeadLetter
+from processor.kafka.batch_producer import Publish
 from processor.kafka.broker_clock import BrokerClock
 from processor.kafka.fenced_producer import TransactionLostError
 from processor.logging import get
@@ -78,6 +79,8 @@ class PolicyAgent:
         policies: Policies,
         fetch_lookups: FetchLookups,
         dead_letter: SendDeadLetters,
+        feed: Publish,
+        partitions: int,
         add_suppressed: Callable[[Address], None],
         wait_until_caught_up: Callable[[float], Awaitable[None]],
         watermark: Callable[[], Awaitable[datetime]],
@@ -88,6 +91,8 @@ class PolicyAgent:
         self._policies = policies
         self._fetch_lookups = fetch_lookups
         self._dead_letter = dead_letter
+        self._feed = feed
+        self._partitions = partitions
         self._add_suppressed = add_suppressed
         self._wait_until_caught_up = wait_until_caught_up
         self._watermark = watermark
@@ -137,10 +142,12 @@ class PolicyAgent:
         lost: set[PartitionStates] = set()
         for event in taken:
             for record in event.value.records:
-                read, dead_letters = read_record(event.value, record)
-                if dead_letters:
-                    await self._dead_letter(dead_letters)
-                entries[ready[event.value.partition]] += read
+                read = read_record(event.value, record, self._partitions)
+                if read.dead_letters:
+                    await self._dead_letter(read.dead_letters)
+                if read.misplaced:
+                    await self._feed(read.misplaced)
+                entries[ready[event.value.partition]] += read.entries
                 if sum(map(len, entries.values())) >= MAX_BATCH_INPUTS:
                     lost |= await self._yield_and_settle(entries)
                     entries.clear()

@@ -18,7 +18,12 @@ from processor.intake import policy_feed
 from processor.intake.dead_letters import DeadLetter, Rejection
 from processor.kafka.batch_producer import OutgoingRecord
 from processor.kafka.records import Chunk, Record
-from processor.kafka.topics import DECISIONS_TOPIC, RETRIES_TOPIC, SUPPRESSIONS_TOPIC
+from processor.kafka.topics import (
+    DECISIONS_TOPIC,
+    POLICY_TOPIC,
+    RETRIES_TOPIC,
+    SUPPRESSIONS_TOPIC,
+)
 from processor.logging import get
 from processor.policy.config import Policies
 from processor.policy.decide import decide, lookups_needed
@@ -104,16 +109,34 @@ class Outcome:
         self.dead_letters += more.dead_letters
 
 
-def read_record(chunk: Chunk, record: Record) -> tuple[list[Entry], list[DeadLetter]]:
-    """Return the entries of a record of the feed, and a dead letter for each line that is none."""
-    entries, dead_letters = [], []
+class ReadRecord(NamedTuple):
+    """What a record of the feed has.
+
+    A line that is no feed is a dead letter; one of an address of another partition, as after a
+    replay of dead letters, is `misplaced`: a record that feeds it again where it belongs.
+    """
+
+    entries: list[Entry]
+    dead_letters: list[DeadLetter]
+    misplaced: list[OutgoingRecord]
+
+
+def read_record(chunk: Chunk, record: Record, partitions: int) -> ReadRecord:
+    """Read a record of the feed, which has so many partitions."""
+    read = ReadRecord([], [], [])
     for number, text in enumerate(policy_feed.lines_of(record.value or b"")):
         line = Line(chunk, record, number)
         try:
-            entries.append(Entry(*policy_feed.entry_of(text), line))
+            address, input_ = policy_feed.entry_of(text)
         except ValueError:
-            dead_letters.append(line.dead_letter("it is no feed of the rules"))
-    return entries, dead_letters
+            read.dead_letters.append(line.dead_letter("it is no feed of the rules"))
+            continue
+        place = policy_feed.partition_of(address, partitions)
+        if place == chunk.partition:
+            read.entries.append(Entry(address, input_, line))
+        else:
+            read.misplaced.append(OutgoingRecord(POLICY_TOPIC, None, text, (), place))
+    return read
 
 
 class Batch:

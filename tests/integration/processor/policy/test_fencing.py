@@ -56,9 +56,9 @@ class Worker:
         )
         self.agent = PolicyAgent(
             states=self.states, policies=Policies(Policy()), fetch_lookups=fetch_lookups,
-            dead_letter=self.dead_letter, add_suppressed=lambda _: None,
-            wait_until_caught_up=self.wait, watermark=self.wait, pause_feed=lambda _: None,
-            clock=clock,
+            dead_letter=self.dead_letter, feed=self.wait, partitions=1,
+            add_suppressed=lambda _: None, wait_until_caught_up=self.wait,
+            watermark=self.wait, pause_feed=lambda _: None, clock=clock,
         )  # fmt: skip
 
     async def dead_letter(self, letters):

@@ -75,7 +75,8 @@ class FakePublisher:
 class FakeWorker:
     """An agent with a broker that keeps what is published, a log to look up in, and a clock."""
 
-    def __init__(self, **policy):
+    def __init__(self, partitions=1, **policy):
+        self.partitions, self.fed = partitions, []
         self.now, self.watermark, self.broker_time = START, None, None
         self.elapsed_seconds = 0.0
         self.topics, self.lookups, self.lookup_requests = {}, {}, []
@@ -89,7 +90,7 @@ class FakeWorker:
         self.states = StateStore(self.take_over, self.read_states, clock.observe)
         self.agent = PolicyAgent(
             states=self.states, policies=self.policies, fetch_lookups=self.fetch_lookups,
-            dead_letter=self.dead_letter,
+            dead_letter=self.dead_letter, feed=self.feed, partitions=self.partitions,
             add_suppressed=self.suppressed.append, wait_until_caught_up=self.wait_until_caught_up,
             watermark=self.fetch_watermark, pause_feed=self.pauses.append, clock=clock,
         )  # fmt: skip
@@ -113,6 +114,9 @@ class FakeWorker:
 
     async def dead_letter(self, dead_letters):
         self.dead_letters += dead_letters
+
+    async def feed(self, records):
+        self.fed += records
 
     async def wait_until_caught_up(self, seconds):
         pass
@@ -271,7 +275,7 @@ def test_states_that_cannot_be_read_yet_are_read_when_the_broker_is_back(no_wait
 
 def test_while_states_are_read_nothing_waits_but_their_own_partition():
     async def scenario():
-        worker, reading = FakeWorker(), asyncio.Event()
+        worker, reading = FakeWorker(partitions=2), asyncio.Event()
         read_states = worker.read_states
 
         async def read_slowly(number):
@@ -283,10 +287,12 @@ def test_while_states_are_read_nothing_waits_but_their_own_partition():
         worker.start_agent()
         await worker.assign(0)
         worker.states.assign([1])
-        [record] = to_records([bounce("soft").model_dump()], [], 1)
-        for number in (1, 0):
-            chunk = chunk_of([fetched(record.value, partition=number)])
-            worker.agent.take(SimpleNamespace(value=chunk, ack=partial(acks.append, number)))
+        people = (bounce("soft", recipient=f"p{n}@example.com").model_dump() for n in range(9))
+        for record in to_records(people, [], 2):
+            chunk = chunk_of([fetched(record.value, partition=record.partition)])
+            worker.agent.take(
+                SimpleNamespace(value=chunk, ack=partial(acks.append, record.partition))
+            )
         await worker.agent.decide_waiting()
         assert acks == [0]
         reading.set()
@@ -360,7 +366,7 @@ def test_a_partition_that_is_revoked_meanwhile_keeps_nothing_and_acks_nothing():
 @pytest.mark.parametrize("revoked", [False, True])
 def test_partitions_are_decided_on_together_and_one_that_is_revoked_spares_the_others(revoked):
     async def scenario():
-        worker, acked = FakeWorker(), []
+        worker, acked = FakeWorker(partitions=2), []
         people = [f"p{number}@example.com" for number in range(9)]
 
         async def take_from_all(day, message):
@@ -460,6 +466,22 @@ def test_a_state_that_cannot_be_read_is_never_overwritten():
         assert len(worker.dead_letters) == 1
         [_, after] = worker.topics["delivery.policy-state"]
         assert after.key.endswith(b"ann@example.com")
+
+    asyncio.run(scenario())
+
+
+def test_a_line_of_another_partition_as_after_a_replay_is_fed_there_and_changes_nothing_here():
+    async def scenario():
+        worker = FakeWorker(partitions=2)
+        [jo] = to_records([bounce("hard").model_dump()], [], 2)
+        ann = bounce("hard", recipient="p3@example.com").model_dump()
+        [other] = to_records([ann], [], 2)
+        assert {jo.partition, other.partition} == {0, 1}
+        await worker.assign(0, 1)
+        value = jo.value + b"\n" + other.value
+        await worker.take_chunk(chunk_of([fetched(value, partition=jo.partition)]))
+        assert worker.suppressed == [JO]
+        assert worker.fed == [other]
 
     asyncio.run(scenario())
 
