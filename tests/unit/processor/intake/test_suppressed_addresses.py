@@ -160,6 +160,23 @@ def test_a_database_that_is_away_is_waited_for():
     assert followed.lookups == [{ANN: NOW - MINUTE}]
 
 
+def test_sends_that_could_not_be_fed_are_looked_up_again():
+    followed = Followed()
+    followed.start(record(ANN, MINUTE))
+    followed.pass_time(MINUTE)
+    feed = followed.follower._feed
+
+    async def fail(sends):
+        followed.follower._feed = feed
+        raise ConnectionError("the broker is away")
+
+    followed.follower._feed = fail
+    with pytest.raises(ConnectionError):
+        followed.look_up()
+    followed.look_up()
+    assert followed.fed_sends == [{"recipient": "ann@example.com"}]
+
+
 def test_what_another_worker_should_have_looked_up_is_forgotten_after_a_day():
     followed = Followed()
     followed.start(record(ANN, MINUTE))

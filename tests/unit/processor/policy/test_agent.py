@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from processor.intake.policy_feed import to_records
 from processor.kafka.broker_clock import BrokerClock
 from processor.kafka.fenced_producer import TransactionLostError
-from processor.policy import batch, decisions, state_store
+from processor.policy import agent, batch, decisions, state_store
 from processor.policy.agent import PolicyAgent
 from processor.policy.batch import metric_label
 from processor.policy.config import Policies, Policy
@@ -259,6 +259,22 @@ def test_a_partition_that_was_lost_but_is_still_ours_is_taken_over_and_decided_o
         assert worker.suppressed == [JO]
         await worker.states.close()
         assert lost.is_closed
+
+    asyncio.run(scenario())
+
+
+def test_a_chunk_of_which_one_part_was_lost_is_not_acked(no_wait, monkeypatch):
+    monkeypatch.setattr(agent, "MAX_BATCH_INPUTS", 1)
+
+    async def scenario():
+        worker = FakeWorker()
+        await worker.assign(0)
+        first = [record.value for record in to_records([bounce("soft").model_dump()], [], 1)]
+        taken_over, worker.publishers[0] = worker.publishers[0], None
+        chunk = chunk_of([fetched(first[0], 0), fetched(b"no feed", 1)])
+        assert not await worker.take_chunk(chunk)
+        assert worker.publishers[0] is not taken_over
+        assert "delivery.policy-state" not in worker.topics
 
     asyncio.run(scenario())
 

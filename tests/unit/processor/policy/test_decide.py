@@ -728,3 +728,30 @@ def test_a_reset_that_only_clears_the_counters_is_noted_for_whoever_asked():
     jo.take_all(*soft_days(2), command("reset", START + 3 * DAYS, id="c-1"))
     (note,) = [note for note in jo.notes if note.reason_code == "streak_reset"]
     assert (note.change, note.cause_event_id, note.rule) == ("reset", "c-1", None)
+
+
+# ---- Ties ---------------------------------------------------------------------------------------
+
+
+def test_a_success_in_the_millisecond_of_a_soft_bounce_ends_its_streak():
+    jo = AddressLife()
+    jo.take(bounce("soft", START))
+    jo.take(bounce("soft", START + DAYS, "m2"), last_success_at=START)
+    assert jo.state.streak == {"m2": START + DAYS}
+    other = AddressLife()
+    other.take(bounce("soft", START))
+    other.take(message_event("delivery", START, "m2"))
+    assert other.state.streak == {}
+
+
+def test_a_later_attempt_at_the_message_that_suppressed_its_address_is_refused():
+    jo = AddressLife()
+    jo.take(bounce("hard", START, "m1"))
+    assert jo.take(message_event("sent", START + HOURS, "m1")) == []  # it was, before it bounced
+    assert jo.take(message_event("sent", START + HOURS, "m1", attempt=2)) == ["invalid"]
+
+
+@pytest.mark.parametrize(("late", "output"), [(0 * MS, "retry_scheduled"), (MS, "retry_exhausted")])
+def test_an_attempt_may_be_made_until_the_very_end_of_the_horizon(late, output):
+    jo = AddressLife(horizon=2 * DAYS)
+    assert jo.take(bounce("soft", START), START + 2 * DAYS + late) == [output]
