@@ -269,11 +269,8 @@ def test_a_chunk_of_which_one_part_was_lost_is_not_acked(no_wait, monkeypatch):
     async def scenario():
         worker = FakeWorker()
         await worker.assign(0)
-        first = [record.value for record in to_records([bounce("soft").model_dump()], [], 1)]
-        taken_over, worker.publishers[0] = worker.publishers[0], None
-        chunk = chunk_of([fetched(first[0], 0), fetched(b"no feed", 1)])
-        assert not await worker.take_chunk(chunk)
-        assert worker.publishers[0] is not taken_over
+        worker.publishers[0] = None
+        assert not await worker.take(bounce("soft"))
         assert "delivery.policy-state" not in worker.topics
 
     asyncio.run(scenario())
