@@ -47,6 +47,15 @@ test: setup setup-browser check  ## Run everything: checks, then all tests on re
 test-faults: setup  ## The full fault runs: long, with many crashes
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
 
+# What somebody has who installs without the lock.
+NEWEST := $(VENV)/newest
+.PHONY: test-newest
+test-newest: setup-browser  ## Run all tests with the newest versions of what pyproject.toml names
+	@rm -rf $(NEWEST) && $(PYTHON) -m venv $(NEWEST)
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(NEWEST)/bin/python -m pip install --quiet --editable ".[local]" --group test --group lint
+	@$(NEWEST)/bin/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
 .PHONY: check
 check: setup  ## Lint, format, types, import rules, exported contracts
 	@$(BIN)/ruff check

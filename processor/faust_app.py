@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import faust
 
 from processor.intake.writer import ChunkEvent, Intake
 from processor.kafka import topics
 from processor.kafka.batch_producer import PUBLISH_TIMEOUT_SECONDS
+from processor.logging import get
 from processor.policy.agent import PolicyAgent
 from processor.policy.state_store import StateStore
 from processor.settings import KafkaSettings
+
+log = get(__name__)
+
+
+#: How old may be what a consumer knows of the partitions of its topics.
+METADATA_MAX_AGE_MS: Final = 20_000
+#: Between two looks at which topics there are.
+TOPIC_POLL_INTERVAL_SECONDS: Final = 20.0
+#: Before topics are added to the subscription; Faust would wait for most of a minute.
+RESUBSCRIBE_SECONDS: Final = 1.0
 
 
 class ChunkSchema(faust.Schema):
@@ -55,6 +67,7 @@ def faust_app(kafka: KafkaSettings) -> faust.App:
         broker_max_poll_records=kafka.fetch_records,
         consumer_max_fetch_size=kafka.fetch_bytes,
         stream_buffer_maxsize=2,
+        consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
         producer_linger=0.02,
         producer_request_timeout=PUBLISH_TIMEOUT_SECONDS,
         producer_max_batch_size=262_144,
@@ -108,6 +121,39 @@ def add_policy(app: faust.App, agent: PolicyAgent, states: StateStore) -> None:
         agent.revoke(place.partition for place in revoked if place.topic == topics.POLICY_TOPIC)
 
     add_task(app, agent.run)
+
+
+async def follow_topics(
+    app: faust.App, counts: dict[str, int], read_counts: Callable[[], dict[str, int]]
+) -> None:
+    """Keep `counts`, and what intake reads, up to date with the broker; never returns.
+
+    `read_counts` returns the topics that intake should read, with their numbers of partitions; it
+    runs on a thread, and may raise `BrokerError`. The partitions of known topics the consumer
+    finds by itself.
+    """
+    app.topics._resubscribe_sleep_lock_seconds = RESUBSCRIBE_SECONDS  # noqa: SLF001 - Faust's
+    while True:
+        await asyncio.sleep(TOPIC_POLL_INTERVAL_SECONDS)
+        try:
+            current = await asyncio.to_thread(read_counts)
+        except topics.BrokerError:  # somebody else logs that it is away
+            continue
+        if added := current.keys() - counts.keys():
+            log.info("topics_added", topics=sorted(added))
+        counts.clear()
+        counts.update(current)
+        # Again until Faust knows them: it forgets what changes during a rebalance.
+        if not all(map(app.topics.acks_enabled_for, counts)):
+            _subscribe(app, counts)
+
+
+def _subscribe(app: faust.App, names: Iterable[str]) -> None:
+    """Let the topics of intake be these, and Faust subscribe to them."""
+    [intake] = [each for each in app.topics if topics.POLICY_TOPIC not in each.topics]
+    app.topics.discard(intake)
+    intake.topics = list(names)
+    app.topics.add(intake)
 
 
 def pause_topic(app: faust.App, topic: str, paused: bool) -> None:  # noqa: FBT001

@@ -7,7 +7,6 @@ import ctypes
 import gc
 import os
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,16 +21,24 @@ from prometheus_client import start_http_server
 
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force
 from processor.clickhouse import client_of, retry_while_away
-from processor.faust_app import add_intake, add_policy, add_task, faust_app, pause_topic
+from processor.faust_app import (
+    add_intake,
+    add_policy,
+    add_task,
+    faust_app,
+    follow_topics,
+    pause_topic,
+)
 from processor.intake.decoder import Decoder
 from processor.intake.policy_feed import partition_of, to_records
 from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
 from processor.intake.topic_pauses import TopicPauses
 from processor.intake.writer import Intake
-from processor.kafka import patches, topics
+from processor.kafka import patches, topics, transport
 from processor.kafka.batch_producer import Publish, publish_batch
 from processor.kafka.broker_clock import BrokerClock
 from processor.kafka.health import watch_broker
+from processor.kafka.private_names import check_library
 from processor.kafka.watermark import Watermark
 from processor.logging import get
 from processor.policy.agent import PolicyAgent
@@ -64,11 +71,11 @@ class StartError(ExplainedError):
 class WorkerInputs:
     """What a worker goes by.
 
-    `topics` are those that intake reads, with their numbers of partitions; `policy_partitions` is
-    the number of `delivery.policy`.
+    `topics` are those that intake reads, with their numbers of partitions, and follows what the
+    broker has; `policy_partitions` is the number of `delivery.policy`.
     """
 
-    topics: Mapping[str, int]
+    topics: dict[str, int]
     policy_partitions: int
     bounce_rules: BounceRulesInForce
     policies: Policies
@@ -102,6 +109,7 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
         suppressed.is_current.set()  # nobody asks
     add_intake(app, intake, inputs.topics, suppressed.is_current.wait)
     add_task(app, partial(watch_broker, settings.kafka.bootstrap))
+    add_task(app, partial(follow_topics, app, inputs.topics, partial(_intake_topics, settings)))
     if settings.policy:
         _build_policy(app, settings, inputs, intake, suppressed, publish)
     return app
@@ -162,6 +170,7 @@ def run_worker(settings: Settings) -> None:
     Raises `StartError`, `LibraryError`, `BounceRulesError`, `PolicyError`, or its crash.
     """
     patches.apply()
+    check_library("faust-streaming", transport.RELIED_ON)
     inputs = _inputs(settings)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr="127.0.0.1")
@@ -196,20 +205,26 @@ def _inputs(settings: Settings) -> WorkerInputs:
     bounce_rules = bounce_rules_in_force(settings)
     policies = policies_in_force(settings)
     try:
-        names, problems = topics.check_topics(settings.kafka)
-        if not settings.policy:  # nobody would obey them
-            names.remove(topics.COMMANDS_TOPIC)
-        counts = topics.partition_counts(settings.kafka, [*names, topics.POLICY_TOPIC])
+        _, problems = topics.check_topics(settings.kafka)
+        if problems:
+            raise StartError("\n".join(problems))
         for problem in topics.config_problems(settings.kafka):
             log.warning("topic_config", problem=problem)
+        counts = topics.partition_counts(settings.kafka, [topics.POLICY_TOPIC])
+        return WorkerInputs(
+            policy_partitions=counts[topics.POLICY_TOPIC], topics=_intake_topics(settings),
+            bounce_rules=bounce_rules, policies=policies,
+        )  # fmt: skip
     except topics.BrokerError as error:
         raise StartError(str(error)) from error
-    if problems:
-        raise StartError("\n".join(problems))
-    return WorkerInputs(
-        policy_partitions=counts.pop(topics.POLICY_TOPIC), topics=counts,
-        bounce_rules=bounce_rules, policies=policies,
-    )  # fmt: skip
+
+
+def _intake_topics(settings: Settings) -> dict[str, int]:
+    """Return the topics that intake reads now, with their numbers of partitions."""
+    names, _ = topics.check_topics(settings.kafka)
+    if not settings.policy:  # nobody would obey them
+        names.remove(topics.COMMANDS_TOPIC)
+    return topics.partition_counts(settings.kafka, names)
 
 
 def _limit_exit_time(code: object) -> None:

@@ -6,7 +6,7 @@ go as columns to Arrow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import reduce
@@ -55,6 +55,8 @@ MAX_RECORD_EVENTS: Final = 10_000
 #: What a record says once is in each of its events, and some bytes could fill the memory.
 MAX_EXPANSION: Final = 16
 MIN_EXPANSION_BYTES: Final = 256 * 1024
+#: Fields for texts of any length, beside the tags; all others of an event are a few kB at most.
+LONG_FIELDS: Final = ("subject", "text", "diagnostic", "url", "user_agent")
 _COMPUTED: Final = frozenset({"event_id", "recorded_at", "source"})
 
 
@@ -289,12 +291,26 @@ def _expansion_problem(size: int, events: Sequence[EventFields]) -> str:
     if count > MAX_RECORD_EVENTS:
         return f"it gives {count:,} events, and the limit is {MAX_RECORD_EVENTS:,}"
     limit = max(MIN_EXPANSION_BYTES, MAX_EXPANSION * size)
-    if count * size <= limit:  # all of an event's texts are from the record
+    if count * size <= limit:  # an event's texts are from the record
         return ""
-    texts = sum([len(text) for event in events for text in event.values() if type(text) is str])
+    texts = sum(map(_long_text_bytes, events))
     if texts <= limit:
         return ""
-    return f"its {size:,} bytes become {count:,} events of {texts:,}, and the limit is {limit:,}"
+    return (
+        f"its {size:,} bytes become {count:,} events with {texts:,} bytes of text, "
+        f"and the limit is {limit:,}"
+    )
+
+
+def _long_text_bytes(event: Mapping[str, Any]) -> int:
+    """Return how many characters the fields have that may be long."""
+    get, size = event.get, 0
+    for name in LONG_FIELDS:
+        if text := get(name):
+            size += len(text)
+    if tags := get("tags"):
+        size += sum(map(len, tags))
+    return size
 
 
 def _size_problem(value: bytes | None, limit: int) -> str:

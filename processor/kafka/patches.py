@@ -14,17 +14,21 @@ from aiokafka.codec import lz4_encode
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.consumer.subscription_state import TopicPartitionState
+from aiokafka.consumer.subscription_state import (
+    Assignment,
+    Subscription,
+    SubscriptionState,
+    TopicPartitionState,
+)
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.record._crecords import default_records
 
 from processor.kafka.consumers import ISOLATION_LEVEL
+from processor.kafka.private_names import ReliedOn, check_library
 from processor.logging import get
-from schemas.errors import ExplainedError
 
 log = get(__name__)
 
-TESTED_VERSION: Final = "0.14.0"
 #: A chunk ends when its records have this many bytes.
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 #: The longest that a consumer may read nothing, in the unit and size that Kafka has for it.
@@ -35,35 +39,35 @@ _RESET: Final = "_last_reset"
 #: aiokafka compresses at the highest level, which blocks the event loop; the lowest is much faster,
 #: for a few more bytes (E-063).
 _LZ4_LEVEL: Final = 1
-#: What the patches replace or call, by its owner.
-_RELIED_ON: Final = {
+#: What is replaced, called or read of aiokafka beyond its documentation.
+_RELIED_ON: Final[ReliedOn] = {
     AIOKafkaConnection: ("send", "close"),
     PartitionRecords: ("_consumer_record",),
-    FetchResult: ("getall", "check_assignment", "has_more", "_update_position"),
-    GroupCoordinator: ("check_errors", "request_rejoin"),
+    FetchResult: (
+        "getall", "check_assignment", "has_more", "_update_position", "_topic_partition",
+        "_partition_records",
+    ),
+    TopicPartitionState: ("await_reset", "reset_to", "has_valid_position", "position", "lso"),
+    Assignment: ("tps", "state_value"),
+    Subscription: ("assignment",),
+    SubscriptionState: ("subscription",),
+    GroupCoordinator: (
+        "check_errors", "request_rejoin", "need_rejoin", "coordinator_id", "generation",
+        "_coordination_task", "_heartbeat_task", "_commit_refresh_task",
+    ),
+    aiokafka.AIOKafkaConsumer: (
+        "_fetch_max_wait_ms", "_fetch_min_bytes", "_isolation_level", "_max_poll_interval_ms",
+        "_coordinator", "_subscription",
+    ),
     aiokafka.AIOKafkaProducer: ("_partition", "create_batch", "send_batch", "partitions_for"),
     default_records: ("lz4_encode",),
-}
-
-
-class LibraryError(ExplainedError):
-    """The installed aiokafka lacks something that Sendlog relies on; the text names it."""
+}  # fmt: skip
 
 
 @cache
 def apply() -> None:
     """Patch aiokafka, once per process. Raises `LibraryError` if a part relied on is missing."""
-    missing = [
-        f"{getattr(owner, '__qualname__', owner)}.{name}"
-        for owner, names in _RELIED_ON.items() for name in names if not hasattr(owner, name)
-    ]  # fmt: skip
-    if missing:
-        raise LibraryError(
-            f"aiokafka {aiokafka.__version__} has no {', '.join(missing)}: "
-            f"install aiokafka {TESTED_VERSION}"
-        )
-    if aiokafka.__version__ != TESTED_VERSION:
-        log.warning("aiokafka_untested", version=aiokafka.__version__, tested=TESTED_VERSION)
+    check_library("aiokafka", _RELIED_ON)
     AIOKafkaConnection.send = _with_connection_error(AIOKafkaConnection.send)
     default_records.lz4_encode = partial(lz4_encode, level=_LZ4_LEVEL)
     PartitionRecords._consumer_record = _record_as_read  # noqa: SLF001

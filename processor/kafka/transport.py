@@ -25,6 +25,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
 
+from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
@@ -38,6 +39,7 @@ from processor.kafka.patches import (
     is_outside_group,
     take_progress,
 )
+from processor.kafka.private_names import ReliedOn
 from processor.kafka.records import Chunk
 from processor.logging import get
 
@@ -57,6 +59,22 @@ GROUP_CHECK_INTERVAL_SECONDS: Final = 1.0
 MAX_OUTSIDE_GROUP_SECONDS: Final = 180.0
 #: For the last commit, when the worker stops.
 MAX_LAST_COMMIT_SECONDS: Final = 10.0
+
+
+#: What is overridden, called or read of Faust beyond its documentation.
+RELIED_ON: Final[ReliedOn] = {
+    driver.AIOKafkaConsumerThread: (
+        "_create_worker_consumer", "_fetch_records", "_consumer", "call_thread",
+    ),
+    driver.Consumer: (
+        "_new_consumer_thread", "_wait_next_records", "_filter_tps_with_pending_acks",
+        "_new_offset", "_commit_offsets", "_add_gap", "_committed_offset", "_read_offset",
+        "_paused_partitions", "_unacked_messages", "_thread", "ack", "flow_active", "getmany",
+        "on_buffer_full", "on_partitions_revoked", "perform_seek",
+    ),
+    driver.Producer: ("_ensure_producer",),
+    Conductor: ("_resubscribe_sleep_lock_seconds", "acks_enabled_for"),
+}  # fmt: skip
 
 
 class GroupLostError(RuntimeError):
@@ -139,33 +157,39 @@ class Consumer(driver.Consumer):
         if self.should_stop:
             return
         if not self.flow_active:
-            # The fetch crossed a rebalance: what it brought is read again from the commit.
-            await self.perform_seek()
+            if records:
+                # The fetch crossed a rebalance: what it brought is read again from the commit.
+                await self.perform_seek()
             return
         progress, generation = self._thread.progress, self.app.consumer_generation_id
-        self._follow(progress, records or {})
-        for tp, chunk in (records or {}).items():
+        deliveries = self._follow(progress, records or {})
+        for tp, delivery in deliveries.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             # Also of a partition that was paused meanwhile: its records are not fetched again.
-            if not chunk or not (active is None or tp in active or tp in self._paused_partitions):
-                continue
-            self.app.monitor.track_tp_end_offset(tp, progress[tp].end)
-            delivery = _Delivery(progress[tp].position)
-            self._delivered[tp].append(delivery)
-            yield tp, self._to_chunk(tp, chunk, delivery, progress[tp].end)
+            if active is None or tp in active or tp in self._paused_partitions:
+                self.app.monitor.track_tp_end_offset(tp, progress[tp].end)
+                yield tp, self._to_chunk(tp, records[tp], delivery, progress[tp].end)
 
-    def _follow(self, progress: Mapping[TP, PartitionProgress], records: Mapping[TP, Any]) -> None:
-        """Follow positions that moved without a record, or were reset by the broker."""
+    def _follow(
+        self, progress: Mapping[TP, PartitionProgress], records: Mapping[TP, Any]
+    ) -> dict[TP, _Delivery]:
+        """Follow the positions of a fetch; return a delivery for each partition with records.
+
+        Whatever becomes of these, nothing behind them is committed before they are acked.
+        """
+        deliveries = {}
         for tp, (position, _, reset) in progress.items():
             if reset is not None:
                 self._reset(tp, *reset)
-            if tp in records:
-                continue
-            if outstanding := self._delivered.get(tp):
+            if records.get(tp):
+                deliveries[tp] = _Delivery(position)
+                self._delivered[tp].append(deliveries[tp])
+            elif outstanding := self._delivered.get(tp):
                 outstanding[-1].end = position
             elif position > (self._committed_offset[tp] or 0):
                 self._uncommitted[tp] = position
+        return deliveries
 
     def _reset(self, tp: TP, abandoned: int, position: int) -> None:
         """Log that the broker had the next record no more.

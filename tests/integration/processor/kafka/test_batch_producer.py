@@ -2,14 +2,18 @@
 
 import asyncio
 import os
+import signal
 import uuid
 
 import pytest
 from aiokafka.errors import KafkaError
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
+from structlog.testing import capture_logs
 
+from deploy.local.process import signal_group
 from processor.faust_app import faust_app
+from processor.kafka import batch_producer
 from processor.kafka.batch_producer import OutgoingRecord, publish_batch
 from processor.settings import KafkaSettings
 from tests.system import read
@@ -93,6 +97,39 @@ def test_what_is_published_at_the_same_time_is_all_there(broker, topic):
         expected = [record.value for record in batch]
         own = set(expected)
         assert [value for value in values if value in own] == expected
+
+
+def test_an_outage_longer_than_a_batch_may_wait_is_waited_out_and_logged_once(
+    broker, topic, monkeypatch
+):
+    monkeypatch.setenv("PRODUCER_REQUEST_TIMEOUT", "2")
+    monkeypatch.setattr(batch_producer, "SLOW_PUBLISH_SECONDS", 1.0)
+    batches = [
+        [OutgoingRecord(topic, None, b"%d/%d" % (batch, n), (), n % PARTITIONS) for n in range(40)]
+        for batch in range(2)
+    ]  # fmt: skip
+
+    async def run():
+        app = faust_app(KafkaSettings(bootstrap=broker.bootstrap, replication=1))
+        try:
+            await publish_batch(app, [OutgoingRecord(topic, None, b"before", (), 0)])
+            signal_group(broker._process.pid, signal.SIGSTOP)
+            try:
+                waiting = [asyncio.create_task(publish_batch(app, batch)) for batch in batches]
+                done, _ = await asyncio.wait(waiting, timeout=8)
+                assert not done
+            finally:
+                signal_group(broker._process.pid, signal.SIGCONT)
+            await asyncio.gather(*waiting)
+        finally:
+            await app.producer.stop()
+
+    with capture_logs() as lines:
+        asyncio.run(run())
+    names = [line["event"] for line in lines if line["event"].startswith("topic")]
+    assert names == ["topic_away", "topic_back"]
+    values = [record.value for record in read(broker.bootstrap, topic)]
+    assert {*values} == {b"before", *(record.value for batch in batches for record in batch)}
 
 
 def test_what_the_broker_refuses_is_raised(broker, topic):

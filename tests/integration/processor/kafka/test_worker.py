@@ -13,11 +13,15 @@ from urllib.request import urlopen
 import pytest
 from aiokafka import AIOKafkaProducer
 from kafka import TopicPartition
+from kafka.admin import NewPartitions, NewTopic
 
 from deploy.local.addresses import free_port
 from deploy.local.process import signal_group
 from processor.demo.render import DemoRecord
 from processor.kafka import topics
+from processor.kafka.producer import sync_producer
+from processor.kafka.watermark import Watermark
+from processor.policy.state_store import read_partition_states
 from tests.system import running, wait_for
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -88,10 +92,13 @@ def test_an_outage_of_clickhouse_longer_than_the_poll_interval_is_waited_out(sys
     assert running.running
 
 
-def test_a_topic_that_is_gone_is_waited_for_and_the_table_has_the_dead_letters(system, worker):
+def test_a_topic_that_is_gone_is_waited_for_and_the_table_has_the_dead_letters(
+    system, worker, request
+):
     running = worker(PRODUCER_REQUEST_TIMEOUT="3")
     with topics.admin_client(system.kafka) as admin:
         admin.delete_topics([topics.DEAD_LETTERS_TOPIC])
+    request.addfinalizer(lambda: topics.create_missing_topics(system.kafka))
     system.publish([DemoRecord("email.sends", None, b"junk", (), int(NOW.timestamp() * 1000))])
     stored = "SELECT count() FROM sendlog.dead_letters WHERE raw = 'junk'"
     wait_for(lambda: system.value(stored), "the dead letter to be in its table")
@@ -148,6 +155,43 @@ def test_committed_transactions_are_read_aborted_are_not_and_all_offsets_are_com
     names = [json.loads(each.value)["message_id"] for each in system.read("email.sends")
              if b"transactions" in each.value]  # fmt: skip
     assert {*names} == {"c-1", "c-2", "c-3"}
+    assert asyncio.run(watermark_after(system, datetime.now(UTC)))
+
+
+async def watermark_after(system, moment):
+    """Return whether the watermark reaches a moment."""
+    counts = dict.fromkeys(("email.sends", "sms.sends"), 4)
+    watermark = Watermark(system.broker.bootstrap, system.group, counts, {topics.POLICY_TOPIC: 4})
+    try:
+        async with asyncio.timeout(60):
+            while await watermark.refresh() < moment:
+                await asyncio.sleep(0.1)
+        return True
+    finally:
+        await watermark._consumer.stop()
+        await watermark._admin.close()
+
+
+async def publish_states(bootstrap, *transactions):
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id="tests-states")
+    await producer.start()
+    try:
+        for commits, value in transactions:
+            await producer.begin_transaction()
+            await producer.send_and_wait(
+                topics.POLICY_STATE_TOPIC, value, key=b"t/email/jo@example.com", partition=3
+            )
+            await (producer.commit_transaction() if commits else producer.abort_transaction())
+    finally:
+        await producer.stop()
+
+
+def test_states_of_aborted_transactions_are_not_read_back(system):
+    bootstrap = system.broker.bootstrap
+    asyncio.run(publish_states(bootstrap, (True, b"{}"), (False, b"aborted"), (False, b"aborted")))
+    states = asyncio.run(read_partition_states(bootstrap, 3))
+    assert states == [("t/email/jo@example.com", b"{}", None)]
+    asyncio.run(publish_states(bootstrap, (True, None)))
 
 
 def test_records_deleted_before_they_were_read_are_counted_in_the_log(system, worker):
@@ -217,3 +261,19 @@ def test_a_worker_ends_soon_while_clickhouse_hangs_in_an_insert(system, worker):
     worker()
     system.wait_until_committed()
     assert rows(system, "hanging") == 100
+
+
+def test_topics_and_partitions_made_while_a_worker_runs_are_read_without_a_restart(system, worker):
+    running = worker()
+    system.wait_until_committed()
+    with topics.admin_client(system.kafka) as admin:
+        admin.create_topics([NewTopic("email.events.late", num_partitions=1, replication_factor=1)])
+        admin.create_partitions({"email.sends": NewPartitions(6)})
+    with sync_producer(system.kafka) as send:
+        send("email.events.late", b"of a provider that nobody knows")
+    asyncio.run(publish_transactions(system.broker.bootstrap, 5, (True, events("grown", "m"))))
+    wait_for(lambda: rows(system, "grown"), "the new partition to be read", 90)
+    stored = "SELECT count() FROM sendlog.dead_letters WHERE source_topic = 'email.events.late'"
+    wait_for(lambda: system.value(stored), "the new topic to be read", 90)
+    system.wait_until_committed()
+    assert log_lines(running, "topics_added")

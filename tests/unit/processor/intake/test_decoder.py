@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.intake.dead_letters import DeadLetter, to_rows
-from processor.intake.decoder import Decoder
+from processor.intake.decoder import LONG_FIELDS, Decoder
 from processor.settings import IntakeSettings
-from schemas.events import KINDS_BY_CHANNEL, fingerprint
+from schemas.events import KINDS_BY_CHANNEL, MessageEvent, fingerprint
 from tests.chunks import chunk_of
 
 DECODER = Decoder(IntakeSettings(feeds={"ses": "acme"}), max_record_bytes=10_000)
@@ -284,13 +284,21 @@ def ses_bounce(recipients, subject):
     }).encode()  # fmt: skip
 
 
+def test_the_fields_that_are_weighed_are_all_that_may_be_long():
+    limits = {
+        name: next((each.max_length for each in field.metadata if hasattr(each, "max_length")), 0)
+        for name, field in MessageEvent.model_fields.items()
+    }  # fmt: skip
+    assert tuple(name for name, limit in limits.items() if limit > 512) == LONG_FIELDS
+
+
 @pytest.mark.parametrize(
     ("recipients", "subject", "reason"),
     [
         (50, 900, ""),
         (9_000, 0, ""),
         (25_000, 10, "it gives 25,000 events, and the limit is 10,000"),
-        (5_000, 60_000, " bytes become 5,000 events of "),
+        (5_000, 60_000, " bytes become 5,000 events with "),
     ],
 )
 def test_a_record_that_becomes_too_much_is_one_dead_letter_that_says_so(

@@ -96,7 +96,7 @@ class FakeServices:
         return Intake(
             decode=Decoder(IntakeSettings(), max_record_bytes=10_000_000),
             insert=self.insert, publish=self.publish,
-            pauses=TopicPauses(after_bad=5, rate=1000, pause=self.pause), **settings,
+            pauses=TopicPauses(after_bad=5, rate=1, pause=self.pause), **settings,
         )  # fmt: skip
 
     def pause(self, topic, paused):
@@ -188,47 +188,74 @@ def test_a_missing_table_stops_the_writer_with_nothing_acked():
     assert not event.acked
 
 
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop that jumps ahead in time."""
+
+    jump = 0.0
+
+    def time(self):
+        return super().time() + self.jump
+
+
+def run_in_jumping_loop(work):
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.run(work)
+
+
+def is_paused_by_gauge(topic):
+    return bool(REGISTRY.get_sample_value("sendlog_paused_topics", {"topic": topic}))
+
+
+FEED = "email.events.ses"
+
+
 def test_a_topic_of_nothing_but_bad_records_is_paused_alone_and_goes_on_by_itself():
     services = FakeServices()
-    junk = [FakeChunkEvent(*[b"x"] * 5, topic="email.events.ses", start=n) for n in (0, 5)]
+    junk = [FakeChunkEvent(*[b"x"] * 5, topic=FEED, start=n) for n in (0, 5)]
 
     async def take_junk_and_wait():
         intake = services.intake()
         writer = asyncio.create_task(intake.run())
         for event in (*junk, good := FakeChunkEvent(send("a"))):
             await intake.take(event)
-        assert services.pauses == [("email.events.ses", True)] * 2
-        while services.pauses[-1][1] or not good.acked:
-            await asyncio.sleep(0.001)
-        assert REGISTRY.get_sample_value("sendlog_paused_topics", {"topic": "email.events.ses"})
-        await intake.take(FakeChunkEvent(SES_EVENT, topic="email.events.ses", start=10))
+        assert services.pauses == [(FEED, True)] * 2  # 10 s, at a record a second
+        while not good.acked:
+            await asyncio.sleep(0)
+        asyncio.get_running_loop().jump = 9.0
+        await asyncio.sleep(0.01)
+        assert services.pauses[-1] == (FEED, True)
+        asyncio.get_running_loop().jump = 11.0
+        while services.pauses[-1] != (FEED, False):
+            await asyncio.sleep(0)
+        assert is_paused_by_gauge(FEED)
+        await intake.take(FakeChunkEvent(SES_EVENT, topic=FEED, start=10))
         writer.cancel()
 
     with capture_logs() as lines:
-        asyncio.run(take_junk_and_wait())
-    assert services.message_ids == ["a"]
+        run_in_jumping_loop(take_junk_and_wait())
+    assert services.message_ids[0] == "a"
     assert all(event.acked for event in junk)
     assert services.dead_letters == ["x"] * 10
     names = [line["event"] for line in lines if line["event"].startswith("topic")]
     assert names == ["topic_paused", "topic_resumed"]
-    assert not REGISTRY.get_sample_value("sendlog_paused_topics", {"topic": "email.events.ses"})
+    assert not is_paused_by_gauge(FEED)
 
 
-def test_a_topic_that_is_quiet_after_its_bad_records_is_read_as_usual_again(monkeypatch):
-    monkeypatch.setattr("processor.intake.topic_pauses.QUIET_SECONDS", 0.001)
+def test_a_topic_that_is_quiet_after_its_bad_records_is_read_as_usual_again():
     services = FakeServices()
 
     async def take_junk_and_wait():
         intake = services.intake()
-        for start in (0, 10):
-            await intake.take(FakeChunkEvent(*[b"x"] * 5, topic="email.events.ses", start=start))
-            while REGISTRY.get_sample_value("sendlog_paused_topics", {"topic": "email.events.ses"}):
-                await asyncio.sleep(0.001)
-            await intake.take(FakeChunkEvent(*[b"x"] * 4, topic="email.events.ses", start=start))
-            assert services.pauses[-1] == ("email.events.ses", False)
-            await intake.take(FakeChunkEvent(SES_EVENT, topic="email.events.ses", start=10))
+        await intake.take(FakeChunkEvent(*[b"x"] * 5, topic=FEED))
+        for jump in (100.0, 200.0):  # the pause, and the quiet
+            assert is_paused_by_gauge(FEED)
+            asyncio.get_running_loop().jump = jump
+            await asyncio.sleep(0.01)
+        assert not is_paused_by_gauge(FEED)
+        await intake.take(FakeChunkEvent(*[b"x"] * 4, topic=FEED, start=5))
+        assert services.pauses[-1] == (FEED, False)
 
-    asyncio.run(take_junk_and_wait())
+    run_in_jumping_loop(take_junk_and_wait())
 
 
 def test_dead_letters_that_their_topic_does_not_take_are_there_as_pointers():

@@ -95,10 +95,17 @@ def test_offsets_without_records_are_committed_once_all_before_them_is_acked():
     made._committed_offset[TP0] = 103
     made._follow(progress(103), {})
     assert made._new_offset(TP0) is None
-    made._follow(progress(110), {TP0: ["a chunk that is delivered next"]})
-    assert made._new_offset(TP0) is None
     made._follow(progress(110), {})
     assert made._new_offset(TP0) == 110
+
+
+def test_nothing_behind_what_was_fetched_is_committed_before_that_is_acked():
+    made = consumer()
+    [delivery] = made._follow(progress(10), {TP0: ["a record"]}).values()
+    made._follow(progress(12), {})
+    assert made._new_offset(TP0) is None
+    delivery.is_acked = True
+    assert made._new_offset(TP0) == 12
 
 
 def test_a_reset_is_logged_with_what_was_lost_and_counted():
@@ -118,7 +125,7 @@ def test_after_a_reset_to_an_earlier_offset_all_is_read_and_committed_again():
     made._committed_offset[TP0], made._read_offset[TP0] = 50, 99
     made._follow(progress(9, reset=(100, 0)), {TP0: ["a chunk"]})
     assert (made._committed_offset[TP0], made._read_offset[TP0]) == (None, None)
-    assert not made._delivered[TP0]
+    assert [each.end for each in made._delivered[TP0]] == [9]
 
 
 @pytest.mark.parametrize("more", [False, True])
