@@ -84,11 +84,17 @@ def add_task(app: faust.App, run: Callable[[], Awaitable[Any]]) -> None:
         await run()
 
 
-def add_intake(app: faust.App, intake: Intake, topic_names: Iterable[str]) -> None:
-    """Let intake have the chunks of its topics."""
+def add_intake(
+    app: faust.App,
+    intake: Intake,
+    topic_names: Iterable[str],
+    wait_until_ready: Callable[[], Awaitable[Any]],
+) -> None:
+    """Let intake have the chunks of its topics, once it has what it goes by."""
 
     @app.agent(app.topic(*topic_names, schema=ChunkSchema(), internal=False), name="sendlog.intake")
     async def take(stream: Any) -> None:
+        await wait_until_ready()
         events: AsyncIterable[ChunkEvent] = stream.noack().events()
         async for event in events:
             await intake.take(event)
@@ -104,7 +110,7 @@ def add_policy(app: faust.App, agent: PolicyAgent, states: StateStore) -> None:
     )
     async def take(stream: Any) -> None:
         async for event in stream.noack().events():
-            await agent.take(event)
+            agent.take(event)
 
     @app.on_partitions_assigned.connect
     async def assign_states(_app: Any, assigned: set[Any], **_: Any) -> None:
@@ -112,7 +118,7 @@ def add_policy(app: faust.App, agent: PolicyAgent, states: StateStore) -> None:
 
     @app.on_partitions_revoked.connect
     async def revoke_states(_app: Any, revoked: set[Any], **_: Any) -> None:
-        states.revoke(place.partition for place in revoked if place.topic == topics.POLICY_TOPIC)
+        agent.revoke(place.partition for place in revoked if place.topic == topics.POLICY_TOPIC)
 
     add_task(app, agent.run)
 

@@ -36,6 +36,7 @@ from processor.intake.topic_pauses import TopicPauses
 from processor.intake.writer import Intake
 from processor.kafka import patches, topics, transport
 from processor.kafka.batch_producer import Publish, publish_batch
+from processor.kafka.broker_clock import BrokerClock
 from processor.kafka.health import watch_broker
 from processor.kafka.private_names import check_library
 from processor.kafka.watermark import Watermark
@@ -44,10 +45,10 @@ from processor.policy.agent import PolicyAgent
 from processor.policy.config import Policies, policies_in_force
 from processor.policy.lookups import Lookups
 from processor.policy.policy_table import write_policies
-from processor.policy.state_store import StateStore, read_partition_states
+from processor.policy.state_store import StateStore, read_partition_states, take_over_partition
 from processor.settings import Settings
 from projections.clickhouse import store
-from projections.queries.suppressed_sends import SuppressionLog
+from projections.queries.suppressed_sends import SuppressedSends
 from schemas.errors import ExplainedError
 
 log = get(__name__)
@@ -104,7 +105,9 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
             pause=partial(pause_topic, app),
         ),
     )
-    add_intake(app, intake, inputs.topics)
+    if not settings.policy:
+        suppressed.is_current.set()  # nobody asks
+    add_intake(app, intake, inputs.topics, suppressed.is_current.wait)
     add_task(app, partial(watch_broker, settings.kafka.bootstrap))
     add_task(app, partial(follow_topics, app, inputs.topics, partial(_intake_topics, settings)))
     if settings.policy:
@@ -122,30 +125,41 @@ def _build_policy(
 ) -> None:
     kafka, partitions = settings.kafka, inputs.policy_partitions
     connect, database = partial(client_of, settings), settings.clickhouse.database
-    states = StateStore(partial(read_partition_states, kafka.bootstrap))
+    clock = BrokerClock()
+    states = StateStore(
+        take_over=partial(take_over_partition, kafka),
+        read=partial(read_partition_states, kafka.bootstrap, partitions=partitions),
+        observe_clock=clock.observe,
+    )
     watermark = Watermark(
-        kafka.bootstrap, kafka.group, inputs.topics, {topics.POLICY_TOPIC: partitions}
+        kafka.bootstrap,
+        kafka.group,
+        inputs.topics,
+        {topics.POLICY_TOPIC: partitions},
+        clock=clock.now,
     )
     agent = PolicyAgent(
         states=states,
         policies=inputs.policies,
         fetch_lookups=Lookups(connect, database).fetch,
-        publish=publish,
         dead_letter=intake.dead_letter,
+        feed=publish,
+        partitions=partitions,
         add_suppressed=suppressed.add,
         wait_until_caught_up=intake.wait_until_caught_up,
         watermark=watermark.refresh,
         pause_feed=partial(pause_topic, app, topics.POLICY_TOPIC),
+        clock=clock,
     )
     follower = SuppressionFollower(
         suppressed=suppressed,
-        history=SuppressionLog(connect, database),
+        fetch_sends=SuppressedSends(connect, database).fetch,
         feed=lambda sends: publish(to_records(sends, [], partitions)),
         owns=lambda address: states.owns(partition_of(address, partitions)),
         watermark=watermark.refresh,
     )
     add_policy(app, agent, states)
-    add_task(app, follower.run)
+    add_task(app, partial(follower.run, kafka.bootstrap))
     write = partial(write_policies, connect, database, inputs.policies)
     add_task(app, partial(retry_while_away, write))
 
@@ -194,6 +208,8 @@ def _inputs(settings: Settings) -> WorkerInputs:
         _, problems = topics.check_topics(settings.kafka)
         if problems:
             raise StartError("\n".join(problems))
+        for problem in topics.config_problems(settings.kafka):
+            log.warning("topic_config", problem=problem)
         counts = topics.partition_counts(settings.kafka, [topics.POLICY_TOPIC])
         return WorkerInputs(
             policy_partitions=counts[topics.POLICY_TOPIC], topics=_intake_topics(settings),

@@ -9,16 +9,19 @@ In Python the values are a tuple; only the engine has the bytes.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from projections.column_types import BOOL, NUMBER, STRING, TIME, base_type, tuple_elements
 from projections.expressions import OPERATORS, Call, Evaluator, Expression, Operator, literal
-from schemas.events import EPOCH
+from schemas.events import EPOCH, milliseconds
 
 #: How many bytes a value of a fixed size takes.
 _SIZES: Final = {TIME: 8, NUMBER: 2, BOOL: 1}
 _ZEROS: Final = {TIME: EPOCH, NUMBER: 0, BOOL: False, STRING: ""}
+#: The first and the last time of the engine, in milliseconds since 1970.
+_MIN_MS: Final = milliseconds(datetime(1900, 1, 1, tzinfo=UTC))
+_MAX_MS: Final = milliseconds(datetime(2299, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC))
 #: The operators that make bytes of a value; a text that follows another begins with a zero byte.
 _TO_BYTES: Final = {
     TIME: "time to bytes", NUMBER: "number to bytes", BOOL: "bool to bytes",
@@ -135,18 +138,23 @@ def zero_values(kind: str) -> tuple[Any, ...]:
 
 
 def unpack(data: bytes, kind: str) -> tuple[Any, ...]:
-    """Return the values that bytes stand for."""
+    """Return the values that bytes stand for; never raises, whatever is stored.
+
+    A time that the engine cannot have is its first or its last, as the engine itself shows it.
+    """
     if not data:
         return zero_values(kind)
     values: list[Any] = []
     kinds = list(tuple_elements(kind).values())
     for element in kinds:
         if element == STRING:
-            return (*values, *data.decode(errors="replace").split("\0", kinds.count(STRING) - 1))
-        number = int.from_bytes(data[: _SIZES[element]], "big")
+            count = kinds.count(STRING)
+            texts = data.decode(errors="replace").split("\0", count - 1)
+            return (*values, *texts, *[""] * (count - len(texts)))
+        number = int.from_bytes(data[: _SIZES[element]], "big", signed=element == TIME)
         data = data[_SIZES[element] :]
         if element == TIME:
-            values.append(EPOCH + timedelta(milliseconds=number))
+            values.append(EPOCH + timedelta(milliseconds=min(max(number, _MIN_MS), _MAX_MS)))
         else:
             values.append(bool(number) if element == BOOL else number)
     return tuple(values)

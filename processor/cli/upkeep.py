@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from processor.clickhouse import client_of, target_of
 from processor.kafka import topics
+from processor.policy.topic_growth import grow, topics_to_grow
 from processor.settings import load
 from projections.clickhouse.migrate import migrate
 
@@ -32,8 +35,24 @@ def apply_topics() -> None:
 
 @topics_app.command("check")
 def print_topics_check() -> None:
-    """Say which topics are missing; exit code 1 if any is."""
-    reads, problems = topics.check_topics(load().kafka)
+    """Say which topics are missing, and which settings are wrong; exit code 1 if there are any."""
+    kafka = load().kafka
+    reads, problems = topics.check_topics(kafka)
+    problems += topics.config_problems(kafka)
     for line in problems or [f"all topics are there; the worker reads {', '.join(reads)}"]:
         print(line)
     raise typer.Exit(1 if problems else 0)
+
+
+@topics_app.command("grow")
+def grow_topics(
+    topic: Annotated[str, typer.Argument(help="A topic, or all.")],
+    partitions: Annotated[int, typer.Argument(min=1, max=1000, help="How many it gets.")],
+) -> None:
+    """Give topics more partitions, and move what belongs elsewhere then. Stop the workers first.
+
+    What the policy keeps of an address is in a partition by its name: never let Kafka's own tools
+    add partitions to delivery.policy. If they did, this mends it. Safe to repeat.
+    """
+    for line in grow(load().kafka, topics_to_grow(topic), partitions):
+        print(line)

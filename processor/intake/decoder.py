@@ -27,6 +27,7 @@ from processor.kafka.records import (
     RECORDED_AT_HEADER,
     Chunk,
     Record,
+    plausible_ms,
     recorded_ms,
     text_headers,
 )
@@ -229,7 +230,7 @@ class Decoder:
             headers = text_headers(record)
             # Only what is replayed has the header: no need to go through all of each record again.
             replayed = RECORDED_AT_HEADER in headers
-            arrived_ms = recorded_ms(record) if replayed else record.timestamp or 0
+            arrived_ms = recorded_ms(record) if replayed else plausible_ms(record.timestamp)
             decoded = decode(adapter, value, headers, arrived_ms, tenant, self._rules)
             if problem := _expansion_problem(len(value), decoded.events):
                 rejections.append(Rejection(record, problem))

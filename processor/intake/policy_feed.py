@@ -21,7 +21,13 @@ from processor.kafka.topics import POLICY_TOPIC
 from projections.queries.policy_events import COLUMNS
 from schemas.addresses import Address
 from schemas.decisions import DECISION_LABEL, Command
-from schemas.events import POLICY_KINDS, EventFields, MessageEvent
+from schemas.events import (
+    MAX_EVENT_TIME,
+    MIN_EVENT_TIME,
+    POLICY_KINDS,
+    EventFields,
+    MessageEvent,
+)
 
 #: About how many bytes a record has at most; a single line is far smaller.
 MAX_RECORD_BYTES: Final = 500_000
@@ -45,17 +51,28 @@ class PolicyLine(BaseModel):
     def entry(self) -> tuple[Address, MessageEvent | Command]:
         """The event or command, with the address it is about. Raises `ValueError` for neither."""
         if self.event is not None:
-            return Address(
-                self.event.tenant_id, self.event.channel, self.event.recipient
-            ), self.event
+            event = _without_implausible_time(self.event)
+            return Address(event.tenant_id, event.channel, event.recipient), event
         if self.command is not None:
             return self.command.target, self.command
         raise ValueError("neither a fact nor a command")
 
 
-def entries_of(value: bytes) -> list[tuple[Address, MessageEvent | Command]]:
-    """Read a record's value. Raises `ValueError` if it is no feed of the policy."""
-    return [PolicyLine.model_validate_json(line).entry for line in value.split(b"\n")]
+def _without_implausible_time(event: MessageEvent) -> MessageEvent:
+    """Return an event that was not recorded at 1970 or the like; older releases fed those."""
+    if event.recorded_at is None or MIN_EVENT_TIME <= event.recorded_at < MAX_EVENT_TIME:
+        return event
+    return event.model_copy(update={"recorded_at": None})
+
+
+def lines_of(value: bytes) -> list[bytes]:
+    """Return the lines of a record's value."""
+    return value.split(b"\n")
+
+
+def entry_of(line: bytes) -> tuple[Address, MessageEvent | Command]:
+    """Read a line. Raises `ValueError` if it is no feed of the policy."""
+    return PolicyLine.model_validate_json(line).entry
 
 
 def chosen_events(

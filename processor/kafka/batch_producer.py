@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -62,13 +62,23 @@ async def publish_batch(app: faust.App, records: Sequence[OutgoingRecord]) -> No
     producer = (await app.maybe_start_producer())._ensure_producer()  # noqa: SLF001 - aiokafka's
     for topic in {record.topic for record in records}:  # from here on the producer knows them
         await _retry_while_away(topic, partial(producer.partitions_for, topic))
-    by_partition: defaultdict[tuple[str, int], list[OutgoingRecord]] = defaultdict(list)
+    await asyncio.gather(
+        *(
+            _publish_to(producer, *place, batch)
+            for place, batch in by_partition(producer, records).items()
+        )
+    )
+
+
+def by_partition(
+    producer: Any, records: Iterable[OutgoingRecord]
+) -> dict[tuple[str, int], list[OutgoingRecord]]:
+    """Return records by topic and partition; the producer has to know the topics."""
+    places: defaultdict[tuple[str, int], list[OutgoingRecord]] = defaultdict(list)
     for record in records:
         number = partition_for(producer, record.topic, record.partition, record.key, record.value)
-        by_partition[record.topic, number].append(record)
-    await asyncio.gather(
-        *(_publish_to(producer, *place, batch) for place, batch in by_partition.items())
-    )
+        places[record.topic, number].append(record)
+    return places
 
 
 async def _publish_to(
@@ -90,7 +100,7 @@ async def _publish_rest(
     counts, acks = [], []
     failure: BaseException | None = None
     try:
-        for batch, count in _batches(producer, tuple(records)):
+        for batch, count in filled_batches(producer, tuple(records)):
             acks.append(await producer.send_batch(batch, topic, partition=partition))
             counts.append(count)
     except KafkaError as error:  # of a batch before it, for which this one had to wait
@@ -108,7 +118,7 @@ async def _outcomes(acks: Sequence[Awaitable[Any]]) -> Sequence[Any]:
     return await asyncio.gather(*acks, return_exceptions=True)
 
 
-def _batches(producer: Any, records: Sequence[OutgoingRecord]) -> Iterator[tuple[Any, int]]:
+def filled_batches(producer: Any, records: Sequence[OutgoingRecord]) -> Iterator[tuple[Any, int]]:
     """Yield records as Kafka's batches, each with how many it has."""
     batch, count = producer.create_batch(), 0
     for _, key, value, headers, _ in records:

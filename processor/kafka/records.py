@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import time
 from typing import Final, NamedTuple, Protocol
+
+from schemas.events import MAX_EVENT_TIME, MIN_EVENT_TIME, milliseconds
 
 #: A replayed record keeps the time at which it first arrived, for events that carry none.
 RECORDED_AT_HEADER: Final = "sendlog-recorded-at"
-_MAX_TIME_DIGITS: Final = 13  # of a time in milliseconds, until the year 2286
+_MIN_MS: Final = milliseconds(MIN_EVENT_TIME)
+_MAX_MS: Final = milliseconds(MAX_EVENT_TIME)
+_MAX_TIME_DIGITS: Final = len(str(_MAX_MS))
 
 
 class Record(Protocol):
@@ -44,18 +49,27 @@ class Chunk(NamedTuple):
 
 
 def recorded_ms(record: Record) -> int:
-    """Return when a record first arrived, in milliseconds since 1970."""
-    if not record.headers:
-        return record.timestamp or 0
-    for name, value in record.headers:
+    """Return when a record first arrived, in milliseconds since 1970; from 1990 to 2099.
+
+    Brokers take any timestamp: none, 0, seconds, microseconds. One outside of these years has no
+    meaning, and is never read in another unit: the worker's own time stands in for it.
+    """
+    for name, value in record.headers or ():
         if (
             name == RECORDED_AT_HEADER
             and value
             and value.isdigit()
             and len(value) <= _MAX_TIME_DIGITS
         ):
-            return int(value)
-    return record.timestamp or 0
+            return plausible_ms(int(value))
+    return plausible_ms(record.timestamp)
+
+
+def plausible_ms(timestamp: int | None) -> int:
+    """Return a timestamp in milliseconds, or the current time for one outside of 1990 to 2099."""
+    if timestamp is not None and _MIN_MS <= timestamp < _MAX_MS:
+        return timestamp
+    return int(time() * 1000)
 
 
 def text_headers(record: Record) -> dict[str, str]:

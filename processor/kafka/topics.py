@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from processor.settings import KafkaSettings
@@ -31,10 +31,13 @@ MAILER_CHANNELS: Final[Mapping[str, Channel]] = {"email.sends": "email", "sms.se
 _FEED_TOPIC: Final = re.compile(r"^(email|sms)\.events\.([a-z0-9_-]+)$")
 
 _DAY_MS: Final = 86_400_000
-_RETAINED: Final = {"retention.ms": str(30 * _DAY_MS)}
+_RETAINED: Final = {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MS)}
 _COMPACTED: Final = {"cleanup.policy": "compact"}
+#: Of the topics of our own: their times are the broker's. What is ordered by them, a reset against
+#: a listing, must not depend on the clock of whoever published it. A feed keeps its sender's.
+_BROKER_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
 #: A state is written for each change, and the topic is read whole: it has to stay short.
-_STATE_CONFIG: Final = _COMPACTED | {
+_STATE_CONFIG: Final = {
     "segment.bytes": str(32 * 1024 * 1024),
     "segment.ms": str(_DAY_MS // 24),
     "min.cleanable.dirty.ratio": "0.1",
@@ -42,6 +45,10 @@ _STATE_CONFIG: Final = _COMPACTED | {
 #: A record larger than the worker accepts must still arrive, to become a dead letter.
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _LARGE_RECORDS: Final = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+#: Of these settings a topic may have more than is declared; -1 is without a limit.
+_AT_LEAST: Final = frozenset({"retention.ms", "max.message.bytes"})
+#: Settings that have to be as declared. Others only tune a topic.
+_CHECKED: Final = _AT_LEAST | {"cleanup.policy", "message.timestamp.type"}
 
 
 class BrokerError(ExplainedError):
@@ -84,16 +91,16 @@ def has_adapter(topic: str) -> bool:
 def declared_topics() -> list[Topic]:
     """Return every topic that Sendlog reads or writes."""
     feeds = [feed_topic(a.CHANNEL, a.PROVIDER) for a in adapters().values()]
+    kept, ours = _RETAINED | _LARGE_RECORDS, _BROKER_TIME
     return [
-        *(
-            Topic(name, _RETAINED | _LARGE_RECORDS)
-            for name in (*MAILER_CHANNELS, *feeds, COMMANDS_TOPIC, DECISIONS_TOPIC)
-        ),
-        Topic(POLICY_TOPIC, _RETAINED | _LARGE_RECORDS),
-        Topic(POLICY_STATE_TOPIC, _STATE_CONFIG),
-        Topic(RETRIES_TOPIC, _RETAINED),
-        Topic(SUPPRESSIONS_TOPIC, _COMPACTED),
-        Topic(DEAD_LETTERS_TOPIC, _RETAINED | _LARGE_RECORDS),
+        *(Topic(name, kept) for name in (*MAILER_CHANNELS, *feeds)),
+        Topic(COMMANDS_TOPIC, kept | ours),
+        Topic(DECISIONS_TOPIC, kept | ours),
+        Topic(POLICY_TOPIC, kept | ours),
+        Topic(POLICY_STATE_TOPIC, _COMPACTED | _LARGE_RECORDS | ours | _STATE_CONFIG),
+        Topic(RETRIES_TOPIC, _RETAINED | ours),
+        Topic(SUPPRESSIONS_TOPIC, _COMPACTED | ours),
+        Topic(DEAD_LETTERS_TOPIC, kept | ours),
     ]
 
 
@@ -166,6 +173,34 @@ def check_topics(kafka: KafkaSettings) -> tuple[list[str], list[str]]:
         *(name for name in present if feed_provider(name)),
     ]
     return [name for name in reads if name in described], problems
+
+
+def config_problems(kafka: KafkaSettings) -> list[str]:
+    """Return which settings of existing topics are wrong, one line each, with what mends it.
+
+    Raises `BrokerError`.
+    """
+    declared = {topic.name: topic.config for topic in declared_topics()}
+    with admin_client(kafka) as client:
+        present = sorted(declared.keys() & set(client.list_topics()))
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, name, sorted(_CHECKED)) for name in present
+        ]
+        described = client.describe_configs(resources, config_filter="all") if resources else {}
+    actual = described.get("topic", {})
+    return [
+        f"topic {name} has {setting}={value}, not {right}: run kafka-configs.sh --bootstrap-server "
+        f"{kafka.bootstrap} --alter --topic {name} --add-config {setting}={right}"
+        for name in present
+        for setting, right in sorted(declared[name].items()) if setting in _CHECKED
+        for value in [actual[name][setting]["value"]] if not _suffices(setting, value, right)
+    ]  # fmt: skip
+
+
+def _suffices(setting: str, value: str, declared: str) -> bool:
+    if setting in _AT_LEAST:
+        return int(value) == -1 or int(value) >= int(declared)
+    return value == declared
 
 
 def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, int]:

@@ -23,6 +23,10 @@ from processor.policy.inputs import Context
 from processor.policy.state import AddressState, MessageState
 from schemas.events import RETRY_ENDS, MessageEvent, is_soft
 
+#: How many retries to one address may wait. Each adds to its state, which is one record of Kafka
+#: and is read for every input; an address that so many messages bounced from is not in need of
+#: one more.
+MAX_PENDING_RETRIES: Final = 1_000
 #: A wait is longer or shorter by at most this share of it.
 JITTER_SHARE: Final = 0.1
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -72,7 +76,7 @@ def schedule_next(message_id: str, context: Context, state: AddressState) -> Ite
     else:
         due_at = at + wait_before_retry(context.policy, message_id, attempt)
         words = _exhausted(message, attempt, max(due_at, context.now), context.policy)
-        if words:
+        if words := words or _crowded(message, state):
             yield RetriesExhausted(
                 message_id=message_id, attempt=attempt, at=at, reason=words, event_id=event_id
             )
@@ -134,6 +138,15 @@ def _exhausted(message: MessageState, attempt: int, due_at: datetime, policy: Po
         within = duration_text(policy.horizon)
         return f"soft bounces: no further attempt within {within} of the first"
     return ""
+
+
+def _crowded(message: MessageState, state: AddressState) -> str:
+    """Return why no attempt may be made though the policy would make one; "" if it may."""
+    if message.due_at is not None or len(state.messages) <= MAX_PENDING_RETRIES:
+        return ""
+    if sum(each.due_at is not None for each in state.messages.values()) < MAX_PENDING_RETRIES:
+        return ""
+    return f"soft bounces: {MAX_PENDING_RETRIES:,} other retries to the address are waiting"
 
 
 def _cancelled(message_id: str, message: MessageState, at: datetime, why: str) -> RetryCancelled:

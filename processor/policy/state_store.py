@@ -9,30 +9,46 @@ moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 from time import monotonic
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from cramjam import lz4
 
 from processor import metrics
+from processor.intake.policy_feed import partition_of
 from processor.kafka.batch_producer import OutgoingRecord
 from processor.kafka.consumers import async_consumer
-from processor.kafka.topics import POLICY_STATE_TOPIC
+from processor.kafka.fenced_producer import FencedProducer, TransactionLostError
+from processor.kafka.topics import POLICY_STATE_TOPIC, POLICY_TOPIC
 from processor.logging import get
 from processor.policy.state import AddressState, dump_state, load_state
+from processor.settings import KafkaSettings
 from schemas.addresses import Address
+from schemas.errors import ExplainedError
 from schemas.events import milliseconds
 
 log = get(__name__)
 
 #: The header that says when time next changes something of the state, in ms since 1970.
 WAKES_AT_HEADER: Final = "wakes-at"
+#: The key of a record that keeps nothing.
+CLOCK_KEY: Final = b"clock"
 MAX_FETCH_RECORDS: Final = 20_000
+#: Between two attempts to read states while the broker is away.
+MIN_BACKOFF_SECONDS: Final = 0.5
+MAX_BACKOFF_SECONDS: Final = 10.0
+#: For the transactions that are under way, when the worker stops.
+MAX_CLOSE_SECONDS: Final = 10.0
+#: A worker that was paused learns within its heartbeat's interval that it has lost a partition;
+#: meanwhile it must not take it over again.
+TAKEOVER_WAIT_SECONDS: Final = 5.0
 #: Stale heap entries tolerated before the heap is rebuilt.
 MAX_STALE_WAKES: Final = 10_000
 
@@ -40,11 +56,31 @@ MAX_STALE_WAKES: Final = 10_000
 StoredState: TypeAlias = tuple[str, bytes | None, int | None]
 
 
+class Publisher(Protocol):
+    """Publishes for one partition, as the only one that can."""
+
+    async def publish(self, records: Sequence[OutgoingRecord]) -> datetime | None:
+        """Publish all records or none; return the broker's time, if it says it.
+
+        Raises `TransactionLostError`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go, after what is under way."""
+        ...
+
+
+class MisplacedStateError(ExplainedError):
+    """A state is in another partition than its address; the text says what to do."""
+
+
 @dataclass(slots=True, eq=False)
 class PartitionStates:
     """The states of one partition, and which of them wakes next."""
 
     number: int
+    publisher: Publisher
     _values: dict[str, bytes] = field(default_factory=dict)
     #: A heap of (when, key); an entry holds only if `_wake_of` agrees.
     _wakes: list[tuple[int, str]] = field(default_factory=list)
@@ -69,6 +105,10 @@ class PartitionStates:
         if wakes_at is not None:
             headers = ((WAKES_AT_HEADER, b"%d" % milliseconds(wakes_at)),)
         return OutgoingRecord(POLICY_STATE_TOPIC, key, dump_state(state), headers, self.number)
+
+    def clock_record(self) -> OutgoingRecord:
+        """Return a record that keeps nothing: with its ack the broker says what time it is."""
+        return OutgoingRecord(POLICY_STATE_TOPIC, CLOCK_KEY, None, (), self.number)
 
     def keep(self, records: Iterable[OutgoingRecord]) -> None:
         """Keep what has been published."""
@@ -126,26 +166,57 @@ def _stored(record: Any) -> StoredState:
 
 
 class StateStore:
-    """The states of the assigned partitions, read back by `read` when they are first needed."""
+    """The states of the assigned partitions.
 
-    def __init__(self, read: Callable[[int], Awaitable[Iterable[StoredState]]]) -> None:
+    For each it takes over the publishing, and then reads the states back: what it reads is all that
+    there will ever be, but for what it publishes itself.
+    """
+
+    def __init__(
+        self,
+        take_over: Callable[[int], Awaitable[Publisher]],
+        read: Callable[[int], Awaitable[Iterable[StoredState]]],
+        observe_clock: Callable[[datetime], None] = lambda _: None,
+    ) -> None:
+        self._take_over = take_over
         self._read = read
+        self._observe_clock = observe_clock
         self._loading: dict[int, asyncio.Task[PartitionStates]] = {}
+        #: Publishers that are let go of.
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def loaded(self, number: int) -> PartitionStates:
-        """Return the states of a partition, once they are complete."""
-        return await asyncio.shield(self._load(number))
+        """Return the states of an assigned partition, once they are complete."""
+        return await asyncio.shield(self._loading[number])
 
     def assign(self, numbers: Iterable[int]) -> None:
         """Begin to read what is ours now: time passes also for addresses of which nothing comes."""
         for number in numbers:
-            self._load(number)
+            if number not in self._loading:
+                self._loading[number] = asyncio.create_task(self._load(number, 0))
 
     def revoke(self, numbers: Iterable[int]) -> None:
         """Let go of partitions that are no longer ours."""
         for number in numbers:
-            self._loading.pop(number, None)
+            if task := self._loading.pop(number, None):
+                self._let_go(task)
         self.count()
+
+    def reload(self, partition: PartitionStates) -> None:
+        """Take over a partition again, for its publisher is lost, unless it is not ours any more.
+
+        Not at once: if another worker has it, we are told soon.
+        """
+        if self.owns_same(partition):
+            self._let_go(self._loading[partition.number])
+            loading = self._load(partition.number, TAKEOVER_WAIT_SECONDS)
+            self._loading[partition.number] = asyncio.create_task(loading)
+
+    async def close(self) -> None:
+        """Let go of all partitions; while the broker is away, not for ever."""
+        self.revoke(list(self._loading))
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=MAX_CLOSE_SECONDS)
 
     def owns(self, number: int) -> bool:
         """Tell whether a partition is ours."""
@@ -156,22 +227,40 @@ class StateStore:
         return any(each is partition for each in self.ready())
 
     def ready(self) -> list[PartitionStates]:
-        """Return the partitions whose states are complete."""
+        """Return the partitions whose states are complete. Raises `MisplacedStateError`."""
         return [task.result() for task in self._loading.values() if task.done()]
 
     def count(self) -> None:
         """Tell the metrics how many states there are."""
         metrics.ADDRESS_STATES.set(sum(map(len, self.ready())))
 
-    def _load(self, number: int) -> asyncio.Task[PartitionStates]:
-        if number not in self._loading:
-            self._loading[number] = asyncio.create_task(self._read_partition(number))
-        return self._loading[number]
+    def _let_go(self, task: asyncio.Task[PartitionStates]) -> None:
+        task.cancel()  # if it is still reading
+        closing = asyncio.create_task(_close_publisher(task))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
-    async def _read_partition(self, number: int) -> PartitionStates:
+    async def _load(self, number: int, wait_seconds: float) -> PartitionStates:
+        """Take over a partition and read its states, over and over until the broker answers."""
+        while True:
+            await asyncio.sleep(wait_seconds)
+            try:
+                return await self._load_once(number)
+            except (KafkaError, OSError, TransactionLostError) as error:
+                reason = str(error) or type(error).__name__
+                log.warning("states_not_read", partition=number, error=reason)
+            wait_seconds = min(max(2 * wait_seconds, MIN_BACKOFF_SECONDS), MAX_BACKOFF_SECONDS)
+
+    async def _load_once(self, number: int) -> PartitionStates:
         started = monotonic()
-        partition = PartitionStates(number)
-        partition.fill(await self._read(number))
+        partition = PartitionStates(number, await self._take_over(number))
+        try:
+            if broker_time := await partition.publisher.publish([partition.clock_record()]):
+                self._observe_clock(broker_time)
+            partition.fill(await self._read(number))
+        except BaseException:  # also where it was revoked meanwhile
+            await partition.publisher.close()
+            raise
         log.info(
             "states_read", partition=number, addresses=len(partition),
             seconds=round(monotonic() - started, 2),
@@ -179,8 +268,26 @@ class StateStore:
         return partition
 
 
-async def read_partition_states(bootstrap: str, number: int) -> list[StoredState]:
-    """Return what a partition of the topic of states holds, later ones after earlier ones."""
+async def _close_publisher(task: asyncio.Task[PartitionStates]) -> None:
+    with suppress(asyncio.CancelledError, MisplacedStateError):
+        await (await task).publisher.close()
+
+
+def transactional_id(group: str, number: int) -> str:
+    """Return the id of the transactions of a partition: whoever uses it last is the only one."""
+    return f"{group}-policy-{number}"
+
+
+async def take_over_partition(kafka: KafkaSettings, number: int) -> Publisher:
+    """Take over the publishing for a partition. Raises `KafkaError` if no broker answers."""
+    return await FencedProducer.open(kafka.bootstrap, transactional_id(kafka.group, number))
+
+
+async def read_partition_states(bootstrap: str, number: int, partitions: int) -> list[StoredState]:
+    """Return what a partition, of so many, of the topic of states holds.
+
+    Raises `MisplacedStateError` if an address of it belongs to another, and `KafkaError`.
+    """
     place = TopicPartition(POLICY_STATE_TOPIC, number)
     consumer = async_consumer(
         bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=8 * 1024 * 1024
@@ -195,6 +302,21 @@ async def read_partition_states(bootstrap: str, number: int) -> list[StoredState
             fetched = await consumer.getmany(place, timeout_ms=1000, max_records=MAX_FETCH_RECORDS)
             for record in fetched.get(place, ()):
                 latest[record.key] = _stored(record)
-        return list(latest.values())
     finally:
         await consumer.stop()
+    check_places(latest.values(), number, partitions)
+    return list(latest.values())
+
+
+def check_places(states: Iterable[StoredState], number: int, partitions: int) -> None:
+    """Raise `MisplacedStateError` if an address belongs to another partition than this one."""
+    misplaced = sum(
+        value is not None and partition_of(Address.parse(key), partitions) != number
+        for key, value, _ in states
+    )
+    if misplaced:
+        raise MisplacedStateError(
+            f"{misplaced:,} addresses of {POLICY_STATE_TOPIC}/{number} belong to other partitions: "
+            f"it has {partitions} now, and had not when they were written. Stop the workers, and "
+            f"run sendlog topics grow {POLICY_TOPIC} {partitions}"
+        )

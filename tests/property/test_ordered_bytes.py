@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from projections.column_types import BOOL, NUMBER, STRING, TIME
 from projections.expressions import column
-from projections.ordered_bytes import packed, packed_item, unpack
+from projections.ordered_bytes import packed, packed_item, unpack, zero_values
 from projections.tables import projections
 from tests.strategies import pack, values
 
@@ -21,6 +23,19 @@ def test_bytes_are_in_the_order_of_the_values_they_stand_for(kind, data):
     one, other = data.draw(values(kind)), data.draw(values(kind))
     assert unpack(pack(one, kind), kind) == one
     assert (pack(one, kind) < pack(other, kind)) == (one < other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.binary(max_size=60))
+@example(data=b"\xff" * 40)  # a negative time
+@example(data=b"\x7f" * 40)  # a time in the year 292 million
+@example(data=b"\x00\x06\x4f" + b"\x00" * 30)  # microseconds
+@example(data=b"\x01")
+def test_any_stored_bytes_can_be_read(kind, data):
+    read = unpack(data, kind)
+    assert len(read) == len(zero_values(kind))
+    times = [value for value in read if isinstance(value, datetime)]
+    assert all(1900 <= value.year < 2300 for value in times)
 
 
 def test_texts_lose_their_zero_bytes():

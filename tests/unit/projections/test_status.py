@@ -176,6 +176,8 @@ def test_a_scheduled_retry_is_shown_until_the_attempt_is_sent():
     planned = fact("retry_scheduled", 2, attempt=2, due_at=due)
     assert row("email_log", bounce, planned)["next_retry_at"] == due
     assert row("email_log", bounce, planned, fact("sent", 61, attempt=2))["next_retry_at"] is None
+    exhausted = fact("retry_exhausted", 3)
+    assert row("email_log", bounce, planned, exhausted)["next_retry_at"] is None
 
 
 def test_a_note_and_a_resubscription_change_nothing():

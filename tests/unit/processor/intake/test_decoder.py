@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -161,6 +161,28 @@ def test_a_replayed_record_keeps_the_time_of_its_first_arrival():
     body = b"MessageStatus=sent&To=%2B12015550123&MessageSid=SM1"
     decoded = decode([record(body, topic="sms.events.twilio", headers=headers)])
     assert decoded.events["occurred_at"][0].as_py().timestamp() == 1_700_000_000
+
+
+@pytest.mark.parametrize("topic", ["email.sends", "sms.events.twilio"])
+@pytest.mark.parametrize(
+    ("timestamp", "headers"),
+    [
+        (0, ()), (-1, ()), (None, ()), (1_795_000_000, ()), (1_795_000_000_000_000, ()),
+        (4_102_444_800_000, ()), (1_793_500_000_000, (("sendlog-recorded-at", b"1795000000"),)),
+    ],
+)  # fmt: skip
+def test_a_record_without_a_plausible_time_has_that_of_its_reading(topic, timestamp, headers):
+    value = {
+        "email.sends": value_of(),
+        "sms.events.twilio": b"MessageStatus=sent&To=%2B12015550123&MessageSid=SM1",
+    }[topic]
+    timed = record(value, topic=topic, headers=headers)
+    timed.timestamp = timestamp
+    before = datetime.now(UTC)
+    [row] = decode([timed]).events.to_pylist()
+    assert before - timedelta(seconds=1) < row["recorded_at"] <= datetime.now(UTC)
+    if topic == "sms.events.twilio":  # which has no time of its own
+        assert row["occurred_at"] == row["recorded_at"]
 
 
 def test_a_feed_without_an_adapter_is_dead_not_silent():

@@ -6,10 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from processor.intake.policy_feed import chosen_events, entries_of, partition_of, to_records
+from processor.intake.policy_feed import chosen_events, entry_of, lines_of, partition_of, to_records
 from schemas.addresses import Address
 from schemas.decisions import Command
 from schemas.events import fingerprint
+
+
+def entries_of(value):
+    return [entry_of(line) for line in lines_of(value)]
+
 
 NOW = datetime(2026, 11, 2, 9, 0, 0, 123_456, tzinfo=UTC)
 
@@ -80,6 +85,14 @@ def test_many_events_share_records_of_bounded_size_in_the_partitions_of_their_ad
         partitions = {partition_of(address, 2) for address, _ in entries_of(record.value)}
         assert partitions == {record.partition}
     assert sum(len(entries_of(record.value)) for record in records) == 3000
+
+
+@pytest.mark.parametrize("recorded_ms", [-1, 0, 4_102_444_800_000])
+def test_a_time_that_an_older_release_fed_and_nothing_can_have_is_none(recorded_ms):
+    [record] = to_records([event_fields("bounce", recorded_ms=recorded_ms)], [], 1)
+    [(_, event)] = entries_of(record.value)
+    assert event.recorded_at is None
+    assert event.occurred_at == NOW.replace(microsecond=123_000)
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"no JSON", b'{"fact": {}}', b'{"fact": null}'])

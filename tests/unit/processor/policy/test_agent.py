@@ -10,14 +10,18 @@ from types import SimpleNamespace
 from typing import get_args
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from prometheus_client import REGISTRY
 
 from processor.intake.policy_feed import to_records
-from processor.policy import agent, decisions
+from processor.kafka.broker_clock import BrokerClock
+from processor.kafka.fenced_producer import TransactionLostError
+from processor.policy import agent, batch, decisions, state_store
 from processor.policy.agent import PolicyAgent
+from processor.policy.batch import metric_label
 from processor.policy.config import Policies, Policy
 from processor.policy.inputs import LookupResult
-from processor.policy.state_store import StateStore
+from processor.policy.state_store import CLOCK_KEY, StateStore
 from schemas.addresses import Address
 from schemas.decisions import RetryRequested
 from schemas.events import MessageEvent
@@ -46,27 +50,57 @@ METRIC_LABELS = {
 }
 
 
+class FakePublisher:
+    """Publishes for a partition in transactions; another one that takes over fences it."""
+
+    def __init__(self, worker, number):
+        self.worker, self.number, self.is_closed = worker, number, False
+        worker.publishers[number] = self
+
+    async def publish(self, records):
+        worker = self.worker
+        if worker.publishers[self.number] is not self:
+            raise TransactionLostError("another producer has taken over")
+        kept = [record for record in records if record.key != CLOCK_KEY]
+        if any(record.topic == worker.failing_topic for record in kept):
+            raise TransactionLostError("the broker refuses it")
+        for record in kept:
+            worker.topics.setdefault(record.topic, []).append(record)
+        return worker.broker_time
+
+    async def close(self):
+        self.is_closed = True
+
+
 class FakeWorker:
     """An agent with a broker that keeps what is published, a log to look up in, and a clock."""
 
-    def __init__(self, **policy):
-        self.now, self.watermark = START, None
+    def __init__(self, partitions=1, **policy):
+        self.partitions, self.fed = partitions, []
+        self.now, self.watermark, self.broker_time = START, None, None
+        self.elapsed_seconds = 0.0
         self.topics, self.lookups, self.lookup_requests = {}, {}, []
         self.suppressed, self.dead_letters, self.pauses = [], [], []
-        self.failing_topic = None
-        self.states = StateStore(self.read_states)
+        self.failing_topic, self.publishers, self.read_errors = None, {}, []
         self.policies = Policies(Policy(**policy))
         self.start_agent()
 
     def start_agent(self):
+        clock = BrokerClock(lambda: self.now, lambda: self.elapsed_seconds)
+        self.states = StateStore(self.take_over, self.read_states, clock.observe)
         self.agent = PolicyAgent(
             states=self.states, policies=self.policies, fetch_lookups=self.fetch_lookups,
-            publish=self.publish, dead_letter=self.dead_letter,
+            dead_letter=self.dead_letter, feed=self.feed, partitions=self.partitions,
             add_suppressed=self.suppressed.append, wait_until_caught_up=self.wait_until_caught_up,
-            watermark=self.fetch_watermark, pause_feed=self.pauses.append, clock=lambda: self.now,
+            watermark=self.fetch_watermark, pause_feed=self.pauses.append, clock=clock,
         )  # fmt: skip
 
+    async def take_over(self, number):
+        return FakePublisher(self, number)
+
     async def read_states(self, number):
+        if self.read_errors:
+            raise self.read_errors.pop()
         states = {}
         for record in self.topics.get("delivery.policy-state", ()):
             if record.partition == number:
@@ -78,14 +112,11 @@ class FakeWorker:
         self.lookup_requests.append(messages)
         return self.lookups
 
-    async def publish(self, records):
-        for record in records:
-            if record.topic == self.failing_topic:
-                raise ConnectionError("the broker is away")
-            self.topics.setdefault(record.topic, []).append(record)
-
     async def dead_letter(self, dead_letters):
         self.dead_letters += dead_letters
+
+    async def feed(self, records):
+        self.fed += records
 
     async def wait_until_caught_up(self, seconds):
         pass
@@ -98,21 +129,33 @@ class FakeWorker:
         events = [each.model_dump() for each in inputs if isinstance(each, MessageEvent)]
         commands = [each for each in inputs if not isinstance(each, MessageEvent)]
         records = [
-            SimpleNamespace(value=record.value, partition=0, topic=record.topic, offset=n)
-            for n, record in enumerate(to_records(events, commands, 1))
+            fetched(record.value, n) for n, record in enumerate(to_records(events, commands, 1))
         ]
         return await self.take_chunk(chunk_of(records))
 
     async def take_chunk(self, chunk):
         acks = []
-        await self.agent.take(SimpleNamespace(value=chunk, ack=lambda: acks.append(1)))
+        self.pass_time(self.now)
+        await self.assign(0)
+        self.agent.take(SimpleNamespace(value=chunk, ack=lambda: acks.append(1)))
         await self.agent.decide_waiting()
         return bool(acks)
 
+    async def assign(self, *numbers):
+        """Give the agent partitions; return once their states are read."""
+        self.states.assign(numbers)
+        for number in numbers:
+            await self.states.loaded(number)
+
+    def pass_time(self, at):
+        """Let a clock that nobody sets come to the time of the other."""
+        self.now = at
+        self.elapsed_seconds = max(self.elapsed_seconds, (at - START).total_seconds())
+
     async def tick(self, at):
         """Let time pass to a moment."""
-        self.now = at
-        await self.states.loaded(0)
+        self.pass_time(at)
+        await self.assign(0)
         await self.agent.tick()
 
     def retries(self):
@@ -121,8 +164,14 @@ class FakeWorker:
 
     def crash(self):
         """Begin anew, from what was published."""
-        self.states = StateStore(self.read_states)
         self.start_agent()
+
+
+def fetched(value, offset=0, partition=0):
+    return SimpleNamespace(
+        value=value, partition=partition, topic="delivery.policy", offset=offset,
+        timestamp=1_793_610_000_000, headers=(),
+    )  # fmt: skip
 
 
 def test_a_soft_bounce_is_scheduled_kept_and_requested_when_due():
@@ -148,14 +197,121 @@ def test_what_the_broker_does_not_take_is_neither_kept_nor_acked_and_is_decided_
     async def scenario():
         worker = FakeWorker()
         worker.failing_topic = topic
-        with pytest.raises(ConnectionError):
-            await worker.take(bounce("soft"))
-        assert "delivery.policy-state" not in worker.topics
+        assert not await worker.take(bounce("soft"))
+        assert worker.topics == {}  # nothing of it
         worker.failing_topic = None
         worker.crash()
         assert await worker.take(bounce("soft"))
         published = {record.value for record in worker.topics["delivery.decisions"]}
         assert len(published) == 1  # the same event, however often it was published
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def no_wait(monkeypatch):
+    monkeypatch.setattr(state_store, "TAKEOVER_WAIT_SECONDS", 0)
+    monkeypatch.setattr(state_store, "MIN_BACKOFF_SECONDS", 0)
+
+
+def test_a_worker_that_goes_on_after_another_has_taken_over_writes_nothing(no_wait):
+    async def scenario():
+        worker = FakeWorker()
+        await worker.take(bounce("soft"))
+
+        async def pause_and_fetch(messages):
+            # Meanwhile another worker has the partition, and suppresses the address.
+            other = FakeWorker()
+            other.topics, other.publishers = worker.topics, worker.publishers
+            await other.take(bounce("hard", START + HOURS, "m2"))
+            return {}
+
+        worker.fetch_lookups = pause_and_fetch
+        first = worker.states
+        worker.start_agent()
+        worker.states = first
+        worker.agent._states = first
+        assert not await worker.take(bounce("soft", START + 2 * HOURS, "m3"))
+        *_, state = worker.topics["delivery.policy-state"]
+        assert b"hard_bounce" in state.value
+        assert worker.agent._waiting  # unless the partition is revoked, it is decided on again
+        worker.agent.revoke([0])
+        assert not worker.agent._waiting
+
+    asyncio.run(scenario())
+
+
+def test_a_partition_that_was_lost_but_is_still_ours_is_taken_over_and_decided_on_again(no_wait):
+    async def scenario():
+        worker, acks = FakeWorker(), []
+        await worker.assign(0)
+        lost = worker.publishers[0]
+        worker.publishers[0] = None  # the broker gave up a transaction that took too long
+        [record] = to_records([bounce("hard").model_dump()], [], 1)
+        worker.agent.take(
+            SimpleNamespace(value=chunk_of([fetched(record.value)]), ack=lambda: acks.append(1))
+        )
+        await worker.agent.decide_waiting()
+        assert not acks
+        await worker.states.loaded(0)
+        await worker.agent.decide_waiting()
+        assert acks == [1]
+        assert worker.suppressed == [JO]
+        await worker.states.close()
+        assert lost.is_closed
+
+    asyncio.run(scenario())
+
+
+def test_a_chunk_of_which_one_part_was_lost_is_not_acked(no_wait, monkeypatch):
+    monkeypatch.setattr(agent, "MAX_BATCH_INPUTS", 1)
+
+    async def scenario():
+        worker = FakeWorker()
+        await worker.assign(0)
+        worker.publishers[0] = None
+        assert not await worker.take(bounce("soft"))
+        assert "delivery.policy-state" not in worker.topics
+
+    asyncio.run(scenario())
+
+
+def test_states_that_cannot_be_read_yet_are_read_when_the_broker_is_back(no_wait):
+    async def scenario():
+        worker = FakeWorker()
+        worker.read_errors = [KafkaConnectionError("away"), OSError("away")]
+        assert await worker.take(bounce("soft"))
+        assert worker.read_errors == []
+
+    asyncio.run(scenario())
+
+
+def test_while_states_are_read_nothing_waits_but_their_own_partition():
+    async def scenario():
+        worker, reading = FakeWorker(partitions=2), asyncio.Event()
+        read_states = worker.read_states
+
+        async def read_slowly(number):
+            if number == 1:
+                await reading.wait()
+            return await read_states(number)
+
+        worker.read_states, acks = read_slowly, []
+        worker.start_agent()
+        await worker.assign(0)
+        worker.states.assign([1])
+        people = (bounce("soft", recipient=f"p{n}@example.com").model_dump() for n in range(9))
+        for record in to_records(people, [], 2):
+            chunk = chunk_of([fetched(record.value, partition=record.partition)])
+            worker.agent.take(
+                SimpleNamespace(value=chunk, ack=partial(acks.append, record.partition))
+            )
+        await worker.agent.decide_waiting()
+        assert acks == [0]
+        reading.set()
+        await worker.states.loaded(1)
+        await worker.agent.decide_waiting()
+        assert acks == [0, 1]
 
     asyncio.run(scenario())
 
@@ -176,12 +332,39 @@ def test_time_passes_only_up_to_the_watermark():
     asyncio.run(scenario())
 
 
+def test_a_clock_that_is_a_year_ahead_for_a_moment_exhausts_and_forgets_nothing():
+    async def scenario():
+        worker = FakeWorker()
+        await worker.take(bounce("soft"))
+        worker.now = START + timedelta(days=365)  # and no time has passed
+        await worker.agent.tick()
+        assert worker.retries() == []
+        worker.now = START
+        await worker.tick(START + HOURS)
+        [retry] = worker.retries()
+        assert retry.attempt == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_that_is_ahead_is_compared_with_the_broker_s():
+    async def scenario():
+        worker = FakeWorker()
+        await worker.take(bounce("soft"))
+        worker.now = worker.broker_time = START + HOURS  # the machine was suspended
+        await worker.agent.tick()  # asks the broker
+        await worker.agent.tick()
+        assert len(worker.retries()) == 1
+
+    asyncio.run(scenario())
+
+
 def test_a_partition_that_is_revoked_meanwhile_keeps_nothing_and_acks_nothing():
     async def scenario():
         worker = FakeWorker()
 
         async def revoke_and_fetch(messages):
-            worker.states.revoke([0])
+            worker.agent.revoke([0])
             return {}
 
         worker.fetch_lookups = revoke_and_fetch
@@ -196,7 +379,7 @@ def test_a_partition_that_is_revoked_meanwhile_keeps_nothing_and_acks_nothing():
 @pytest.mark.parametrize("revoked", [False, True])
 def test_partitions_are_decided_on_together_and_one_that_is_revoked_spares_the_others(revoked):
     async def scenario():
-        worker, acked = FakeWorker(), []
+        worker, acked = FakeWorker(partitions=2), []
         people = [f"p{number}@example.com" for number in range(9)]
 
         async def take_from_all(day, message):
@@ -205,15 +388,13 @@ def test_partitions_are_decided_on_together_and_one_that_is_revoked_spares_the_o
                 bounce("soft", at, message).model_copy(update={"recipient": address}).model_dump()
                 for address in people
             ]
-            worker.now = at
+            worker.pass_time(at)
+            await worker.assign(0, 1)
             for record in to_records(events, [], 2):
-                fetched = SimpleNamespace(
-                    value=record.value, partition=record.partition, topic=record.topic, offset=day
+                chunk = chunk_of([fetched(record.value, day, record.partition)])
+                worker.agent.take(
+                    SimpleNamespace(value=chunk, ack=partial(acked.append, record.partition))
                 )
-                event = SimpleNamespace(
-                    value=chunk_of([fetched]), ack=partial(acked.append, record.partition)
-                )
-                await worker.agent.take(event)
             await worker.agent.decide_waiting()
 
         await take_from_all(0, "m1")
@@ -223,11 +404,10 @@ def test_partitions_are_decided_on_together_and_one_that_is_revoked_spares_the_o
             fetch_lookups = worker.fetch_lookups
 
             async def revoke_and_fetch(messages):
-                worker.states.revoke([1])
+                worker.agent.revoke([1])
                 return await fetch_lookups(messages)
 
-            worker.fetch_lookups = revoke_and_fetch
-            worker.start_agent()
+            worker.agent._fetch_lookups = revoke_and_fetch
         acked.clear()
         await take_from_all(1, "m2")
         [messages] = worker.lookup_requests
@@ -239,14 +419,104 @@ def test_partitions_are_decided_on_together_and_one_that_is_revoked_spares_the_o
     asyncio.run(scenario())
 
 
-def test_what_is_no_feed_is_a_dead_letter_and_the_rest_of_the_chunk_goes_on():
+def test_a_line_that_is_no_feed_is_a_dead_letter_and_its_neighbours_are_decided_on():
     async def scenario():
         worker = FakeWorker()
-        record = SimpleNamespace(
-            value=b"{", partition=0, topic="delivery.policy", offset=0, timestamp=1, headers=()
-        )
-        assert await worker.take_chunk(chunk_of([record]))
-        assert [dead_letter.raw for dead_letter in worker.dead_letters] == [b"{"]
+        people = [f"p{number}@example.com" for number in range(40)]
+        events = [
+            message_event("unsubscribe", recipient=address).model_dump() for address in people
+        ]
+        [record] = to_records(events, [], 1)
+        lines = record.value.split(b"\n")
+        bad = [b'{"fact":{"kind":"unsubscribe"}}', b"{", b""]
+        value = b"\n".join([*lines[:9], *bad, *lines[9:]])
+        assert await worker.take_chunk(chunk_of([fetched(value, offset=7)]))
+        assert {address.address for address in worker.suppressed} == set(people)
+        assert [(letter.offset, letter.element, letter.raw) for letter in worker.dead_letters] == [
+            (7, 9 + place, line) for place, line in enumerate(bad)
+        ]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("broken", ["decide", "lookups_needed", "to_outputs", "next_wake_at"])
+def test_whatever_the_rules_raise_is_a_dead_letter_of_that_entry_alone(monkeypatch, broken):
+    rule = getattr(batch, broken)
+
+    def break_for_jo(*values):
+        if "about jo" in str(values):
+            raise OverflowError("nobody foresaw it")
+        return rule(*values)
+
+    monkeypatch.setattr(batch, broken, break_for_jo)
+
+    async def scenario():
+        worker = FakeWorker()
+        inputs = [
+            bounce("hard", message=f"about {name}", recipient=f"{name}@example.com")
+            for name in ("ann", "jo", "kim")
+        ]
+        assert await worker.take(*inputs)
+        assert [address.address for address in worker.suppressed] == [
+            "ann@example.com", "kim@example.com",
+        ]  # fmt: skip
+        [letter] = worker.dead_letters
+        assert letter.element == 1
+        assert b"jo@example.com" in letter.raw
+        assert letter.reason == "the rules cannot decide on it: unexpected OverflowError"
+
+    asyncio.run(scenario())
+
+
+def test_a_state_that_cannot_be_read_is_never_overwritten():
+    async def scenario():
+        worker = FakeWorker()
+        await worker.take(bounce("hard"))
+        [state] = worker.topics["delivery.policy-state"]
+        worker.topics["delivery.policy-state"] = [state._replace(value=b'{"reasons": 3}')]
+        worker.crash()
+        assert await worker.take(bounce("soft"), bounce("soft", recipient="ann@example.com"))
+        assert len(worker.dead_letters) == 1
+        [_, after] = worker.topics["delivery.policy-state"]
+        assert after.key.endswith(b"ann@example.com")
+
+    asyncio.run(scenario())
+
+
+def test_a_line_of_another_partition_as_after_a_replay_is_fed_there_and_changes_nothing_here():
+    async def scenario():
+        worker = FakeWorker(partitions=2)
+        [jo] = to_records([bounce("hard").model_dump()], [], 2)
+        ann = bounce("hard", recipient="p3@example.com").model_dump()
+        [other] = to_records([ann], [], 2)
+        assert {jo.partition, other.partition} == {0, 1}
+        await worker.assign(0, 1)
+        value = jo.value + b"\n" + other.value
+        await worker.take_chunk(chunk_of([fetched(value, partition=jo.partition)]))
+        assert worker.suppressed == [JO]
+        assert worker.fed == [other]
+
+    asyncio.run(scenario())
+
+
+def test_an_address_whose_rules_fail_as_time_passes_waits_and_all_others_go_on(monkeypatch):
+    async def scenario():
+        worker = FakeWorker()
+        await worker.take(bounce("soft"), bounce("soft", message="m2", recipient="ann@example.com"))
+        rule = batch.decide
+
+        def break_for_m1(state, *others):
+            if "m1" in state.messages:
+                raise OverflowError("nobody foresaw it")
+            return rule(state, *others)
+
+        monkeypatch.setattr(batch, "decide", break_for_m1)
+        await worker.tick(START + HOURS)
+        await worker.tick(START + HOURS + 2 * MINUTES)
+        assert [retry.message_id for retry in worker.retries()] == ["m2"]
+        monkeypatch.setattr(batch, "decide", rule)
+        await worker.tick(START + 2 * HOURS + 2 * MINUTES)
+        assert [retry.message_id for retry in worker.retries()] == ["m2", "m1"]
 
     asyncio.run(scenario())
 
@@ -289,7 +559,7 @@ def decision_counts():
 def test_every_decision_has_the_label_that_dashboards_know():
     assert set(METRIC_LABELS) == set(get_args(decisions.Decision))
     for kind, label in METRIC_LABELS.items():
-        assert agent._metric_label(object.__new__(kind)) == label
+        assert metric_label(object.__new__(kind)) == label
 
 
 def test_decisions_are_counted_by_their_labels():

@@ -6,10 +6,14 @@ from datetime import timedelta
 
 import pytest
 
+from processor.kafka.topics import MAX_MESSAGE_BYTES
+from processor.policy import retry_rules
 from processor.policy.config import Policy
 from processor.policy.decide import decide
+from processor.policy.evolve import MAX_SET_ITEMS
+from processor.policy.inputs import MAX_REASON_CHARACTERS
 from processor.policy.retry_rules import wait_before_retry
-from processor.policy.state import AddressState, dump_state, load_state
+from processor.policy.state import AddressState, MessageState, dump_state, load_state
 from tests.address_life import (
     DAYS,
     HOURS,
@@ -30,6 +34,29 @@ def soft_days(number, start=START, **fields):
 
 
 # ---- Retries ------------------------------------------------------------------------------------
+
+
+def test_retries_to_one_address_are_bounded_and_what_is_beyond_says_why(monkeypatch):
+    monkeypatch.setattr(retry_rules, "MAX_PENDING_RETRIES", 40)
+    jo = AddressLife()
+    outputs = jo.take_all(*(bounce("soft", START, f"m{n}") for n in range(45)))
+    assert outputs == ["retry_scheduled"] * 40 + ["retry_exhausted"] * 5
+    assert jo.events[-1].diagnostic == "soft bounces: 40 other retries to the address are waiting"
+    assert jo.take(bounce("soft", START, "m3")) == []  # a copy
+    due = max(event.due_at for event in jo.events[:40])
+    assert len(jo.tick(due)) == 40
+    assert jo.take(bounce("soft", due + MINUTES, "m50")) == ["retry_scheduled"]
+
+
+def test_the_largest_state_fits_into_a_record():
+    message = MessageState(
+        first_at=START, due_at=START, reason="x" * MAX_REASON_CHARACTERS,
+        bounces={f"{n:032}": (n, START) for n in range(MAX_SET_ITEMS)},
+        sent_times=dict.fromkeys(range(MAX_SET_ITEMS), START),
+    )  # fmt: skip
+    count = retry_rules.MAX_PENDING_RETRIES + MAX_SET_ITEMS
+    state = AddressState(messages={f"{n:0512}": message for n in range(count)})
+    assert len(dump_state(state)) < MAX_MESSAGE_BYTES / 2
 
 
 def test_the_life_of_a_soft_bounce_that_is_delivered_at_the_second_retry():
@@ -701,3 +728,30 @@ def test_a_reset_that_only_clears_the_counters_is_noted_for_whoever_asked():
     jo.take_all(*soft_days(2), command("reset", START + 3 * DAYS, id="c-1"))
     (note,) = [note for note in jo.notes if note.reason_code == "streak_reset"]
     assert (note.change, note.cause_event_id, note.rule) == ("reset", "c-1", None)
+
+
+# ---- Ties ---------------------------------------------------------------------------------------
+
+
+def test_a_success_in_the_millisecond_of_a_soft_bounce_ends_its_streak():
+    jo = AddressLife()
+    jo.take(bounce("soft", START))
+    jo.take(bounce("soft", START + DAYS, "m2"), last_success_at=START)
+    assert jo.state.streak == {"m2": START + DAYS}
+    other = AddressLife()
+    other.take(bounce("soft", START))
+    other.take(message_event("delivery", START, "m2"))
+    assert other.state.streak == {}
+
+
+def test_a_later_attempt_at_the_message_that_suppressed_its_address_is_refused():
+    jo = AddressLife()
+    jo.take(bounce("hard", START, "m1"))
+    assert jo.take(message_event("sent", START + HOURS, "m1")) == []  # it was, before it bounced
+    assert jo.take(message_event("sent", START + HOURS, "m1", attempt=2)) == ["invalid"]
+
+
+@pytest.mark.parametrize(("late", "output"), [(0 * MS, "retry_scheduled"), (MS, "retry_exhausted")])
+def test_an_attempt_may_be_made_until_the_very_end_of_the_horizon(late, output):
+    jo = AddressLife(horizon=2 * DAYS)
+    assert jo.take(bounce("soft", START), START + 2 * DAYS + late) == [output]

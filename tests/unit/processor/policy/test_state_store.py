@@ -25,7 +25,7 @@ def keep(partition, address, wakes_at):
 
 
 def test_of_an_address_that_changes_often_only_the_last_wake_is_kept():
-    partition = PartitionStates(0)
+    partition = PartitionStates(0, publisher=None)
     keep(partition, LI, START + timedelta(days=2))
     for second in range(30_000):
         keep(partition, JO, START + timedelta(days=1, seconds=second))

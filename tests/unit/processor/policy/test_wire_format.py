@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from processor.intake.decoder import Decoder
-from processor.intake.policy_feed import entries_of, to_records
+from processor.intake.policy_feed import entry_of, lines_of, to_records
 from processor.kafka.batch_producer import OutgoingRecord
 from processor.kafka.records import Chunk
 from processor.policy import state_store
@@ -141,14 +141,14 @@ def test_a_state_is_read_as_it_was_written_and_written_again_the_same(state, tex
 
 
 def test_the_record_of_a_state_has_its_key_and_says_when_it_wakes() -> None:
-    partition = PartitionStates(3)
+    partition = PartitionStates(3, publisher=None)
     wakes_at = next_wake_at(STATE, Policy())
     assert wakes_at == nine(8)
     assert partition.to_record(JO, STATE, wakes_at) == STATE_RECORD
 
 
 def test_a_state_that_time_does_not_change_has_no_header_and_an_empty_one_no_value() -> None:
-    partition = PartitionStates(3)
+    partition = PartitionStates(3, publisher=None)
     assert next_wake_at(ENDLESS, Policy()) is None
     assert partition.to_record(JO, ENDLESS, None) == OutgoingRecord(
         "delivery.policy-state", KEY, ENDLESS_JSON, (), 3
@@ -160,7 +160,7 @@ def test_a_state_that_time_does_not_change_has_no_header_and_an_empty_one_no_val
 
 
 def test_a_record_that_is_read_back_gives_the_state_and_when_it_wakes() -> None:
-    partition = PartitionStates(3)
+    partition = PartitionStates(3, publisher=None)
     partition.fill([state_store._stored(STATE_RECORD)])
     assert partition.get(JO) == STATE
     assert partition.take_due(nine(8, -1), 10) == []
@@ -246,6 +246,10 @@ DECODER = Decoder(
     IntakeSettings(feeds={"ses": "acme"}), max_record_bytes=10_000, rules=default_rules(),
     suppressed={("t", "email", "jo@example.com")}, policy_partitions=4,
 )  # fmt: skip
+
+
+def entries_of(value):
+    return [entry_of(line) for line in lines_of(value)]
 
 
 @pytest.mark.parametrize("topic", FEEDS)
