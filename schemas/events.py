@@ -12,7 +12,7 @@ from hashlib import blake2b
 from itertools import repeat
 from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
 
 Channel = Literal["email", "sms"]
@@ -76,6 +76,8 @@ Recipient = Annotated[
 Text = Annotated[str, StringConstraints(max_length=65_536)]
 Code = Annotated[str, StringConstraints(max_length=256)]
 SmallCount = Annotated[int, Field(ge=0, le=65_535)]
+#: Attempts count from 1: what counts them from 0 means the first, and has its fingerprint.
+Attempt = Annotated[SmallCount, AfterValidator(lambda number: number or 1)]
 Time = Annotated[AwareDatetime, Field(ge=MIN_EVENT_TIME, lt=MAX_EVENT_TIME)]
 
 
@@ -117,7 +119,7 @@ class MessageEvent(BaseModel):
     record_id: Code = ""
     subject: Text = Field("", description="Email subject")
     text: Text = Field("", description="SMS text")
-    attempt: SmallCount = Field(1, description="1 for the first send")
+    attempt: Attempt = Field(1, description="1 for the first send; 0 is read as 1")
     bounce_class: BounceClass | None = Field(None, description="Bounces only")
     smtp_code: SmallCount | None = None
     enhanced_status: Code = Field("", description="RFC 3463, as 5.1.1")

@@ -150,6 +150,24 @@ def test_a_bit_more_is_made_of_states_from_before_too(fresh_database, monkeypatc
     assert list(migrate.migrate(client, target)) == []
 
 
+def test_an_attempt_zero_from_before_is_the_first_one_for_log_and_rebuild(fresh_database):
+    client = connect(fresh_database.url, user="default", password="")
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+    put(client, target.database, event(1, attempt=0), event(2))
+    assert list(migrate.migrate(client, target)) == [
+        "attempt 0 of 1 facts is 1: sendlog rebuild shows it in the logs"
+    ]
+    put(client, target.database, event(1))  # the same again, as it is read now
+    client.command(f"OPTIMIZE TABLE {target.stored('events')} FINAL")
+    list(rebuild.refold(client, target, LOG))
+    assert rebuild.row_changes(client, target, LOG) == []
+    rebuild.swap(client, target, LOG)
+    rows = read_listing(client, target.database, Listing(channel="email", tenant="t"))
+    assert [row["attempts"] for row in rows] == [1, 1]
+    assert list(migrate.migrate(client, target)) == []
+
+
 def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
     client = connect(fresh_database.url, user="default", password="")
     target = Target(fresh_database.name)

@@ -56,6 +56,13 @@ def test_an_event_becomes_a_row_with_its_provenance():
     assert row["recorded_at"].timestamp() == 1_793_500_000
 
 
+def test_attempt_zero_is_the_first_attempt_in_the_row_as_in_the_fingerprint():
+    decoded = decode([record(value_of(attempt=number), offset=number) for number in (0, 1)])
+    rows = decoded.events.to_pylist()
+    assert [row["attempt"] for row in rows] == [1, 1]
+    assert rows[0]["event_id"] == rows[1]["event_id"]
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
