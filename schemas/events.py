@@ -7,7 +7,7 @@ path the same fields are a typed dict, `EventFields`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import repeat
 from typing import Annotated, Any, Final, Literal, cast
@@ -68,6 +68,11 @@ RETRY_ENDS: Final[Mapping[str, str]] = {
 #: A time outside these comes from a wrong unit or clock, and would head every sorted list.
 MIN_EVENT_TIME: Final = datetime(1990, 1, 1, tzinfo=UTC)
 MAX_EVENT_TIME: Final = datetime(2100, 1, 1, tzinfo=UTC)
+#: How far the clock of who reports an event may be ahead of the broker's.
+MAX_CLOCK_SKEW: Final = timedelta(minutes=10)
+#: No provider reported events by webhook longer ago than this, so an older time is that of a clock
+#: that was never set; but a mailer may publish the sends of many years.
+MAX_EVENT_AGE: Final = timedelta(days=20 * 365)
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Recipient = Annotated[
@@ -211,6 +216,19 @@ def milliseconds(time: datetime) -> int:
 def iso_milliseconds(time: datetime) -> str:
     """Return an aware `time` in UTC as ISO 8601 with milliseconds, rounded down, and Z."""
     return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def bounded_time(occurred_at: datetime, recorded_ms: int) -> datetime:
+    """Return when an event happened, or else its record's time (milliseconds since 1970).
+
+    The record's counts where it cannot have happened so long before it, or after it: a bounce dated
+    2099 would overrule all that follows it. The fingerprint keeps the event's own time.
+    """
+    recorded_at = EPOCH + timedelta(milliseconds=recorded_ms)
+    if not MIN_EVENT_TIME <= recorded_at < MAX_EVENT_TIME:
+        return occurred_at  # it says nothing
+    is_plausible = -MAX_CLOCK_SKEW <= recorded_at - occurred_at <= MAX_EVENT_AGE
+    return occurred_at if is_plausible else recorded_at
 
 
 def fingerprint(event: Mapping[str, Any], *, own_time: bool = True) -> str:

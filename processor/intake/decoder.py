@@ -20,6 +20,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from processor.intake.arrow import assign_ids, group_events, table_of
 from processor.intake.dead_letters import Rejection
+from processor.intake.normal_form import bound_times
 from processor.intake.policy_feed import chosen_events, to_records
 from processor.intake.suppression_history import HISTORY_KINDS, HistoryRow, history_rows
 from processor.kafka.batch_producer import OutgoingRecord
@@ -151,6 +152,7 @@ class Decoder:
         """Give the events their ids, and return what is made of them and of commands."""
         groups = group_events(events)
         assign_ids(groups)
+        bound_times(groups)
         policy_records: Sequence[OutgoingRecord] = ()
         if self._policy_partitions:
             chosen = chosen_events(events, self._suppressed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from processor.intake.dead_letters import DeadLetter, to_rows
 from processor.intake.decoder import Decoder
+from processor.intake.policy_feed import entries_of
 from processor.settings import IntakeSettings
 from schemas.events import KINDS_BY_CHANNEL, fingerprint
 from tests.chunks import chunk_of
@@ -27,7 +28,7 @@ EVENT = {
 
 def record(value, *, topic="email.sends", offset=0, headers=()):
     return SimpleNamespace(
-        topic=topic, partition=3, offset=offset, timestamp=1_793_500_000_000, value=value,
+        topic=topic, partition=3, offset=offset, timestamp=1_793_550_000_000, value=value,
         headers=headers,
     )  # fmt: skip
 
@@ -53,7 +54,7 @@ def test_an_event_becomes_a_row_with_its_provenance():
         b"email.sends", 3, 41,
     )  # fmt: skip
     assert len(row["event_id"]) == 32
-    assert row["recorded_at"].timestamp() == 1_793_500_000
+    assert row["recorded_at"].timestamp() == 1_793_550_000
 
 
 def test_attempt_zero_is_the_first_attempt_in_the_row_as_in_the_fingerprint():
@@ -61,6 +62,48 @@ def test_attempt_zero_is_the_first_attempt_in_the_row_as_in_the_fingerprint():
     rows = decoded.events.to_pylist()
     assert [row["attempt"] for row in rows] == [1, 1]
     assert rows[0]["event_id"] == rows[1]["event_id"]
+
+
+RECORDED = datetime.fromtimestamp(1_793_550_000, UTC)  # that of `record`
+
+
+@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.parametrize(
+    ("occurred_at", "dated"),
+    [
+        (RECORDED + timedelta(minutes=5), RECORDED + timedelta(minutes=5)),
+        (RECORDED + timedelta(hours=1), RECORDED),
+        (datetime(2099, 1, 1, tzinfo=UTC), RECORDED),
+        (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)),
+        (datetime(1990, 1, 1, tzinfo=UTC), RECORDED),
+    ],
+)
+def test_a_time_that_cannot_be_is_that_of_the_record_for_log_and_rules(occurred_at, dated, count):
+    value = value_of(kind="bounce", occurred_at=occurred_at.isoformat())
+    decoded = decode([record(value, offset=offset) for offset in range(count)])
+    assert {row["occurred_at"] for row in decoded.events.to_pylist()} == {dated}
+    entries = [entry for r in decoded.policy_records for entry in entries_of(r.value)]
+    assert {event.occurred_at for _, event in entries} == {dated}
+    assert {row["event_id"].decode() for row in decoded.events.to_pylist()} == {
+        fingerprint({**EVENT, "recipient": "jo@example.com", "kind": "bounce",
+                     "occurred_at": occurred_at})
+    }  # fmt: skip
+
+
+def test_a_record_without_a_usable_time_bounds_none():
+    odd = record(value_of())
+    odd.timestamp = 0
+    [row] = decode([odd]).events.to_pylist()
+    assert row["occurred_at"].year == 2026
+
+
+def test_a_provider_s_time_that_cannot_be_is_that_of_the_record():
+    value = json.dumps({
+        "eventType": "Open", "mail": {"messageId": "m", "destination": ["jo@example.com"]},
+        "open": {"timestamp": "2099-01-01T00:00:00.000Z"},
+    }).encode()  # fmt: skip
+    [row] = decode([record(value, topic="email.events.ses")]).events.to_pylist()
+    assert row["occurred_at"] == RECORDED
 
 
 @pytest.mark.parametrize(
