@@ -75,8 +75,12 @@ MAX_CLOCK_SKEW: Final = timedelta(minutes=10)
 MAX_EVENT_AGE: Final = timedelta(days=20 * 365)
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+MAX_RECIPIENT_CHARACTERS: Final = 320
 Recipient = Annotated[
-    str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=320)
+    str,
+    StringConstraints(
+        strip_whitespace=True, to_lower=True, min_length=1, max_length=MAX_RECIPIENT_CHARACTERS
+    ),
 ]
 Text = Annotated[str, StringConstraints(max_length=65_536)]
 Code = Annotated[str, StringConstraints(max_length=256)]
@@ -114,8 +118,14 @@ class MessageEvent(BaseModel):
         description="The id both mailer and provider know; empty if a provider names none"
     )
     recipient: Annotated[
-        str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=320)
+        str,
+        StringConstraints(
+            strip_whitespace=True, to_lower=True, max_length=MAX_RECIPIENT_CHARACTERS
+        ),
     ] = Field(description="Address, lower-cased; or E.164 number; empty if a provider names none")
+    recipient_error: Code = Field(
+        "", description="Why the recipient is no address or number, and stands as it came; computed"
+    )
     occurred_at: Time = Field(description="The event's own time; else the record's")
     recorded_at: AwareDatetime | None = Field(None, description="The Kafka record's timestamp")
     provider: Code = ""
@@ -173,6 +183,7 @@ class EventFields(TypedDict, total=False):
     tenant_id: str
     message_id: str
     recipient: str
+    recipient_error: str
     occurred_at: datetime
     recorded_ms: int
     provider: str

@@ -21,6 +21,7 @@ from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, Listing
 from projections.queries.page import read_listing
 from projections.queries.timeline import explain_events, timeline
 from projections.tables import log_of
+from schemas.addresses import normalise_address, shown_address
 from schemas.events import Channel, iso_milliseconds
 
 
@@ -96,14 +97,18 @@ def print_log(
     """
     kind: Channel = "email" if channel is LogName.EMAIL else "sms"
     values = {
-        "status": status, "recipient": None if recipient is None else recipient.strip().lower(),
-        "message_id": message_id, "record_type": record_type, "record_id": record_id,
-        "campaign": campaign, "provider": provider,
+        "status": status, "recipient": recipient, "message_id": message_id,
+        "record_type": record_type, "record_id": record_id, "campaign": campaign,
+        "provider": provider,
     }  # fmt: skip
-    filters = _filters(kind, values, contains, since, until, where or [])
+    settings = load()
+    region = settings.numbers.by_tenant.of(tenant)
+    filters = [
+        each.normalised(kind, region)
+        for each in _filters(kind, values, contains, since, until, where or [])
+    ]
     if clock not in ("occurred", "recorded"):
         raise QueryError(f"--clock is occurred or recorded, not {clock!r}")
-    settings = load()
     rows = read_listing(
         client_of(settings),
         settings.clickhouse.database,
@@ -210,6 +215,8 @@ def _cell(value: Any) -> str:
 
 def _styled(name: str, value: Any) -> Text:
     text = f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else _cell(value)
+    if name in ("recipient", "address"):
+        text = shown_address(text)
     return Text(text, style=_STATUS_STYLES.get(text, "") if name == "status" else "")
 
 
@@ -223,11 +230,13 @@ def explain_message(
 ) -> None:
     """Say why a message has its status: timeline, the rule that decided, the facts that lost."""
     settings = load()
+    channel: Channel = "email" if "@" in recipient else "sms"
+    region = settings.numbers.by_tenant.of(tenant or "")
     events = timeline(
         client_of(settings),
         settings.clickhouse.database,
         message_id=message_id,
-        recipient=recipient.strip().lower(),
+        recipient=normalise_address(channel, recipient, region),
         tenant=tenant,
     )
     tenants = sorted({event["tenant_id"] for event in events})

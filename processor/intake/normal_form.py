@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from processor.intake.arrow import TIME_TYPE, EventGroup
+from schemas.addresses import NumberRegions, normal_form, plain_pattern
 from schemas.events import MAX_CLOCK_SKEW, MAX_EVENT_AGE, bounded_time
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -38,3 +39,31 @@ def _are_plausible(columns: Mapping[str, Any]) -> bool:
     recorded, occurred = (columns[name].cast(pa.int64()) for name in ("recorded_ms", "occurred_at"))
     ages = pc.min_max(pc.subtract(recorded, occurred)).as_py()
     return bool(ages["min"] >= _MIN_AGE_MS and ages["max"] <= _MAX_AGE_MS)
+
+
+def normalise_recipients(groups: Sequence[EventGroup], regions: NumberRegions) -> None:
+    """Bring recipients to their normal form; what is no address stays, with `recipient_error`."""
+    for group in groups:
+        odd = _odd_recipients(group)
+        for place in odd:
+            event = group.events[place]
+            region = regions.of(event["tenant_id"])
+            form = normal_form(event["channel"], event["recipient"], region)
+            event["recipient"], error = form
+            if error:
+                event["recipient_error"] = error
+        if group.columns is not None and odd:
+            group.columns["recipient"] = [event["recipient"] for event in group.events]
+            errors = [event.get("recipient_error", "") for event in group.events]
+            group.columns["recipient_error"] = errors
+
+
+def _odd_recipients(group: EventGroup) -> Sequence[int]:
+    """Return the places of events whose recipient may not be in its normal form."""
+    if group.columns is None or len(channels := set(group.columns["channel"])) > 1:
+        return range(len(group.events))
+    recipients = pa.array(group.columns["recipient"], pa.string())
+    plain = pc.match_substring_regex(recipients, plain_pattern(channels.pop()))
+    group.columns["recipient"] = recipients.cast(pa.binary())
+    odd: list[int] = pc.indices_nonzero(pc.invert(plain)).to_pylist()
+    return odd

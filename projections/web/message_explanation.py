@@ -9,7 +9,6 @@ from projections.queries.timeline import explain_events, timeline
 from projections.tables import log_of
 from projections.web.auth import Caller
 from projections.web.problems import ProblemError
-from schemas.addresses import normalise_address
 from schemas.events import Channel
 
 
@@ -21,7 +20,7 @@ def explained_message(
     with database.client() as client:
         events = timeline(
             client, database.name, message_id=message_id,
-            recipient=normalise_address(channel, recipient), tenant=caller.tenant,
+            recipient=caller.address_of(channel, recipient).address, tenant=caller.tenant,
         )  # fmt: skip
     events = [event for event in events if event["channel"] == channel]
     if not any(event["kind"] in log_of(channel).kinds for event in events):

@@ -15,7 +15,6 @@ from projections.web.pages.labels import event_details, event_title
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.params import ChannelPath, CursorQuery
 from projections.web.recipient_messages import recipient_page
-from schemas.addresses import normalise_address
 from schemas.decisions import DECISION_LABEL
 from schemas.events import DECISION_KINDS, Channel
 
@@ -81,10 +80,11 @@ def show_address(
     cursor: CursorQuery = None,
 ) -> HTMLResponse:
     """Show the messages to an address in both logs, and whether it is blacklisted."""
+    channel: Channel = "email" if "@" in address else "sms"
     rows, next_cursor = recipient_page(caller, address, limit=PAGE_ROWS, cursor=cursor)
     next_url = caller.link("/addresses", address=address, cursor=next_cursor)
     return render_page(
-        "address", caller, address=normalise_address("email", address), rows=rows,
+        "address", caller, address=caller.address_of(channel, address).address, rows=rows,
         suppressions=_suppressions(caller, address),
         next_url=next_url if next_cursor else None, is_later_page=cursor is not None,
     )  # fmt: skip

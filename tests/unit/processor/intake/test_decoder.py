@@ -14,6 +14,7 @@ from processor.intake.dead_letters import DeadLetter, to_rows
 from processor.intake.decoder import Decoder
 from processor.intake.policy_feed import entries_of
 from processor.settings import IntakeSettings
+from schemas.addresses import Address, NumberRegions
 from schemas.events import KINDS_BY_CHANNEL, fingerprint
 from tests.chunks import chunk_of
 
@@ -62,6 +63,57 @@ def test_attempt_zero_is_the_first_attempt_in_the_row_as_in_the_fingerprint():
     rows = decoded.events.to_pylist()
     assert [row["attempt"] for row in rows] == [1, 1]
     assert rows[0]["event_id"] == rows[1]["event_id"]
+
+
+@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.parametrize(
+    ("channel", "text", "address", "error"),
+    [
+        ("email", "Jo <JO@bücher.example>", "jo@xn--bcher-kva.example", False),
+        ("sms", "+44 (20) 7946-0018", "+442079460018", False),
+        ("sms", "(201) 555-0123", "+12015550123", False),
+        ("email", "Nobody", "nobody", True),
+    ],
+)
+def test_a_recipient_has_one_form_for_log_and_rules(channel, text, address, error, count):
+    decode_all = Decoder(
+        IntakeSettings(), max_record_bytes=10_000, regions=NumberRegions("GB", {"t": "US"})
+    )
+    kind = "bounce" if channel == "email" else "opt_out"
+    value = value_of(recipient=text, channel=channel, kind=kind)
+    topic = f"{channel}.sends"
+    decoded = decode_all(chunk_of([record(value, topic=topic, offset=n) for n in range(count)]))
+    rows = decoded.events.to_pylist()
+    assert {row["recipient"].decode() for row in rows} == {address}
+    assert {bool(row["recipient_error"]) for row in rows} == {error}
+    entries = [entry for r in decoded.policy_records for entry in entries_of(r.value)]
+    assert {entry.address for entry, _ in entries} == {address}
+    # The fingerprint is that of before there was a normal form: copies of old events are no new
+    # ones.
+    assert {row["event_id"].decode() for row in rows} == {
+        fingerprint({**EVENT, "channel": channel, "kind": kind, "recipient": text.strip().lower(),
+                     "occurred_at": datetime.fromisoformat(EVENT["occurred_at"])})
+    }  # fmt: skip
+
+
+def test_a_send_is_known_to_go_to_a_suppressed_address_however_it_is_written():
+    suppressed = {Address("t", "email", "jo@xn--bcher-kva.example")}
+    decode_all = Decoder(IntakeSettings(), max_record_bytes=10_000, suppressed=suppressed)
+    decoded = decode_all(chunk_of([record(value_of(recipient="Jo@Bücher.example"))]))
+    assert decoded.policy_records
+
+
+def test_a_command_about_a_number_without_a_country_is_of_the_tenant_s():
+    command = {
+        "id": "c1", "command": "add", "tenant_id": "t", "channel": "sms",
+        "address": "(201) 555-0123", "actor": "jo", "reason": "asked",
+    }  # fmt: skip
+    decode_all = Decoder(IntakeSettings(), max_record_bytes=10_000, regions=NumberRegions("US"))
+    decoded = decode_all(
+        chunk_of([record(json.dumps(command).encode(), topic="delivery.commands")])
+    )
+    [entry] = [entry for r in decoded.policy_records for entry in entries_of(r.value)]
+    assert entry[0] == Address("t", "sms", "+12015550123")
 
 
 RECORDED = datetime.fromtimestamp(1_793_550_000, UTC)  # that of `record`
