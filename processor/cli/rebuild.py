@@ -37,6 +37,9 @@ def rebuild_logs(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="With --reclassify: do not ask before it is done.")
     ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Discard a rebuild that somebody else has begun.")
+    ] = False,
 ) -> None:
     """Refold logs from the event store, report what changed, and swap the result in.
 
@@ -52,20 +55,23 @@ def rebuild_logs(
     target, client = target_of(settings), client_of(settings)
     chosen = _chosen_logs(logs or [], judge_bounces=judge_bounces)
     if judge_bounces:
-        _reclassify(client, target, chosen, rules, dry_run=dry_run, yes=yes)
+        _reclassify(client, target, chosen, rules, dry_run=dry_run, yes=yes, take_over=take_over)
     else:
-        _rebuild(client, target, chosen, dry_run=dry_run)
+        _rebuild(client, target, chosen, dry_run=dry_run, take_over=take_over)
 
 
-def _rebuild(client: Any, target: Target, logs: Sequence[Projection], *, dry_run: bool) -> None:
+def _rebuild(
+    client: Any, target: Target, logs: Sequence[Projection], *, dry_run: bool, take_over: bool
+) -> None:
     """Refold logs, report what changed, and swap the result in unless it is a `dry_run`."""
     for log in logs:
-        counts = _report_row_changes(log, _refold_and_compare(client, target, log, None))
+        run = _begin(client, target, log, take_over=take_over)
+        counts = _report_row_changes(log, _refold_and_compare(run, None))
         if dry_run:
-            rebuild.discard_fresh(client, target, log)
+            run.discard()
             print(f"{log.name}: would change: {counts}")
         else:
-            rebuild.swap(client, target, log)
+            run.swap()
             print(f"{log.name}: rebuilt; {counts}")
 
 
@@ -77,20 +83,23 @@ def _reclassify(
     *,
     dry_run: bool,
     yes: bool,
+    take_over: bool,
 ) -> None:
     """Judge past bounces by `rules`, report what changes, and apply it if that is confirmed."""
+    # First, for two runs would share the tables of verdicts.
+    runs = [_begin(client, target, log, take_over=take_over) for log in logs]
     _report_class_changes(client, target, rules)
     replacement = reclassify.replacement(target)
-    for log in logs:
-        changes = _refold_and_compare(client, target, log, replacement)
-        print(f"{log.name}: {_report_row_changes(log, changes)}")
+    for run in runs:
+        changes = _refold_and_compare(run, replacement)
+        print(f"{run.log.name}: {_report_row_changes(run.log, changes)}")
     if dry_run or not (yes or _confirm()):
-        for log in logs:
-            rebuild.discard_fresh(client, target, log)
+        for run in runs:
+            run.discard()
         reclassify.discard_work_tables(client, target)
         print("nothing was changed")
         return
-    _apply_reclassification(client, target, logs)
+    _apply_reclassification(client, target, runs)
 
 
 def _chosen_logs(names: Sequence[str], *, judge_bounces: bool) -> list[Projection]:
@@ -123,14 +132,20 @@ def _report_class_changes(client: Any, target: Target, rules: BounceRulesInForce
     print(f"facts: {sum(change.events for change in changes):,} bounces get another verdict")
 
 
+def _begin(client: Any, target: Target, log: Projection, *, take_over: bool) -> rebuild.Rebuild:
+    run = rebuild.begin(client, target, log, take_over=take_over)
+    for table in run.discarded:
+        print(f"{log.name}: discarded {table}, which another rebuild has left")
+    return run
+
+
 def _refold_and_compare(
-    client: Any, target: Target, log: Projection, replacement: rebuild.Replacement | None
+    run: rebuild.Rebuild, replacement: rebuild.Replacement | None
 ) -> list[rebuild.RowChange]:
     """Fold a log beside the live one, and return the differences."""
-    steps = rebuild.refold(client, target, log, replacement)
-    _show_progress(steps, f"folding {log.name}", "facts")
-    with _status.status(f"comparing {log.name}"):
-        return rebuild.row_changes(client, target, log)
+    _show_progress(run.fold(replacement), f"folding {run.log.name}", "facts")
+    with _status.status(f"comparing {run.log.name}"):
+        return run.row_changes()
 
 
 def _show_progress(steps: Iterator[rebuild.RebuildProgress], description: str, unit: str) -> None:
@@ -169,10 +184,10 @@ def _confirm() -> bool:
         return False
 
 
-def _apply_reclassification(client: Any, target: Target, logs: Sequence[Projection]) -> None:
+def _apply_reclassification(client: Any, target: Target, runs: Sequence[rebuild.Rebuild]) -> None:
     """Swap the logs in, then replace the events; in this order no reader sees a mixture."""
-    for log in logs:
-        rebuild.swap(client, target, log)
+    for run in runs:
+        run.swap()
     with _status.status("storing the changed facts"):
         reclassify.store_replacements(client, target)
     with _status.status("deleting the facts they replace"):

@@ -135,11 +135,19 @@ class History:
 
     def steps(self, rules):
         """Return the steps of a whole run, in order, as functions."""
-        client, target = self.client, self.target
+        client, target, runs = self.client, self.target, []
+
+        def fold():
+            runs.append(rebuild.begin(client, target, LOG, take_over=True))
+            list(runs[0].fold(reclassify.replacement(target)))
+
+        def swap():
+            runs[0].swap()
+
         return [
             lambda: list(reclassify.classify_history(client, target, rules, FEEDS)),
-            lambda: list(rebuild.refold(client, target, LOG, reclassify.replacement(target))),
-            lambda: rebuild.swap(client, target, LOG),
+            fold,
+            swap,
             lambda: reclassify.store_replacements(client, target),
             lambda: reclassify.delete_replaced(client, target),
             lambda: reclassify.discard_work_tables(client, target),
