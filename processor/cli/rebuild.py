@@ -12,15 +12,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force
+from processor.cli.suppression_options import actor_of
 from processor.clickhouse import client_of, target_of
 from processor.kafka.topics import feed_topic
-from processor.settings import load
+from processor.settings import Settings, load
+from processor.suppression_commands import new_command, publish_commands
 from projections.clickhouse import rebuild, reclassify
 from projections.clickhouse.ddl import Target
 from projections.tables import Projection, projections
+from schemas.addresses import shown_address
 from schemas.providers import adapters
 
 _status = Console(stderr=True)
+#: Entries of the blacklist that are reported one by one.
+MAX_REPORTED_ENTRIES = 20
 
 
 def rebuild_logs(
@@ -36,6 +41,10 @@ def rebuild_logs(
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="With --reclassify: do not ask before it is done.")
+    ] = False,
+    lift: Annotated[
+        bool,
+        typer.Option("--lift", help="With --reclassify: reset whom only mistaken classes listed."),
     ] = False,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Discard a rebuild that somebody else has begun.")
@@ -55,7 +64,11 @@ def rebuild_logs(
     target, client = target_of(settings), client_of(settings)
     chosen = _chosen_logs(logs or [], judge_bounces=judge_bounces)
     if judge_bounces:
-        _reclassify(client, target, chosen, rules, dry_run=dry_run, yes=yes, take_over=take_over)
+        mistaken = _reclassify(
+            client, target, chosen, rules, dry_run=dry_run, yes=yes, take_over=take_over
+        )
+        if lift:
+            _lift(settings, mistaken, f"reclassified by rules {rules}")
     else:
         _rebuild(client, target, chosen, dry_run=dry_run, take_over=take_over)
 
@@ -84,11 +97,16 @@ def _reclassify(
     dry_run: bool,
     yes: bool,
     take_over: bool,
-) -> None:
-    """Judge past bounces by `rules`, report what changes, and apply it if that is confirmed."""
+) -> list[reclassify.MistakenEntry]:
+    """Judge past bounces by `rules`, report what changes, and apply it if that is confirmed.
+
+    Returns the entries of the blacklist that it leaves without a reason; none if it is not applied.
+    """
     # First, for two runs would share the tables of verdicts.
     runs = [_begin(client, target, log, take_over=take_over) for log in logs]
     _report_class_changes(client, target, rules)
+    mistaken = reclassify.mistaken_entries(client, target)
+    _report_mistaken(mistaken)
     replacement = reclassify.replacement(target)
     for run in runs:
         changes = _refold_and_compare(run, replacement)
@@ -98,8 +116,9 @@ def _reclassify(
             run.discard()
         reclassify.discard_work_tables(client, target)
         print("nothing was changed")
-        return
+        return []
     _apply_reclassification(client, target, runs)
+    return mistaken
 
 
 def _chosen_logs(names: Sequence[str], *, judge_bounces: bool) -> list[Projection]:
@@ -130,6 +149,34 @@ def _report_class_changes(client: Any, target: Target, rules: BounceRulesInForce
             f"{change.after} ({change.after_by or 'nothing'})"
         )
     print(f"facts: {sum(change.events for change in changes):,} bounces get another verdict")
+
+
+def _report_mistaken(mistaken: Sequence[reclassify.MistakenEntry]) -> None:
+    """Print whom the old classes have blacklisted."""
+    for entry in mistaken[:MAX_REPORTED_ENTRIES]:
+        tenant, _, address = entry.address
+        others = [rule for rule in entry.rules if rule != "hard_bounce"]
+        also = f", also by {', '.join(others)}" if others else ""
+        print(
+            f"blacklist: {shown_address(address)} of {tenant} since {entry.since:%Y-%m-%d %H:%M} "
+            f"by hard_bounce{also}"
+        )
+    if mistaken:
+        print(
+            f"blacklist: {len(mistaken):,} addresses are listed for bounces that are not hard; "
+            "--lift resets those listed for nothing else"
+        )
+
+
+def _lift(settings: Settings, mistaken: Sequence[reclassify.MistakenEntry], reason: str) -> None:
+    """Reset those that nothing else has listed: a reset would lift that, too."""
+    commands = [
+        new_command("reset", entry.address, actor=actor_of(""), reason=reason)
+        for entry in mistaken
+        if entry.rules == ("hard_bounce",)
+    ]
+    publish_commands(settings.kafka, commands)
+    print(f"blacklist: {len(commands):,} resets published")
 
 
 def _begin(client: Any, target: Target, log: Projection, *, take_over: bool) -> rebuild.Rebuild:
