@@ -19,7 +19,8 @@ from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, Listing, QueryError
 from projections.queries.page import read_listing
-from projections.queries.timeline import explain_events, timeline
+from projections.queries.timeline import PAGE_EVENTS, tenants_with
+from projections.queries.timeline import explain_message as explanation_of_message
 from projections.tables import log_of
 from schemas.addresses import normalise_address, shown_address
 from schemas.events import Channel, iso_milliseconds
@@ -226,25 +227,30 @@ def explain_message(
     tenant: Annotated[
         str | None, typer.Option(help="Whose message; needed if several tenants use that id.")
     ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many facts.")] = PAGE_EVENTS,
     form: Annotated[RowFormat, typer.Option("--format", help="table or json.")] = RowFormat.TABLE,
 ) -> None:
     """Say why a message has its status: timeline, the rule that decided, the facts that lost."""
     settings = load()
     channel: Channel = "email" if "@" in recipient else "sms"
     region = settings.numbers.by_tenant.of(tenant or "")
-    events = timeline(
-        client_of(settings),
-        settings.clickhouse.database,
-        message_id=message_id,
-        recipient=normalise_address(channel, recipient, region),
-        tenant=tenant,
+    client, database = client_of(settings), settings.clickhouse.database
+    recipient = normalise_address(channel, recipient, region)
+    tenants = (
+        [tenant]
+        if tenant
+        else tenants_with(client, database, message_id=message_id, recipient=recipient)
     )
-    tenants = sorted({event["tenant_id"] for event in events})
-    if not events:
-        raise QueryError(f"no fact about message {message_id!r} to {recipient!r}")
     if len(tenants) > 1:
         raise QueryError(f"several tenants have it; say --tenant, one of: {', '.join(tenants)}")
-    explanation = explain_events(events)
+    explanation = tenants and explanation_of_message(
+        client, database, channel=channel, tenant=tenants[0], message_id=message_id,
+        recipient=recipient, limit=limit,
+    )  # fmt: skip
+    if not explanation:
+        raise QueryError(f"no fact about message {message_id!r} to {recipient!r}")
+    if explanation.pop("next"):
+        Console(stderr=True).print(f"[dim]the first {limit:,} facts; more with --limit[/dim]")
     if form is RowFormat.JSON:
         print(json.dumps(explanation, default=to_json_value, ensure_ascii=False))
         return

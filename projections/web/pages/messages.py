@@ -31,9 +31,12 @@ def show_message(
     channel: ChannelPath,
     message_id: Annotated[str, Query(min_length=1, max_length=512)],
     recipient: Annotated[str, Query(min_length=1, max_length=320)],
+    cursor: CursorQuery = None,
 ) -> HTMLResponse:
-    """Show a message to one recipient: why it has its status, and all its events."""
-    explanation = explained_message(caller, channel, message_id, recipient)
+    """Show a message to one recipient: why it has its status, and its events, page by page."""
+    explanation = explained_message(caller, channel, message_id, recipient, cursor=cursor)
+    place = {"message_id": message_id, "recipient": recipient}
+    next_url = caller.link(f"/messages/{channel}", **place, cursor=explanation["next"])
     row = explanation["row"]
     other_values = [
         (name, value) for name, value in row.items()
@@ -42,7 +45,9 @@ def show_message(
     return render_page(
         "message", caller, channel=channel, explanation=explanation, row=row,
         events=[_event_context(event) for event in explanation["facts"]],
-        other_values=other_values,
+        other_values=other_values, is_later_page=cursor is not None,
+        first_url=caller.link(f"/messages/{channel}", **place),
+        next_url=next_url if explanation["next"] else None,
         body=row.get("subject") if channel == "email" else row.get("text"),
         retries=_retries(caller, explanation) if channel == "email" else [],
     )  # fmt: skip
