@@ -74,6 +74,7 @@ def run_api(settings: Settings) -> None:
     app = build_api(
         connect=partial(client_of, settings),
         database=settings.clickhouse.database,
+        regions=settings.numbers.by_tenant,
         publish_command=producer.publish,
         kafka_answers=producer.answers,
         rate=api.rate,

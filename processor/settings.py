@@ -20,10 +20,12 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSettingsError
 
+from schemas.addresses import NumberRegions
 from schemas.errors import ExplainedError
 
 DatabaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
+Region = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2})?$")]
 
 
 ENVIRONMENT_PREFIX = "SENDLOG_"
@@ -91,6 +93,20 @@ class IntakeSettings(BaseModel):
     )
 
 
+class NumberSettings(BaseModel):
+    """How phone numbers are read that name no country."""
+
+    region: Region = Field("", description="their country, as GB; '': they are not understood")
+    regions: dict[str, Region] = Field(
+        default_factory=dict, description="the same by tenant, before `region`"
+    )
+
+    @property
+    def by_tenant(self) -> NumberRegions:
+        """The country of a tenant's numbers."""
+        return NumberRegions(self.region, self.regions)
+
+
 class WebhookSecret(BaseModel, extra="forbid"):
     """How webhooks of one tenant and provider are verified."""
 
@@ -155,6 +171,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     intake: IntakeSettings = IntakeSettings()
+    numbers: NumberSettings = NumberSettings()
     gateway: GatewaySettings = GatewaySettings()
     api: ApiSettings = ApiSettings()
     bounce_rules: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = Field(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TextIO, get_args
 
 from processor.policy.outputs import reason_text
-from schemas.addresses import Address, normalise_address
+from schemas.addresses import Address, parse_address
 from schemas.errors import ExplainedError
 from schemas.events import Channel
 
@@ -21,11 +20,7 @@ WRITTEN_COLUMNS: Final = (
     "message_id",
 )  # fmt: skip
 _TIMES: Final = ("since", "until")
-_MAX_CHARACTERS: Final = {"address": 320, "reason": 1024}
-_ADDRESS_PATTERNS: Final[Mapping[Channel, tuple[re.Pattern[str], str]]] = {
-    "email": (re.compile(r"[^\s@]+(@[^\s@]+)*@[^\s@]+"), "an email address"),
-    "sms": (re.compile(r"\+?[0-9]{3,15}"), "a number, as +442079460018"),
-}
+_MAX_REASON_CHARACTERS: Final = 1024
 
 
 class SuppressionFileError(ExplainedError, ValueError):
@@ -49,17 +44,10 @@ class BadFileRow:
     why: str
 
 
-def checked_address(channel: Channel, text: str) -> str:
-    """Return the normalised address. Raises `ValueError` if `text` is not an address."""
-    address = normalise_address(channel, text)
-    pattern, description = _ADDRESS_PATTERNS[channel]
-    if not pattern.fullmatch(address) or len(address) > _MAX_CHARACTERS["address"]:
-        raise ValueError(f"{text.strip()!r} is not {description}")
-    return address
-
-
-def read_rows(lines: Iterable[str], tenant: str) -> Iterator[FileRow | BadFileRow]:
-    """Yield the rows of a file, without empty lines.
+def read_rows(
+    lines: Iterable[str], tenant: str, region: str = ""
+) -> Iterator[FileRow | BadFileRow]:
+    """Yield the rows of a file, without empty lines; `region` is that of numbers without a country.
 
     Raises `SuppressionFileError` if the header is wrong, or the file is not CSV.
     """
@@ -74,14 +62,14 @@ def read_rows(lines: Iterable[str], tenant: str) -> Iterator[FileRow | BadFileRo
         reader.fieldnames = names
         for line in reader:
             try:
-                yield _read_row(reader.line_num, line, tenant)
+                yield _read_row(reader.line_num, line, tenant, region)
             except ValueError as error:
                 yield BadFileRow(reader.line_num, str(error))
     except csv.Error as error:
         raise SuppressionFileError(f"line {reader.reader.line_num} is not CSV: {error}") from None
 
 
-def _read_row(number: int, line: Mapping[str | None, Any], tenant: str) -> FileRow:
+def _read_row(number: int, line: Mapping[str | None, Any], tenant: str, region: str) -> FileRow:
     if None in line:
         raise ValueError("there are more values than columns; put quotes around one with a comma")
     fields = {str(name): (value or "").strip() for name, value in line.items()}
@@ -92,9 +80,9 @@ def _read_row(number: int, line: Mapping[str | None, Any], tenant: str) -> FileR
     channel = next((name for name in get_args(Channel) if name == fields["channel"].lower()), None)
     if channel is None:
         raise ValueError(f"channel {fields['channel']!r} is neither email nor sms")
-    if len(fields["reason"]) > _MAX_CHARACTERS["reason"]:
-        raise ValueError(f"the reason is longer than {_MAX_CHARACTERS['reason']} characters")
-    address = Address(tenant, channel, checked_address(channel, fields["address"]))
+    if len(fields["reason"]) > _MAX_REASON_CHARACTERS:
+        raise ValueError(f"the reason is longer than {_MAX_REASON_CHARACTERS} characters")
+    address = Address(tenant, channel, parse_address(channel, fields["address"], region))
     return FileRow(number, address, fields["reason"])
 
 

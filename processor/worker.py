@@ -94,6 +94,7 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
             rules=inputs.bounce_rules.rules,
             suppressed=suppressed,
             policy_partitions=inputs.policy_partitions if settings.policy else 0,
+            regions=settings.numbers.by_tenant,
         ),
         insert=store.Store(connect, settings.clickhouse.database).insert,
         publish=publish,

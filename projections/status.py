@@ -78,16 +78,24 @@ def explain(state: Row) -> Explanation:
     """
     log = log_of(state["channel"])
     row = _with_derived_columns(log, state)
-    place, rule = deciding_rule(log, row)
+    return explanation_of(
+        log, row["status_reason"], [rule.when.evaluate(row) for rule in log.rules]
+    )
+
+
+def explanation_of(log: Projection, reason: str, holding: Sequence[bool]) -> Explanation:
+    """Return the explanation of a message with a reason, of which rules hold, in their order."""
+    place = next(place for place, holds in enumerate(holding) if holds)
+    rule = log.rules[place]
     return Explanation(
         status=rule.status,
-        reason=row["status_reason"],
+        reason=reason,
         rule=rule.name,
         place=place + 1,
         overruled=tuple(
             (other.status, other.name)
-            for other in log.rules[place + 1 : -1]
-            if other.when.evaluate(row) and other.status != rule.status
+            for other, holds in list(zip(log.rules, holding, strict=True))[place + 1 : -1]
+            if holds and other.status != rule.status
         ),
     )
 

@@ -24,7 +24,7 @@ from pydantic import (
     field_validator,
 )
 
-from schemas.addresses import Address, normalise_address
+from schemas.addresses import Address, NumberRegions, normalise_address
 from schemas.events import Channel, Code, Identifier, MessageEvent, Recipient, SmallCount, Time
 
 RuleName = Literal[
@@ -164,6 +164,7 @@ class DecisionEvent(MessageEvent):
 class Command(BaseModel):
     """What a person asks for: lift the listing of an address, or list it by hand.
 
+    Validation takes the countries of numbers that name none from its context: `regions`.
     `asked_at` is the time of the command's record. A reset of a complaint needs
     `confirmed_complaint`.
     """
@@ -206,7 +207,9 @@ class Command(BaseModel):
     @field_validator("address")
     @classmethod
     def _normalised(cls, address: str, info: ValidationInfo) -> str:
-        return normalise_address(info.data.get("channel", "email"), address)
+        regions = (info.context or {}).get("regions", NumberRegions())
+        region = regions.of(info.data.get("tenant_id", ""))
+        return normalise_address(info.data.get("channel", "email"), address, region)
 
 
 def retry_id(address: Address, message_id: str, attempt: int) -> str:

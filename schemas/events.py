@@ -7,12 +7,12 @@ path the same fields are a typed dict, `EventFields`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import repeat
 from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
 
 Channel = Literal["email", "sms"]
@@ -68,14 +68,25 @@ RETRY_ENDS: Final[Mapping[str, str]] = {
 #: A time outside these comes from a wrong unit or clock, and would head every sorted list.
 MIN_EVENT_TIME: Final = datetime(1990, 1, 1, tzinfo=UTC)
 MAX_EVENT_TIME: Final = datetime(2100, 1, 1, tzinfo=UTC)
+#: How far the clock of who reports an event may be ahead of the broker's.
+MAX_CLOCK_SKEW: Final = timedelta(minutes=10)
+#: No provider reported events by webhook longer ago than this, so an older time is that of a clock
+#: that was never set; but a mailer may publish the sends of many years.
+MAX_EVENT_AGE: Final = timedelta(days=20 * 365)
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+MAX_RECIPIENT_CHARACTERS: Final = 320
 Recipient = Annotated[
-    str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=320)
+    str,
+    StringConstraints(
+        strip_whitespace=True, to_lower=True, min_length=1, max_length=MAX_RECIPIENT_CHARACTERS
+    ),
 ]
 Text = Annotated[str, StringConstraints(max_length=65_536)]
 Code = Annotated[str, StringConstraints(max_length=256)]
 SmallCount = Annotated[int, Field(ge=0, le=65_535)]
+#: Attempts count from 1: what counts them from 0 means the first, and has its fingerprint.
+Attempt = Annotated[SmallCount, AfterValidator(lambda number: number or 1)]
 Time = Annotated[AwareDatetime, Field(ge=MIN_EVENT_TIME, lt=MAX_EVENT_TIME)]
 
 
@@ -107,8 +118,14 @@ class MessageEvent(BaseModel):
         description="The id both mailer and provider know; empty if a provider names none"
     )
     recipient: Annotated[
-        str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=320)
+        str,
+        StringConstraints(
+            strip_whitespace=True, to_lower=True, max_length=MAX_RECIPIENT_CHARACTERS
+        ),
     ] = Field(description="Address, lower-cased; or E.164 number; empty if a provider names none")
+    recipient_error: Code = Field(
+        "", description="Why the recipient is no address or number, and stands as it came; computed"
+    )
     occurred_at: Time = Field(description="The event's own time; else the record's")
     recorded_at: AwareDatetime | None = Field(None, description="The Kafka record's timestamp")
     provider: Code = ""
@@ -117,7 +134,7 @@ class MessageEvent(BaseModel):
     record_id: Code = ""
     subject: Text = Field("", description="Email subject")
     text: Text = Field("", description="SMS text")
-    attempt: SmallCount = Field(1, description="1 for the first send")
+    attempt: Attempt = Field(1, description="1 for the first send; 0 is read as 1")
     bounce_class: BounceClass | None = Field(None, description="Bounces only")
     smtp_code: SmallCount | None = None
     enhanced_status: Code = Field("", description="RFC 3463, as 5.1.1")
@@ -166,6 +183,7 @@ class EventFields(TypedDict, total=False):
     tenant_id: str
     message_id: str
     recipient: str
+    recipient_error: str
     occurred_at: datetime
     recorded_ms: int
     provider: str
@@ -209,6 +227,19 @@ def milliseconds(time: datetime) -> int:
 def iso_milliseconds(time: datetime) -> str:
     """Return an aware `time` in UTC as ISO 8601 with milliseconds, rounded down, and Z."""
     return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def bounded_time(occurred_at: datetime, recorded_ms: int) -> datetime:
+    """Return when an event happened, or else its record's time (milliseconds since 1970).
+
+    The record's counts where it cannot have happened so long before it, or after it: a bounce dated
+    2099 would overrule all that follows it. The fingerprint keeps the event's own time.
+    """
+    recorded_at = EPOCH + timedelta(milliseconds=recorded_ms)
+    if not MIN_EVENT_TIME <= recorded_at < MAX_EVENT_TIME:
+        return occurred_at  # it says nothing
+    is_plausible = -MAX_CLOCK_SKEW <= recorded_at - occurred_at <= MAX_EVENT_AGE
+    return occurred_at if is_plausible else recorded_at
 
 
 def fingerprint(event: Mapping[str, Any], *, own_time: bool = True) -> str:

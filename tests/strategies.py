@@ -60,6 +60,8 @@ def complete(facts_, tenant):
     out = []
     for fact in facts_:
         event = {**fact, "tenant_id": tenant}
+        if "attempt" in fact:
+            event["attempt"] = fact["attempt"] or 1
         event["event_id"] = fingerprint(event)
         out.append(event)
     return out

@@ -19,8 +19,10 @@ from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, Listing, QueryError
 from projections.queries.page import read_listing
-from projections.queries.timeline import explain_events, timeline
+from projections.queries.timeline import PAGE_EVENTS, tenants_with
+from projections.queries.timeline import explain_message as explanation_of_message
 from projections.tables import log_of
+from schemas.addresses import normalise_address, shown_address
 from schemas.events import Channel, iso_milliseconds
 
 
@@ -96,14 +98,18 @@ def print_log(
     """
     kind: Channel = "email" if channel is LogName.EMAIL else "sms"
     values = {
-        "status": status, "recipient": None if recipient is None else recipient.strip().lower(),
-        "message_id": message_id, "record_type": record_type, "record_id": record_id,
-        "campaign": campaign, "provider": provider,
+        "status": status, "recipient": recipient, "message_id": message_id,
+        "record_type": record_type, "record_id": record_id, "campaign": campaign,
+        "provider": provider,
     }  # fmt: skip
-    filters = _filters(kind, values, contains, since, until, where or [])
+    settings = load()
+    region = settings.numbers.by_tenant.of(tenant)
+    filters = [
+        each.normalised(kind, region)
+        for each in _filters(kind, values, contains, since, until, where or [])
+    ]
     if clock not in ("occurred", "recorded"):
         raise QueryError(f"--clock is occurred or recorded, not {clock!r}")
-    settings = load()
     rows = read_listing(
         client_of(settings),
         settings.clickhouse.database,
@@ -210,6 +216,8 @@ def _cell(value: Any) -> str:
 
 def _styled(name: str, value: Any) -> Text:
     text = f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else _cell(value)
+    if name in ("recipient", "address"):
+        text = shown_address(text)
     return Text(text, style=_STATUS_STYLES.get(text, "") if name == "status" else "")
 
 
@@ -219,23 +227,30 @@ def explain_message(
     tenant: Annotated[
         str | None, typer.Option(help="Whose message; needed if several tenants use that id.")
     ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many facts.")] = PAGE_EVENTS,
     form: Annotated[RowFormat, typer.Option("--format", help="table or json.")] = RowFormat.TABLE,
 ) -> None:
     """Say why a message has its status: timeline, the rule that decided, the facts that lost."""
     settings = load()
-    events = timeline(
-        client_of(settings),
-        settings.clickhouse.database,
-        message_id=message_id,
-        recipient=recipient.strip().lower(),
-        tenant=tenant,
+    channel: Channel = "email" if "@" in recipient else "sms"
+    region = settings.numbers.by_tenant.of(tenant or "")
+    client, database = client_of(settings), settings.clickhouse.database
+    recipient = normalise_address(channel, recipient, region)
+    tenants = (
+        [tenant]
+        if tenant
+        else tenants_with(client, database, message_id=message_id, recipient=recipient)
     )
-    tenants = sorted({event["tenant_id"] for event in events})
-    if not events:
-        raise QueryError(f"no fact about message {message_id!r} to {recipient!r}")
     if len(tenants) > 1:
         raise QueryError(f"several tenants have it; say --tenant, one of: {', '.join(tenants)}")
-    explanation = explain_events(events)
+    explanation = tenants and explanation_of_message(
+        client, database, channel=channel, tenant=tenants[0], message_id=message_id,
+        recipient=recipient, limit=limit,
+    )  # fmt: skip
+    if not explanation:
+        raise QueryError(f"no fact about message {message_id!r} to {recipient!r}")
+    if explanation.pop("next"):
+        Console(stderr=True).print(f"[dim]the first {limit:,} facts; more with --limit[/dim]")
     if form is RowFormat.JSON:
         print(json.dumps(explanation, default=to_json_value, ensure_ascii=False))
         return

@@ -12,15 +12,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force
+from processor.cli.suppression_options import actor_of
 from processor.clickhouse import client_of, target_of
 from processor.kafka.topics import feed_topic
-from processor.settings import load
+from processor.settings import Settings, load
+from processor.suppression_commands import new_command, publish_commands
 from projections.clickhouse import rebuild, reclassify
 from projections.clickhouse.ddl import Target
 from projections.tables import Projection, projections
+from schemas.addresses import shown_address
 from schemas.providers import adapters
 
 _status = Console(stderr=True)
+#: Entries of the blacklist that are reported one by one.
+MAX_REPORTED_ENTRIES = 20
 
 
 def rebuild_logs(
@@ -37,6 +42,13 @@ def rebuild_logs(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="With --reclassify: do not ask before it is done.")
     ] = False,
+    lift: Annotated[
+        bool,
+        typer.Option("--lift", help="With --reclassify: reset whom only mistaken classes listed."),
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Discard a rebuild that somebody else has begun.")
+    ] = False,
 ) -> None:
     """Refold logs from the event store, report what changed, and swap the result in.
 
@@ -52,20 +64,27 @@ def rebuild_logs(
     target, client = target_of(settings), client_of(settings)
     chosen = _chosen_logs(logs or [], judge_bounces=judge_bounces)
     if judge_bounces:
-        _reclassify(client, target, chosen, rules, dry_run=dry_run, yes=yes)
+        mistaken = _reclassify(
+            client, target, chosen, rules, dry_run=dry_run, yes=yes, take_over=take_over
+        )
+        if lift:
+            _lift(settings, mistaken, f"reclassified by rules {rules}")
     else:
-        _rebuild(client, target, chosen, dry_run=dry_run)
+        _rebuild(client, target, chosen, dry_run=dry_run, take_over=take_over)
 
 
-def _rebuild(client: Any, target: Target, logs: Sequence[Projection], *, dry_run: bool) -> None:
+def _rebuild(
+    client: Any, target: Target, logs: Sequence[Projection], *, dry_run: bool, take_over: bool
+) -> None:
     """Refold logs, report what changed, and swap the result in unless it is a `dry_run`."""
     for log in logs:
-        counts = _report_row_changes(log, _refold_and_compare(client, target, log, None))
+        run = _begin(client, target, log, take_over=take_over)
+        counts = _report_row_changes(log, _refold_and_compare(run, None))
         if dry_run:
-            rebuild.discard_fresh(client, target, log)
+            run.discard()
             print(f"{log.name}: would change: {counts}")
         else:
-            rebuild.swap(client, target, log)
+            run.swap()
             print(f"{log.name}: rebuilt; {counts}")
 
 
@@ -77,20 +96,29 @@ def _reclassify(
     *,
     dry_run: bool,
     yes: bool,
-) -> None:
-    """Judge past bounces by `rules`, report what changes, and apply it if that is confirmed."""
+    take_over: bool,
+) -> list[reclassify.MistakenEntry]:
+    """Judge past bounces by `rules`, report what changes, and apply it if that is confirmed.
+
+    Returns the entries of the blacklist that it leaves without a reason; none if it is not applied.
+    """
+    # First, for two runs would share the tables of verdicts.
+    runs = [_begin(client, target, log, take_over=take_over) for log in logs]
     _report_class_changes(client, target, rules)
+    mistaken = reclassify.mistaken_entries(client, target)
+    _report_mistaken(mistaken)
     replacement = reclassify.replacement(target)
-    for log in logs:
-        changes = _refold_and_compare(client, target, log, replacement)
-        print(f"{log.name}: {_report_row_changes(log, changes)}")
+    for run in runs:
+        changes = _refold_and_compare(run, replacement)
+        print(f"{run.log.name}: {_report_row_changes(run.log, changes)}")
     if dry_run or not (yes or _confirm()):
-        for log in logs:
-            rebuild.discard_fresh(client, target, log)
+        for run in runs:
+            run.discard()
         reclassify.discard_work_tables(client, target)
         print("nothing was changed")
-        return
-    _apply_reclassification(client, target, logs)
+        return []
+    _apply_reclassification(client, target, runs)
+    return mistaken
 
 
 def _chosen_logs(names: Sequence[str], *, judge_bounces: bool) -> list[Projection]:
@@ -123,14 +151,48 @@ def _report_class_changes(client: Any, target: Target, rules: BounceRulesInForce
     print(f"facts: {sum(change.events for change in changes):,} bounces get another verdict")
 
 
+def _report_mistaken(mistaken: Sequence[reclassify.MistakenEntry]) -> None:
+    """Print whom the old classes have blacklisted."""
+    for entry in mistaken[:MAX_REPORTED_ENTRIES]:
+        tenant, _, address = entry.address
+        others = [rule for rule in entry.rules if rule != "hard_bounce"]
+        also = f", also by {', '.join(others)}" if others else ""
+        print(
+            f"blacklist: {shown_address(address)} of {tenant} since {entry.since:%Y-%m-%d %H:%M} "
+            f"by hard_bounce{also}"
+        )
+    if mistaken:
+        print(
+            f"blacklist: {len(mistaken):,} addresses are listed for bounces that are not hard; "
+            "--lift resets those listed for nothing else"
+        )
+
+
+def _lift(settings: Settings, mistaken: Sequence[reclassify.MistakenEntry], reason: str) -> None:
+    """Reset those that nothing else has listed: a reset would lift that, too."""
+    commands = [
+        new_command("reset", entry.address, actor=actor_of(""), reason=reason)
+        for entry in mistaken
+        if entry.rules == ("hard_bounce",)
+    ]
+    publish_commands(settings.kafka, commands)
+    print(f"blacklist: {len(commands):,} resets published")
+
+
+def _begin(client: Any, target: Target, log: Projection, *, take_over: bool) -> rebuild.Rebuild:
+    run = rebuild.begin(client, target, log, take_over=take_over)
+    for table in run.discarded:
+        print(f"{log.name}: discarded {table}, which another rebuild has left")
+    return run
+
+
 def _refold_and_compare(
-    client: Any, target: Target, log: Projection, replacement: rebuild.Replacement | None
+    run: rebuild.Rebuild, replacement: rebuild.Replacement | None
 ) -> list[rebuild.RowChange]:
     """Fold a log beside the live one, and return the differences."""
-    steps = rebuild.refold(client, target, log, replacement)
-    _show_progress(steps, f"folding {log.name}", "facts")
-    with _status.status(f"comparing {log.name}"):
-        return rebuild.row_changes(client, target, log)
+    _show_progress(run.fold(replacement), f"folding {run.log.name}", "facts")
+    with _status.status(f"comparing {run.log.name}"):
+        return run.row_changes()
 
 
 def _show_progress(steps: Iterator[rebuild.RebuildProgress], description: str, unit: str) -> None:
@@ -169,10 +231,10 @@ def _confirm() -> bool:
         return False
 
 
-def _apply_reclassification(client: Any, target: Target, logs: Sequence[Projection]) -> None:
+def _apply_reclassification(client: Any, target: Target, runs: Sequence[rebuild.Rebuild]) -> None:
     """Swap the logs in, then replace the events; in this order no reader sees a mixture."""
-    for log in logs:
-        rebuild.swap(client, target, log)
+    for run in runs:
+        run.swap()
     with _status.status("storing the changed facts"):
         reclassify.store_replacements(client, target)
     with _status.status("deleting the facts they replace"):

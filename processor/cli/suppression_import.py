@@ -49,7 +49,8 @@ def import_suppressions(
 
     As: sendlog suppressions import blacklist.csv --tenant acme
     """
-    good, bad = _read_file(file, tenant)
+    settings = load()
+    good, bad = _read_file(file, tenant, settings.numbers.by_tenant.of(tenant))
     _report_bad_lines(file, bad)
     if bad and not skip_bad:
         raise SuppressionFileError(
@@ -61,7 +62,7 @@ def import_suppressions(
     if dry_run:
         print(f"{len(by_address):,} addresses would be blacklisted")
         return
-    settings, actor = load(), suppression_options.actor_of(actor)
+    actor = suppression_options.actor_of(actor)
     commands = [
         new_command("add", row.address, actor=actor, reason=row.reason)
         for row in by_address.values()
@@ -72,12 +73,12 @@ def import_suppressions(
         raise typer.Exit(1)
 
 
-def _read_file(file: Path, tenant: str) -> tuple[list[FileRow], list[BadFileRow]]:
+def _read_file(file: Path, tenant: str, region: str) -> tuple[list[FileRow], list[BadFileRow]]:
     """Return the good and the bad lines. Raises `SuppressionFileError` if it cannot be read."""
     good, bad = list[FileRow](), list[BadFileRow]()
     try:
         with _open(file) as lines:
-            for row in read_rows(lines, tenant):
+            for row in read_rows(lines, tenant, region):
                 if isinstance(row, FileRow):
                     good.append(row)
                 else:

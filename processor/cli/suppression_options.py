@@ -15,6 +15,7 @@ from processor import suppression_commands
 from processor.clickhouse import client_of
 from processor.suppression_commands import CommandOutcome
 from projections.queries.listing import QueryError
+from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def print_suppression_state(
 def _suppression_state(
     address: Address, entry: Mapping[str, Any] | None, history: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    name = f"{address.address} ({address.channel}, tenant {address.tenant_id})"
+    name = f"{shown_address(address.address)} ({address.channel}, tenant {address.tenant_id})"
     if entry is None:
         last = _history_entry(history[-1]) if history else "never was"
         return [f"{name} is not blacklisted", f"  last      {last}"]
@@ -167,7 +168,8 @@ def print_outcome(outcome: CommandOutcome, entry: Mapping[str, Any] | None) -> N
         _status.print(f"refused: {outcome.rejection}{hint}", markup=False, highlight=False)
         return
     print(f"done: {_history_entry(outcome.history_row)}")
+    address = shown_address(outcome.command.address)
     if entry is None:
-        print(f"{outcome.command.address} is not blacklisted now")
+        print(f"{address} is not blacklisted now")
     else:
-        print(f"{outcome.command.address} is blacklisted: {_rules_in_words(entry['rules'])}")
+        print(f"{address} is blacklisted: {_rules_in_words(entry['rules'])}")

@@ -21,13 +21,11 @@ from processor.cli.suppression_options import (
     TimeoutOption,
 )
 from processor.clickhouse import client_of
-from processor.settings import load
+from processor.settings import Settings, load
 from processor.suppression_commands import DEFAULT_TIMEOUT_SECONDS, CommandOutcome, new_command
-from processor.suppression_files import checked_address
 from projections.queries import suppressions
-from projections.queries.listing import QueryError
 from projections.tables.suppression_history import TABLE as HISTORY
-from schemas.addresses import Address, normalise_address
+from schemas.addresses import Address, normalise_address, parse_address
 from schemas.decisions import RuleName
 from schemas.events import Channel
 
@@ -86,7 +84,8 @@ def print_suppression(
 
     Of one that is not, say so, and what was last done to it.
     """
-    settings, target = load(), _address(tenant, channel, address)
+    settings = load()
+    target = _address(settings, tenant, channel, address)
     client, database = client_of(settings), settings.clickhouse.database
     entry = suppressions.find_entry(client, database, target)
     if form is not RowFormat.TABLE:
@@ -109,7 +108,8 @@ def print_history(
 
     A command that was refused is a line, too.
     """
-    settings, target = load(), _address(tenant, channel, address)
+    settings = load()
+    target = _address(settings, tenant, channel, address)
     rows = suppressions.entry_history(client_of(settings), settings.clickhouse.database, target)
     print_rows(rows, form, columns=list(_HISTORY_COLUMNS), table_columns=_HISTORY_TABLE_COLUMNS)
 
@@ -124,7 +124,8 @@ def add_suppression(
 
     Of a later send to it the log says Invalid. Needs a worker that runs.
     """
-    settings, target = load(), _address(tenant, channel, address, check=True)
+    settings = load()
+    target = _address(settings, tenant, channel, address, check=True)
     command = new_command(
         "add",
         target,
@@ -153,7 +154,8 @@ def reset_suppression(
     only by a new subscription. What is in the log stays as it is, and a later hard bounce
     blacklists the address again at once. Needs a worker that runs.
     """
-    settings, target = load(), _address(tenant, channel, address)
+    settings = load()
+    target = _address(settings, tenant, channel, address)
     client, database = client_of(settings), settings.clickhouse.database
     command = new_command(
         "reset",
@@ -199,15 +201,12 @@ def export_suppressions(
 
 
 def _address(
-    tenant: str, channel: ChannelName | None, text: str, *, check: bool = False
+    settings: Settings, tenant: str, channel: ChannelName | None, text: str, *, check: bool = False
 ) -> Address:
+    """Return an address of a tenant. Raises `AddressError` on a `check` if it is none."""
     kind: Channel = suppression_options.channel_of(channel) or ("email" if "@" in text else "sms")
-    if not check:
-        return Address(tenant, kind, normalise_address(kind, text))
-    try:
-        return Address(tenant, kind, checked_address(kind, text))
-    except ValueError as error:
-        raise QueryError(str(error)) from None
+    read = parse_address if check else normalise_address
+    return Address(tenant, kind, read(kind, text, settings.numbers.by_tenant.of(tenant)))
 
 
 def _print_report(outcome: CommandOutcome, entry: dict[str, Any] | None, form: RowFormat) -> None:

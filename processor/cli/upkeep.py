@@ -9,6 +9,7 @@ import typer
 from processor.clickhouse import client_of, target_of
 from processor.kafka import topics
 from processor.policy.topic_growth import grow, topics_to_grow
+from processor.readdressing import readdress_all
 from processor.settings import load
 from projections.clickhouse.migrate import migrate
 
@@ -18,7 +19,10 @@ topics_app = typer.Typer(help="The Kafka topics: make them, check them.", no_arg
 def migrate_database() -> None:
     """Create what is missing in ClickHouse: database, tables, views, columns. Safe to repeat."""
     settings = load()
-    done = list(migrate(client_of(settings, database=""), target_of(settings)))
+    client, target = client_of(settings, database=""), target_of(settings)
+    done = list(migrate(client, target))
+    if replaced := sum(1 for _ in readdress_all(client, target, settings)):
+        done.append(f"{replaced:,} addresses have their normal form now")
     for line in done or ["nothing to do: the database is as declared"]:
         print(line)
 

@@ -19,7 +19,7 @@ from projections.tables.events import TABLE
 from schemas.events import EventFields, fingerprint, fingerprints
 
 _SCHEMA: Final = arrow_schema(TABLE)
-_TIME: Final = _SCHEMA.field("occurred_at").type
+TIME_TYPE: Final = _SCHEMA.field("occurred_at").type
 _TYPES: Final = {column.name: column.type for column in _SCHEMA}
 _ROW: Final = pa.struct(list(_SCHEMA))
 #: Fewer alike events are turned into rows one by one.
@@ -78,7 +78,8 @@ def _columns_of(names: Sequence[str], alike: Sequence[EventFields]) -> dict[str,
         return None
     rows = (event.values() for event in alike)
     columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True))
-    columns["occurred_at"] = pa.array(columns["occurred_at"], _TIME)
+    for name in ("occurred_at", "recorded_ms"):
+        columns[name] = pa.array(columns[name], TIME_TYPE)
     return columns
 
 

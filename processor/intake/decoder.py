@@ -20,6 +20,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from processor.intake.arrow import assign_ids, group_events, table_of
 from processor.intake.dead_letters import Rejection
+from processor.intake.normal_form import bound_times, normalise_recipients
 from processor.intake.policy_feed import chosen_events, to_records
 from processor.intake.suppression_history import HISTORY_KINDS, HistoryRow, history_rows
 from processor.kafka.batch_producer import OutgoingRecord
@@ -33,7 +34,7 @@ from processor.kafka.records import (
 )
 from processor.kafka.topics import COMMANDS_TOPIC, DECISIONS_TOPIC, MAILER_CHANNELS, feed_provider
 from processor.settings import IntakeSettings
-from schemas.addresses import Address
+from schemas.addresses import Address, NumberRegions
 from schemas.bounces import BounceRules
 from schemas.decisions import Command
 from schemas.events import (
@@ -57,7 +58,7 @@ MAX_EXPANSION: Final = 16
 MIN_EXPANSION_BYTES: Final = 256 * 1024
 #: Fields for texts of any length, beside the tags; all others of an event are a few kB at most.
 LONG_FIELDS: Final = ("subject", "text", "diagnostic", "url", "user_agent")
-_COMPUTED: Final = frozenset({"event_id", "recorded_at", "source"})
+_COMPUTED: Final = frozenset({"event_id", "recipient_error", "recorded_at", "source"})
 
 
 @dataclass(slots=True)
@@ -111,10 +112,12 @@ class Decoder:
         rules: BounceRules | None = None,
         suppressed: Container[Address] = (),
         policy_partitions: int = 1,
+        regions: NumberRegions | None = None,
     ) -> None:
         """Take the settings, the bounce rules, and addresses whose sends the policy has to see.
 
-        `policy_partitions`: how many `delivery.policy` has; 0: no policy is in force.
+        `regions` are the countries of numbers that name none. `policy_partitions`: how many
+        `delivery.policy` has; 0: no policy is in force.
         """
         self._validate: dict[Channel | None, Callable[[bytes], Any]] = {
             **{channel: _event_validator(channel) for channel in KINDS_BY_CHANNEL},
@@ -126,6 +129,7 @@ class Decoder:
         self._rules = rules
         self._suppressed = suppressed
         self._policy_partitions = policy_partitions
+        self._regions = regions or NumberRegions()
 
     def __call__(self, chunk: Chunk) -> DecodedChunk:
         """Decode the records of one fetch of one partition."""
@@ -163,6 +167,8 @@ class Decoder:
         """Give the events their ids, and return what is made of them and of commands."""
         groups = group_events(events)
         assign_ids(groups)
+        bound_times(groups)
+        normalise_recipients(groups, self._regions)
         policy_records: Sequence[OutgoingRecord] = ()
         if self._policy_partitions:
             chosen = chosen_events(events, self._suppressed)
@@ -177,7 +183,11 @@ class Decoder:
             try:
                 requested_at = EPOCH + timedelta(milliseconds=recorded_ms(record))
                 command = from_json(record.value or b"")
-                commands.append(Command.model_validate({**command, "asked_at": requested_at}))
+                commands.append(
+                    Command.model_validate(
+                        {**command, "asked_at": requested_at}, context={"regions": self._regions}
+                    )
+                )
             except ValidationError as error:
                 rejections.append(Rejection(record, explain_validation(error)))
             except (TypeError, ValueError) as error:

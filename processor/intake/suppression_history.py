@@ -42,7 +42,7 @@ def history_rows(value: bytes, event: EventFields, chunk: Chunk) -> list[History
         **decision.model_dump(include=_SAME),
         "event_id": event["event_id"],
         "recorded_at": EPOCH + timedelta(milliseconds=event["recorded_ms"]),
-        "address": decision.recipient,
+        "address": event["recipient"],
         "rule": decision.rule or "",
         "reason": decision.diagnostic,
         "source_topic": chunk.topic,

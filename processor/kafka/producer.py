@@ -39,10 +39,16 @@ class SyncProducer:
         headers: RecordHeaders = (),
         *,
         key: bytes | None = None,
+        partition: int | None = None,
     ) -> None:
-        """Send one record. Raises `BrokerError` if it cannot be sent at all."""
+        """Send one record; without a partition its key decides.
+
+        Raises `BrokerError` if it cannot be sent at all.
+        """
         try:
-            future = self._producer.send(topic, value=value, key=key, headers=list(headers))
+            future = self._producer.send(
+                topic, value=value, key=key, headers=list(headers), partition=partition
+            )
         except KafkaError as error:
             raise BrokerError(f"topic {topic} does not take the record: {error}") from error
         self._pending.append((topic, future))

@@ -122,26 +122,26 @@ def simulate(
     """
     lookups = _PastLookups()
     runs = [_Run(policy, lookups) for policy in policies]
-    for event in map(_event, rows):
+    for event in map(past_event, rows):
         now = min(event.occurred_at, event.recorded_at or until, until)
         for run in runs:
             run.pass_time(now)
         address: ChannelAddress = (event.channel, event.recipient)
         if not lookups.record(address, event):
             for run in runs:
-                run.take(address, _past_command(event) or event, now)
+                run.take(address, past_command(event) or event, now)
     for run in runs:
         run.pass_time(until)
     return [run.outcome for run in runs]
 
 
-def _event(row: Mapping[str, Any]) -> MessageEvent:
+def past_event(row: Mapping[str, Any]) -> MessageEvent:
     """Return a row of the event store as an event; where it has nothing, an event has None."""
     blanks = {"bounce_class": row["bounce_class"] or None, "smtp_code": row["smtp_code"] or None}
     return MessageEvent.model_construct(**{**row, **blanks})
 
 
-def _past_command(event: MessageEvent) -> Command | None:
+def past_command(event: MessageEvent) -> Command | None:
     """Return the command of a person that an event of history tells of."""
     if event.kind not in {"suppressed", "reinstated"}:
         return None

@@ -10,7 +10,7 @@ distributed one; the shard key keeps all of a recipient together, so that folds 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -115,9 +115,14 @@ def merge_select(
     )
 
 
-def log_select(log: Projection, source: str) -> str:
-    """Return the SELECT of a log's columns, of the states of `source` (a table with FINAL, say)."""
-    columns = ", ".join(named_column(name, column) for name, column in log.columns.items())
+def log_select(log: Projection, source: str, more: Mapping[str, str] | None = None) -> str:
+    """Return the SELECT of a log's columns, of the states of `source` (a table with FINAL, say).
+
+    `more` are other columns of a state, by name, in SQL.
+    """
+    named = [named_column(name, column) for name, column in log.columns.items()]
+    named += [f"{sql} AS {name}" for name, sql in (more or {}).items()]
+    columns = ", ".join(named)
     derived = ", ".join(f"{step.sql} AS {name}" for name, step in derived_columns(log).items())
     return f"SELECT {columns} FROM (SELECT *, {derived} FROM {source})"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from projections.clickhouse.client import scalar
 from projections.clickhouse.ddl import (
     DATE_INDEX,
     STATE_DATE,
@@ -14,6 +15,7 @@ from projections.clickhouse.ddl import (
     view_statements,
 )
 from projections.tables import Projection, projections, tables
+from projections.tables.events import TABLE as EVENTS
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -41,9 +43,27 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
         added += _computed(client, target, log)
     for statement in view_statements(target):
         client.command(statement)
+    added += _first_attempts(client, target)
     for name in sorted(_objects(client, target) - before):
         yield f"created {target.database}.{name}"
     yield from added
+
+
+def _first_attempts(client: Client, target: Target) -> Iterator[str]:
+    """Store attempt 0 as 1, which it means.
+
+    The two have one fingerprint: a merge of parts would keep either, and a rebuild see but that.
+    """
+    where = "attempt = 0"
+    if count := int(
+        scalar(client, f"SELECT count() FROM {target.database}.{EVENTS.name} WHERE {where}")
+    ):
+        client.command(
+            f"ALTER TABLE {target.stored(EVENTS.name)}{target.on_cluster} "
+            f"UPDATE attempt = 1 WHERE {where}",
+            settings={"mutations_sync": 2},
+        )
+        yield f"attempt 0 of {count:,} facts is 1: sendlog rebuild shows it in the logs"
 
 
 def _computed(client: Client, target: Target, log: Projection) -> Iterator[str]:

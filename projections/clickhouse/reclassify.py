@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from projections.clickhouse.client import scalar
@@ -24,6 +25,9 @@ from projections.clickhouse.sql import stream
 from projections.expressions import quote
 from projections.tables import Projection
 from projections.tables.events import TABLE as EVENTS
+from projections.tables.suppression_history import TABLE as HISTORY
+from projections.tables.suppressions import VIEW as SUPPRESSIONS
+from schemas.addresses import Address
 from schemas.providers import adapters, verdict
 
 if TYPE_CHECKING:
@@ -55,6 +59,18 @@ class ClassChange:
     after: str
     after_by: str
     events: int
+
+
+@dataclass(frozen=True, slots=True)
+class MistakenEntry:
+    """An entry of the blacklist for a bounce that is not hard any more.
+
+    `rules` are all by which the address is listed.
+    """
+
+    address: Address
+    since: datetime
+    rules: tuple[str, ...]
 
 
 def holds_bounces(log: Projection) -> bool:
@@ -105,6 +121,38 @@ def class_changes(client: Client, target: Target) -> list[ClassChange]:
         "GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4"
     )
     return [ClassChange(*row) for row in client.query(sql).result_rows]
+
+
+def mistaken_entries(client: Client, target: Target) -> list[MistakenEntry]:
+    """Return whom only bounces that are not hard any more have blacklisted as hard bounces.
+
+    To be asked after `classify_history`, while its work tables are there.
+    """
+    softened = (
+        f"SELECT tenant_id, recipient, event_id FROM {_replacements(target)} "
+        "WHERE old_class = 'hard' AND bounce_class != 'hard'"
+    )
+    still_hard = (
+        f"SELECT tenant_id, recipient FROM {target.database}.{EVENTS.name} "
+        "WHERE channel = 'email' AND kind = 'bounce' AND bounce_class = 'hard' "
+        f"AND (tenant_id, recipient, event_id) NOT IN ({softened})"
+    )
+    sql = (
+        "SELECT tenant_id, address, min(history.since) AS since, any(entry.rules) AS rules "
+        f"FROM {target.database}.{HISTORY.name} AS history "
+        f"INNER JOIN {target.database}.{SUPPRESSIONS.name} AS entry "
+        "USING (tenant_id, channel, address) "
+        "WHERE channel = 'email' AND history.rule = 'hard_bounce' "
+        "AND history.change IN ('added', 'extended') AND has(entry.rules, 'hard_bounce') "
+        f"AND (tenant_id, address, history.cause_event_id) IN ({softened}) "
+        f"AND (tenant_id, address) NOT IN ({still_hard}) "
+        "GROUP BY tenant_id, address ORDER BY tenant_id, address"
+    )
+    return [
+        MistakenEntry(Address(row["tenant_id"], "email", row["address"]), row["since"],
+                      tuple(row["rules"]))
+        for row in stream(client, sql, {})
+    ]  # fmt: skip
 
 
 def replacement(target: Target) -> Replacement:

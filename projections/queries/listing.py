@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from projections.clickhouse.sql import Condition, Parameters, Query
 from projections.column_types import STRING, TIME, base_type
 from projections.tables import Projection, log_of
 from projections.tables.events import TABLE as EVENTS
+from schemas.addresses import address_parts, normalise_address
 from schemas.errors import ExplainedError
 from schemas.events import Channel
 
@@ -53,6 +54,12 @@ class Filter:
         operator = min(places)[2]
         column, _, value = text.partition(operator)
         return cls(column.strip(), operator, value.strip())
+
+    def normalised(self, channel: Channel, region: str = "") -> Filter:
+        """Return the filter with a recipient in its normal form (`schemas.addresses`)."""
+        if self.column != "recipient" or self.operator == CONTAINS:
+            return self
+        return replace(self, value=normalise_address(channel, self.value, region))
 
 
 class After(NamedTuple):
@@ -174,7 +181,7 @@ def check_filter(log: Projection, filter_: Filter) -> datetime | str | int | boo
     """
     parameters = Parameters()
     filter_condition(log, filter_, parameters)
-    [value] = parameters.values.values()
+    value, *_ = parameters.values.values()
     return value  # type: ignore[no-any-return]
 
 
@@ -193,7 +200,9 @@ def filter_condition(
     name, kind = of or filter_.column, base_type(column.kind)
     if filter_.operator == CONTAINS:
         text = name if kind == STRING else f"toString({name})"
-        return _contains(text, filter_, parameters)
+        if filter_.column == "recipient":
+            return Condition(has_address_part(log.channel, text, filter_.value, parameters), True)
+        return _contains(text, filter_.value, parameters)
     if kind.startswith("Array("):
         has = f"has({name}, {parameters.bind(filter_.value, STRING)})"
         conditions = {"=": has, "!=": f"NOT {has}"}
@@ -204,17 +213,22 @@ def filter_condition(
     return Condition(f"{name} {filter_.operator} {value}")
 
 
-def _contains(text: str, filter_: Filter, parameters: Parameters) -> Condition:
+def has_address_part(channel: Channel, text: str, part: str, parameters: Parameters) -> str:
+    """Return the condition that an address in its normal form has a part in it.
+
+    It is lower-cased already, and searched as it is (E-073).
+    """
+    parts = address_parts(channel, part)
+    has = (f"position({text}, {parameters.bind(each, STRING)}) > 0" for each in parts)
+    return f"({' OR '.join(has)})"
+
+
+def _contains(text: str, value: str, parameters: Parameters) -> Condition:
     """Return the condition that a text has another in it, in letters of either case.
 
-    A recipient is lower-cased already, and searched as it is (E-073); letters of all scripts would
-    take longer (E-068).
+    Letters of all scripts take longer (E-068).
     """
-    value, case = filter_.value, "CaseInsensitive"
-    if not value.isascii():
-        case = "CaseInsensitiveUTF8"
-    elif filter_.column == "recipient":
-        value, case = value.lower(), ""
+    case = "CaseInsensitive" if value.isascii() else "CaseInsensitiveUTF8"
     sql = f"position{case}({text}, {parameters.bind(value, STRING)}) > 0"
     return Condition(sql, is_search=True)
 

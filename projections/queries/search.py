@@ -18,10 +18,11 @@ from projections.clickhouse.sql import Parameters, Query, stream
 from projections.column_types import STRING
 from projections.expressions import Expression, column
 from projections.ordered_bytes import packed_texts
-from projections.queries.listing import Listing, listing_sql, searching_sql
+from projections.queries.listing import Listing, has_address_part, listing_sql, searching_sql
 from projections.queries.page import MAX_PAGE_ROWS, read_listing
 from projections.status import derived_columns
 from projections.tables import Projection, log_of
+from schemas.addresses import address_parts
 from schemas.events import Channel
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def search_page(
     """
     if listing.as_of is None and scan_limit:
         newest = list(read_listing(client, database, replace(listing, limit=scan_limit)))
-        rows = [row for row in newest if _has(row, listing.channel, clickhouse_lower(text))]
+        rows = [row for row in newest if _has(row, listing.channel, text)]
         if len(rows) >= listing.limit or len(newest) < scan_limit:
             return rows[: listing.limit]
     source = None
@@ -67,17 +68,25 @@ def search_sql(
         return listing_sql(listing, database)
     names = SEARCHED_COLUMNS[listing.channel]
     columns = [column(name, STRING) for name in names]
-    return searching_sql(listing, database, lambda query: _any_has(columns, text, query), source)
+    return searching_sql(
+        listing, database, lambda query: _any_has(listing.channel, columns, text, query), source
+    )
 
 
-def _any_has(texts: Sequence[Expression], part: str, parameters: Parameters) -> str:
+def _any_has(
+    channel: Channel, texts: Sequence[Expression], part: str, parameters: Parameters
+) -> str:
+    """Return the condition that one of some texts has a part, or the recipient in its own form."""
     value = parameters.bind(part, STRING)
-    has = (f"positionCaseInsensitiveUTF8({text.sql}, {value}) > 0" for text in texts)
-    return f"({' OR '.join(has)})"
+    has = [f"positionCaseInsensitiveUTF8({text.sql}, {value}) > 0" for text in texts]
+    return f"({' OR '.join([*has, has_address_part(channel, 'recipient', part, parameters)])})"
 
 
-def _has(row: Mapping[str, Any], channel: Channel, lowered: str) -> bool:
-    return any(lowered in clickhouse_lower(row[name]) for name in SEARCHED_COLUMNS[channel])
+def _has(row: Mapping[str, Any], channel: Channel, text: str) -> bool:
+    lowered = clickhouse_lower(text)
+    return any(lowered in clickhouse_lower(row[name]) for name in SEARCHED_COLUMNS[channel]) or any(
+        part in row["recipient"] for part in address_parts(channel, text)
+    )
 
 
 def clickhouse_lower(text: str) -> str:
@@ -104,7 +113,7 @@ def _rows_with(log: Projection, database: str, word: str) -> Callable[[Query], s
     states = f"{database}.{log.state_table}"
 
     def select(query: Query) -> str:
-        has_word = _any_has(list(_kept_texts(log)), word, query)
+        has_word = _any_has(log.channel, list(_kept_texts(log)), word, query)
         hashes = f"SELECT {KEY_HASH} FROM {states} WHERE {query.of_tenant} AND {has_word}"
         where = f"{query.of_tenant} AND {KEY_HASH} IN ({hashes})"
         return log_select(log, f"({merge_select(log, states, where)})")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from projections.clickhouse.sql import Query, stream
 from projections.column_types import STRING, TIME
-from projections.queries.listing import QueryError
+from projections.queries.listing import QueryError, has_address_part
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.suppression_history import TABLE as HISTORY
 from projections.tables.suppressions import VIEW as SUPPRESSIONS
@@ -60,8 +60,7 @@ def list_entries(
             if rule is not None:
                 query.add(f"has(rules, {query.bind(rule, STRING)})")
             if address.strip():
-                part = query.bind(address.strip(), STRING)
-                query.add(f"positionCaseInsensitiveUTF8(address, {part}) > 0")
+                query.add(has_address_part(each, "address", address, query))
             sql = _entries_sql(database, query, limit=limit - len(rows))
             rows += stream(client, sql, query.values)
             addresses.advance()

@@ -1,83 +1,137 @@
-"""Every event of a message, and why it has its status: the rule, and each event's part in it."""
+"""Why a message has its status, and a page of its events with the part of each in it.
+
+The status is read of the message's state, whatever number of events it has; events come page by
+page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from projections.clickhouse.ddl import log_select, merge_select
 from projections.clickhouse.sql import Parameters, Query, stream
 from projections.column_types import STRING, TIME
-from projections.status import explain, fold_message, read_row
+from projections.status import explain, explanation_of, fold_message
 from projections.tables import KEY, Projection, log_of, projections
 from projections.tables.events import TABLE as EVENTS
+from schemas.events import Channel
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+#: Events of a page, unless another number is asked for.
+PAGE_EVENTS: Final = 500
+_HOLDING: Final = "holding"
 
-def timeline(
-    client: Client, database: str, *, message_id: str, recipient: str, tenant: str | None = None
-) -> list[dict[str, Any]]:
-    """Return every distinct event of one message and recipient, in order of time.
 
-    Without a `tenant` the events of all tenants are returned: for operators only.
-    """
-    parameters = Parameters() if tenant is None else Query(tenant)
-    conditions = [parameters.of_tenant] if isinstance(parameters, Query) else []
-    conditions.append(f"recipient = {parameters.bind(recipient, STRING)}")
-    conditions.append(f"message_id = {parameters.bind(message_id, STRING)}")
-    of_message = " AND ".join(conditions)
-    when = " OR ".join(
-        _when(client, database, log, of_message, parameters) for log in projections().values()
+class EventPlace(NamedTuple):
+    """The last event of a page: the next begins after it."""
+
+    occurred_at: datetime
+    event_id: str
+    content: int
+
+
+def tenants_with(client: Client, database: str, *, message_id: str, recipient: str) -> list[str]:
+    """Return the tenants that have a message: for operators only."""
+    parameters = Parameters()
+    where = (
+        f"recipient = {parameters.bind(recipient, STRING)} "
+        f"AND message_id = {parameters.bind(message_id, STRING)}"
     )
-    sql = (
-        f"SELECT {', '.join(EVENTS.columns)} FROM {database}.{EVENTS.name} FINAL "
-        f"WHERE {of_message} AND ({when}) ORDER BY occurred_at, recorded_at, event_id"
+    selects = (
+        f"SELECT tenant_id FROM {database}.{log.state_table} WHERE {where}"
+        for log in projections().values()
     )
-    return list(stream(client, sql, parameters.values))
+    rows = client.query(" UNION DISTINCT ".join(selects), parameters=parameters.values).result_rows
+    return sorted(row[0] for row in rows)
 
 
-def _when(
-    client: Client, database: str, log: Projection, of_message: str, parameters: Parameters
-) -> str:
-    """Return where in the events, which are in order of time, those of a message are.
+def explain_message(
+    client: Client, database: str, *, channel: Channel, tenant: str, message_id: str,
+    recipient: str, limit: int = PAGE_EVENTS, after: EventPlace | None = None,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Return why a message has its status, and up to `limit` of its events, in order of time.
 
-    Its state knows the first and the last that count in the log; of the others there are few.
+    None if there is no such message. An event's role is what it would make of the message alone:
+    "decides" if that is the status it has, "lost" if it is another, "" if it says no more than
+    that the message is under way. `row` is the message in its log; `next` is the place after which
+    there are more events, or None.
     """
-    sql = f"SELECT min(first_at), max(last_at) FROM {database}.{log.state_table} WHERE {of_message}"
-    first, last = client.query(sql, parameters=parameters.values).result_rows[0]
-    kinds = f"kind IN {parameters.bind(sorted(log.kinds), f'Array({STRING})')}"
-    within = "false"
-    if first is not None:
-        start, end = parameters.bind(first, TIME), parameters.bind(last, TIME)
-        within = f"{kinds} AND occurred_at >= {start} AND occurred_at <= {end}"
-    channel = parameters.bind(log.channel, STRING)
-    return f"(channel = {channel} AND ({within} OR NOT {kinds}))"
-
-
-def explain_events(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return why a message has its status, of its events, at least one, in order of time.
-
-    An event's role is what it would make of the message alone: "decides" if that is the status it
-    has, "lost" if it is another, "" if it says no more than that the message is under way. `row`
-    is the message in its log.
-    """
-    channel = events[0]["channel"]
-    log = log_of(channel)
-    state = fold_message(log, events)
-    explanation = explain(state)
-    key = {name: events[0][name] for name in KEY}
+    log, query = log_of(channel), Query(tenant)
+    query.add(
+        f"recipient = {query.bind(recipient, STRING)}",
+        f"message_id = {query.bind(message_id, STRING)}",
+    )
+    row = _row_with_rules(client, database, log, query)
+    if row is None:
+        return None
+    explanation = explanation_of(log, row["status_reason"], row.pop(_HOLDING))
+    events = _events(client, database, log, query, limit + 1, after)
+    has_more = len(events) > limit
+    events = events[:limit]
+    last = events[-1] if has_more else None
+    next_place = last and EventPlace(last["occurred_at"], last["event_id"], last["content"])
     return {
-        **key,
+        **{name: row[name] for name in KEY},
         "channel": channel,
         "status": explanation.status,
         "status_reason": explanation.reason,
         "rule": explanation.rule,
         "rule_place": explanation.place,
         "overruled": [{"status": status, "rule": rule} for status, rule in explanation.overruled],
-        "row": read_row(log, key, state),
+        "row": row,
         "facts": [_with_role(log, event, explanation.status) for event in events],
+        "next": next_place,
     }
+
+
+def _row_with_rules(
+    client: Client, database: str, log: Projection, query: Query
+) -> dict[str, Any] | None:
+    """Return a message as its log has it, and which rules hold of it, in their order."""
+    merged = f"({merge_select(log, f'{database}.{log.state_table}', query.where)})"
+    holding = ", ".join(rule.when.sql for rule in log.rules)
+    sql = log_select(log, merged, more={_HOLDING: f"[{holding}]"})
+    return next(stream(client, sql, query.values), None)
+
+
+def _events(
+    client: Client, database: str, log: Projection, query: Query, limit: int,
+    after: EventPlace | None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return distinct events of a message, the first recorded of copies, with their `content`."""
+    place = "occurred_at, event_id, content"
+    conditions = [query.where, f"channel = {query.bind(log.channel, STRING)}",
+                  _when(client, database, log, query)]  # fmt: skip
+    if after is not None:
+        bound = (
+            query.bind(after.occurred_at, TIME), query.bind(after.event_id, STRING),
+            query.bind(after.content, "UInt64"),
+        )  # fmt: skip
+        conditions.append(f"({place}) > ({', '.join(bound)})")
+    sql = (
+        f"SELECT {', '.join(EVENTS.columns)}, content FROM {database}.{EVENTS.name} "
+        f"WHERE {' AND '.join(conditions)} ORDER BY {place}, recorded_at "
+        f"LIMIT 1 BY {place} LIMIT {int(limit)}"
+    )
+    return list(stream(client, sql, query.values))
+
+
+def _when(client: Client, database: str, log: Projection, query: Query) -> str:
+    """Return where in the events, which are in order of time, those of a message are.
+
+    Its state knows the first and the last that count in the log; of the others there are few.
+    """
+    sql = (
+        f"SELECT min(first_at), max(last_at) FROM {database}.{log.state_table} WHERE {query.where}"
+    )
+    first, last = client.query(sql, parameters=query.values).result_rows[0]
+    kinds = f"kind IN {query.bind(sorted(log.kinds), f'Array({STRING})')}"
+    start, end = query.bind(first, TIME), query.bind(last, TIME)
+    return f"(({kinds} AND occurred_at >= {start} AND occurred_at <= {end}) OR NOT {kinds})"
 
 
 def _with_role(log: Projection, event: Mapping[str, Any], status: str) -> dict[str, Any]:
@@ -87,5 +141,8 @@ def _with_role(log: Projection, event: Mapping[str, Any], status: str) -> dict[s
     role = ""
     if alone not in ("", under_way):
         role = "decides" if alone == status else "lost"
-    fields = {name: value for name, value in event.items() if value not in (None, "", 0, [])}
+    fields = {
+        name: value for name, value in event.items()
+        if name != "content" and value not in (None, "", 0, [])
+    }  # fmt: skip
     return {**fields, "alone": alone, "role": role}

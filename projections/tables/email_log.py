@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from projections.column_types import STRING
 from projections.expressions import (
@@ -16,7 +16,6 @@ from projections.expressions import (
     first_set,
     item,
     literal,
-    together,
     words,
 )
 from projections.folds import (
@@ -38,31 +37,19 @@ from projections.tables.shared import (
     codes_of,
     first_at,
     first_recorded_at,
+    is_superseded,
     last_at,
     record,
+    resends,
     sender,
 )
 from schemas.events import DECISION_KINDS, FINAL_CLASSES, KINDS_BY_CHANNEL
-
-
-def _is_superseded(resends: Any, attempt: Any, bounced_at: Any, arrived_at: Any) -> bool:
-    return arrived_at is not None and any(
-        sent[0] > attempt and sent[1] > bounced_at and sent[1] <= arrived_at for sent in resends
-    )
-
 
 OPERATORS.update(
     {
         "event number": Operator(
             "reinterpretAsUInt64(reverse(unhex(substring({0}, 1, 16))))",
             eager(lambda event_id: int(event_id[:16], 16)),
-        ),
-        # An attempt (number, time sent) after the bounce, and a sign of arrival after that.
-        "superseded": Operator(
-            "arrayExists(sent -> sent.1 > {1} AND sent.2 > {2} "
-            "AND ifNull(sent.2 <= {3}, false), {0})",
-            eager(_is_superseded),
-            needs=(0, 3),
         ),
     }
 )
@@ -91,11 +78,6 @@ arrived_at = last("arrived_at", _at, where=_touched | _kind.is_in("delivery", "c
 opens = union("opens", _event_number, where=_opened)
 clicks = union("clicks", _event_number, where=_clicked)
 attempt = largest("attempt", EVENT["attempt"], where=~_kind.is_in(*sorted(DECISION_KINDS)))
-resends = union(
-    "resends",
-    together(attempt=EVENT["attempt"], at=_at),
-    where=_kind.is_in("sent") & (EVENT["attempt"] > literal(1)),
-)
 bounce = latest(
     "bounce", _at, where=_final, attempt=EVENT["attempt"], bounce_class=EVENT["bounce_class"]
 )
@@ -134,7 +116,7 @@ _PRESENCE_FOLDS: Final = (
 
 # ---- What follows from it ---------------------------------------------------------------------
 
-_superseded = Call("superseded", resends.state, bounce["attempt"], bounce["at"], arrived_at.state)
+_superseded = is_superseded(bounce, arrived_at)
 _bounced = bounce.present & ~_superseded
 _arrived = arrived_at.present
 _exhausted = exhausted.present & ~_arrived

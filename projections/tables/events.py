@@ -49,6 +49,7 @@ TABLE: Final = Table(
         "ip": "String CODEC(ZSTD)",
         "campaign": "String CODEC(ZSTD)",
         "tags": "Array(String)",
+        "recipient_error": _NAME,
         "source_topic": _NAME,
         "source_partition": "Int32 CODEC(ZSTD)",
         "source_offset": "Int64 CODEC(Delta, ZSTD)",

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from projections.expressions import (
+    OPERATORS,
+    Call,
     Expression,
+    Operator,
+    eager,
     either,
     first_nonempty,
     item,
+    literal,
     lookup,
     together,
     words,
 )
-from projections.folds import Fold, earliest, last, latest
+from projections.folds import Fold, earliest, last, latest, union
 from projections.tables.events import TABLE as EVENT
 from schemas.smtp_replies import STATUS_MEANINGS
+
+
+def _is_superseded(resends: Any, attempt: Any, bounced_at: Any, arrived_at: Any) -> bool:
+    return arrived_at is not None and any(
+        sent[0] > attempt and sent[1] > bounced_at and sent[1] <= arrived_at for sent in resends
+    )
+
+
+#: An attempt (number, time sent) after the failure, and a sign of arrival after that.
+OPERATORS["superseded"] = Operator(
+    "arrayExists(sent -> sent.1 > {1} AND sent.2 > {2} AND ifNull(sent.2 <= {3}, false), {0})",
+    eager(_is_superseded),
+    needs=(0, 3),
+)
 
 first_at = earliest("first_at", EVENT["occurred_at"])
 last_at = last("last_at", EVENT["occurred_at"])
@@ -37,6 +56,11 @@ sender = latest(
 campaign = latest(
     "campaign", EVENT["occurred_at"], where=EVENT["campaign"].is_nonempty, value=EVENT["campaign"]
 )
+resends = union(
+    "resends",
+    together(attempt=EVENT["attempt"], at=EVENT["occurred_at"]),
+    where=EVENT["kind"].is_in("sent") & (EVENT["attempt"] > literal(1)),
+)
 
 SHARED_FOLDS: Final = (first_at, last_at, first_recorded_at, record, sender, campaign)
 
@@ -47,6 +71,14 @@ CODES: Final = {
     "reason_code": EVENT["reason_code"],
     "diagnostic": EVENT["diagnostic"],
 }
+
+
+def is_superseded(failure: Fold, arrived_at: Fold) -> Expression:
+    """Return whether a later attempt than that of the last failure has arrived.
+
+    `failure` keeps its `attempt`; `arrived_at` is the last sign of arrival.
+    """
+    return Call("superseded", resends.state, failure["attempt"], failure["at"], arrived_at.state)
 
 
 def codes_of(fold: Fold) -> Expression:

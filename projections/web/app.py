@@ -18,6 +18,7 @@ from projections.web.problems import Problem, install_error_handlers
 from projections.web.rate_limit import RateLimiter
 from projections.web.sessions import Sessions
 from projections.web.state import API_PATH, AppState
+from schemas.addresses import NumberRegions
 from schemas.decisions import Command
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def build_api(
     *,
     connect: Callable[[], Client],
     database: str,
+    regions: NumberRegions | None = None,
     publish_command: Callable[[Command], None],
     kafka_answers: Callable[[], bool],
     rate: float = 50,
@@ -45,6 +47,7 @@ def build_api(
 ) -> FastAPI:
     """Return the application. ClickHouse and Kafka need not be available when it starts.
 
+    `regions` are the countries of numbers that name none.
     `connect` makes a client of ClickHouse and raises as `clickhouse.client.connect` does.
     `publish_command`, `kafka_answers` and `outcome_seconds` are described at `AppState`. Each key
     may make `rate` requests a second, and `burst` at once. A query may take `query_seconds`.
@@ -64,6 +67,7 @@ def build_api(
     )  # fmt: skip
     app.state.app_state = AppState(
         database=connection,
+        regions=regions or NumberRegions(),
         keys=KeyCache(load_keys),
         rate_limiter=RateLimiter(rate=rate, burst=burst),
         publish_command=publish_command,

@@ -66,7 +66,12 @@ class Caller:
 
     def address_of(self, channel: Channel, address: str) -> Address:
         """Return an address of the tenant in the log's form."""
-        return Address(self.tenant, channel, normalise_address(channel, address))
+        return Address(self.tenant, channel, normalise_address(channel, address, self.region))
+
+    @property
+    def region(self) -> str:
+        """The country of the tenant's numbers that name none."""
+        return self.state.regions.of(self.tenant)
 
 
 def check_rate(state: AppState, key: ApiKey) -> None:

@@ -27,7 +27,6 @@ from projections.web.auth import Caller, ReadCaller
 from projections.web.cursor import cursor_time, decode_cursor, encode_cursor
 from projections.web.params import ChannelPath, UtcTime
 from projections.web.problems import invalid_parameter
-from schemas.addresses import normalise_address
 from schemas.events import MAX_EVENT_TIME, MIN_EVENT_TIME, Channel, milliseconds
 
 SortColumn = Literal["date", "recipient", "status"]
@@ -142,21 +141,16 @@ class LogParameters:
         filters = [
             Filter(column, "=", value)
             for column in EQUALITY_COLUMNS
-            if (value := self._value(column)) is not None
+            if (value := self.values[column]) is not None
         ]
         filters += [Filter.parse(text) for text in self.conditions]
+        filters = [each.normalised(self.channel, caller.region) for each in filters]
         check_filters(self.channel, filters)
         return LogQuery(
             caller=caller, channel=self.channel, filters=tuple(filters), search=self.search.strip(),
             sort=self.sort, as_of=as_of, clock=self.clock,
             descending=self.order == "desc" if self.order else self.sort == "date",
         )  # fmt: skip
-
-    def _value(self, column: str) -> str | None:
-        value = self.values[column]
-        if column == "recipient" and value is not None:
-            return normalise_address(self.channel, value)
-        return value
 
 
 def log_parameters(

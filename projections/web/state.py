@@ -12,6 +12,7 @@ from projections.queries.api_keys import KeyCache
 from projections.web.database import ReadOnlyDatabase
 from projections.web.rate_limit import RateLimiter
 from projections.web.sessions import Sessions
+from schemas.addresses import NumberRegions
 from schemas.decisions import Command
 
 #: The path of this version of the API.
@@ -32,6 +33,7 @@ class AppState:
     """
 
     database: ReadOnlyDatabase
+    regions: NumberRegions = field(default_factory=NumberRegions)
     keys: KeyCache
     rate_limiter: RateLimiter
     publish_command: Callable[[Command], None]

@@ -15,7 +15,7 @@ from projections.queries.suppressions import command_outcome
 from projections.web.auth import Caller
 from projections.web.problems import ProblemError, invalid_parameter, unavailable
 from projections.web.state import CommandNotPublishedError
-from schemas.addresses import Address
+from schemas.addresses import Address, AddressError, parse_address
 from schemas.decisions import Command
 
 CommandName = Literal["reset", "add"]
@@ -35,10 +35,14 @@ async def publish_command(
     Raises a 422 problem for a wrong address or reason, 503 if Kafka does not confirm it.
     """
     try:
+        if command_name == "add":  # what is on the blacklist can be lifted, whatever it is
+            parse_address(address.channel, address.address)
         command = Command.for_address(
             command_name, address, id=uuid.uuid4().hex, actor=caller.key.name, reason=reason,
             requested_at=datetime.now(UTC), confirmed_complaint=confirmed_complaint,
         )  # fmt: skip
+    except AddressError as error:
+        raise invalid_parameter("address", str(error)) from None
     except ValidationError as error:
         details = error.errors(include_url=False)[0]
         raise invalid_parameter(str(details["loc"][0]), details["msg"]) from None

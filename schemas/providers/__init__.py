@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from pydantic import ValidationError
 
+from schemas.addresses import normal_form
 from schemas.bounces import Verdict, classify_bounce
 from schemas.events import (
     EPOCH,
@@ -251,9 +252,13 @@ def normalise(
     if decoded.rejected:
         raise UnreadableError("; ".join(part.reason for part in decoded.rejected))
     try:
-        return [
-            MessageEvent.model_validate({**event, "recorded_at": recorded_at})
-            for event in decoded.events
-        ]
+        return [_as_logged(event, recorded_at) for event in decoded.events]
     except ValidationError as error:
         raise UnreadableError(explain_validation(error)) from error
+
+
+def _as_logged(event: EventFields, recorded_at: datetime) -> MessageEvent:
+    """Return an event with its recipient as the log has it."""
+    recipient, error = normal_form(event["channel"], event["recipient"])
+    logged = {"recipient": recipient, "recipient_error": error, "recorded_at": recorded_at}
+    return MessageEvent.model_validate({**event, **logged})

@@ -191,13 +191,6 @@ def reply_fields(text: str | None) -> EventFields:
     return fields
 
 
-def bare_address(address: str) -> str:
-    """Return an address without a display name: `a@x.com` for `Ann <a@x.com>`."""
-    if "<" in address:
-        return address[address.rfind("<") + 1 :].partition(">")[0]
-    return address
-
-
 def international_number(number: str) -> str:
     """Return an international number with its +, which is often left out or lost."""
     number = number.strip()

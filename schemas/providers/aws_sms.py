@@ -64,6 +64,10 @@ STATUS_KINDS: Final = {
     "FAILED": "failed",
     "FALLEN_BACK_TO_SMS": "note",
 }
+#: What a status shows that AWS calls not final, by its kind; any other decides nothing.
+PRELIMINARY_KINDS: Final = {
+    "queued": "queued", "sent": "sent", "delivery": "sent", "read": "read", "note": "note",
+}  # fmt: skip
 #: The kind of a failure in a delivery log, by its provider response.
 RESPONSE_KINDS: Final = {
     "phone number is opted out": "opt_out",
@@ -119,6 +123,7 @@ class _Event(TypedDict, total=False):
     notification: _Notification
     delivery: _Delivery
     status: str | None
+    isFinal: bool | None
     messageBody: str | None
 
 
@@ -233,6 +238,8 @@ def _text_event(event: _Event) -> EventFields:
     kind = STATUS_KINDS[word]
     if text and kind not in ("delivery", "queued", "sent"):
         kind = _opted_out(text) or kind
+    if event.get("isFinal") is False:
+        kind = PRELIMINARY_KINDS.get(kind, "unknown")
     fields: EventFields = {
         **echoed_metadata(event.get("context")),
         **part_count(event.get("totalMessageParts")),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
+from schemas.addresses import bare_address
 from schemas.providers._common import (
     MIN_EPOCH_MILLISECONDS,
-    bare_address,
     echoed_metadata,
     echoed_texts,
     epoch_time,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
+from schemas.addresses import bare_address
 from schemas.providers._common import (
-    bare_address,
     epoch_time,
     parsed_metadata,
     read_elements,

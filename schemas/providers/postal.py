@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from schemas.providers._common import bare_address, epoch_time, parsed_metadata, reply_fields
+from schemas.addresses import bare_address
+from schemas.providers._common import epoch_time, parsed_metadata, reply_fields
 from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:

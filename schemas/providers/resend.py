@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from schemas.providers._common import bare_address, echoed_metadata, iso_time, reply_fields
+from schemas.addresses import bare_address
+from schemas.providers._common import echoed_metadata, iso_time, reply_fields
 from schemas.providers._rejections import UnreadableError
 from schemas.providers.ses import LABEL_CLASSES, PROVIDER_REFUSALS
 

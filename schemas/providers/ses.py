@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import TypedDict
 
+from schemas.addresses import bare_address
 from schemas.providers._common import (
     METADATA_FIELDS,
-    bare_address,
     echoed_texts,
     iso_time,
     reader,

@@ -68,13 +68,14 @@ def run(options, console):
 def refold(client, target, log):
     """Return how long each step of a rebuild takes. Raises `BenchmarkError` if a row changes."""
     times = [time.monotonic()]
-    *_, end = rebuild.refold(client, target, log)
+    run = rebuild.begin(client, target, log)
+    *_, end = run.fold()
     times.append(time.monotonic())
-    changes = rebuild.row_changes(client, target, log)
+    changes = run.row_changes()
     times.append(time.monotonic())
     if changes:
         raise BenchmarkError(f"a rebuild of {log.name} would change rows: {changes[:3]}")
-    rebuild.swap(client, target, log)
+    run.swap()
     times.append(time.monotonic())
     folding, comparing, swapping = (after - before for before, after in pairwise(times))
     return {

@@ -136,10 +136,11 @@ def table_of(events):
 def refolded(client, database, log, tenant):
     """Return the rows of a rebuilt log, and check that swapping it in would change nothing."""
     target = Target(database)
-    for _ in rebuild.refold(client, target, log):
+    run = rebuild.begin(client, target, log, take_over=True)
+    for _ in run.fold():
         pass
-    assert rebuild.row_changes(client, target, log) == []
-    rebuild.swap(client, target, log)
+    assert run.row_changes() == []
+    run.swap()
     return in_engine(client, database, log, tenant)
 
 

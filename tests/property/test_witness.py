@@ -94,6 +94,21 @@ def test_presence_alone_decides_the_status_of_what_needs_no_full_fold(log, data)
 def test_of_the_rules_that_are_there_presence_decides_all_but_a_few(log):
     needs = {
         "email_log": {"bounce_packed", "resends", "arrived_at"},
-        "sms_log": {"expired_at", "delivery_at"},
+        # Deliveries of parts; failures that a later attempt, or the handset, may have overruled.
+        "sms_log": {
+            "arrived_at",
+            "delivery_at",
+            "expired_packed",
+            "expired_parts",
+            "failed_packed",
+            "handset_at",
+            "handset_parts",
+            "opt_out_packed",
+            "part_delivery_at",
+            "rejected_packed",
+            "resends",
+            "undelivered_packed",
+            "undelivered_parts",
+        },
     }
     assert needs_full_fold(log).columns == needs[log.name]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from projections.queries.export import EXPORT_FORMATS, ExportFormat
+from projections.queries.timeline import PAGE_EVENTS
 from projections.web.api import models
 from projections.web.auth import ReadCaller
 from projections.web.log_export import export_response
@@ -90,9 +91,16 @@ def get_message(
     channel: ChannelPath,
     message_id: Annotated[str, Query(min_length=1, max_length=512)],
     recipient: Annotated[str, Query(min_length=1, max_length=320)],
+    limit: LimitQuery = PAGE_EVENTS,
+    cursor: CursorQuery = None,
 ) -> JSONResponse:
-    """Return a message to one recipient: its events, the rule that decided, the overruled ones."""
-    explanation = explained_message(caller, channel, message_id, recipient)
+    """Return a message to one recipient: its events, the rule that decided, the overruled ones.
+
+    `limit` and `cursor` are of its events, `facts`.
+    """
+    explanation = explained_message(
+        caller, channel, message_id, recipient, limit=limit, cursor=cursor
+    )
     explanation["row"] = json_row(explanation["row"])
     explanation["facts"] = [json_row(event) for event in explanation["facts"]]
     return JSONResponse(explanation)

@@ -82,6 +82,7 @@ class ExplainedMessage(BaseModel):
     overruled: list[OverruledRule]
     row: EmailRow | SmsRow  # type: ignore[valid-type]
     facts: list[ExplainedEvent] = Field(description="In order of time")
+    next: str | None = Field(description="The cursor of the next facts; null after the last")
 
 
 class StatusCount(BaseModel):

@@ -15,7 +15,6 @@ from projections.web.pages.labels import event_details, event_title
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.params import ChannelPath, CursorQuery
 from projections.web.recipient_messages import recipient_page
-from schemas.addresses import normalise_address
 from schemas.decisions import DECISION_LABEL
 from schemas.events import DECISION_KINDS, Channel
 
@@ -32,9 +31,12 @@ def show_message(
     channel: ChannelPath,
     message_id: Annotated[str, Query(min_length=1, max_length=512)],
     recipient: Annotated[str, Query(min_length=1, max_length=320)],
+    cursor: CursorQuery = None,
 ) -> HTMLResponse:
-    """Show a message to one recipient: why it has its status, and all its events."""
-    explanation = explained_message(caller, channel, message_id, recipient)
+    """Show a message to one recipient: why it has its status, and its events, page by page."""
+    explanation = explained_message(caller, channel, message_id, recipient, cursor=cursor)
+    place = {"message_id": message_id, "recipient": recipient}
+    next_url = caller.link(f"/messages/{channel}", **place, cursor=explanation["next"])
     row = explanation["row"]
     other_values = [
         (name, value) for name, value in row.items()
@@ -43,7 +45,9 @@ def show_message(
     return render_page(
         "message", caller, channel=channel, explanation=explanation, row=row,
         events=[_event_context(event) for event in explanation["facts"]],
-        other_values=other_values,
+        other_values=other_values, is_later_page=cursor is not None,
+        first_url=caller.link(f"/messages/{channel}", **place),
+        next_url=next_url if explanation["next"] else None,
         body=row.get("subject") if channel == "email" else row.get("text"),
         retries=_retries(caller, explanation) if channel == "email" else [],
     )  # fmt: skip
@@ -81,10 +85,11 @@ def show_address(
     cursor: CursorQuery = None,
 ) -> HTMLResponse:
     """Show the messages to an address in both logs, and whether it is blacklisted."""
+    channel: Channel = "email" if "@" in address else "sms"
     rows, next_cursor = recipient_page(caller, address, limit=PAGE_ROWS, cursor=cursor)
     next_url = caller.link("/addresses", address=address, cursor=next_cursor)
     return render_page(
-        "address", caller, address=normalise_address("email", address), rows=rows,
+        "address", caller, address=caller.address_of(channel, address).address, rows=rows,
         suppressions=_suppressions(caller, address),
         next_url=next_url if next_cursor else None, is_later_page=cursor is not None,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 
 from projections.web.pages import labels
 from projections.web.pages.auth import PageCaller
+from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
 from schemas.events import iso_milliseconds
 
@@ -60,9 +61,9 @@ def excerpt(value: object, length: int = _EXCERPT_LENGTH) -> Markup:
     return Markup("<bdi>{}</bdi>").format(text if len(text) <= length else text[:length] + "…")
 
 
-def address_excerpt(value: object, length: int = 64) -> Markup:
-    """Return the beginning of an address, with a possible line break after its @."""
-    return excerpt(value, length).replace("@", Markup("@<wbr>"))
+def address_excerpt(value: str, length: int = 64) -> Markup:
+    """Return the beginning of an address as people write it; a line may break after its @."""
+    return excerpt(shown_address(value), length).replace("@", Markup("@<wbr>"))
 
 
 def expandable_text(value: object, length: int = _EXCERPT_LENGTH) -> Markup:
@@ -108,7 +109,7 @@ def _environment() -> Environment:
     filters = (
         excerpt, expandable_text, address_excerpt, visible_text, time_element, date_element,
         detail_element, labels.column_name, labels.short_number, labels.time_span_text,
-        labels.rule_text,
+        labels.rule_text, shown_address,
     )  # fmt: skip
     environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
     environment.globals |= {

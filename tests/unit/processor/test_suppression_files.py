@@ -60,7 +60,8 @@ def test_empty_lines_are_no_lines_and_numbers_are_those_of_the_file() -> None:
     text = HEADER + '\nemail,a@example.com,"over\ntwo lines"\n\nemail,nobody,why\n'
     good, bad = read(text)
     assert (good.line_number, good.reason) == (4, "over\ntwo lines")
-    assert (bad.line_number, bad.why) == (6, "'nobody' is not an email address")
+    assert bad.line_number == 6
+    assert bad.why.startswith("'nobody' is not an email address: ")
 
 
 @pytest.mark.parametrize(
@@ -73,8 +74,8 @@ def test_empty_lines_are_no_lines_and_numbers_are_those_of_the_file() -> None:
         ("email,a b@example.com,why", "'a b@example.com' is not an email address"),
         ("email,@example.com,why", "'@example.com' is not an email address"),
         (f"email,{'a' * 320}@example.com,why", "is not an email address"),
-        ("sms,a@example.com,why", "'a@example.com' is not a number"),
-        ("sms,12,why", "'12' is not a number"),
+        ("sms,a@example.com,why", "'a@example.com' is not a phone number"),
+        ("sms,12,why", "'12' is not a phone number"),
         ("email,a@example.com,moved, twice", "there are more values than columns"),
         (f"email,a@example.com,{'x' * 1025}", "longer than 1024"),
     ],

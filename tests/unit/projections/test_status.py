@@ -126,6 +126,60 @@ TEXTS = {
         [("delivery", 1, {"parts": 2}), ("expired", 2, {"parts": 2})], "Undelivered", None,
     ),
     "opted out": ([("opt_out", 1, {"reason_code": "21610"})], "Failed", "opted out: 21610"),
+    "sent again and delivered": (
+        [("undelivered", 1, {}), ("sent", 2, {"attempt": 2}), ("delivery", 3, {})],
+        "Delivered", "delivered, not read",
+    ),
+    "sent again, and failed again": (
+        [("undelivered", 1, {}), ("sent", 2, {"attempt": 2}), ("delivery", 3, {}),
+         ("rejected", 4, {"attempt": 2})],
+        "Rejected", None,
+    ),
+    "delivered before it was sent again": (
+        [("delivery", 1, {}), ("undelivered", 2, {}), ("sent", 3, {"attempt": 2})],
+        "Undelivered", None,
+    ),
+    "one of three parts is delivered": (
+        [("sent", 0, {}), ("delivery", 1, {"part": 2, "parts": 3})],
+        "Sent", "1 of 3 parts delivered",
+    ),
+    "all of three parts are delivered": (
+        [("delivery", 1, {"part": each, "parts": 3}) for each in (3, 1, 2)],
+        "Delivered", "delivered, not read",
+    ),
+    "the handset confirmed two of three parts": (
+        [("delivery", 1, {"part": each, "parts": 3, "handset": each < 3 or None})
+         for each in (3, 1, 2)],
+        "Delivered", "delivered, not read",
+    ),
+    "a delivery that names no part is of all": (
+        [("delivery", 1, {"parts": 3})], "Delivered", "delivered, not read",
+    ),
+    "the number of parts is known later": (
+        [("delivery", 1, {"part": 1}), ("queued", 2, {"parts": 2})],
+        "Sent", "1 of 2 parts delivered",
+    ),
+    "expired, then confirmed by the handset": (
+        [("expired", 1, {}), ("delivery", 2, {"handset": True})],
+        "Delivered", "the handset confirmed it",
+    ),
+    "confirmed by the handset, then undelivered": (
+        [("delivery", 1, {"handset": True}), ("undelivered", 2, {})],
+        "Delivered", "the handset confirmed it",
+    ),
+    "undelivered, then delivered as the operator says": (
+        [("undelivered", 1, {}), ("delivery", 2, {})], "Undelivered", None,
+    ),
+    "the handset confirmed another part than expired": (
+        [("delivery", 1, {"part": 1, "parts": 2, "handset": True}),
+         ("expired", 2, {"part": 2, "parts": 2})],
+        "Undelivered", None,
+    ),
+    "the handset confirmed the part that expired, and the other": (
+        [("delivery", each, {"part": each, "parts": 2, "handset": True}) for each in (1, 2)]
+        + [("expired", 3, {"part": 2, "parts": 2})],
+        "Delivered", "the handset confirmed it",
+    ),
 }  # fmt: skip
 
 
@@ -208,5 +262,7 @@ def test_a_bit_keeps_its_place_for_there_are_tables_that_have_it():
         "sms_log": [
             "sent_at", "delivery_at", "handset_at", "operator_at", "read_at", "expired_at",
             "rejected", "undelivered", "expired", "failed", "opt_out", "campaign",
+            "part_delivery_at", "delivered_parts", "handset_parts", "undelivered_parts",
+            "expired_parts", "resends", "arrived_at",
         ],
     }  # fmt: skip

@@ -241,3 +241,18 @@ def test_without_a_worker_a_command_says_that_it_is_on_kafka_and_still_takes_eff
     assert "Kafka has it in delivery.commands" in rejected.stderr
     system.worker()
     wait_for_rule(system, fay, "by_hand")
+
+
+def test_an_address_from_before_is_still_blacklisted_in_its_normal_form(system) -> None:
+    old = {
+        "channel": "email", "kind": "bounce", "tenant_id": "acme", "message_id": "old",
+        "recipient": "zoë@bücher.example", "occurred_at": NOW, "recorded_at": NOW,
+        "event_id": "f" * 32, "bounce_class": "hard", "smtp_code": 550,
+    }  # fmt: skip
+    system.client.insert("events", [list(old.values())], column_names=list(old), database="sendlog")
+    assert "1 addresses have their normal form now" in system.command("migrate")
+    wait_for_rule(system, "zoë@bücher.example", "hard_bounce")
+    later = datetime.now(UTC)
+    system.publish([event_record("sent", "Zoë <Zoë@xn--bcher-kva.example>", "new", later)])
+    wait_for(lambda: entry_of(system, "ZOË@bücher.example")["refused_since"] == 1, "the refusal")
+    assert "normal form" not in system.command("migrate")

@@ -61,11 +61,12 @@ def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_datab
         return client.query(sql).result_rows
 
     assert tags() == [("m1", []), ("m2", ["autumn"])]
-    list(rebuild.refold(client, target, LOG))
-    [change] = rebuild.row_changes(client, target, LOG)
+    run = rebuild.begin(client, target, LOG)
+    list(run.fold())
+    [change] = run.row_changes()
     assert (change.before, change.after, change.rows) == ("Sent", "Sent", 1)
     assert change.columns == ("tags",)
-    rebuild.swap(client, target, LOG)
+    run.swap()
     assert tags() == [("m1", ["spring"]), ("m2", ["autumn"])]
     assert list(migrate.migrate(client, target)) == []
 
@@ -151,15 +152,35 @@ def test_a_bit_more_is_made_of_states_from_before_too(fresh_database, monkeypatc
     assert list(migrate.migrate(client, target)) == []
 
 
+def test_an_attempt_zero_from_before_is_the_first_one_for_log_and_rebuild(fresh_database):
+    client = connect_to(fresh_database.url)
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+    put(client, target.database, event(1, attempt=0), event(2))
+    assert list(migrate.migrate(client, target)) == [
+        "attempt 0 of 1 facts is 1: sendlog rebuild shows it in the logs"
+    ]
+    put(client, target.database, event(1))  # the same again, as it is read now
+    client.command(f"OPTIMIZE TABLE {target.stored('events')} FINAL")
+    run = rebuild.begin(client, target, LOG)
+    list(run.fold())
+    assert run.row_changes() == []
+    run.swap()
+    rows = read_listing(client, target.database, Listing(channel="email", tenant="t"))
+    assert [row["attempts"] for row in rows] == [1, 1]
+    assert list(migrate.migrate(client, target)) == []
+
+
 def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
     client = connect_to(fresh_database.url)
     target = Target(fresh_database.name)
     list(migrate.migrate(client, target))
     put(client, target.database, *(event(n) for n in range(100)))
-    for step in rebuild.refold(client, target, LOG):
+    run = rebuild.begin(client, target, LOG)
+    for step in run.fold():
         put(client, target.database, event(1000 + step.done))
     put(client, target.database, event(2000))
-    rebuild.swap(client, target, LOG)
+    run.swap()
     put(client, target.database, event(3000))
     [[count]] = client.query(f"SELECT count() FROM {target.database}.email_log").result_rows
     assert count == 104
@@ -170,4 +191,58 @@ def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
 def test_a_rebuild_is_refused_on_a_cluster(fresh_database):
     client = connect_to(fresh_database.url)
     with pytest.raises(FatalError, match="on one server"):
-        next(rebuild.refold(client, Target(fresh_database.name, "main"), LOG))
+        rebuild.begin(client, Target(fresh_database.name, "main"), LOG)
+
+
+def test_of_two_rebuilds_at_once_the_second_is_refused(fresh_database):
+    client = connect_to(fresh_database.url)
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+    put(client, target.database, *(event(n) for n in range(100)))
+    first = rebuild.begin(client, target, LOG)
+    list(first.fold())
+    with pytest.raises(FatalError, match="another rebuild of email_log began 0 minutes ago"):
+        rebuild.begin(client, target, LOG)
+    first.swap()
+    second = rebuild.begin(client, target, LOG)
+    second.discard()
+    assert count_rows(client, target) == 100
+
+
+def test_a_rebuild_that_another_has_taken_over_changes_nothing(fresh_database, monkeypatch):
+    client = connect_to(fresh_database.url)
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+    put(client, target.database, *(event(n) for n in range(100)))
+    first = rebuild.begin(client, target, LOG)
+    list(first.fold())
+    second = rebuild.begin(client, target, LOG, take_over=True)
+    with pytest.raises(FatalError, match="another run has discarded this rebuild"):
+        first.swap()
+    list(second.fold())
+    monkeypatch.setattr(rebuild, "STALE_SECONDS", 0)
+    third = rebuild.begin(client, target, LOG)
+    list(third.fold())
+    third.swap()
+    assert count_rows(client, target) == 100
+
+
+def test_a_table_that_has_lost_what_was_folded_into_it_is_not_swapped_in(fresh_database):
+    client = connect_to(fresh_database.url)
+    target = Target(fresh_database.name)
+    list(migrate.migrate(client, target))
+    put(client, target.database, *(event(n) for n in range(100)))
+    run = rebuild.begin(client, target, LOG)
+    list(run.fold())
+    [[fresh]] = client.query(
+        f"SHOW TABLES FROM {target.database} WHERE name LIKE '%fresh%' AND name NOT LIKE '%fold'"
+    ).result_rows
+    client.command(f"TRUNCATE TABLE {target.database}.{fresh}")
+    with pytest.raises(FatalError, match="has 0 messages, and 100 were folded"):
+        run.swap()
+    assert count_rows(client, target) == 100
+
+
+def count_rows(client, target):
+    [[count]] = client.query(f"SELECT count() FROM {target.database}.email_log").result_rows
+    return count

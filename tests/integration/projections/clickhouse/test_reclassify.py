@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from processor.intake.decoder import Decoder
+from processor.kafka import topics
 from processor.kafka.topics import feed_topic
-from processor.settings import IntakeSettings
+from processor.settings import IntakeSettings, KafkaSettings
 from projections.clickhouse import rebuild, reclassify
 from projections.clickhouse.client import FatalError
 from projections.clickhouse.ddl import Target
@@ -29,6 +30,7 @@ from tests import clickhouse
 from tests.chunks import chunk_of
 from tests.clickhouse import connect_to
 from tests.paths import PAYLOADS
+from tests.system import read
 
 LOG = projections()["email_log"]
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -137,11 +139,19 @@ class History:
 
     def steps(self, rules):
         """Return the steps of a whole run, in order, as functions."""
-        client, target = self.client, self.target
+        client, target, runs = self.client, self.target, []
+
+        def fold():
+            runs.append(rebuild.begin(client, target, LOG, take_over=True))
+            list(runs[0].fold(reclassify.replacement(target)))
+
+        def swap():
+            runs[0].swap()
+
         return [
             lambda: list(reclassify.classify_history(client, target, rules, FEEDS)),
-            lambda: list(rebuild.refold(client, target, LOG, reclassify.replacement(target))),
-            lambda: rebuild.swap(client, target, LOG),
+            fold,
+            swap,
             lambda: reclassify.store_replacements(client, target),
             lambda: reclassify.delete_replaced(client, target),
             lambda: reclassify.discard_work_tables(client, target),
@@ -329,6 +339,42 @@ def test_the_command_applies_what_it_reports(history, command, other):
     assert (history.log(), history.facts()) == expected(history, REPORTED + SAID, other)
     assert "facts: 0 bounces get another verdict" in command("rebuild", "--reclassify")[1]
     assert "0 added, 0 removed, 0 changed" in command("rebuild", "email_log")[1]
+
+
+def put_entry(history, number, rule="hard_bounce"):
+    [row] = [
+        fact for fact in history.facts()
+        if fact["message_id"] == f"m{number}" and fact["kind"] == "bounce"
+    ]  # fmt: skip
+    fields = {
+        "tenant_id": "t", "channel": "email", "address": row["recipient"], "occurred_at": NOW,
+        "event_id": f"{rule}{number}", "recorded_at": NOW, "change": "added", "rule": rule,
+        "since": NOW, "cause_event_id": row["event_id"],
+    }  # fmt: skip
+    history.client.insert(
+        "suppression_history", [list(fields.values())], column_names=list(fields),
+        database=history.name,
+    )  # fmt: skip
+
+
+def test_whom_the_old_classes_have_blacklisted_is_reported_and_lifted(
+    history, broker, command, monkeypatch
+):
+    topics.create_missing_topics(KafkaSettings(bootstrap=broker.bootstrap, replication=1))
+    monkeypatch.setenv("SENDLOG_KAFKA__BOOTSTRAP", broker.bootstrap)
+    for number in (0, 1, 8):  # of 8 the mailer says itself that it is hard, and that stays
+        put_entry(history, number)
+    put_entry(history, 1, "complaint")
+    code, said, problems = command("rebuild", "--reclassify", "--lift")
+    assert code == 0, problems
+    assert "blacklist: a0@example.com of t since 2026-11-01 00:00 by hard_bounce\n" in said
+    assert "blacklist: a1@example.com of t since 2026-11-01 00:00 by hard_bounce, also by" in said
+    assert "blacklist: 2 addresses are listed for bounces that are not hard" in said
+    assert "blacklist: 1 resets published" in said
+    [record] = read(broker.bootstrap, "delivery.commands")
+    reset = json.loads(record.value)
+    assert (reset["command"], reset["address"]) == ("reset", "a0@example.com")
+    assert "reclassified by rules" in reset["reason"]
 
 
 def test_a_log_that_holds_no_bounces_cannot_be_reclassified_alone(command):

@@ -18,7 +18,7 @@ from projections.status import fold_message, read_row
 from projections.tables import KEY, log_of
 from projections.web.row_models import json_row
 from schemas.events import iso_milliseconds
-from tests.api import START, api_with_data
+from tests.api import START, api_with_data, complete_events
 
 CHANNELS = ["email", "sms"]
 
@@ -301,3 +301,29 @@ def test_whatever_way_it_is_looked_for_a_text_is_found_where_it_is(api, channel,
         whole = list(stream(client, *search_sql(listing, text, database.name)))
         for scan_limit in (0, 9):
             assert search_page(client, database.name, listing, text, scan_limit=scan_limit) == whole
+
+
+def test_a_message_of_many_facts_is_explained_page_by_page(api, client):
+    api.add_events(complete_events([
+        {
+            "channel": "email", "kind": "open" if number else "sent", "message_id": "many",
+            "recipient": "many@example.com", "occurred_at": START + timedelta(seconds=number),
+            "recorded_at": START, "url": f"https://example.com/{number}",
+        }
+        for number in range(2_500)
+    ], "a"))  # fmt: skip
+    message = {"message_id": "many", "recipient": "many@example.com"}
+    page = client.get("/api/v1/messages/email", params=message).json()
+    assert (page["status"], page["row"]["open_count"]) == ("Open", 2_499)
+    facts, cursor = page["facts"], page["next"]
+    assert len(facts) == 500
+    while cursor:
+        page = client.get(
+            "/api/v1/messages/email", params={**message, "limit": 1000, "cursor": cursor}
+        ).json()
+        facts, cursor = facts + page["facts"], page["next"]
+    assert [fact["url"] for fact in facts] == [
+        f"https://example.com/{number}" for number in range(2_500)
+    ]
+    wrong = {"message_id": "other", "recipient": "many@example.com", "cursor": page["next"] or "x"}
+    assert client.get("/api/v1/messages/email", params=wrong).status_code == 422

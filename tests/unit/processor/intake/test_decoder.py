@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from processor.intake.dead_letters import DeadLetter, to_rows
 from processor.intake.decoder import LONG_FIELDS, Decoder
+from processor.intake.policy_feed import entry_of, lines_of
 from processor.settings import IntakeSettings
+from schemas.addresses import Address, NumberRegions
 from schemas.events import KINDS_BY_CHANNEL, MessageEvent, fingerprint
 from tests.chunks import chunk_of
 
@@ -27,7 +29,7 @@ EVENT = {
 
 def record(value, *, topic="email.sends", offset=0, headers=()):
     return SimpleNamespace(
-        topic=topic, partition=3, offset=offset, timestamp=1_793_500_000_000, value=value,
+        topic=topic, partition=3, offset=offset, timestamp=1_793_550_000_000, value=value,
         headers=headers,
     )  # fmt: skip
 
@@ -53,7 +55,107 @@ def test_an_event_becomes_a_row_with_its_provenance():
         b"email.sends", 3, 41,
     )  # fmt: skip
     assert len(row["event_id"]) == 32
-    assert row["recorded_at"].timestamp() == 1_793_500_000
+    assert row["recorded_at"].timestamp() == 1_793_550_000
+
+
+def test_attempt_zero_is_the_first_attempt_in_the_row_as_in_the_fingerprint():
+    decoded = decode([record(value_of(attempt=number), offset=number) for number in (0, 1)])
+    rows = decoded.events.to_pylist()
+    assert [row["attempt"] for row in rows] == [1, 1]
+    assert rows[0]["event_id"] == rows[1]["event_id"]
+
+
+@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.parametrize(
+    ("channel", "text", "address", "error"),
+    [
+        ("email", "Jo <JO@bücher.example>", "jo@xn--bcher-kva.example", False),
+        ("sms", "+44 (20) 7946-0018", "+442079460018", False),
+        ("sms", "(201) 555-0123", "+12015550123", False),
+        ("email", "Nobody", "nobody", True),
+    ],
+)
+def test_a_recipient_has_one_form_for_log_and_rules(channel, text, address, error, count):
+    decode_all = Decoder(
+        IntakeSettings(), max_record_bytes=10_000, regions=NumberRegions("GB", {"t": "US"})
+    )
+    kind = "bounce" if channel == "email" else "opt_out"
+    value = value_of(recipient=text, channel=channel, kind=kind)
+    topic = f"{channel}.sends"
+    decoded = decode_all(chunk_of([record(value, topic=topic, offset=n) for n in range(count)]))
+    rows = decoded.events.to_pylist()
+    assert {row["recipient"].decode() for row in rows} == {address}
+    assert {bool(row["recipient_error"]) for row in rows} == {error}
+    entries = [entry for r in decoded.policy_records for entry in map(entry_of, lines_of(r.value))]
+    assert {entry.address for entry, _ in entries} == {address}
+    # The fingerprint is that of before there was a normal form: copies of old events are no new
+    # ones.
+    assert {row["event_id"].decode() for row in rows} == {
+        fingerprint({**EVENT, "channel": channel, "kind": kind, "recipient": text.strip().lower(),
+                     "occurred_at": datetime.fromisoformat(EVENT["occurred_at"])})
+    }  # fmt: skip
+
+
+def test_a_send_is_known_to_go_to_a_suppressed_address_however_it_is_written():
+    suppressed = {Address("t", "email", "jo@xn--bcher-kva.example")}
+    decode_all = Decoder(IntakeSettings(), max_record_bytes=10_000, suppressed=suppressed)
+    decoded = decode_all(chunk_of([record(value_of(recipient="Jo@Bücher.example"))]))
+    assert decoded.policy_records
+
+
+def test_a_command_about_a_number_without_a_country_is_of_the_tenant_s():
+    command = {
+        "id": "c1", "command": "add", "tenant_id": "t", "channel": "sms",
+        "address": "(201) 555-0123", "actor": "jo", "reason": "asked",
+    }  # fmt: skip
+    decode_all = Decoder(IntakeSettings(), max_record_bytes=10_000, regions=NumberRegions("US"))
+    decoded = decode_all(
+        chunk_of([record(json.dumps(command).encode(), topic="delivery.commands")])
+    )
+    [entry] = [entry for r in decoded.policy_records for entry in map(entry_of, lines_of(r.value))]
+    assert entry[0] == Address("t", "sms", "+12015550123")
+
+
+RECORDED = datetime.fromtimestamp(1_793_550_000, UTC)  # that of `record`
+
+
+@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.parametrize(
+    ("occurred_at", "dated"),
+    [
+        (RECORDED + timedelta(minutes=5), RECORDED + timedelta(minutes=5)),
+        (RECORDED + timedelta(hours=1), RECORDED),
+        (datetime(2099, 1, 1, tzinfo=UTC), RECORDED),
+        (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)),
+        (datetime(1990, 1, 1, tzinfo=UTC), RECORDED),
+    ],
+)
+def test_a_time_that_cannot_be_is_that_of_the_record_for_log_and_rules(occurred_at, dated, count):
+    value = value_of(kind="bounce", occurred_at=occurred_at.isoformat())
+    decoded = decode([record(value, offset=offset) for offset in range(count)])
+    assert {row["occurred_at"] for row in decoded.events.to_pylist()} == {dated}
+    entries = [entry for r in decoded.policy_records for entry in map(entry_of, lines_of(r.value))]
+    assert {event.occurred_at for _, event in entries} == {dated}
+    assert {row["event_id"].decode() for row in decoded.events.to_pylist()} == {
+        fingerprint({**EVENT, "recipient": "jo@example.com", "kind": "bounce",
+                     "occurred_at": occurred_at})
+    }  # fmt: skip
+
+
+def test_a_record_without_a_usable_time_bounds_none():
+    odd = record(value_of())
+    odd.timestamp = 0
+    [row] = decode([odd]).events.to_pylist()
+    assert row["occurred_at"].year == 2026
+
+
+def test_a_provider_s_time_that_cannot_be_is_that_of_the_record():
+    value = json.dumps({
+        "eventType": "Open", "mail": {"messageId": "m", "destination": ["jo@example.com"]},
+        "open": {"timestamp": "2099-01-01T00:00:00.000Z"},
+    }).encode()  # fmt: skip
+    [row] = decode([record(value, topic="email.events.ses")]).events.to_pylist()
+    assert row["occurred_at"] == RECORDED
 
 
 @pytest.mark.parametrize(
