@@ -56,6 +56,10 @@ test-newest: setup-browser  ## Run all tests with the newest versions of what py
 	@$(NEWEST)/bin/python -m pip install --quiet --editable . --group test --group lint
 	@$(NEWEST)/bin/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+.PHONY: test-engines
+test-engines: setup  ## DDL, folds, pages and example queries on every supported version of ClickHouse
+	@$(BIN)/python -m tests.engines $(ARGS)
+
 .PHONY: check
 check: setup  ## Lint, format, types, import rules, exported contracts
 	@$(BIN)/ruff check

@@ -33,8 +33,28 @@ class Database(Server):
         return connect_to(self.url, database, **options)
 
 
+class InProcess:
+    """ClickHouse as a library, for versions whose wheel cannot listen: one for each process."""
+
+    def __init__(self, folder):
+        self.url = f"chdb://{folder}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def connect(self, database=""):
+        return connect_to(self.url, database)
+
+
 def connect_to(url, database="", **options):
     """Connect as the worker does."""
+    if url.startswith("chdb:"):
+        from tests.engines.in_process import in_process_client  # noqa: PLC0415 - opens a database
+
+        return in_process_client(url, database)
     return connect(url, user=USER, password=PASSWORD, database=database, **options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 
 from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
-from tests.clickhouse import PASSWORD, USER, Database
+from tests.clickhouse import PASSWORD, USER, Database, InProcess, connect_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """The ClickHouse engine behind its HTTP interface. A test that kills it starts it again."""
-    url = f"http://127.0.0.1:{free_port()}"
-    with Database(url, tmp_path_factory.mktemp("engine")) as server:
+    folder = tmp_path_factory.mktemp("engine")
+    if os.environ.get("SENDLOG_TEST_ENGINE") == "in-process":
+        yield InProcess(folder)
+        return
+    with Database(f"http://127.0.0.1:{free_port()}", folder) as server:
         yield server
 
 
@@ -57,6 +61,8 @@ def fresh_database(engine: Database) -> Iterator[Fresh]:
 
 def connected(url: str, **options: str) -> Client:
     """Connect as the project does."""
+    if url.startswith("chdb:"):
+        return connect_to(url, **options)
     address = urlsplit(url)
     return clickhouse_connect.get_client(
         host=address.hostname, port=address.port, autogenerate_session_id=False,
