@@ -27,6 +27,10 @@ _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _ASCII_DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|\[[0-9a-z.:]+\]")
 #: What nearly all addresses are, and their own normal form.
 _PLAIN_EMAIL: Final = re.compile(rf"[a-z0-9!#$%&'*+/=?^_`{{|}}~.-]+@{_LABEL}(?:\.{_LABEL})*")
+#: Between characters that no address has, and without what ends a sentence.
+_ADDRESS_IN_TEXT: Final = re.compile(
+    r"[^\s<>()\[\]\";:,]+@[^\s<>()\[\]\";:,]*[^\s<>()\[\]\";:,.!?']"
+)
 _UNQUOTED_NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f<>@\"]+(?:@[^\s\x00-\x1f\x7f<>@\"]+)*")
 _QUOTED_NAME: Final = re.compile(r'"[^"\x00-\x1f\x7f]+"')
 _A_LABEL_PREFIX: Final = "xn--"
@@ -166,6 +170,11 @@ def address_parts(channel: Channel, text: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys((text, f"{name}{at}{_domain(domain)}")))
     except AddressError:
         return (text,)
+
+
+def addresses_in(text: str) -> frozenset[str]:
+    """Return the whole email addresses that stand in a text, in lower case."""
+    return frozenset(match.lower() for match in _ADDRESS_IN_TEXT.findall(text))
 
 
 def bare_address(text: str) -> str:

@@ -13,10 +13,10 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from schemas.events import BounceClass, ClassifiedBy
-from schemas.smtp_replies import describe_codes, find_codes, format_codes
+from schemas.smtp_replies import describe_codes, find_last_codes, format_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,25 +24,50 @@ if TYPE_CHECKING:
 CodePattern = Annotated[
     str, StringConstraints(pattern=r"^([245]\d[\dx]|[245]xx|[245x]\.(\d|x)\.(\d{1,3}|x))$")
 ]
-Phrase = Annotated[str, StringConstraints(to_lower=True, strip_whitespace=True, min_length=3)]
+_WORD = re.compile(r"[^\W_]+")
+Phrase = Annotated[
+    str, StringConstraints(to_lower=True, strip_whitespace=True, min_length=3, pattern=r"^[^\W_]")
+]
 PhraseList = Annotated[list[Phrase], Field(min_length=1)]
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class _Hint(BaseModel):
-    """The class of a code that means something only together with one of some phrases."""
+    """The class of a code, or of several, that mean something only together with some phrase."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    code: CodePattern
+    code: Annotated[list[CodePattern], BeforeValidator(_as_list), Field(min_length=1)]
     phrases: PhraseList
     bounce_class: BounceClass = Field(alias="class")
 
 
 class _Phrases(NamedTuple):
-    """Phrases as one pattern, and the class that any of them stands for."""
+    """Phrases, as a pattern for those that begin with a word, and the class they stand for.
 
-    pattern: re.Pattern[str]
+    A text has some dozen words, and few of them begin a phrase: only for those a pattern is tried.
+    """
+
+    by_first_word: Mapping[str, re.Pattern[str]]
     bounce_class: BounceClass
+
+    @classmethod
+    def of(cls, phrases: Sequence[str], bounce_class: BounceClass) -> _Phrases:
+        grouped: dict[str, list[str]] = {}
+        for phrase in phrases:
+            grouped.setdefault(_words_of(phrase)[0], []).append(phrase)
+        patterns = {word: _phrase_pattern(group) for word, group in grouped.items()}
+        return cls(patterns, bounce_class)
+
+    def find(self, text: str, words: Sequence[str]) -> str | None:
+        """Return a phrase in a lower-case text that consists of these words."""
+        for word in words:
+            if (pattern := self.by_first_word.get(word)) and (match := pattern.search(text)):
+                return match[0]
+        return None
 
 
 class _RulesFile(BaseModel):
@@ -52,6 +77,7 @@ class _RulesFile(BaseModel):
 
     rules_version: int
     codes: dict[CodePattern, BounceClass] = {}
+    misused_codes: dict[CodePattern, BounceClass] = {}
     hints: list[_Hint] = []
     phrases: dict[BounceClass, PhraseList] = {}
 
@@ -62,6 +88,7 @@ class BounceRules:
 
     version: int
     codes: Mapping[str, BounceClass] = field(default_factory=dict)
+    misused_codes: Mapping[str, BounceClass] = field(default_factory=dict)
     hints: Mapping[str, Sequence[_Phrases]] = field(default_factory=dict)
     phrases: Sequence[_Phrases] = ()
 
@@ -75,36 +102,47 @@ class BounceRules:
         base = base or cls(version=0)
         hints = dict(base.hints)
         for hint in reversed(file.hints):
-            added = _Phrases(_phrase_pattern(hint.phrases), hint.bounce_class)
-            hints[hint.code] = (added, *hints.get(hint.code, ()))
+            added = _Phrases.of(hint.phrases, hint.bounce_class)
+            for code in hint.code:
+                hints[code] = (added, *hints.get(code, ()))
         return cls(
             version=file.rules_version,
+            # A code that a deployment decides is not asked about again.
             codes={**base.codes, **file.codes},
+            misused_codes={**base.misused_codes, **file.misused_codes},
             hints=hints,
             phrases=(
-                *(_Phrases(_phrase_pattern(texts), name) for name, texts in file.phrases.items()),
+                *(_Phrases.of(texts, name) for name, texts in file.phrases.items()),
                 *base.phrases,
             ),
         )
 
-    def classify_code(self, code: str, text: str) -> tuple[BounceClass, str] | None:
+    def classify_code(
+        self, code: str, text: str, words: Sequence[str]
+    ) -> tuple[BounceClass, str] | None:
         """Return the class of an enhanced status or reply code by the most exact pattern.
 
-        With it comes the phrase in the lower-case `text` that the class depends on, else ''.
+        With it comes the phrase in the lower-case `text`, which has these words, that the class
+        depends on, else ''.
         """
         for pattern in _code_patterns(code):
             for hint in self.hints.get(pattern, ()):
-                if match := hint.pattern.search(text):
-                    return hint.bounce_class, match[0]
+                if phrase := hint.find(text, words):
+                    return hint.bounce_class, phrase
             if pattern in self.codes:
                 return self.codes[pattern], ""
         return None
 
-    def classify_text(self, text: str) -> tuple[BounceClass, str] | None:
-        """Return the class of a lower-case text, and the phrase that decided."""
+    def classify_misused_code(self, code: str) -> BounceClass | None:
+        """Return the class of a code that decides only where no phrase does."""
+        patterns = _code_patterns(code)
+        return next((self.misused_codes[p] for p in patterns if p in self.misused_codes), None)
+
+    def classify_text(self, text: str, words: Sequence[str]) -> tuple[BounceClass, str] | None:
+        """Return the class of a lower-case text, which has these words, and what decided."""
         for phrases in self.phrases:
-            if match := phrases.pattern.search(text):
-                return phrases.bounce_class, match[0]
+            if phrase := phrases.find(text, words):
+                return phrases.bounce_class, phrase
         return None
 
 
@@ -137,33 +175,53 @@ def classify_bounce(
     """
     rules = rules or default_rules()
     lowered = text.lower()
-    for smtp, enhanced in _code_candidates(smtp_code, enhanced_status, text):
-        if match := rules.classify_code(enhanced or str(smtp), lowered):
+    words = _words_of(lowered)
+    candidates = list(_code_candidates(smtp_code, enhanced_status, text))
+    for smtp, enhanced in candidates:
+        if match := rules.classify_code(enhanced or str(smtp), lowered, words):
             bounce_class, phrase = match
             if phrase:
                 reason = f'{format_codes(smtp, enhanced)} with "{phrase}"'
                 return _verdict(bounce_class, "text", reason, label_class)
             return _verdict(bounce_class, "code", describe_codes(smtp, enhanced), label_class)
-    if match := rules.classify_text(lowered):
+    if match := rules.classify_text(lowered, words):
         bounce_class, phrase = match
         return _verdict(bounce_class, "text", f'the text says "{phrase}"', label_class)
+    return _verdict_without_text(candidates, label_class, rules)
+
+
+def _verdict_without_text(
+    candidates: Sequence[tuple[int | None, str]],
+    label_class: BounceClass | None,
+    rules: BounceRules,
+) -> Verdict:
+    """Classify by what is left where no phrase decides: misused codes, the label, a 5 alone."""
+    for smtp, enhanced in candidates:
+        if misused := rules.classify_misused_code(enhanced or str(smtp)):
+            return _verdict(misused, "code", describe_codes(smtp, enhanced), label_class)
     if label_class:
         return _verdict(label_class, "label", "the provider's own label", label_class)
+    for smtp, enhanced in candidates:
+        if (enhanced or str(smtp)).startswith("5"):
+            reason = f"{describe_codes(smtp, enhanced)}; nothing names the cause"
+            return _verdict("block", "code", reason, label_class)
     return _verdict("undetermined", None, "no code, phrase or label that says", None)
 
 
 def _code_candidates(
     smtp_code: int | None, enhanced_status: str, text: str
 ) -> Iterator[tuple[int | None, str]]:
-    """Yield the codes to classify by, in turn: the provider's, the text's, a reply code alone."""
-    if enhanced_status:
-        yield smtp_code, enhanced_status
-    text_code, text_status = find_codes(text)
-    smtp_code = smtp_code or text_code
+    """Yield the codes to classify by, in turn: the text's, the provider's, a reply code alone.
+
+    A server's own reply is more telling than the field that a reporting server made of it.
+    """
+    text_code, text_status = find_last_codes(text)
     if text_status:
-        yield smtp_code, text_status
-    if smtp_code:
-        yield smtp_code, ""
+        yield text_code or smtp_code, text_status
+    if enhanced_status and enhanced_status != text_status:
+        yield smtp_code or text_code, enhanced_status
+    if reply := text_code or smtp_code:
+        yield reply, ""
 
 
 def _verdict(
@@ -189,6 +247,10 @@ def _code_patterns(code: str) -> Iterator[str]:
         case [reply]:
             yield f"{reply[:2]}x"
             yield f"{reply[:1]}xx"
+
+
+def _words_of(text: str) -> list[str]:
+    return _WORD.findall(text)
 
 
 def _phrase_pattern(phrases: Sequence[str]) -> re.Pattern[str]:

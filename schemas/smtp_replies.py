@@ -31,6 +31,13 @@ def find_codes(text: str) -> tuple[int | None, str]:
     return int(smtp), enhanced
 
 
+def find_last_codes(text: str) -> tuple[int | None, str]:
+    """Return the codes of the last reply in a text, which is the one that ended the attempts."""
+    first = find_codes(text)
+    pairs = _CODE_PAIR.findall(text) if text.count(first[1]) != 1 or "\n" in text else []
+    return (int(pairs[-1][0]), pairs[-1][1]) if pairs else first
+
+
 def leading_status(value: str) -> str:
     """Return the enhanced status at the start of a provider's status field, or ''."""
     match = _STATUS_FIELD.match(value)
@@ -49,7 +56,9 @@ def format_codes(smtp_code: int | None, enhanced_status: str) -> str:
     return f"{smtp_code or ''} {enhanced_status}".strip()
 
 
-_REPLY_CODE: Final = r"([245][0-5]\d)"
+_REPLY_CODE: Final = r"([245]\d\d)"
+#: Where a number stands in prose, only what RFC 5321 defines.
+_DEFINED_REPLY_CODE: Final = r"([245][0-5]\d)"
 _ENHANCED_STATUS: Final = r"([245]\.[0-7]\.\d{1,3})(?!\.?\d|[\w@-])"
 _BEFORE_ENHANCED: Final = r"[\s:-]+[(\[#]*"
 _AFTER_REPLY: Final = r"(?=[\s;:,)\]'\"<-]|\.?$|\.\s)"
@@ -63,7 +72,8 @@ _LEADING_CODES: Final = re.compile(
 )
 _CODE_PAIR: Final = re.compile(rf"(?<![\w.@+-]){_REPLY_CODE}{_BEFORE_ENHANCED}{_ENHANCED_STATUS}")
 _INTRODUCED_CODE: Final = re.compile(
-    rf"(?:\b(?:{_INTRODUCING_WORDS})\b|>:)[\s:=;\"'(<\[]*(?<!\d){_REPLY_CODE}()(?:{_AFTER_REPLY})",
+    rf"(?:\b(?:{_INTRODUCING_WORDS})\b|>:|[\])]:)[\s:=;\"'(<\[]*(?<!\d)"
+    rf"{_DEFINED_REPLY_CODE}()(?:{_AFTER_REPLY})",
     re.IGNORECASE,
 )
 _LATER_STATUS: Final = re.compile(rf"(?<![\w.@/+-])(?<!on ){_ENHANCED_STATUS}")
@@ -90,6 +100,8 @@ _BY_SUBJECT: Final = {
     "2.2": "mailbox full",
     "2.3": "message too large for the mailbox",
     "2.4": "mailing list could not be expanded",
+    "2.121": "recipient gets too many messages now",
+    "2.122": "recipient gets too many messages now from this sender",
     "3.0": "mail system problem",
     "3.1": "mail system out of storage",
     "3.2": "mail system takes no messages now",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import clickhouse_connect
+import hypothesis
 import pytest
 
 from deploy.local.addresses import free_port
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clickhouse_connect.driver.client import Client
+
+
+#: How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile("sendlog", deadline=None)
+hypothesis.settings.load_profile("sendlog")
 
 
 @dataclass(frozen=True)

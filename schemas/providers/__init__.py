@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from schemas.addresses import normal_form
 from schemas.bounces import Verdict, classify_bounce
@@ -87,6 +88,9 @@ class Adapter(Protocol):
         A module that yields bounces also offers `label_class(bounce) -> BounceClass | None`: the
         class that the provider's own label stands for. It reads `label` and `reason_code` only;
         `decode` decides what the class of the bounce is.
+
+        A module whose provider also pushes what is about no message offers `is_ignored(body) ->
+        bool`, asked of a JSON body whose layout is wrong: nothing of it is read then.
         """
         ...
 
@@ -170,7 +174,8 @@ def decode(
             else:
                 events.append(event)
     except ValidationError as error:
-        rejected.append(RejectedPart(reason=explain_validation(error), raw=payload))
+        if not _is_ignored(adapter, payload):
+            rejected.append(RejectedPart(reason=explain_validation(error), raw=payload))
     except UnreadableError as error:
         rejected.append(RejectedPart(reason=str(error), raw=payload))
     except _SHAPE_ERRORS as error:
@@ -183,6 +188,16 @@ def decode(
         more = f" (and {len(problems) - 1} more of its events)" if len(problems) > 1 else ""
         rejected.append(RejectedPart(reason=problems[0] + more, raw=payload))
     return Decoded(events, rejected)
+
+
+def _is_ignored(adapter: Adapter, payload: bytes) -> bool:
+    is_ignored: Callable[[object], bool] | None = getattr(adapter, "is_ignored", None)
+    if is_ignored is None:
+        return False
+    try:
+        return is_ignored(from_json(payload))
+    except ValueError:
+        return False
 
 
 def _complete(

@@ -17,7 +17,7 @@ from schemas.providers._rejections import RejectedPart, UnreadableError, explain
 from schemas.smtp_replies import find_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from schemas.events import EventFields
 
@@ -65,13 +65,23 @@ def validator(layout: type[T]) -> Callable[[object], T]:
     return validate
 
 
+def names_one_of(body: object, member: str, words: Container[str] | tuple[str, ...]) -> bool:
+    """Return whether a JSON object's member is one of some words, or begins with one of a tuple."""
+    word = body.get(member) if isinstance(body, dict) else None
+    if not isinstance(word, str):
+        return False
+    return word.startswith(words) if isinstance(words, tuple) else word in words
+
+
 def read_elements(
-    payload: bytes, read: Callable[[object], Iterator[EventFields]]
+    payload: bytes,
+    read: Callable[[object], Iterator[EventFields]],
+    is_ignored: Callable[[object], bool] = lambda _: False,
 ) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of a JSON array, or of a single object, as `read` gives them.
 
-    An element that cannot be read is rejected on its own. Raises `UnreadableError` if the payload
-    is neither array nor object.
+    An element that cannot be read is rejected on its own, unless it is about no message at all.
+    Raises `UnreadableError` if the payload is neither array nor object.
     """
     try:
         body: object = from_json(payload)
@@ -88,8 +98,9 @@ def read_elements(
         except UnreadableError as error:
             yield RejectedPart(reason=str(error), raw=to_json(element), element=index)
         except ValidationError as error:
-            reason = explain_validation(error)
-            yield RejectedPart(reason=reason, raw=to_json(element), element=index)
+            if not is_ignored(element):
+                reason = explain_validation(error)
+                yield RejectedPart(reason=reason, raw=to_json(element), element=index)
 
 
 def as_text(value: object) -> str:

@@ -70,6 +70,8 @@ KANNEL_REPORT_KINDS: Final = {
     "DLR_UNKNOWN": "unknown",
 }
 
+#: What Jasmin writes for what the SMSC did not send.
+NO_VALUE: Final = "ND"
 _PUSH: Final = re.compile(r"\??[A-Za-z][\w-]*=")
 _REFUSED: Final = re.compile(r"NACK/(0x[0-9a-f]{1,8}|[0-9]{1,9})(?:/|$)", re.IGNORECASE)
 
@@ -84,9 +86,12 @@ def receipt_fields(push: Mapping[str, str]) -> dict[str, str]:
 
     Empty for an incoming message. Raises `UnreadableError` for an unknown report.
     """
-    receipt = {"id": push.get("id", ""), "done date": push.get("donedate", "")}
+    named = {"done date": push.get("donedate", ""), "err": push.get("err", "")}
+    receipt = {"id": push.get("id", "")} | {
+        name: "" if value == NO_VALUE else value for name, value in named.items()
+    }
     if word := push.get("message_status", ""):
-        return receipt | {"stat": word.upper(), "err": push.get("err", "")}
+        return receipt | {"stat": word.upper()}
     if not (value := push.get("dlr", "")):
         if "content" in push:
             return {}

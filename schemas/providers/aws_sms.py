@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from base64 import b64decode
 from typing import TYPE_CHECKING, Final
+from zlib import decompressobj
+from zlib import error as ZlibError  # noqa: N812 - it is an exception
 
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -76,6 +78,9 @@ RESPONSE_KINDS: Final = {
     "phone carrier is currently unreachable/unavailable": "undelivered",
     "blocked as spam by phone carrier": "rejected",
     "destination is on a blocked list": "rejected",
+    # As AWS worded both until it renamed its lists: replayed logs have it.
+    "destination is blacklisted": "rejected",
+    "phone is blacklisted": "rejected",
     "phone carrier has blocked this message": "rejected",
     "phone has blocked sms": "rejected",
     "phone is on a blocked list": "rejected",
@@ -95,6 +100,11 @@ RESULT_KINDS: Final = {"SUCCESS": "delivery", "FAILURE": "failed"}
 CALL_PREFIX: Final = "VOICE_"
 #: Prefix of EventBridge's names for events about a sender's registration.
 REGISTRATION_PREFIX: Final = "Registration "
+#: What CloudWatch Logs sends to a new stream, to see whether it takes anything.
+CONTROL_MESSAGE: Final = "CONTROL_MESSAGE"
+GZIP_MAGIC: Final = b"\x1f\x8b"
+GZIP_WBITS: Final = 31
+MAX_DECOMPRESSED_BYTES: Final = 8 << 20
 SNS_ADMINISTRATION: Final = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
 
 
@@ -151,6 +161,7 @@ class _Push(_Event, _Bridged, total=False):
     id: str
     detail: _Event
     logEvents: list[object]
+    messageType: str | None
     records: list[object]
 
 
@@ -187,7 +198,14 @@ def _record_events(
         raw = to_json({member: [record]})
         try:
             raw = unpack(record)
-            yield from _push_events(_read_push(raw), "", shared)
+            push = _read_push(raw)
+            if push.get("messageType") == CONTROL_MESSAGE:
+                continue
+            if "logEvents" in push:
+                logs = push["logEvents"]
+                yield from _record_events("logEvents", logs, _log_record_payload, shared)
+            else:
+                yield from _push_events(push, "", shared)
         except UnreadableError as error:
             yield RejectedPart(reason=str(error), raw=raw, element=index)
         except ValidationError as error:
@@ -201,9 +219,22 @@ def _log_record_payload(record: object) -> bytes:
 
 def _stream_record_payload(record: object) -> bytes:
     try:
-        return b64decode(_read_streamed(record)["data"], validate=True)
+        data = b64decode(_read_streamed(record)["data"], validate=True)
     except ValueError:
         raise UnreadableError("a Firehose record's 'data' is not base64") from None
+    return _decompressed(data) if data.startswith(GZIP_MAGIC) else data
+
+
+def _decompressed(data: bytes) -> bytes:
+    """Return what CloudWatch compressed, within bounds."""
+    unpacker = decompressobj(wbits=GZIP_WBITS)
+    try:
+        text = unpacker.decompress(data, MAX_DECOMPRESSED_BYTES)
+    except ZlibError:
+        raise UnreadableError("a Firehose record's 'data' is not the gzip it begins as") from None
+    if unpacker.unconsumed_tail or not unpacker.eof:
+        raise UnreadableError(f"a Firehose record takes up to {MAX_DECOMPRESSED_BYTES} bytes")
+    return text
 
 
 def _push_events(push: _Push, event_id: str, shared: EventFields) -> Iterator[EventFields]:

@@ -19,6 +19,7 @@ from schemas.providers._common import (
     echoed_texts,
     epoch_time,
     limited_tags,
+    names_one_of,
     parsed_metadata,
     read_elements,
     reply_fields,
@@ -105,7 +106,7 @@ _read_event: Final = validator(_with_numbers_as_texts(_Event))
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one notification; see `schemas.providers.Adapter`."""
     del headers
-    return read_elements(payload, _element_events)
+    return read_elements(payload, _element_events, is_ignored)
 
 
 def _element_events(element: object) -> Iterator[EventFields]:
@@ -134,6 +135,11 @@ def _element_events(element: object) -> Iterator[EventFields]:
     elif kind == "click" and (url := event.get("link") or event.get("URL")):
         fields["url"] = url
     yield fields
+
+
+def is_ignored(body: object) -> bool:
+    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
+    return names_one_of(body, "event", IGNORED_EVENTS)
 
 
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:

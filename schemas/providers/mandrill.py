@@ -18,6 +18,7 @@ from schemas.providers._common import (
     echoed_metadata,
     epoch_time,
     limited_tags,
+    names_one_of,
     read_elements,
     reply_fields,
     validator,
@@ -57,6 +58,7 @@ REJECT_KINDS: Final = {
     "unsub": "skipped",
     "invalid": "bounce",
     "invalid-sender": "failure",
+    "recipient-domain-mismatch": "failure",  # of a demo account
     "test-mode-limit": "failure",
     "unsigned": "failure",
     "rule": "failure",
@@ -126,7 +128,9 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields |
     """Yield the events of one form; see `schemas.providers.Adapter`."""
     del headers
     is_json = payload.lstrip()[:1] in (b"[", b"{")
-    return read_elements(payload if is_json else _events_field(payload), _element_events)
+    return read_elements(
+        payload if is_json else _events_field(payload), _element_events, is_ignored
+    )
 
 
 def _events_field(form: bytes) -> bytes:
@@ -171,6 +175,11 @@ def _element_events(element: object) -> Iterator[EventFields]:
     if kind == "bounce" and (code := message.get("bgtools_code")):
         fields["label"] = f"{word}/{code}"
     yield fields
+
+
+def is_ignored(body: object) -> bool:
+    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
+    return names_one_of(body, "type", IGNORED_EVENTS)
 
 
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from schemas.addresses import bare_address
-from schemas.providers._common import epoch_time, parsed_metadata, reply_fields
+from schemas.providers._common import epoch_time, names_one_of, parsed_metadata, reply_fields
 from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ EVENT_KINDS: Final = {
     "MessageSent": "delivery",
     "MessageDelayed": "deferral",
     "MessageDeliveryFailed": "bounce",
-    "MessageHeld": "failure",
+    # Until an operator releases it, or the hold runs out; see `_refusal_kind`.
+    "MessageHeld": "note",
     "MessageBounced": "bounce",
     "MessageLoaded": "open",
     "MessageLinkClicked": "click",
@@ -46,7 +47,8 @@ PRESEND_FAILURE_TEXTS: Final = (
     "message doesn't have an rcpt to",
     "raw message has been removed",
 )
-STATUS_CLASSES: Final[Mapping[str, BounceClass]] = {"HardFail": "hard", "SoftFail": "soft"}
+#: `HardFail` stands for every 5yz, so it says that the refusal is for good, but not of what.
+STATUS_CLASSES: Final[Mapping[str, BounceClass]] = {"HardFail": "block", "SoftFail": "soft"}
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
@@ -116,6 +118,11 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     yield fields
 
 
+def is_ignored(body: object) -> bool:
+    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
+    return names_one_of(body, "event", IGNORED_EVENTS)
+
+
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return STATUS_CLASSES.get(bounce.get("reason_code", ""))
@@ -123,7 +130,7 @@ def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
 
 def _refusal_kind(kind: str, details: str) -> str:
     """Return the kind of a refusal by its lower-case details; any other kind unchanged."""
-    if kind == "failure" and SUPPRESSED_TEXT in details:
+    if kind == "note" and SUPPRESSED_TEXT in details:
         return (
             "skipped" if UNSUBSCRIBED_TEXT in details.partition(SUPPRESSED_TEXT)[2] else "invalid"
         )

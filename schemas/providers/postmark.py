@@ -16,6 +16,7 @@ from schemas.providers._common import (
     echoed_metadata,
     iso_time,
     limited_tags,
+    names_one_of,
     reader,
     reply_fields,
 )
@@ -160,6 +161,11 @@ def _add_bounce(record: _Record, fields: EventFields) -> None:
     fields |= {"kind": kind, "reason_code": word, "label": word}
     if not details and (description := record.get("Description")):
         fields["diagnostic"] = EXPLANATION_PREFIX + description
+
+
+def is_ignored(body: object) -> bool:
+    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
+    return names_one_of(body, "RecordType", IGNORED_EVENTS)
 
 
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:

@@ -8,13 +8,13 @@ Sources: Resend's docs, "Event types" and "Email bounces", and its OpenAPI descr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from schemas.addresses import bare_address
-from schemas.providers._common import echoed_metadata, iso_time, reply_fields
+from schemas.addresses import addresses_in, bare_address
+from schemas.providers._common import echoed_metadata, iso_time, names_one_of, reply_fields
 from schemas.providers._rejections import UnreadableError
 from schemas.providers.ses import LABEL_CLASSES, PROVIDER_REFUSALS
 
@@ -116,8 +116,10 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     event_id = next((headers[name] for name in EVENT_ID_HEADERS if headers.get(name)), "")
     if event_id:
         fields["provider_event_id"] = event_id
-    for recipient in _recipients(fields["kind"], data, fields.get("diagnostic", "")):
-        yield {**fields, "recipient": recipient}
+    replies = _replies(report)
+    for recipient in _recipients(fields["kind"], data, "\n".join(replies)):
+        own = reply_fields(_own_reply(recipient, data, replies)) if len(replies) > 1 else {}
+        yield {**(_without_reply(fields) | own if own else fields), "recipient": recipient}
 
 
 def _shared_fields(data: _Data) -> EventFields:
@@ -153,10 +155,7 @@ def _time_and_engagement(kind: str, event: _Event, data: _Data) -> EventFields:
 
 def _report_fields(kind: str, report: _Report) -> EventFields:
     """Return the kind and what a report adds to it; a refusal by the provider is no bounce."""
-    replies = report.get("diagnosticCode") or []
-    if isinstance(replies, str):
-        replies = [replies]
-    fields = reply_fields("; ".join([text for text in replies if text]) or report.get("message"))
+    fields = reply_fields("; ".join(_replies(report)) or report.get("message"))
     label = "/".join(word for word in (report.get("type"), report.get("subType")) if word)
     reason = report.get("reason") or label
     if reason:
@@ -171,6 +170,11 @@ def _report_fields(kind: str, report: _Report) -> EventFields:
     return fields
 
 
+def is_ignored(body: object) -> bool:
+    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
+    return names_one_of(body, "type", IGNORED_PREFIXES)
+
+
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     label = bounce.get("label", "")
@@ -183,5 +187,30 @@ def _recipients(kind: str, data: _Data, text: str) -> list[str]:
     destinations = [bare_address(address) for address in ([to] if isinstance(to, str) else to)]
     if kind in SHARED_KINDS or len(destinations) == 1:
         return destinations or [""]
-    lowered = text.lower()
-    return [address for address in destinations if address and address.lower() in lowered] or [""]
+    named = addresses_in(text)
+    return [address for address in destinations if address.lower() in named] or [""]
+
+
+def _replies(report: _Report) -> list[str]:
+    """Return the servers' replies; Resend has one for each recipient that bounced."""
+    replies = report.get("diagnosticCode") or []
+    return [text for text in ([replies] if isinstance(replies, str) else replies) if text]
+
+
+def _own_reply(recipient: str, data: _Data, replies: list[str]) -> str:
+    """Return the replies that name a recipient, else the one at its place, else all."""
+    if own := [text for text in replies if recipient.lower() in addresses_in(text)]:
+        return "; ".join(own)
+    to = data.get("to") or []
+    destinations = [bare_address(address) for address in ([to] if isinstance(to, str) else to)]
+    if len(destinations) == len(replies) and recipient in destinations:
+        return replies[destinations.index(recipient)]
+    return "; ".join(replies)
+
+
+def _without_reply(fields: EventFields) -> EventFields:
+    """Return an event's fields without the codes of the replies to others."""
+    own = dict(fields)
+    own.pop("smtp_code", None)
+    own.pop("enhanced_status", None)
+    return cast("EventFields", own)

@@ -17,6 +17,7 @@ from schemas.providers._common import (
     echoed_metadata,
     epoch_time,
     limited_tags,
+    names_one_of,
     read_elements,
     reply_fields,
     validator,
@@ -116,7 +117,7 @@ _read_event: Final = validator(_Event)
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one batch; see `schemas.providers.Adapter`."""
     del headers
-    return read_elements(payload, _element_events)
+    return read_elements(payload, _element_events, is_ignored)
 
 
 def _element_events(element: object) -> Iterator[EventFields]:
@@ -196,6 +197,11 @@ def _add_bounce(event: _Event, fields: EventFields) -> None:
     if "provider_message_id" not in fields:
         fields["late"] = True
     fields.update(_reply(event, event.get("reason")))
+
+
+def is_ignored(body: object) -> bool:
+    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
+    return names_one_of(body, "event", IGNORED_EVENTS)
 
 
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:

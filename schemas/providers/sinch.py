@@ -148,6 +148,7 @@ class _Report(TypedDict, total=False):
     message_delivery_report: _Delivery
     message_metadata: str | None
     message: object
+    app_id: object
     event_time: str | None
 
 
@@ -164,6 +165,8 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields |
             report["message_delivery_report"], report, callback_metadata(headers)
         )
         return
+    if "app_id" in report:
+        return  # another trigger of a webhook of the Conversation API
     name = report.get("type") or ""
     if name in IGNORED_EVENTS or (not name and "message" in report):
         return

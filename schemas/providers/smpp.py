@@ -33,6 +33,7 @@ from schemas.providers._smpp_http import (
     COMMAND_STATUS_KINDS,
     GATEWAY_FIELDS,
     KANNEL_REPORT_KINDS,
+    NO_VALUE,
     is_push,
     receipt_fields,
 )
@@ -74,6 +75,13 @@ STATUS_KINDS: Final = {
     "UNDELIVERABLE": "undelivered",
     "UNDELIVERED": "undelivered",
     "REJECTED": "rejected",
+    # Of operators and aggregators
+    "FAILED": "undelivered",
+    "DELIVERD": "delivery",
+    "SCHEDLD": "queued",
+    "BUFFRED": "sent",
+    "BUFFERED": "sent",
+    "ACKED": "sent",
     # Of gateways
     **COMMAND_STATUS_KINDS,
     **KANNEL_REPORT_KINDS,
@@ -82,9 +90,16 @@ STATUS_KINDS: Final = {
 MESSAGE_TYPE_MASK: Final = 0x3C
 RECEIPT_TYPES: Final = frozenset({0x04, 0x20})
 INTERNATIONAL_TON: Final = "1"
+_FIRST_YEAR_OF_NO_TIME: Final = 2070
 
 _TEXT_MARKER: Final = re.compile(r"(?:^|\s)text:", re.IGNORECASE)
-_FIELD: Final = re.compile(r"(?:^|\s)(id|done date|stat|err):\s?(\S*)", re.IGNORECASE)
+#: A value may be missing; then the next field is not it.
+_FIELD: Final = re.compile(
+    r"(?:^|\s)(id|done date|stat|err):"
+    r"\s?(?!(?:id|sub|dlvrd|submit date|done date|stat|err|text):)(\S*)",
+    re.IGNORECASE,
+)
+_CONTROL_CHARACTERS: Final = re.compile(r"[\0-\x1f\x7f]")
 
 
 class _Pdu(TypedDict, total=False):
@@ -127,10 +142,11 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     pdu |= {
         name: str(value) for name, value in members.items() if name in pdu and value is not None
     }
-    if pdu["esm_class"] and _number("esm_class", pdu) & MESSAGE_TYPE_MASK not in RECEIPT_TYPES:
-        return
     receipt = _text_fields(text)
-    receipt["stat"] = _state_word(pdu) or receipt.get("stat", "")
+    if not _is_receipt(pdu):
+        return  # a person may have written what looks like one
+    words = [_state_word(pdu), receipt.get("stat", "")]
+    receipt["stat"] = _first_known(words)
     receipt["id"] = pdu["receipted_message_id"].strip("\0 ") or receipt.get("id", "")
     number = pdu["source_addr"].strip("\0 ")
     if pdu["source_addr_ton"] == INTERNATIONAL_TON:
@@ -143,9 +159,11 @@ def _push_events(fields: Mapping[str, str], metadata: EventFields) -> Iterator[E
     receipt = receipt_fields(fields)
     if not receipt:
         return
+    own_word = receipt.get("stat", "")
     receipt |= {
         name: value for name, value in _text_fields(fields.get("reply", "")).items() if value
     }
+    receipt["stat"] = _first_known([receipt.get("stat", ""), own_word])
     receipt["id"] = fields.get("id") or receipt["id"]
     # The + of a number is lost if a sender leaves it unescaped.
     to = fields.get("to", "")
@@ -158,8 +176,10 @@ def _push_events(fields: Mapping[str, str], metadata: EventFields) -> Iterator[E
 
 def _text_fields(text: str) -> dict[str, str]:
     """Return the fields of a receipt's text."""
-    fields = _FIELD.findall(_TEXT_MARKER.split(text, 1)[0])
-    receipt = {name.lower(): value for name, value in fields}
+    head = _CONTROL_CHARACTERS.sub(" ", _TEXT_MARKER.split(text, 1)[0])
+    receipt = {
+        name.lower(): "" if value == NO_VALUE else value for name, value in _FIELD.findall(head)
+    }
     if "stat" in receipt:
         receipt["stat"] = receipt["stat"].upper()
     return receipt
@@ -187,9 +207,23 @@ def _receipt_events(
     if receipt.get("err", "").strip("0"):
         event["reason_code"] = receipt["err"]
     # Message centres without a time write zeros.
-    if receipt.get("done date", "").strip("0"):
-        event["occurred_at"] = _time(receipt["done date"])
+    done = receipt.get("done date", "")
+    if done.strip("0") and (time := _time(done)):
+        event["occurred_at"] = time
     yield event
+
+
+def _is_receipt(pdu: Mapping[str, str]) -> bool:
+    """Return whether a PDU is a receipt: by a receipt's own parameters, else by its esm_class."""
+    if pdu["message_state"] or pdu["receipted_message_id"].strip("\0 ") or not pdu["esm_class"]:
+        return True
+    return _number("esm_class", pdu) & MESSAGE_TYPE_MASK in RECEIPT_TYPES
+
+
+def _first_known(words: list[str]) -> str:
+    """Return the first state word that is known, else the first there is."""
+    known = (word for word in words if word in STATUS_KINDS)
+    return next(known, next(filter(None, words), ""))
 
 
 def _state_word(pdu: Mapping[str, str]) -> str:
@@ -200,9 +234,7 @@ def _state_word(pdu: Mapping[str, str]) -> str:
     if word in STATUS_KINDS:
         return word
     state = _number("message_state", pdu)
-    if state not in STATE_WORDS:
-        raise UnreadableError(f"SMPP message_state {state} is not known")
-    return STATE_WORDS[state]
+    return STATE_WORDS.get(state, f"message_state {state}")
 
 
 def _number(name: str, pdu: Mapping[str, str]) -> int:
@@ -214,8 +246,11 @@ def _number(name: str, pdu: Mapping[str, str]) -> int:
         raise UnreadableError(f"SMPP {name} {value[:40]!r} is not a number") from None
 
 
-def _time(text: str) -> datetime:
+def _time(text: str) -> datetime | None:
     """Return a date as YYMMDDhhmm, with seconds or not, with the century or not.
+
+    None for any other text, and for a year from 70 on, by which libraries mean no time: the rest of
+    a receipt says what happened, and the record has a time.
 
     Twelve digits are first read as without the century. If they have it, that fails since 2013: no
     month follows a year "20".
@@ -223,10 +258,11 @@ def _time(text: str) -> datetime:
     if text.isdecimal() and text.isascii() and len(text) in (10, 12, 14):
         for digits in ("20" + text, text) if len(text) < 14 else (text,):
             try:
-                return _date(digits)
+                time = _date(digits)
             except ValueError:
                 continue
-    raise UnreadableError(f"SMPP done date {text[:40]!r} is not YYMMDDhhmm")
+            return time if time.year < _FIRST_YEAR_OF_NO_TIME else None
+    return None
 
 
 def _date(digits: str) -> datetime:

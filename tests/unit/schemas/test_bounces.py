@@ -282,3 +282,77 @@ def test_the_most_exact_pattern_decides(code, expected) -> None:
         "'5.x.x' = 'hard'\n'5.7.x' = 'block'\n'x.9.13' = 'soft'\n'5.7.13' = 'hard'"
     )
     assert classify_bounce(code, rules=rules).bounce_class == expected
+
+
+REPLIES = [
+    # the sender, though the text has a phrase about a recipient
+    ("550 5.1.8 <news@example.com>: Sender address rejected: Domain not found", "block"),
+    ("550 <news@example.com>: Sender address rejected: User unknown in table", "block"),
+    ("550 Verification failed for <news@example.com>; Unrouteable address", "block"),
+    ("550 Sender verify failed", "block"),
+    ("504 <mail>: Helo command rejected: Host not found", "block"),
+    ("550 5.1.0 <news@example.com> sender rejected", "block"),
+    ("550 5.1.1 Sender denied as sender's email address is on blocklist", "block"),
+    # the sender's server, by many names
+    ("554 5.2.1 Your IP address 192.0.2.4 is on our block list", "block"),
+    ("550 Rejected: 192.0.2.4 listed at zen.spamhaus.org", "block"),
+    ("554 refused, see https://ipcheck.proofpoint.com/?ip=192.0.2.4", "block"),
+    ("550 No PTR record for 192.0.2.4", "block"),
+    ("554 (CON:B1) see the postmaster's page", "block"),
+    ("571 5.7.1 Message refused", "block"),
+    ("550 5.7.1 Unfortunately, messages from [192.0.2.4] weren't sent. (S3140)", "block"),
+    # its message, and policies
+    ("554 5.6.0 Message contains invalid header", "block"),
+    ("550 This message was classified as SPAM", "block"),
+    ("552 message size exceeds fixed maximum", "block"),
+    ("550 Administrative prohibition", "block"),
+    # now, whatever the code says
+    ("550 5.2.1 The user you are trying to contact is receiving mail at a rate that", "soft"),
+    ("552 5.1.1 OFR_417 Overquota", "soft"),
+    ("550 mailbox has exceeded its storage limit", "soft"),
+    ("554 5.4.4 Host not found, try again", "soft"),
+    ("450 4.1.1 user unknown", "soft"),
+    ("550 5.1.1 unknown\n552 5.2.2 mailbox full", "soft"),
+    ("host mx.example.org[192.0.2.8]: 451 greylisted", "soft"),
+    # the recipient
+    ("550 5.1.1 The email account that you tried to reach does not exist", "hard"),
+    ("550 Requested action not taken: mailbox unavailable", "hard"),
+    ("585 5.1.1 No such user here", "hard"),
+    ("550 5.2.1 mailbox is disabled", "hard"),
+    ("550 5.1.0 Address rejected.", "hard"),
+    ("550 Utilisateur inconnu", "hard"),
+    ("550 5.1.1 (smtp) Empfänger unbekannt", "hard"),
+    ("550 нет такого пользователя", "hard"),
+    ("554 delivery error: this user doesn't have an account here", "hard"),
+    ("550 5.4.310 DNS domain nowhere.example does not exist", "hard"),
+    # for good, and nobody says why
+    ("550 refused", "block"),
+    ("554 5.0.0 error 17", "block"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), REPLIES)
+def test_a_reply_is_judged_by_whom_it_is_about(text, expected):
+    assert classify_bounce(text=text).bounce_class == expected
+
+
+def test_what_nothing_names_never_lists_an_address_but_a_label_of_the_provider_counts():
+    verdict = classify_bounce(text="550 refused")
+    assert verdict.reason.endswith("nothing names the cause")
+    assert classify_bounce(text="550 refused", label_class="hard").bounce_class == "hard"
+
+
+def test_the_last_reply_counts_more_than_the_field_that_was_made_of_it():
+    assert classify_bounce("5.1.1", 550, "552 5.2.2 Over quota").bounce_class == "soft"
+    assert classify_bounce("5.1.1", 550, "550 5.7.1 blacklisted").bounce_class == "block"
+
+
+def test_a_hint_may_be_about_several_codes():
+    rules = BounceRules.parse(
+        'rules_version = 9\n[[hints]]\ncode = ["5.9.1", "5.9.2"]\nphrases = ["gone"]\n'
+        'class = "hard"\n',
+        default_rules(),
+    )
+    classes = [classify_bounce(code, text="gone", rules=rules).bounce_class
+               for code in ("5.9.1", "5.9.2", "5.9.3")]  # fmt: skip
+    assert classes == ["hard", "hard", "block"]

@@ -1,0 +1,129 @@
+"""What providers really send beside what they document."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from base64 import b64encode
+from datetime import UTC, datetime
+
+import pytest
+
+from schemas.providers import normalise
+
+NOW = datetime(2026, 7, 25, 12, 0, tzinfo=UTC)
+SMPP = {"smpp-source-addr": "447700900123", "smpp-source-addr-ton": "1"}
+
+
+def read(provider, payload, headers=None):
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return normalise(provider, body, headers or {}, NOW)
+
+
+def resend(to, replies):
+    bounce = {"type": "Permanent", "subType": "General", "diagnosticCode": replies}
+    return {
+        "type": "email.bounced", "created_at": "2026-07-25T12:00:00Z",
+        "data": {"email_id": "e1", "to": to, "bounce": bounce},
+    }  # fmt: skip
+
+
+def test_an_address_within_another_is_not_bounced():
+    events = read("resend", resend(
+        ["ann@example.org", "joann@example.org"], ["smtp; 550 5.1.1 <joann@example.org> unknown"],
+    ))  # fmt: skip
+    assert [event.recipient for event in events] == ["joann@example.org"]
+
+
+def test_each_recipient_has_its_own_reply():
+    replies = ["550 5.1.1 <ann@example.org> unknown", "552 5.2.2 <bob@example.net> mailbox full"]
+    events = read("resend", resend(["ann@example.org", "bob@example.net"], replies))
+    assert [(e.recipient, e.enhanced_status, e.bounce_class) for e in events] == [
+        ("ann@example.org", "5.1.1", "hard"), ("bob@example.net", "5.2.2", "soft"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("provider", "body"),
+    [
+        ("brevo", {"event": "contact_deleted", "email": ["ann@example.org"]}),
+        ("resend", {"type": "contact.created", "data": [1], "created_at": 5}),
+        ("postal", {"event": "DomainDNSError", "payload": "text"}),
+        ("postmark", {"RecordType": "Inbound", "MessageID": [1], "Tag": {}}),
+        ("mandrill", [{"type": "blacklist", "action": "add", "msg": []}]),
+        ("sinch", {"app_id": "a", "conversation_start_notification": {"conversation": {}}}),
+        ("sinch", {"app_id": "a", "opt_out_notification": {"contact_id": "c"}}),
+    ],
+)
+def test_what_is_about_no_message_is_nothing_whatever_its_layout(provider, body):
+    assert read(provider, body) == []
+
+
+def test_a_message_held_at_the_provider_has_not_failed():
+    held = {
+        "event": "MessageHeld", "timestamp": 1785000000.5,
+        "payload": {"message": {"id": 1, "to": "ann@example.org"}, "status": "Held",
+                    "details": "Server is in development mode"},
+    }  # fmt: skip
+    assert [event.kind for event in read("postal", held)] == ["note"]
+
+
+def receipt(text, **headers):
+    return read("smpp", text.encode(), SMPP | {f"smpp-{k}": v for k, v in headers.items()})
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("id: sub:001 dlvrd:000 submit date:2607251200 stat:UNDELIV err:001", "undelivered", ""),
+        ("id:7 submit date:2607251200 done date: stat:ACCEPTD err:000", "sent", "7"),
+        ("id: 7 sub: 001 done date: 2607251201 stat: DELIVRD err: 000 text: hi", "delivery", "7"),
+        ("id:7 done date:ND stat:DELIVRD err:ND", "delivery", "7"),
+        ("id:7 done date:7001010000 stat:ENROUTE err:000", "sent", "7"),
+        ("id:7 done date:2026-07-25 12:00:05 stat:DELIVRD err:000", "delivery", "7"),
+        ("\0id:7 done date:2607251201 stat:DELIVERD err:000", "delivery", "7"),
+        ("id:7 done date:2607251201 stat:FAILED err:051", "undelivered", "7"),
+    ],
+)
+def test_a_field_that_is_odd_costs_neither_its_neighbours_nor_the_receipt(text, kind, message):
+    [event] = receipt(text, **{"esm-class": "4"})
+    assert (event.kind, event.provider_message_id) == (kind, message)
+    assert event.occurred_at.year == 2026
+    assert event.reason_code in ("", "001", "051")
+
+
+def test_a_receipts_own_parameters_make_a_receipt():
+    parameters = {"esm-class": "0", "message-state": "2", "receipted-message-id": "77"}
+    assert [event.kind for event in receipt("", **parameters)] == ["delivery"]
+
+
+def test_what_is_not_known_hides_nothing_that_is():
+    [event] = receipt("id:7 stat:UNDELIV err:1", **{"esm-class": "4", "message-state": "11"})
+    assert event.kind == "undelivered"
+    push = b"dlr=2&reply=id%3A77+stat%3AODDWORD+err%3A051&to=%2B447700900123&id=m1"
+    assert [event.kind for event in read("smpp", push)] == ["undelivered"]
+
+
+def sns_log(message_id):
+    return json.dumps({
+        "notification": {"messageId": message_id, "timestamp": "2026-07-25 12:00:00.123"},
+        "delivery": {"destination": "+447700900123", "providerResponse":
+                     "Message has been accepted by phone"}, "status": "SUCCESS",
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])
+def test_log_events_come_several_in_a_record_and_compressed(pack):
+    group = {"messageType": "DATA_MESSAGE",
+             "logEvents": [{"message": sns_log("m1")}, {"message": sns_log("m2")}]}  # fmt: skip
+    control = {"messageType": "CONTROL_MESSAGE", "logEvents": [{"message": "CWL CONTROL"}]}
+    records = [{"data": b64encode(pack(json.dumps(each).encode())).decode()}
+               for each in (control, group)]  # fmt: skip
+    events = read("aws_sms", {"requestId": "r", "timestamp": 1785000001123, "records": records})
+    assert [event.provider_message_id for event in events] == ["m1", "m2"]
+
+
+def test_what_unpacks_to_too_much_is_refused():
+    record = {"data": b64encode(gzip.compress(b" " * (9 << 20))).decode()}
+    with pytest.raises(ValueError, match="takes up to"):
+        read("aws_sms", {"records": [record]})
