@@ -23,6 +23,8 @@ MORE_GRANTS = (
 class Database(Server):
     """ClickHouse's own server on an address of its own."""
 
+    cluster = ""
+
     def __init__(self, url, data, *, accounts=(), **options):
         self.url = url
         own = operator(PASSWORD, name=USER)
@@ -49,6 +51,8 @@ def environment(url):
 
 class Shards:
     """Two servers under real distributed tables: the cluster `CLUSTER`, without replicas."""
+
+    cluster = CLUSTER
 
     def __init__(self, folder):
         ports = [free_port(), free_port()]
