@@ -22,7 +22,7 @@ from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.sql import stream
 from tests import clickhouse
-from tests.clickhouse import Database, connect_to
+from tests.clickhouse import Database, Shards
 
 DATABASE = "sendlog"
 #: Histories of tests are days old: with a usual horizon their retries would be given up by now.
@@ -64,8 +64,8 @@ class System:
         self.workers = []
         self.write_policy(POLICY)
         topics.create_missing_topics(self.kafka)
-        self.client = connect_to(engine.url)
-        for _ in migrate(self.client, Target(DATABASE)):
+        self.client = engine.connect()
+        for _ in migrate(self.client, Target(DATABASE, engine.cluster)):
             pass
 
     def write_policy(self, text):
@@ -80,6 +80,7 @@ class System:
             "SENDLOG_KAFKA__REPLICATION": "1",
             **clickhouse.environment(self.engine.url),
             "SENDLOG_CLICKHOUSE__DATABASE": DATABASE,
+            "SENDLOG_CLICKHOUSE__CLUSTER": self.engine.cluster,
             "SENDLOG_LOG_FORMAT": "json",
             "SENDLOG_POLICY_FILE": str(self.folder / "policy.toml"),
         }
@@ -180,11 +181,12 @@ class System:
 
 
 @contextmanager
-def running(folder: Path):
-    """Give a whole system of its own, without a worker yet."""
+def running(folder: Path, *, shards: bool = False):
+    """Give a whole system of its own, without a worker yet; its database on one server or two."""
     with ExitStack() as stack:
         broker = stack.enter_context(Broker(f"127.0.0.1:{free_port()}", folder))
-        engine = stack.enter_context(Database(f"http://127.0.0.1:{free_port()}", folder))
+        database = Shards(folder) if shards else Database(f"http://127.0.0.1:{free_port()}", folder)
+        engine = stack.enter_context(database)
         system = System(broker, engine, folder)
         stack.callback(system.stop)
         yield system

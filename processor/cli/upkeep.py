@@ -20,11 +20,14 @@ def migrate_database() -> None:
     """Create what is missing in ClickHouse: database, tables, views, columns. Safe to repeat."""
     settings = load()
     client, target = client_of(settings, database=""), target_of(settings)
-    done = list(migrate(client, target))
+    unchanged = True
+    for line in migrate(client, target):
+        print(line, flush=True)
+        unchanged = False
     if replaced := sum(1 for _ in readdress_all(client, target, settings)):
-        done.append(f"{replaced:,} addresses have their normal form now")
-    for line in done or ["nothing to do: the database is as declared"]:
-        print(line)
+        print(f"{replaced:,} addresses have their normal form now")
+    elif unchanged:
+        print("nothing to do: the database is as declared")
 
 
 @topics_app.command("apply")

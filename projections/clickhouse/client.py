@@ -75,9 +75,13 @@ TRANSIENT_STATUSES: Final = frozenset({"408", "429", "500", "502", "503", "504"}
 _ERROR_CODE: Final = re.compile(r"(?:code: |Code: )(\d+)")
 
 
-#: On a cluster all of a recipient is on one shard, so a set of messages may be found on each shard
-#: for itself; without saying so, a distributed table within a distributed query is refused.
-_QUERY_SETTINGS: Final = {"distributed_product_mode": "local"}
+_SETTINGS: Final = {
+    # On a cluster all of a recipient is on one shard, so a set of messages may be found on each
+    # shard for itself; else a distributed table within a distributed query is refused.
+    "distributed_product_mode": "local",
+    # On its shard, not only on the disk of the server that it was sent to.
+    "distributed_foreground_insert": 1,
+}
 
 
 def connect(
@@ -101,7 +105,7 @@ def connect(
             query_retries=0,
             tz_mode="aware",
             client_name="sendlog",
-            settings=_QUERY_SETTINGS,
+            settings=_SETTINGS,
         )
     except (ClickHouseError, OSError) as error:
         raise classify_error(error) from error

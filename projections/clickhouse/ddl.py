@@ -74,6 +74,16 @@ class Target:
         """Return the qualified name of the table that holds the rows of `table` on a server."""
         return f"{self.database}.{table}_local" if self.cluster else f"{self.database}.{table}"
 
+    def system(self, table: str) -> str:
+        """Return a system table with the rows of every node."""
+        if not self.cluster:
+            return f"system.{table}"
+        return f"clusterAllReplicas({quote(self.cluster)}, system.{table})"
+
+    def each_shard(self, select: str) -> str:
+        """Return the rows of a SELECT over stored tables, run on each shard, as a source."""
+        return f"cluster({quote(self.cluster)}, view({select}))" if self.cluster else f"({select})"
+
     def engine(self, name: str, arguments: str = "") -> str:
         """Return a MergeTree engine, replicated on a cluster."""
         return f"{'Replicated' if self.cluster else ''}{name}({arguments})"
@@ -197,7 +207,8 @@ def plain_table(table: Table, target: Target) -> str:
     )
 
 
-def _distributed(name: str, target: Target, shard_key: str) -> Iterator[str]:
+def distributed_table(name: str, target: Target, shard_key: str) -> Iterator[str]:
+    """Yield the statement that creates the table over the stored ones of a cluster, if any."""
     if target.cluster:
         local = f"{name}_local"
         yield (
@@ -212,16 +223,16 @@ def table_statements(target: Target) -> Iterator[str]:
 
     A table made without an index, a setting or a codec gets it, and its parts when they are merged.
     """
-    yield f"CREATE DATABASE IF NOT EXISTS {target.database}{target.on_cluster} ENGINE = Atomic"
+    yield f"CREATE DATABASE IF NOT EXISTS {target.database}{target.on_cluster}"
     for table in tables().values():
         yield plain_table(table, target)
         stored = f"{target.stored(table.name)}{target.on_cluster}"
         yield f"ALTER TABLE {stored} MODIFY SETTING {_PART_SETTING}"
         by_place = f"cityHash64({', '.join(table.order_by)})"
         shard_key = SHARD_KEY if "recipient" in table.columns else by_place
-        yield from _distributed(table.name, target, shard_key)
+        yield from distributed_table(table.name, target, shard_key)
     yield record_index_table(target)
-    yield from _distributed(RECORD_INDEX_TABLE, target, SHARD_KEY)
+    yield from distributed_table(RECORD_INDEX_TABLE, target, SHARD_KEY)
     for log in projections().values():
         states = target.stored(log.state_table)
         yield state_table(log, target, states)
@@ -231,7 +242,7 @@ def table_statements(target: Target) -> Iterator[str]:
         ]
         for change in changes:
             yield f"ALTER TABLE {states}{target.on_cluster} {change}"
-        yield from _distributed(log.state_table, target, SHARD_KEY)
+        yield from distributed_table(log.state_table, target, SHARD_KEY)
 
 
 def view_statements(target: Target) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from projections.clickhouse.client import scalar
 from projections.clickhouse.ddl import (
@@ -14,39 +15,53 @@ from projections.clickhouse.ddl import (
     table_statements,
     view_statements,
 )
+from projections.clickhouse.mutations import UNWAITED, unfinished_mutations, wait_for_mutations
+from projections.expressions import quote
 from projections.tables import Projection, projections, tables
 from projections.tables.events import TABLE as EVENTS
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+#: The comment of a column that rows of the past do not have yet as it is declared: a run that is
+#: interrupted leaves it to the next.
+_PENDING: Final = "to be written in rows of the past"
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """A column that the engine makes, as the nodes have it: alike on all once it is migrated."""
+
+    expressions: list[str]
+    pending: bool
+
 
 def migrate(client: Client, target: Target) -> Iterator[str]:
     """Create and complete every table and view; yield a line for each thing that was changed.
 
-    `client` must not need the database to exist. A log that got new columns holds them only for
-    facts that come from now on, until it is rebuilt: its line says so. Raises ClickHouse's errors.
+    While it waits for the engine to rewrite rows of the past it yields lines that say so. It may be
+    broken off at any time: the next run goes on. `client` must not need the database to exist. A
+    log that got new columns holds them only for facts that come from now on, until it is rebuilt:
+    its line says so. Raises ClickHouse's errors.
     """
     before = _objects(client, target)
     for statement in table_statements(target):
         client.command(statement)
-    added = []
     for table in tables().values():
         declared = {name: f"{name} {kind}" for name, kind in table.columns.items()}
         new = _add_missing(client, target, table.name, declared)
-        added += [f"added column {column} to {table.name}" for column in new]
+        yield from [f"added column {column} to {table.name}" for column in new]
     for log in projections().values():
         declared = {fold.name: fold.ddl for fold in log.folds}
         if new := _add_missing(client, target, log.state_table, declared):
             columns = ", ".join(new)
-            added.append(f"added {columns} to {log.name}: sendlog rebuild {log.name} fills history")
-        added += _computed(client, target, log)
+            yield f"added {columns} to {log.name}: sendlog rebuild {log.name} fills history"
+        yield from _computed(client, target, log)
     for statement in view_statements(target):
         client.command(statement)
-    added += _first_attempts(client, target)
+    yield from _first_attempts(client, target)
     for name in sorted(_objects(client, target) - before):
         yield f"created {target.database}.{name}"
-    yield from added
 
 
 def _first_attempts(client: Client, target: Target) -> Iterator[str]:
@@ -58,11 +73,13 @@ def _first_attempts(client: Client, target: Target) -> Iterator[str]:
     if count := int(
         scalar(client, f"SELECT count() FROM {target.database}.{EVENTS.name} WHERE {where}")
     ):
-        client.command(
-            f"ALTER TABLE {target.stored(EVENTS.name)}{target.on_cluster} "
-            f"UPDATE attempt = 1 WHERE {where}",
-            settings={"mutations_sync": 2},
-        )
+        change = f"UPDATE attempt = 1 WHERE {where}"
+        if not _is_under_way(client, target, EVENTS.name, "UPDATE attempt = 1"):
+            client.command(
+                f"ALTER TABLE {target.stored(EVENTS.name)}{target.on_cluster} {change}",
+                settings=UNWAITED,
+            )
+        yield from wait_for_mutations(client, target, EVENTS.name)
         yield f"attempt 0 of {count:,} facts is 1: sendlog rebuild shows it in the logs"
 
 
@@ -71,59 +88,104 @@ def _computed(client: Client, target: Target, log: Projection) -> Iterator[str]:
     made, table = computed_columns(log), log.state_table
     stored = f"{target.stored(table)}{target.on_cluster}"
     before = _made_of(client, target, table)
-    _add_missing(client, target, table, made)
-    for declaration in made.values():  # the same changes nothing
-        client.command(f"ALTER TABLE {stored} MODIFY COLUMN {declaration}")
+    new = _add_missing(client, target, table, made, comment=_PENDING)
+    # The same declaration changes nothing; with the comment at once, as it may be another.
+    _alter(client, stored, [
+        change for name in made if name not in new
+        for change in (f"MODIFY COLUMN {made[name]}", f"COMMENT COLUMN {name} {quote(_PENDING)}")
+    ])  # fmt: skip
     after = _made_of(client, target, table)
+    renewed = [
+        name for name in made
+        if name not in new and before[name].expressions != after[name].expressions
+    ]  # fmt: skip
+    left = [name for name in made if name in before and before[name].pending]
+    pending = {name for names in (new, renewed, left) for name in names}
+    written = [f"COMMENT COLUMN {name} ''" for name in made if name not in pending]
+    _alter(client, stored, written)
     for name in made:
-        if before.get(name) != after[name]:
-            # Waited for: what has been written of it before may say less than is read of it.
-            client.command(
-                f"ALTER TABLE {stored} MATERIALIZE COLUMN {name}", settings={"mutations_sync": 2}
-            )
-            yield f"{'renewed' if name in before else 'added'} column {name} of {table}"
+        again = name in left and name not in renewed
+        command = f"MATERIALIZE COLUMN {name}"
+        if name in pending and not (again and _is_under_way(client, target, table, command)):
+            client.command(f"ALTER TABLE {stored} {command}", settings=UNWAITED)
+    if pending:
+        # Waited for: what has been written of it before may say less than is read of it.
+        yield from wait_for_mutations(client, target, table)
+        _alter(client, stored, [f"COMMENT COLUMN {name} ''" for name in made if name in pending])
+    for name in made:
+        if name in pending:
+            yield f"{'added' if name in new else 'renewed'} column {name} of {table}"
     client.command(f"ALTER TABLE {stored} ADD INDEX IF NOT EXISTS {DATE_INDEX}")
-    if STATE_DATE not in before:  # not waited for: without it a page only takes longer
-        client.command(f"ALTER TABLE {stored} MATERIALIZE INDEX by_time")
+    if STATE_DATE in new:  # not waited for: without it a page only takes longer
+        client.command(f"ALTER TABLE {stored} MATERIALIZE INDEX by_time", settings=UNWAITED)
 
 
-def _made_of(client: Client, target: Target, table: str) -> dict[str, str]:
-    """Return the expressions of the columns that the engine makes, by name."""
+def _alter(client: Client, table: str, changes: list[str]) -> None:
+    if changes:
+        client.command(f"ALTER TABLE {table} {', '.join(changes)}")
+
+
+def _is_under_way(client: Client, target: Target, table: str, command: str) -> bool:
+    """Tell whether an earlier run has begun a mutation that is not done yet."""
+    return any(
+        command in mutation.command for mutation in unfinished_mutations(client, target, table)
+    )
+
+
+def _made_of(client: Client, target: Target, table: str) -> dict[str, _Computed]:
+    """Return the columns that the engine makes, by name."""
     result = client.query(
-        "SELECT name, default_expression FROM system.columns WHERE database = {database:String} "
-        "AND table = {table:String} AND default_kind = 'MATERIALIZED'",
+        "SELECT name, arraySort(groupUniqArray(default_expression)), "
+        "countIf(comment = {pending:String}) > 0 "
+        f"FROM {target.system('columns')} WHERE database = {{database:String}} "
+        "AND table = {table:String} AND default_kind = 'MATERIALIZED' GROUP BY name",
         parameters={
             "database": target.database, "table": target.stored(table).partition(".")[2],
+            "pending": _PENDING,
         },
     )  # fmt: skip
-    return {str(name): str(expression) for name, expression in result.result_rows}
+    return {
+        str(name): _Computed([str(each) for each in expressions], bool(pending))
+        for name, expressions, pending in result.result_rows
+    }
 
 
 def _objects(client: Client, target: Target) -> set[str]:
-    rows = client.query(
-        "SELECT name FROM system.tables WHERE database = {database:String}",
-        parameters={"database": target.database},
-    )
-    return {row[0] for row in rows.result_rows}
+    """Return the tables and views that every node has."""
+    return _on_every_node(client, target, "tables", "database = {database:String}")
 
 
 def _columns(client: Client, target: Target, table: str) -> set[str]:
+    """Return the columns that a table has on every node."""
+    where = "database = {database:String} AND table = {table:String}"
+    name = target.stored(table).partition(".")[2]
+    return _on_every_node(client, target, "columns", where, table=name)
+
+
+def _on_every_node(
+    client: Client, target: Target, system_table: str, where: str, **values: str
+) -> set[str]:
+    """Return the names that every node has in a system table."""
+    nodes = scalar(client, f"SELECT count() FROM {target.system('one')}")
     result = client.query(
-        "SELECT name FROM system.columns "
-        "WHERE database = {database:String} AND table = {table:String}",
-        parameters={
-            "database": target.database, "table": target.stored(table).partition(".")[2],
-        },
-    )  # fmt: skip
-    return {row[0] for row in result.result_rows}
+        f"SELECT name FROM {target.system(system_table)} WHERE {where} "
+        "GROUP BY name HAVING count() = {nodes:UInt64}",
+        parameters={"database": target.database, "nodes": nodes, **values},
+    )
+    return {str(row[0]) for row in result.result_rows}
 
 
-def _add_missing(client: Client, target: Target, table: str, declared: dict[str, str]) -> list[str]:
+def _add_missing(
+    client: Client, target: Target, table: str, declared: dict[str, str], *, comment: str = ""
+) -> list[str]:
+    """Add the columns that a node lacks, with a comment if there is one; return their names."""
     there = _columns(client, target, table)
     missing = [name for name in declared if name not in there]
     for name in missing:
-        for each in {target.stored(table), f"{target.database}.{table}"}:
-            client.command(
-                f"ALTER TABLE {each}{target.on_cluster} ADD COLUMN IF NOT EXISTS {declared[name]}"
-            )
+        add = f"ADD COLUMN IF NOT EXISTS {declared[name]}"
+        comments = [f"COMMENT COLUMN {name} {quote(comment)}"] if comment else []
+        # First where it is stored: a distributed table never has what its shards lack.
+        _alter(client, f"{target.stored(table)}{target.on_cluster}", [add, *comments])
+        if target.cluster:
+            _alter(client, f"{target.database}.{table}{target.on_cluster}", [add])
     return missing

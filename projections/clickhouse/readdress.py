@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from projections.clickhouse.ddl import RECORD_INDEX_TABLE, Target
+from projections.clickhouse.mutations import UNWAITED, wait_for_mutations
 from projections.clickhouse.sql import Query, stream
+from projections.clickhouse.store import insert_settings
 from projections.column_types import STRING
 from projections.tables import Table, log_of
 from projections.tables.events import TABLE as EVENTS
@@ -112,6 +114,7 @@ def _write(client: Client, target: Target, change: _Change) -> None:
         f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} "
         f"FROM {table} AS old WHERE {query.where} AND old.{column} IN {old}",
         parameters=query.values,
+        settings=insert_settings(client),
     )
 
 
@@ -137,7 +140,9 @@ def _delete(client: Client, target: Target, change: _Change) -> None:
         ]  # fmt: skip
     for name, where in deletions:
         client.command(
-            f"DELETE FROM {target.stored(name)}{target.on_cluster} WHERE {where} "
-            "SETTINGS lightweight_deletes_sync = 2, allow_nondeterministic_mutations = 1",
+            f"DELETE FROM {target.stored(name)}{target.on_cluster} WHERE {where}",
             parameters=query.values,
+            settings=UNWAITED | {"allow_nondeterministic_mutations": 1},
         )
+        for _ in wait_for_mutations(client, target, name):
+            pass

@@ -9,6 +9,8 @@ The class is part of an event's key, so the old and the new event are two rows. 
 interrupted at any step is completed by the next one: that starts from the event store, folding an
 event twice changes nothing, and an event is deleted only when its replacement is stored. Events may
 arrive meanwhile: one that a worker classified by older rules is left to the next run.
+
+On a cluster a changed event is on the shard of the event it replaces: it has the same recipient.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from projections.clickhouse.client import scalar
-from projections.clickhouse.ddl import Target
-from projections.clickhouse.rebuild import RebuildProgress, Replacement, refuse_cluster
+from projections.clickhouse.ddl import SHARD_KEY, Target, distributed_table
+from projections.clickhouse.mutations import UNWAITED, wait_for_mutations
+from projections.clickhouse.rebuild import RebuildProgress, Replacement, sync_replicas
 from projections.clickhouse.sql import stream
+from projections.clickhouse.store import insert_settings
 from projections.expressions import quote
 from projections.tables import Projection
 from projections.tables.events import TABLE as EVENTS
@@ -43,6 +47,9 @@ _EVIDENCE: Final = (
     "provider", "smtp_code", "enhanced_status", "reason_code", "diagnostic", "label",
 )  # fmt: skip
 _COMBINATION: Final = f"hex(sipHash128({', '.join(_EVIDENCE)}))"
+#: The work tables: the new verdict of each combination, and the changed events.
+_VERDICTS: Final = "reclassified"
+_REPLACEMENTS: Final = "events_reclassified"
 _OLD_COLUMNS: Final = {
     "old_content": "UInt64",
     "old_class": "LowCardinality(String)",
@@ -87,29 +94,27 @@ def classify_history(
     rules; a mailer's event states its class itself and stays. What an earlier run left is discarded
     first. Raises ClickHouse's errors.
     """
-    refuse_cluster(target)
     discard_work_tables(client, target)
-    client.command(
-        f"CREATE TABLE {_verdicts(target)} (combination String, new_class String, "
-        "new_classified_by String) ENGINE = MergeTree ORDER BY combination"
-    )
+    _create_work_tables(client, target)
     classified = _classified_by_rules(feeds)
     bounces = int(
-        scalar(client, f"SELECT count() FROM {target.stored('events')} WHERE {classified}")
+        scalar(client, f"SELECT count() FROM {target.database}.events WHERE {classified}")
     )
     slices = max(1, -(-bounces // MAX_SLICE_BOUNCES))
     for done in range(slices):
         yield RebuildProgress(done, slices, bounces)
-        part = f"cityHash64(diagnostic) % {slices} = {done}"
+        part = f"{classified} AND cityHash64(diagnostic) % {slices} = {done}"
         changed: list[tuple[str, str, str]] = []
-        for row in _changed_verdicts(client, target, rules, f"{classified} AND {part}"):
+        for row in _changed_verdicts(client, target, rules, part):
             changed.append(row)
             if len(changed) == BATCH_VERDICTS:
-                client.insert(_verdicts(target), changed)
+                client.insert(_verdicts(target), changed, settings=insert_settings(client))
                 changed = []
         if changed:
-            client.insert(_verdicts(target), changed)
-    _write_replacements(client, target, classified)
+            client.insert(_verdicts(target), changed, settings=insert_settings(client))
+        sync_replicas(client, target, _VERDICTS)
+        _write_replacements(client, target, part)
+    sync_replicas(client, target, _REPLACEMENTS)
     yield RebuildProgress(slices, slices, bounces)
 
 
@@ -135,17 +140,17 @@ def mistaken_entries(client: Client, target: Target) -> list[MistakenEntry]:
     still_hard = (
         f"SELECT tenant_id, recipient FROM {target.database}.{EVENTS.name} "
         "WHERE channel = 'email' AND kind = 'bounce' AND bounce_class = 'hard' "
-        f"AND (tenant_id, recipient, event_id) NOT IN ({softened})"
+        f"AND (tenant_id, recipient, event_id) GLOBAL NOT IN ({softened})"
     )
     sql = (
         "SELECT tenant_id, address, min(history.since) AS since, any(entry.rules) AS rules "
         f"FROM {target.database}.{HISTORY.name} AS history "
-        f"INNER JOIN {target.database}.{SUPPRESSIONS.name} AS entry "
+        f"GLOBAL INNER JOIN {target.database}.{SUPPRESSIONS.name} AS entry "
         "USING (tenant_id, channel, address) "
         "WHERE channel = 'email' AND history.rule = 'hard_bounce' "
         "AND history.change IN ('added', 'extended') AND has(entry.rules, 'hard_bounce') "
-        f"AND (tenant_id, address, history.cause_event_id) IN ({softened}) "
-        f"AND (tenant_id, address) NOT IN ({still_hard}) "
+        f"AND (tenant_id, address, history.cause_event_id) GLOBAL IN ({softened}) "
+        f"AND (tenant_id, address) GLOBAL NOT IN ({still_hard}) "
         "GROUP BY tenant_id, address ORDER BY tenant_id, address"
     )
     return [
@@ -166,8 +171,9 @@ def store_replacements(client: Client, target: Target) -> None:
     """Add the changed events to the event store, beside those they replace."""
     columns = ", ".join(EVENTS.columns)
     client.command(
-        f"INSERT INTO {target.stored('events')} ({columns}) "
-        f"SELECT {columns} FROM {_replacements(target)}"
+        f"INSERT INTO {target.database}.events ({columns}) "
+        f"SELECT {columns} FROM {_replacements(target)}",
+        settings=insert_settings(client),
     )
 
 
@@ -178,15 +184,35 @@ def delete_replaced(client: Client, target: Target) -> None:
     for part in range(slices):
         replaced = _replaced_events(target, f"cityHash64(event_id) % {slices} = {part}")
         client.command(
-            f"DELETE FROM {target.stored('events')} WHERE {replaced} "
-            "SETTINGS lightweight_deletes_sync = 2"
+            f"DELETE FROM {target.stored('events')}{target.on_cluster} WHERE {replaced}",
+            settings=UNWAITED | {"allow_nondeterministic_mutations": 1},
         )
+        for _ in wait_for_mutations(client, target, EVENTS.name):
+            pass
 
 
 def discard_work_tables(client: Client, target: Target) -> None:
     """Drop the work tables."""
-    for table in (_verdicts(target), _replacements(target)):
-        client.command(f"DROP TABLE IF EXISTS {table} SYNC")
+    for name in (_VERDICTS, _REPLACEMENTS):
+        for table in dict.fromkeys([f"{target.database}.{name}", target.stored(name)]):
+            client.command(f"DROP TABLE IF EXISTS {table}{target.on_cluster} SYNC")
+
+
+def _create_work_tables(client: Client, target: Target) -> None:
+    columns = ", ".join(
+        f"{name} {kind}" for name, kind in {**EVENTS.columns, **_OLD_COLUMNS}.items()
+    )
+    for name, declared, order, shard_key in (
+        (_VERDICTS, "combination String, new_class String, new_classified_by String",
+         "combination", "cityHash64(combination)"),
+        (_REPLACEMENTS, columns, "(tenant_id, recipient, message_id)", SHARD_KEY),
+    ):  # fmt: skip
+        client.command(
+            f"CREATE TABLE {target.stored(name)}{target.on_cluster} ({declared}) "
+            f"ENGINE = {target.engine('MergeTree')} ORDER BY {order}"
+        )
+        for statement in distributed_table(name, target, shard_key):
+            client.command(statement)
 
 
 def _changed_verdicts(
@@ -196,7 +222,7 @@ def _changed_verdicts(
     sql = (
         f"SELECT {_COMBINATION} AS combination, {', '.join(_EVIDENCE)}, "
         "groupUniqArray((bounce_class, classified_by)) AS verdicts "
-        f"FROM {target.stored('events')} WHERE {where} GROUP BY {', '.join(_EVIDENCE)}"
+        f"FROM {target.database}.events WHERE {where} GROUP BY {', '.join(_EVIDENCE)}"
     )
     for row in stream(client, sql, {}):
         outcome = verdict(adapters()[row["provider"]], row, rules)
@@ -206,12 +232,6 @@ def _changed_verdicts(
 
 
 def _write_replacements(client: Client, target: Target, classified: str) -> None:
-    columns = {**EVENTS.columns, **_OLD_COLUMNS}
-    declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    client.command(
-        f"CREATE TABLE {_replacements(target)} ({declared}) "
-        "ENGINE = MergeTree ORDER BY (tenant_id, recipient, message_id)"
-    )
     sources = {
         "bounce_class": "new_class",
         "classified_by": "new_classified_by",
@@ -219,13 +239,16 @@ def _write_replacements(client: Client, target: Target, classified: str) -> None
         "old_class": "bounce_class",
         "old_classified_by": "classified_by",
     }
+    columns = [*EVENTS.columns, *_OLD_COLUMNS]
     selected = ", ".join(sources.get(name, name) for name in columns)
     client.command(
         f"INSERT INTO {_replacements(target)} ({', '.join(columns)}) SELECT {selected} "
-        f"FROM (SELECT *, content, {_COMBINATION} AS combination FROM {target.stored('events')} "
-        f"WHERE {classified}) AS event "
-        f"INNER JOIN {_verdicts(target)} AS verdict USING (combination) "
-        "WHERE (bounce_class, classified_by) != (new_class, new_classified_by)"
+        f"FROM {target.database}.events AS event "
+        # The verdicts go to each shard: any of them may concern any event.
+        f"GLOBAL INNER JOIN {_verdicts(target)} AS verdict "
+        f"ON {_COMBINATION} = verdict.combination "
+        f"WHERE {classified} AND (bounce_class, classified_by) != (new_class, new_classified_by)",
+        settings=insert_settings(client),
     )
 
 
@@ -243,13 +266,14 @@ def _replaced_events(target: Target, part: str) -> str:
     where = f" WHERE {part}" if part else ""
     return (
         "channel = 'email' AND kind = 'bounce' AND (event_id, occurred_at, content) IN "
-        f"(SELECT event_id, occurred_at, old_content FROM {_replacements(target)}{where})"
+        "(SELECT event_id, occurred_at, old_content "
+        f"FROM {target.stored(_REPLACEMENTS)}{where})"
     )
 
 
 def _verdicts(target: Target) -> str:
-    return target.stored("reclassified")
+    return f"{target.database}.{_VERDICTS}"
 
 
 def _replacements(target: Target) -> str:
-    return target.stored("events_reclassified")
+    return f"{target.database}.{_REPLACEMENTS}"

@@ -43,8 +43,8 @@ _INSERT_SETTINGS: Final = {
     "materialized_views_ignore_errors": 0,
     # A retry repeats a whole insert: a server that dropped it as a copy would skip the folds too.
     "insert_deduplicate": 0,
-    # On a cluster: on its shard, not only on the disk of the server that was asked.
-    "distributed_foreground_insert": 1,
+    # Else a shard inserts into its own table what it has selected: a new address moves a row.
+    "parallel_distributed_insert_select": 0,
     # Each block is folded already; folding it again before it is written gains nothing (E-027).
     "optimize_on_insert": 0,
     # The folds of the logs run side by side (E-028).
@@ -95,11 +95,15 @@ def insert_rows(client: Client, database: str, table: Table, rows: pa.Table) -> 
     with classified_errors():
         # The engine makes a block of each chunk.
         client.insert_arrow(
-            table.name, rows.combine_chunks(), database=database, settings=_settings_of(client)
+            table.name, rows.combine_chunks(), database=database, settings=insert_settings(client)
         )
 
 
-def _settings_of(client: Client) -> dict[str, Any]:
+def insert_settings(client: Client) -> dict[str, Any]:
+    """Return the settings of an insert that is acknowledged when it and its folds are written.
+
+    By the shard key, and on its shard: also what is selected and inserted by one statement.
+    """
     newer = {
         name: value
         for name, value in _NEWER_INSERT_SETTINGS.items()

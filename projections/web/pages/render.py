@@ -72,7 +72,7 @@ def expandable_text(value: object, length: int = _EXCERPT_LENGTH) -> Markup:
     if not text:
         return _NO_VALUE
     if len(text) <= length:
-        return excerpt(text)
+        return excerpt(text, length)
     return Markup("<details class=long><summary>{}</summary><bdi>{}</bdi></details>").format(
         excerpt(text, length), text
     )

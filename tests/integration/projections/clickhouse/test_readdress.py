@@ -26,6 +26,11 @@ def database(fresh_database):
     client = connect_to(fresh_database.url)
     target = Target(fresh_database.name)
     list(migrate(client, target))
+    return with_addresses(client, target)
+
+
+def with_addresses(client, target):
+    """Write events and an entry of the blacklist by addresses of many forms."""
     put(
         client, target.database,
         event(1, recipient="jo@bücher.example", record_id="F1"),
@@ -99,4 +104,37 @@ def test_a_run_that_breaks_off_is_completed_by_the_next(database):
     assert rows(client, target) == [
         ("jo@example.com", "m4", "Sent"), (JO.address, "m1", "Open"), ("nobody", "m5", "Sent"),
     ]  # fmt: skip
+    assert run(client, target) == []
+
+
+def test_on_two_shards_a_row_moves_to_the_shard_of_its_new_address(database, cluster_database):
+    client, target = with_addresses(*cluster_database)
+    others = [event(100 + n, recipient=f"P{n} <p{n}@example.com>") for n in range(40)]
+    for each in (database, cluster_database):
+        put(each[0], each[1].database, *others)
+    written = [[], []]
+    replaced = [
+        run(*each, lambda _, addresses, into=into: into.extend(addresses))
+        for each, into in zip((database, cluster_database), written, strict=True)
+    ]
+    assert sorted(replaced[1]) == sorted(replaced[0])
+    assert sorted(written[1]) == sorted(written[0])
+    for channel, tenant in (("email", "t"), ("sms", "t"), ("email", "other")):
+        assert rows(client, target, channel, tenant) == rows(*database, channel, tenant)
+    assert len(rows(client, target)) == 43
+    for table, address in (
+        ("events", "recipient"), ("suppression_history", "address"),
+        ("email_log_state", "recipient"), ("sms_log_state", "recipient"), ("records", "recipient"),
+    ):  # fmt: skip
+        sql = f"SELECT tenant_id, {address} FROM {{}}.{table} FINAL ORDER BY ALL"
+        stored = [each[0].query(sql.format(each[1].database)).result_rows
+                  for each in (database, cluster_database)]  # fmt: skip
+        assert stored[1] == stored[0], table
+        if address == "recipient":
+            for number, node in enumerate(client.clients):
+                placed = node.query(
+                    "SELECT DISTINCT cityHash64(tenant_id, recipient) % 2 "
+                    f"FROM {target.stored(table)}"
+                ).result_rows
+                assert placed in ([], [(number,)]), table
     assert run(client, target) == []

@@ -10,11 +10,14 @@ from types import MappingProxyType
 
 import pytest
 
+from processor.policy.config import Policies, Policy
+from processor.policy.policy_table import write_policies
 from projections.clickhouse.sql import stream
 from projections.queries import message_outcomes
+from projections.tables import views
 from tests import clickhouse
 from tests.api import START, api_with_data
-from tests.clickhouse import Shards
+from tests.paths import ROOT
 
 DATABASE = "shards"
 NOON = (START + timedelta(hours=30)).isoformat()
@@ -31,19 +34,16 @@ ORDERS = [
     {"sort": sort, "order": order}
     for sort in ("date", "recipient", "status") for order in ("asc", "desc")
 ]  # fmt: skip
+POLICY_FILE = "policy.toml"
+EXAMPLES = {path.stem: path.read_text() for path in (ROOT / "deploy/clickhouse/examples").glob("*")}
 PERIOD = {"since": "2026-10-20T00:00:00Z", "until": "2026-11-20T00:00:00Z"}
 COMMANDS = [
     ("log", "email"), ("log", "sms"), ("log", "email", "--status", "Bounce", "--format", "csv"),
     ("log", "email", "--where", "subject~invoice"), ("log", "email", "--as-of", NOON),
     ("suppressions", "list"), ("retries", "list"),
     ("suppressions", "history", "p1@d1.example", "--channel", "email"),
+    ("policy", "simulate", POLICY_FILE), ("policy", "simulate", POLICY_FILE, "--format", "json"),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    with Shards(tmp_path_factory.mktemp("shards")) as shards:
-        yield shards
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,8 @@ def test_messages_addresses_and_the_blacklist_are_the_same(apis):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_prints_the_same(apis, command):
+def test_every_command_prints_the_same(apis, command, tmp_path):
+    (tmp_path / POLICY_FILE).write_text("[tenant.a]\nretries = 1\nblacklists = []\n")
     printed = []
     for api in apis:
         environment = {
@@ -140,13 +141,42 @@ def test_every_command_prints_the_same(apis, command):
         }  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", "processor", *command, "--tenant", "a"],
-            env=environment, capture_output=True, text=True, check=False,
+            env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout)
     if command[:2] != ("suppressions", "history") and command[:2] != ("suppressions", "list"):
         assert printed[0] == printed[1]  # of the others the times are those of each fixture
     assert len(printed[0].splitlines()) == len(printed[1].splitlines())
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_every_example_for_analysts_says_the_same(apis, name):
+    one, two = (
+        sorted(
+            map(str, stream(api.connect(), EXAMPLES[name], {"tenant": "a", "since": START}))
+        )
+        for api in apis
+    )  # fmt: skip
+    assert two == one
+
+
+def test_every_view_says_the_same(apis):
+    policies = Policies(Policy(retries=2), {"a": Policy(retries=1)})
+    for api in apis:
+        assert write_policies(api.connect, DATABASE, policies)
+    # Of each fixture: its times, and random ids.
+    apart = {"since", "until", "cause_event_id"}
+    for view in views():
+        one, two = (
+            sorted(
+                str({name: value for name, value in row.items() if name not in apart})
+                for row in stream(api.connect(), f"SELECT * FROM {DATABASE}.{view}", {})
+            )
+            for api in apis
+        )
+        assert two == one, view
+    assert one
 
 
 def test_questions_with_long_lists_reach_every_shard(apis):

@@ -155,6 +155,10 @@ def test_values_are_shown_as_harmless_text():
     assert "<details" in expandable_text("<" * 500)
     assert "&lt;" * 500 in expandable_text("<" * 500)
     assert "<<" not in expandable_text("<" * 500)
+    for length in (20, 140, 300):
+        assert expandable_text("x" * length, length) == f"<bdi>{'x' * length}</bdi>"
+        longer = expandable_text("x" * (length + 1), length)
+        assert f"<summary><bdi>{'x' * length}…</bdi></summary>" in longer
 
 
 def test_a_time_is_shown_in_utc():
