@@ -78,6 +78,19 @@ EMAILS = {
     "bounce superseded by a later delivered attempt": (
         [("bounce", 1, HARD), ("sent", 2, {"attempt": 2}), ("delivery", 3, {})], "Delivery", None,
     ),
+    "a bounce after a later attempt was sent is not superseded by it": (
+        [("sent", 1, {"attempt": 2}), ("bounce", 2, HARD), ("delivery", 3, {})], "Bounce", None,
+    ),
+    "a bounce of the later attempt is not superseded by its own delivery": (
+        [("sent", 2, {"attempt": 2}), ("bounce", 1, {**HARD, "attempt": 2}), ("delivery", 3, {})],
+        "Bounce", None,
+    ),
+    "a sign of arrival as the later attempt is sent is one of it": (
+        [("bounce", 1, HARD), ("sent", 2, {"attempt": 2}), ("delivery", 2, {})], "Delivery", None,
+    ),
+    "a later attempt sent as the bounce came supersedes nothing": (
+        [("bounce", 1, HARD), ("sent", 1, {"attempt": 2}), ("delivery", 3, {})], "Bounce", None,
+    ),
     "later attempt without a delivery supersedes nothing": (
         [("delivery", 0, {}), ("bounce", 1, HARD), ("sent", 2, {"attempt": 2})], "Bounce", None,
     ),
@@ -257,6 +270,19 @@ def test_an_sms_that_failed_and_arrived_is_a_conflict_unless_it_has_segments(fai
     assert not row("sms_log", fact(arrival, 2))["conflict"]
     for more in ({"parts": 2}, {"part": 2}):
         assert not row("sms_log", fact(failure, 1, **more), fact(arrival, 2))["conflict"]
+
+
+@pytest.mark.parametrize(
+    ("handsets", "shown"),
+    [
+        ([], None), ([None], None), ([True], True), ([False], False), ([False, None], None),
+        ([True, None], True), ([True, False], True), ([True, False, None], True),
+    ],
+)  # fmt: skip
+def test_whether_the_handset_has_an_sms_is_what_somebody_says_of_it(handsets, shown):
+    facts = [fact("delivery", n, **({} if handset is None else {"handset": handset}))
+             for n, handset in enumerate(handsets)]  # fmt: skip
+    assert row("sms_log", fact("sent", 0), *facts)["handset"] is shown
 
 
 def test_distinct_attempts_count_not_notifications():

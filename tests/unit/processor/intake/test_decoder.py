@@ -400,6 +400,34 @@ def ses_bounce(recipients, subject):
     }).encode()  # fmt: skip
 
 
+COMMAND = json.dumps({
+    "id": "c1", "command": "add", "tenant_id": "acme", "channel": "email", "actor": "Kim",
+    "address": "jo@example.com", "reason": "asked by phone",
+}).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("topic", "values", "rows", "all_rejected"),
+    [
+        ("email.sends", [value_of()], 1, False),
+        ("email.sends", [b"x"], 1, True),
+        ("email.sends", [value_of(), b"x"], 2, False),
+        ("delivery.commands", [COMMAND], 1, False),
+        ("delivery.commands", [COMMAND, b"x"], 2, False),
+        ("delivery.commands", [b"x", b"x"], 2, True),
+        ("email.events.ses", [b'{"Type": "SubscriptionConfirmation", "Message": ""}'], 1, False),
+        ("email.events.sendgrid", [b"[1, 2, 3]"], 3, True),
+        ("email.events.sendgrid", [b'[1, 2, {"event": "dropped"}]', b"x"], 4, False),
+    ],
+)
+def test_what_came_of_a_chunk_is_its_room_and_whether_all_of_it_was_bad(
+    topic, values, rows, all_rejected
+):
+    decoded = decode([record(value, topic=topic, offset=n) for n, value in enumerate(values)])
+    assert decoded.row_count == rows
+    assert decoded.is_all_rejected == all_rejected
+
+
 def test_the_fields_that_are_weighed_are_all_that_may_be_long():
     limits = {
         name: next((each.max_length for each in field.metadata if hasattr(each, "max_length")), 0)
