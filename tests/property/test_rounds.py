@@ -53,12 +53,12 @@ def event(kind, recipient, minute, message_id="m", **fields):
 
 @pytest.fixture(scope="module")
 def tenant(client):
-    """30 messages of ten recipients: three have each date, and later events came in parts."""
+    """18 messages of ten recipients: three have each date, and later events came in parts."""
     name = f"t{next(TENANTS)}"
-    put(client, name, *[("sent", f"r{n % 10}", n // 3, f"m{n % 7}-{n}") for n in range(30)])
+    put(client, name, *[("sent", f"r{n % 10}", n // 3, f"m{n % 7}-{n}") for n in range(18)])
     put(client, name, *[("delivery", f"r{n % 10}", 20 + n // 3, f"m{n % 7}-{n}")
-                        for n in range(0, 30, 2)])  # fmt: skip
-    put(client, name, *[("open", f"r{n % 10}", 40, f"m{n % 7}-{n}") for n in range(0, 30, 6)])
+                        for n in range(0, 18, 2)])  # fmt: skip
+    put(client, name, *[("open", f"r{n % 10}", 40, f"m{n % 7}-{n}") for n in range(0, 18, 6)])
     return name
 
 
@@ -78,14 +78,15 @@ WAYS = {
         max_query_keys=2, max_late_messages=2, window_factor=0.01,
     ),
     "at the limit": Tuning(
-        max_folded_messages=15, max_whole_messages=14, max_rounds=0, max_rare_states=0
+        max_folded_messages=9, max_whole_messages=8, max_rounds=0, max_rare_states=0
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("descending", [True, False], ids=["down", "up"])
-@pytest.mark.parametrize("sort", SORTS)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "sort", "descending"),
+    [(way, sort, (m + n) % 2 == 0) for m, way in enumerate(WAYS) for n, sort in enumerate(SORTS)],
+)
 def test_each_page_of_a_walk_is_full_and_the_walk_is_the_whole(
     client, tenant, way, sort, descending
 ):
@@ -107,7 +108,7 @@ def test_each_page_of_a_walk_is_full_and_the_walk_is_the_whole(
         assert list(read_listing(client, NAME, listing, WAYS[way])) == []
 
 
-@pytest.mark.parametrize(("limit", "there"), [(14, False), (15, True), (16, True)])
+@pytest.mark.parametrize(("limit", "there"), [(8, False), (9, True), (10, True)])
 def test_few_are_those_up_to_the_limit(client, tenant, limit, there):
     candidates = Candidates(
         client=client, database=NAME, tuning=Tuning(),
@@ -117,7 +118,7 @@ def test_few_are_those_up_to_the_limit(client, tenant, limit, there):
     few = candidates.all_if_few(limit)
     assert (few is not None) == there
     if few is not None:
-        assert len({each.key for each in few}) == 15
+        assert len({each.key for each in few}) == 9
 
 
 @pytest.mark.parametrize("sort", ["date", "status"])
