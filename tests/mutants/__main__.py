@@ -14,7 +14,7 @@ from queue import Empty
 
 from tests.mutants.areas import AREAS
 from tests.mutants.mutations import Mutation, mutations_of
-from tests.mutants.runner import ROOT, work
+from tests.mutants.runner import NO_END, ROOT, work
 
 HERE = Path(__file__).parent
 PROCESSES = 2
@@ -82,7 +82,7 @@ def main():
     tasks, results = context.Queue(), context.Queue()
     for mutation in [*mutants, *[None] * PROCESSES]:
         tasks.put(mutation)
-    unnoticed = []
+    verdicts = {}
     with tempfile.TemporaryDirectory() as temporary:
         workers = []
         for number in range(PROCESSES):
@@ -94,18 +94,21 @@ def main():
             workers[-1].start()
         for number in range(1, len(mutants) + 1):
             mutation, verdict, seconds = next_result(results, workers)
-            place = f"{mutation.path}:{mutation.line}"
-            unnoticed += [] if verdict else [mutation]
-            print(
-                f"{number}/{len(mutants)} {place} {mutation.change}: "
-                f"{verdict or 'NOT NOTICED'} ({seconds:.0f} s)", flush=True,
-            )  # fmt: skip
+            verdicts[mutation] = verdict
+            place = f"{mutation.path}:{mutation.line} {mutation.change}"
+            said = verdict or "NOT NOTICED"
+            print(f"{number}/{len(mutants)} {place}: {said} ({seconds:.0f} s)", flush=True)
         for worker in workers:
             worker.join()
-    print(f"{len(mutants) - len(unnoticed)} of {len(mutants)} mutants were noticed")
-    for mutation in sorted(unnoticed):
-        print(f"  {mutation.path}:{mutation.line} {mutation.change}\n      {mutation.code}")
-    sys.exit(bool(unnoticed))
+    undecided = [each for each, verdict in verdicts.items() if verdict.startswith(NO_END)]
+    unnoticed = [each for each, verdict in verdicts.items() if not verdict]
+    noticed = len(mutants) - len(unnoticed) - len(undecided)
+    print(f"{noticed} of {len(mutants)} mutants were noticed")
+    for title, group in (("not noticed", unnoticed), ("no end in time", undecided)):
+        print(f"{len(group)} {title}")
+        for each in sorted(group):
+            print(f"  {each.path}:{each.line} {each.change}\n      {each.code}")
+    sys.exit(bool(unnoticed or undecided))
 
 
 def next_result(results, workers):

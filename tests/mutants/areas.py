@@ -51,7 +51,8 @@ AREAS = (
     Area(
         ("projections/web/*.py", "projections/web/api/*.py"),
         (f"{_UNIT}/projections/web",),
-        (f"{_WHOLE}/projections/web",),
+        (f"{_WHOLE}/projections/web/test_api_commands.py",
+         f"{_WHOLE}/projections/web/test_api_access.py", f"{_WHOLE}/projections/web"),
     ),
     Area(
         ("schemas/providers/_signatures/*.py", "schemas/providers/signatures.py",
@@ -62,7 +63,7 @@ AREAS = (
     # The events themselves, and how providers' become them: only for mutants with a name.
     Area(
         ("schemas/*.py", "schemas/providers/*.py"),
-        (f"{_UNIT}/schemas", "tests/contract"),
+        (f"{_UNIT}/schemas", "tests/contract/test_traps.py", "tests/contract/test_sms_forms.py"),
         only_named=True,
     ),
 )  # fmt: skip

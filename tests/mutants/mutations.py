@@ -209,7 +209,10 @@ class _Finder(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_AnnAssign(self, node):
-        if node.value is not None:
+        is_limit = node.col_offset == 0 and isinstance(node.value, ast.Constant)
+        if (
+            node.value is not None and not is_limit
+        ):  # one more of a limit of many is nobody's matter
             self.visit(node.value)
 
     def visit_FunctionDef(self, node):

@@ -16,6 +16,8 @@ from tests.mutants.areas import AREAS
 
 ROOT = Path(__file__).parents[2]
 QUICK_SECONDS, THOROUGH_SECONDS = 120, 600
+#: A machine that is busy, or a mutant without end: which, nobody knows.
+NO_END = "no end"
 #: What tests import of others, imported once and not for each mutant.
 PRELOADED = (
     "pytest", "hypothesis", "pydantic", "pyarrow", "faust", "aiokafka", "kafka", "structlog",
@@ -73,7 +75,7 @@ def failure_of(folder, paths, seconds):
     if code == 0:
         return ""
     if code is None:
-        return f"no end after {seconds} s"
+        return f"{NO_END} after {seconds} s"
     lines = log.read_text("utf-8", "replace").splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     return failed[0].partition(" - ")[0] if failed else f"exit {code}: {' '.join(lines[-1:])}"

@@ -40,7 +40,8 @@ def changed(source):
         ("x = 'a >= b'", set()),
         ('"""Text: 1 < 2 WHERE a AND b."""', set()),
         ("log.info('x', n=1)", set()),
-        ("x: Final[int] = 1", {"x: Final[int] = 2"}),
+        ("x: Final = 500", set()),
+        ("x: Final[Sequence[int]] = (1,)", {"x: Final[Sequence[int]] = (2,)"}),
     ],
 )
 def test_a_change_is_of_one_place_and_gives_a_module_again(source, mutants):
