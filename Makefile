@@ -47,6 +47,10 @@ test: setup setup-browser check  ## Run everything: checks, then all tests on re
 test-faults: setup  ## The full fault runs: long, with many crashes
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
 
+.PHONY: test-mutants
+test-mutants: setup  ## Change the code in 200 small places, and list what no test notices
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 # What somebody has who installs without the lock.
 NEWEST := $(VENV)/newest
 .PHONY: test-newest

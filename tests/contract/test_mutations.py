@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from random import Random
@@ -261,17 +261,29 @@ def test_a_spoiled_payload_gives_sound_facts_or_rejections_and_always_the_same(p
 
 
 @pytest.mark.parametrize("provider", adapters())
-def test_a_spoiled_payload_is_refused_by_no_other_error(provider) -> None:
+def test_a_spoiled_payload_is_read_in_full_or_refused_with_a_reason(provider) -> None:
+    adapter, outcomes, reasons = adapters()[provider], Counter(), set()
     for payload, headers in spoiled(provider, 500):
-        with suppress(UnreadableError):
-            normalise(provider, payload, headers, RECORDED_AT)
+        decoded = decode(adapter, payload, headers, CAME, "default")
+        try:
+            events = normalise(provider, payload, headers, RECORDED_AT)
+        except UnreadableError as error:
+            assert decoded.rejected
+            reasons.add(str(error))
+            outcomes["refused"] += 1
+        else:
+            assert not decoded.rejected
+            assert len(events) == len(decoded.events)
+            outcomes["read"] += bool(events)
+    assert min(outcomes["refused"], outcomes["read"]) > 10, outcomes
+    assert all(reasons)
 
 
 @pytest.mark.parametrize("provider", adapters())
 def test_what_is_a_fact_can_be_stored(provider) -> None:
     decoder = Decoder(IntakeSettings(), max_record_bytes=8_388_608)
     topic = feed_topic(adapters()[provider].CHANNEL, provider)
-    payloads = spoiled(provider, 2_000)
+    payloads, stored = spoiled(provider, 2_000), 0
     while chunk := [
         SimpleNamespace(
             topic=topic, partition=0, offset=number, value=payload, timestamp=1_748_779_200_005,
@@ -286,3 +298,5 @@ def test_what_is_a_fact_can_be_stored(provider) -> None:
             if rejection.reason.startswith("cannot be read")
         ]
         batch.events.validate(full=True)
+        stored += batch.events.num_rows
+    assert stored > 100

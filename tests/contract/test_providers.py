@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import pkgutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -159,6 +160,8 @@ def sound(decoded: Decoded) -> None:
         assert isinstance(rejected.raw, bytes)
 
 
+#: What a provider may push without an event in it.
+QUIET = {b"", b"[]", b"{}"}
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -166,18 +169,26 @@ values = st.recursive(
 )
 
 
+def says_something(adapter, payload: bytes, headers: dict[str, str]) -> None:
+    """Assert that what nobody wrote an adapter for is not taken for a push without events."""
+    decoded = decode(adapter, payload, headers, CAME, "default")
+    sound(decoded)
+    silent = not decoded.events and not decoded.rejected
+    assert not silent or payload.strip() in QUIET, payload
+
+
 @for_adapters
 @thorough
 @given(payload=st.binary(max_size=400))
 def test_any_bytes_give_events_or_rejections(adapter, payload) -> None:
-    sound(decode(adapter, payload, {}, CAME, "default"))
+    says_something(adapter, payload, {})
 
 
 @for_adapters
 @thorough
 @given(value=values)
 def test_any_json_gives_events_or_rejections(adapter, value) -> None:
-    sound(decode(adapter, json.dumps(value).encode(), {}, CAME, "default"))
+    says_something(adapter, json.dumps(value).encode(), {})
 
 
 @for_adapters
@@ -185,7 +196,7 @@ def test_any_json_gives_events_or_rejections(adapter, value) -> None:
 @given(fields=st.dictionaries(st.text(), st.text(), max_size=8), query=st.text())
 def test_any_form_gives_events_or_rejections(adapter, fields, query) -> None:
     headers = {"x-callback-query": query}
-    sound(decode(adapter, urlencode(fields).encode(), headers, CAME, "default"))
+    says_something(adapter, urlencode(fields).encode(), headers)
 
 
 @pytest.mark.parametrize("provider", adapters())
@@ -238,12 +249,40 @@ def spoil_value(value: Any, data: st.DataObject) -> Any:
     return data.draw(values | st.just("x" * 70_000) | st.just("y" * 400))
 
 
+def swollen(payload: str) -> Iterator[str]:
+    """Yield a payload with one text of it far too long, each in turn."""
+    try:
+        yield from map(json.dumps, swollen_values(json.loads(payload)))
+    except ValueError:
+        fields = parse_qsl(payload, keep_blank_values=True)
+        for place, (name, value) in enumerate(fields):
+            for changed in swollen_values(value):
+                yield urlencode([*fields[:place], (name, changed), *fields[place + 1 :]])
+
+
+def swollen_values(value: Any) -> Iterator[Any]:
+    match value:
+        case dict():
+            for name, item in value.items():
+                yield from ({**value, name: changed} for changed in swollen_values(item))
+        case list():
+            for place, item in enumerate(value):
+                for changed in swollen_values(item):
+                    yield [*value[:place], changed, *value[place + 1 :]]
+        case str() if value.startswith(("{", "[{")):
+            yield from swollen(value)
+        case str():
+            yield value + "x" * 70_000
+
+
 @for_cases
 def test_every_text_may_be_far_too_long(case) -> None:
-    swollen = case["payload"].replace("example", "example" * 20_000)
-    headers = case.get("headers") or {}
-    adapter = adapters()[case["provider"]]
-    sound(decode(adapter, swollen.encode(), headers, CAME, "default"))
+    # A receipt is plain text, and some payloads have no text at all.
+    payloads = list(swollen(case["payload"])) or [case["payload"] + "x" * 70_000]
+    headers, adapter = case.get("headers") or {}, adapters()[case["provider"]]
+    for payload in payloads:
+        assert len(payload) >= 70_000
+        sound(decode(adapter, payload.encode(), headers, CAME, "default"))
 
 
 # ------------------------------------------------------------------ the registry

@@ -16,6 +16,7 @@ from projections.status import fold_message, read_row
 from projections.tables import KEY, projections
 from schemas.events import milliseconds
 from schemas.providers import adapters, decode, normalise
+from schemas.providers.twilio import ERROR_KINDS
 from tests.paths import PAYLOADS
 
 RECORDED_AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -252,3 +253,36 @@ def test_a_reject_reason_that_nobody_documents_lists_no_address():
     decoded = decode(adapters()["mandrill"], odd.encode(), headers, CAME, "t")
     assert not decoded.events
     assert "payment-required" in decoded.rejected[0].reason
+
+
+# What a code or a missing member means, word for word: examples have only some of them.
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes"),
+    [
+        ("opt_out", "21610 63014"),
+        ("undelivered", "21211 21217 21265 21268 21614 21635 30003 30005 30006 30011"),
+        ("rejected", ("30004 30007 30038 30450 30453 30022 30023 30027 30024 30032 30033 30034 "
+                     "30035 30040 30041 30042")),
+        ("expired", "30036"),
+        ("failed", ("21408 21612 21617 30001 30002 30010 30012 30013 30017 30019 30020 30021 30037 "
+                   "30410 30454 30500")),
+    ],
+)  # fmt: skip
+def test_twilio_each_code_that_says_more_than_the_status_decides(kind, codes) -> None:
+    assert {code for code, of in ERROR_KINDS.items() if of == kind} == set(codes.split())
+    for code in codes.split():
+        payload = f"MessageSid=SM1&To=%2B12015550123&MessageStatus=delivered&ErrorCode={code}"
+        [event] = normalise("twilio", payload.encode(), {}, RECORDED_AT)
+        assert (event.kind, event.reason_code) == (kind, code)
+
+
+@pytest.mark.parametrize("suppresses", [False, None, "absent"])
+def test_postmark_a_subscription_that_does_not_say_it_suppresses_is_a_new_one(suppresses) -> None:
+    case = json.loads((PAYLOADS / "postmark/subscription_reactivated.json").read_text("utf-8"))
+    payload = json.loads(case["payload"]) | {"SuppressSending": suppresses}
+    if suppresses == "absent":
+        del payload["SuppressSending"]
+    [event] = normalise("postmark", json.dumps(payload).encode(), {}, RECORDED_AT)
+    assert event.kind == "resubscribe"

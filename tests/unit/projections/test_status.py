@@ -78,6 +78,19 @@ EMAILS = {
     "bounce superseded by a later delivered attempt": (
         [("bounce", 1, HARD), ("sent", 2, {"attempt": 2}), ("delivery", 3, {})], "Delivery", None,
     ),
+    "a bounce after a later attempt was sent is not superseded by it": (
+        [("sent", 1, {"attempt": 2}), ("bounce", 2, HARD), ("delivery", 3, {})], "Bounce", None,
+    ),
+    "a bounce of the later attempt is not superseded by its own delivery": (
+        [("sent", 2, {"attempt": 2}), ("bounce", 1, {**HARD, "attempt": 2}), ("delivery", 3, {})],
+        "Bounce", None,
+    ),
+    "a sign of arrival as the later attempt is sent is one of it": (
+        [("bounce", 1, HARD), ("sent", 2, {"attempt": 2}), ("delivery", 2, {})], "Delivery", None,
+    ),
+    "a later attempt sent as the bounce came supersedes nothing": (
+        [("bounce", 1, HARD), ("sent", 1, {"attempt": 2}), ("delivery", 3, {})], "Bounce", None,
+    ),
     "later attempt without a delivery supersedes nothing": (
         [("delivery", 0, {}), ("bounce", 1, HARD), ("sent", 2, {"attempt": 2})], "Bounce", None,
     ),
@@ -121,6 +134,12 @@ TEXTS = {
     "expired": ([("sent", 0, {}), ("expired", 1, {})], "Undelivered", None),
     "expired after delivered is noise": (
         [("delivery", 1, {}), ("expired", 2, {})], "Delivered", None,
+    ),
+    "expired as it was delivered is noise": (
+        [("delivery", 1, {}), ("expired", 1, {})], "Delivered", None,
+    ),
+    "expired before it was delivered": (
+        [("expired", 1, {}), ("delivery", 2, {})], "Undelivered", "expired before it was delivered",
     ),
     "expired after delivered of another segment": (
         [("delivery", 1, {"parts": 2}), ("expired", 2, {"parts": 2})], "Undelivered", None,
@@ -214,6 +233,58 @@ def test_missing_times_are_inferred_and_say_so():
     assert got["delivered_inferred"]
 
 
+def test_it_was_delivered_when_its_delivery_says_so_and_else_at_the_first_other_sign():
+    signs = [("delivery", 9, {}), ("open", 8, {}), ("click", 7, {}), ("open", 6, {"machine": True}),
+             ("complaint", 5, {})]  # fmt: skip
+    while signs:
+        got = row("email_log", *(fact(kind, minute, **more) for kind, minute, more in signs))
+        assert got["delivered_at"] == START + timedelta(minutes=signs[0][1])
+        assert got["delivered_inferred"] == (signs[0][0] != "delivery")
+        signs.pop(0)
+
+
+def test_it_was_opened_when_a_person_opened_it_and_else_when_one_clicked():
+    opened, clicked = fact("open", 8), fact("click", 7)
+    got = row("email_log", opened, clicked)
+    assert (got["opened_at"], got["opened_inferred"]) == (opened["occurred_at"], False)
+    got = row("email_log", clicked)
+    assert (got["opened_at"], got["opened_inferred"]) == (clicked["occurred_at"], True)
+    assert row("email_log", fact("open", 1, machine=True))["opened_at"] is None
+
+
+def test_the_codes_of_an_sms_are_those_of_its_strongest_failure():
+    kinds = ["rejected", "undelivered", "expired", "failed", "opt_out"]
+    while kinds:
+        facts = [fact(kind, n, reason_code=kind, diagnostic=f"{kind}!", part=n + 1)
+                 for n, kind in enumerate(kinds)]  # fmt: skip
+        got = row("sms_log", *facts)
+        assert (got["reason_code"], got["diagnostic"]) == (kinds[0], f"{kinds[0]}!")
+        kinds.pop(0)
+
+
+@pytest.mark.parametrize("failure", ["rejected", "undelivered", "failed", "opt_out"])
+@pytest.mark.parametrize("arrival", ["delivery", "read"])
+def test_an_sms_that_failed_and_arrived_is_a_conflict_unless_it_has_segments(failure, arrival):
+    assert row("sms_log", fact(failure, 1), fact(arrival, 2))["conflict"]
+    assert not row("sms_log", fact(failure, 1))["conflict"]
+    assert not row("sms_log", fact(arrival, 2))["conflict"]
+    for more in ({"parts": 2}, {"part": 2}):
+        assert not row("sms_log", fact(failure, 1, **more), fact(arrival, 2))["conflict"]
+
+
+@pytest.mark.parametrize(
+    ("handsets", "shown"),
+    [
+        ([], None), ([None], None), ([True], True), ([False], False), ([False, None], None),
+        ([True, None], True), ([True, False], True), ([True, False, None], True),
+    ],
+)  # fmt: skip
+def test_whether_the_handset_has_an_sms_is_what_somebody_says_of_it(handsets, shown):
+    facts = [fact("delivery", n, **({} if handset is None else {"handset": handset}))
+             for n, handset in enumerate(handsets)]  # fmt: skip
+    assert row("sms_log", fact("sent", 0), *facts)["handset"] is shown
+
+
 def test_distinct_attempts_count_not_notifications():
     got = row("email_log", *(fact("bounce", m, **SOFT) for m in (1, 2, 3)))
     assert got["soft_bounce_count"] == 1
@@ -244,7 +315,23 @@ def test_an_explanation_names_what_was_overruled():
     facts = [fact("bounce", 1, **HARD), fact("click", 2)]
     told = explain(fold_message(projections()["email_log"], facts))
     assert (told.status, told.place) == ("Bounce", 1)
-    assert ("Click", "a click by a person") in told.overruled
+    assert told.overruled == (
+        ("Click", "a click by a person"), ("Delivery", "delivered, or implied by a complaint"),
+    )  # fmt: skip
+
+
+def test_an_explanation_names_every_other_status_from_the_next_rule_to_the_last_but_one():
+    facts = [fact("sent", 0), fact("delivery", 1), fact("open", 2), fact("open", 3, machine=True),
+             fact("click", 4), fact("invalid", 5)]  # fmt: skip
+    told = explain(fold_message(projections()["email_log"], facts))
+    assert (told.status, told.place, told.rule) == ("Click", 3, "a click by a person")
+    assert told.overruled == (
+        ("Open", "an open by a person"),
+        ("Delivery", "opened by a machine only, which implies a delivery"),
+        ("Delivery", "delivered, or implied by a complaint"),
+        ("Invalid", "refused because the address is on a blacklist"),
+        ("Sent", "sent, and nothing heard since"),
+    )
 
 
 def test_a_bit_keeps_its_place_for_there_are_tables_that_have_it():

@@ -274,12 +274,21 @@ def test_a_broken_file_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    [("5.7.13", "hard"), ("5.9.13", "soft"), ("5.7.1", "block"), ("5.9.9", "hard")],
+    [
+        ("5.7.13", "hard"),
+        ("5.9.13", "soft"),
+        ("5.7.1", "block"),
+        ("5.9.9", "hard"),
+        ("5.8.3", "soft"),
+        ("5.8.4", "block"),
+        ("4.8.3", "soft"),
+    ],
 )
 def test_the_most_exact_pattern_decides(code, expected) -> None:
     rules = BounceRules.parse(
         "rules_version = 1\n[codes]\n"
-        "'5.x.x' = 'hard'\n'5.7.x' = 'block'\n'x.9.13' = 'soft'\n'5.7.13' = 'hard'"
+        "'5.x.x' = 'hard'\n'5.7.x' = 'block'\n'x.9.13' = 'soft'\n'5.7.13' = 'hard'\n"
+        "'5.8.x' = 'block'\n'x.8.3' = 'soft'"
     )
     assert classify_bounce(code, rules=rules).bounce_class == expected
 

@@ -110,7 +110,8 @@ def test_of_columns_fingerprints_are_those_of_the_facts_one_by_one(data, names) 
 def test_milliseconds_round_down(naive: datetime) -> None:
     time = naive.replace(tzinfo=UTC)
     whole = milliseconds(time)
-    assert datetime.fromtimestamp(whole // 1000, UTC).replace(tzinfo=UTC) <= time
+    rest = time - (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=whole))
+    assert timedelta(0) <= rest < timedelta(milliseconds=1)
     assert whole % 1000 == time.microsecond // 1000
 
 

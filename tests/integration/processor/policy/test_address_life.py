@@ -268,11 +268,14 @@ def test_a_block_suppresses_nobody_and_a_bounce_of_one_recipient_never_touches_a
 
 
 def test_a_message_that_is_delivered_meanwhile_is_not_retried(system):
-    jo = LiveAddress(system)
+    jo, kim = LiveAddress(system), LiveAddress(system)
     jo.publish("sent")
     jo.publish_bounce("soft")
     jo.publish("delivery")
+    kim.publish("sent")
+    kim.publish_bounce("soft")
     wait_for(lambda: jo.retries() == [{"attempt": 2, "state": "cancelled"}], "the end of it", 60)
+    kim.wait_for_retry(attempt=2)  # which falls due later
     assert jo.retry_requests(2) == []
 
 

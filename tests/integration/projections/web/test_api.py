@@ -238,6 +238,23 @@ def test_a_message_is_explained_with_the_facts_that_lost(api, client):
     assert all(fact["alone"] != "Bounce" for fact in explanation["facts"] if fact["role"] == "lost")
 
 
+def test_a_fact_that_alone_would_give_another_status_has_lost(api, client):
+    start, key = START + timedelta(days=400), {"message_id": "lost", "recipient": "lost@x.example"}
+    api.add_events(complete_events(
+        [{"channel": "email", "kind": kind, "occurred_at": start + timedelta(minutes=minute),
+          "recorded_at": start, **key, **more}
+         for minute, (kind, more) in enumerate([
+            ("sent", {}), ("click", {}), ("bounce", {"bounce_class": "hard"}), ("note", {}),
+         ])], "a",
+    ))  # fmt: skip
+    explanation = client.get("/api/v1/messages/email", params=key).json()
+    assert explanation["status"] == "Bounce"
+    assert [(fact["kind"], fact["role"], fact["alone"]) for fact in explanation["facts"]] == [
+        ("sent", "", "Sent"), ("click", "lost", "Click"), ("bounce", "decides", "Bounce"),
+        ("note", "", ""),
+    ]  # fmt: skip
+
+
 def test_a_message_that_is_not_there_is_not_found(client):
     key = {"message_id": "a-email-1", "recipient": "nobody@example.com"}
     reply = client.get("/api/v1/messages/email", params=key)

@@ -47,7 +47,8 @@ def endpoints(api):
 PLACES = {"channel": "email", "address": "p1@d1.example", "topic": "email.events.ses",
           "partition": "1", "offset": "7", "element": "-1"}  # fmt: skip
 OF_B = {**PLACES, "address": f"{SECRET}@example.com"}
-NEEDED = {"message_id": "b-email-1", "recipient": "p1@d1.example"}
+#: A message of B, and to whom it went.
+NEEDED = {"message_id": "b-email-1", "recipient": "p4@d1.example"}
 
 
 def request(client, method, path, places, parameters=()):
@@ -104,6 +105,43 @@ def test_no_path_shows_anything_of_another_tenant(api, key, places):
                     assert theirs.status_code in {403, 422}, (path, theirs.text)
                     assert theirs.text == nobodys.text
         assert not [command for command in api.commands if command.tenant_id != "a"]
+
+
+def test_the_message_of_another_tenant_that_is_tried_is_there(api):
+    for key, tenant, status in (
+        ("b", "b", 200), ("both", "b", 200), ("operator", "b", 200), ("both", "a", 404),
+        ("a", "a", 404), ("a admin", "a", 404), ("operator", "nobody", 404),
+    ):  # fmt: skip
+        with api.client(key) as client:
+            reply = client.get("/api/v1/messages/email", params={**NEEDED, "tenant": tenant})
+        assert reply.status_code == status, (key, tenant)
+        if status == 200:
+            assert {reply.json()["tenant_id"], reply.json()["row"]["tenant_id"]} == {"b"}
+            assert reply.json()["row"]["subject"] == SECRET
+
+
+@pytest.mark.parametrize("tenant", ["a", "b"])
+def test_a_key_of_several_tenants_gets_of_each_what_its_own_key_gets(api, tenant):
+    places = {**PLACES, "address": {"a": "p1@d1.example", "b": f"{SECRET}@example.com"}[tenant]}
+    answered = []
+    for method, path, _, named in endpoints(api):
+        if method != "get" or path in OPEN or "tenant" not in named:
+            continue
+        needed = {name: NEEDED[name] for name in named if name in NEEDED and "mess" in path}
+        if "since" in named:  # or an answer ends now
+            needed |= {"since": "2026-11-01", "until": "2026-11-02"}
+        with api.client(tenant) as own, api.client("both") as both:
+            expected = request(own, method, path, places, needed)
+            reply = request(both, method, path, places, {**needed, "tenant": tenant})
+            assert is_problem(request(both, method, path, places, needed), 400)
+        assert (reply.status_code, reply.text) == (expected.status_code, expected.text), path
+        if expected.status_code == 200:
+            answered.append(path)
+    history = "/api/v1/suppressions/{channel}/{address}/history"
+    assert history in answered
+    with api.client("both") as both:
+        rows = request(both, "get", history, places, {"tenant": tenant}).json()["rows"]
+    assert [row["reason"] for row in rows] == [{"a": "550 a's own", "b": SECRET}[tenant]]
 
 
 def test_only_an_operator_sees_dead_letters(api):

@@ -120,8 +120,17 @@ def test_a_wrong_body_is_refused_by_the_name_of_its_field(api, client, body, par
 
 
 def test_who_may_only_read_changes_nothing(api, client):
+    changes = [
+        (path, method) for path, methods in api.app.openapi()["paths"].items()
+        for method in methods if method != "get"
+    ]  # fmt: skip
+    assert sorted(path.rpartition("/")[2] for path, _ in changes) == ["add", "reset"]
     for key in ("a reader", "a admin"):
         with api.client(key) as other:
-            assert other.post(f"{P1}/reset", json={"reason": "x"}).status_code == 403
+            for path, method in changes:
+                place = path.format(channel="email", address="p1@d1.example")
+                reply = other.request(method, place, json={"reason": "x"})
+                assert reply.status_code == 403, (key, path)
+                assert reply.json()["detail"] == "this key lacks the scope 'reset'"
             assert other.get(P1).status_code == 200
     assert api.commands == []

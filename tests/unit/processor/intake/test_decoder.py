@@ -16,6 +16,8 @@ from processor.intake.policy_feed import entry_of, lines_of
 from processor.settings import IntakeSettings
 from schemas.addresses import Address, NumberRegions
 from schemas.events import KINDS_BY_CHANNEL, MessageEvent, fingerprint
+from schemas.providers import adapters
+from schemas.providers import decode as decode_payload
 from tests.chunks import chunk_of
 
 DECODER = Decoder(IntakeSettings(feeds={"ses": "acme"}), max_record_bytes=10_000)
@@ -346,6 +348,15 @@ def test_a_record_of_very_many_bad_elements_is_one_dead_letter():
     assert dead_letter.raw == value
 
 
+def says_nothing(topic, value):
+    """Return whether an adapter reads a payload and finds neither an event nor anything bad."""
+    if value is None:
+        return False
+    adapter = adapters()[topic.rpartition(".")[2]]
+    read = decode_payload(adapter, value, {}, 1_793_500_000_000, "t")
+    return not read.events and not read.rejected
+
+
 @given(
     values=st.lists(
         st.none() | st.binary(max_size=60) | st.just(value_of()) | st.recursive(
@@ -367,6 +378,9 @@ def test_every_record_is_an_event_a_dead_letter_or_nothing_to_log(values, topic)
     offsets |= {dead_letter.offset for dead_letter in dead_letters}
     if "events" not in topic:
         assert offsets == set(range(len(values)))
+    else:  # a push may say nothing that is logged, if it can be read
+        lost = set(range(len(values))) - offsets
+        assert all(says_nothing(topic, values[offset]) for offset in lost)
     assert all(dead_letter.reason for dead_letter in dead_letters)
 
 
@@ -384,6 +398,34 @@ def ses_bounce(recipients, subject):
             "destination": addresses[:1], "commonHeaders": {"subject": subject},
         },
     }).encode()  # fmt: skip
+
+
+COMMAND = json.dumps({
+    "id": "c1", "command": "add", "tenant_id": "acme", "channel": "email", "actor": "Kim",
+    "address": "jo@example.com", "reason": "asked by phone",
+}).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("topic", "values", "rows", "all_rejected"),
+    [
+        ("email.sends", [value_of()], 1, False),
+        ("email.sends", [b"x"], 1, True),
+        ("email.sends", [value_of(), b"x"], 2, False),
+        ("delivery.commands", [COMMAND], 1, False),
+        ("delivery.commands", [COMMAND, b"x"], 2, False),
+        ("delivery.commands", [b"x", b"x"], 2, True),
+        ("email.events.ses", [b'{"Type": "SubscriptionConfirmation", "Message": ""}'], 1, False),
+        ("email.events.sendgrid", [b"[1, 2, 3]"], 3, True),
+        ("email.events.sendgrid", [b'[1, 2, {"event": "dropped"}]', b"x"], 4, False),
+    ],
+)
+def test_what_came_of_a_chunk_is_its_room_and_whether_all_of_it_was_bad(
+    topic, values, rows, all_rejected
+):
+    decoded = decode([record(value, topic=topic, offset=n) for n, value in enumerate(values)])
+    assert decoded.row_count == rows
+    assert decoded.is_all_rejected == all_rejected
 
 
 def test_the_fields_that_are_weighed_are_all_that_may_be_long():

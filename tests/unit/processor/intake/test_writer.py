@@ -25,7 +25,7 @@ class FakeChunkEvent:
     """What Faust gives: a chunk of records, and an ack."""
 
     def __init__(self, *values, topic="email.sends", start=0):
-        self.acked = False
+        self.acked, self.steps = False, []
         self.value = chunk_of([
             SimpleNamespace(
                 topic=topic, partition=0, offset=start + n, timestamp=1_793_500_000_000,
@@ -36,6 +36,7 @@ class FakeChunkEvent:
 
     def ack(self):
         self.acked = True
+        self.steps.append(f"ack {self.value.topic}")
         return True
 
 
@@ -73,11 +74,18 @@ class FakeServices:
     def __init__(self, *failures, refused_messages=()):
         self.failures, self.refused_messages = list(failures), set(refused_messages)
         self.message_ids, self.dead_letters, self.published = [], [], []
+        #: What was done, in order; which of it fails for good, and which at first.
+        self.history, self.steps, self.impossible, self.away = [], [], "", []
         self.pauses, self.largest_record = [], 10**9
 
     def insert(self, table, rows):
         if self.failures:
+            self.steps.append("away")
             raise self.failures.pop(0)
+        self.take_step(f"insert {table.name}")
+        if table.name == "suppression_history":
+            self.history += rows.to_pylist()
+            return
         if table.name == "dead_letters":
             self.dead_letters += [raw.decode() for raw in rows["raw"].to_pylist()]
             return
@@ -86,15 +94,28 @@ class FakeServices:
             raise BadRowsError("Code: 27. Cannot parse input")
         self.message_ids += message_ids
 
+    def take_step(self, step):
+        if step == self.impossible:
+            raise FatalError(step)
+        if step in self.away:
+            self.away.remove(step)
+            self.steps.append("away")
+            raise TransientError("away")
+        self.steps.append(step)
+
     async def publish(self, records):
         if any(len(record.value) > self.largest_record for record in records):
             raise MessageSizeTooLargeError
+        for topic in dict.fromkeys(record.topic for record in records):
+            self.take_step(f"publish {topic}")
         self.published += records
 
-    def intake(self, **options):
+    def intake(self, *, policy_partitions=0, **options):
         settings = {"batch_rows": 1000, "write_interval": 0, **options}
         return Intake(
-            decode=Decoder(IntakeSettings(), max_record_bytes=10_000_000),
+            decode=Decoder(
+                IntakeSettings(), max_record_bytes=10_000_000, policy_partitions=policy_partitions
+            ),
             insert=self.insert, publish=self.publish,
             pauses=TopicPauses(after_bad=5, rate=1, pause=self.pause), **settings,
         )  # fmt: skip
@@ -102,8 +123,28 @@ class FakeServices:
     def pause(self, topic, paused):
         self.pauses.append((topic, paused))
 
+    def write_together(self, *events):
+        """Take chunks, and only then begin to write: all of them at once, with the policy fed."""
+
+        async def take_and_write():
+            intake = self.intake(policy_partitions=1)
+            for event in events:
+                event.steps = self.steps
+                await intake.take(event)
+            writer = asyncio.create_task(intake.run())
+            while not writer.done() and not all(event.acked for event in events):
+                await asyncio.sleep(0.005)
+            writer.cancel()
+            with suppress(asyncio.CancelledError):
+                await writer
+
+        asyncio.run(take_and_write())
+
     def run(self, *events, **options):
         """Take chunks and write until all are acked, or until the writer stops."""
+
+        for event in events:
+            event.steps = self.steps
 
         async def take_and_write():
             intake = self.intake(**options)
@@ -127,6 +168,58 @@ def test_rows_are_written_and_chunks_acked():
     assert all(event.acked for event in events)
 
 
+#: A decision that suppresses an address: an event, and a row of the history.
+DECISION = json.dumps({
+    "channel": "email", "kind": "suppressed", "tenant_id": "t", "message_id": "m",
+    "recipient": "a@example.com", "occurred_at": "2026-11-01T10:00:00Z", "change": "added",
+    "rule": "hard_bounce", "since": "2026-11-01T10:00:00Z", "cause_event_id": "0" * 32,
+}).encode()  # fmt: skip
+#: Of a write that has all of them; of the first two either may come first.
+STEPS = ["insert dead_letters", "publish delivery.dead-letters", "insert events",
+         "insert suppression_history", "publish delivery.policy"]  # fmt: skip
+
+
+def write_of_all_steps(services):
+    """Write a bad record, a decision and a bounce at once; return their chunks."""
+    events = [
+        FakeChunkEvent(b"rubbish", DECISION, topic="delivery.decisions"),
+        FakeChunkEvent(SES_EVENT, topic="email.events.ses"),
+    ]
+    services.write_together(*events)
+    return events
+
+
+def test_a_write_takes_its_steps_in_their_order_and_the_acks_come_last():
+    services = FakeServices()
+    write_of_all_steps(services)
+    assert sorted(services.steps[:2]) == STEPS[:2]
+    acks = ["ack delivery.decisions", "ack email.events.ses"]
+    assert services.steps[2:] == STEPS[2:] + acks
+    assert services.message_ids == ["m", "ses-1"]
+    assert [row["address"] for row in services.history] == [b"a@example.com"]
+
+
+@pytest.mark.parametrize("place", range(len(STEPS)))
+def test_what_a_step_cannot_do_is_not_acked_and_no_later_step_is_taken(place):
+    services = FakeServices()
+    services.impossible = STEPS[place]
+    with pytest.raises(FatalError):
+        write_of_all_steps(services)
+    assert not {"ack delivery.decisions", "ack email.events.ses"} & set(services.steps)
+    assert not set(STEPS[max(place + 1, 2) :]) & set(services.steps)
+
+
+@pytest.mark.parametrize("table", ["dead_letters", "events", "suppression_history"])
+def test_while_the_database_is_away_nothing_is_acked_whichever_table_waits(table):
+    services = FakeServices()
+    services.away = [f"insert {table}"] * 2
+    write_of_all_steps(services)
+    before = services.steps[: services.steps.index(f"insert {table}")]
+    assert before.count("away") == 2
+    assert not [step for step in before if step.startswith("ack")]
+    assert len(services.steps) == len(STEPS) + 4
+
+
 def test_a_pause_between_small_writes_ends_when_there_is_much_to_write():
     services = FakeServices()
     events = [FakeChunkEvent(send("a")), FakeChunkEvent(send("b"), send("c"), start=1)]
@@ -141,7 +234,8 @@ def test_a_bad_record_is_published_and_stored_before_its_chunk_is_acked():
     assert services.dead_letters == ["rubbish"]
     [record] = services.published
     assert dict(record.headers)["sendlog-dead-offset"] == b"1"
-    assert event.acked
+    assert sorted(services.steps[:2]) == STEPS[:2]
+    assert services.steps[2:] == ["insert events", "ack email.sends"]
 
 
 def test_an_outage_is_waited_out_and_nothing_is_acked_meanwhile():
@@ -149,7 +243,7 @@ def test_an_outage_is_waited_out_and_nothing_is_acked_meanwhile():
     event = FakeChunkEvent(send("a"))
     services.run(event)
     assert services.message_ids == ["a"]
-    assert event.acked
+    assert services.steps == ["away", "away", "insert events", "ack email.sends"]
 
 
 def test_an_outage_is_logged_once_whatever_waits_for_its_end():

@@ -216,12 +216,20 @@ def test_a_worker_that_stays_outside_its_group_ends_with_a_clear_line(monkeypatc
         asyncio.run(Consumer._watch_group.fun(made))
 
 
+@pytest.mark.parametrize(("end", "lag"), [(1, 0), (10, 9), (0, 0)])
+def test_the_lag_of_a_chunk_is_what_is_behind_it(end, lag):
+    made = consumer(0)
+    made.app = SimpleNamespace(consumer_generation_id=1)
+    record = SimpleNamespace(offset=0, timestamp=0, timestamp_type=0)
+    assert made._to_chunk(TP0, [record], made._delivered[TP0][0], end).value.lag == lag
+
+
 def test_gaps_between_chunks_are_not_tracked():
     assert asyncio.run(consumer()._add_gap(TP0, 1, 10**12)) is None
 
 
 @pytest.mark.parametrize("size", [1, 7])
-@given(order=st.permutations(range(12)), commits=st.sets(st.integers(0, 11)))
+@given(order=st.permutations(range(12)), commits=st.sets(st.integers(0, 11), min_size=1))
 def test_in_any_order_of_acks_the_frontier_never_passes_a_hole(size, order, commits):
     ends = [size * (n + 1) - 1 for n in range(12)]
     made, done, frontier = consumer(*ends), set(), 0

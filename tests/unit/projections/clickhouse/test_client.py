@@ -20,6 +20,7 @@ def first_bytes(scheme):
 
         def receive():
             connection, _ = server.accept()
+            server.close()  # whatever is tried again is refused, and not waited for
             with connection:
                 received.append(connection.recv(1000))
 
