@@ -25,6 +25,15 @@ POLL_SECONDS = 0.1
 REPORT_SECONDS = 15.0
 #: Everything must be committed, and retries requested, within this time after the last fault.
 MAX_REST_SECONDS = 240
+#: Why a worker may end, to be started again: it began without a broker, nothing can be written, or
+#: it has been outside its group for long.
+EXPECTED_ENDINGS = (
+    "no Kafka broker answers",
+    "a view that throws",
+    "no member of the consumer group",
+)
+#: For so long a fault waits for workers that write.
+MAX_IDLE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +41,9 @@ class Plan:
     """How a run goes. It ends when all `faults` were injected, `facts` published, or time is up.
 
     A `deck` has the faults to inject, in an order that follows from the seed; without one they are
-    drawn by their weights. `gap_seconds` is the mean time between two faults, `overlap_share` how
-    often a second one begins during the first, `look_share` how often committed offsets are checked
-    after a fault. After so many faults (`rest_every`) the workers must catch up.
+    drawn of `kinds` by their weights. `gap_seconds` is the mean time between two faults,
+    `overlap_share` how often a second one begins during the first, `look_share` how often committed
+    offsets are checked after a fault. After `rest_every` faults the workers must catch up.
     """
 
     seed: int
@@ -52,6 +61,7 @@ class Plan:
     hold_factor: float = 1.0
     rest_every: int = 100
     deck: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = tuple(FAULTS)
 
 
 @dataclass
@@ -66,8 +76,10 @@ class Report:
     lost: int = 0
     wrong: int = 0
     stuck: int = 0
-    restarts: int = 0
+    endings: Counter = field(default_factory=Counter)
+    hits: Counter = field(default_factory=Counter)
     committed_checks: int = 0
+    failed_looks: Counter = field(default_factory=Counter)
     check_seconds: float = 0.0
     lines: list = field(default_factory=list)
 
@@ -81,8 +93,10 @@ class Report:
         return (
             f"{kinds}\nseed {self.seed}: {self.faults.total():,} faults, {self.facts:,} facts in "
             f"{self.records:,} records, {self.seconds:,.0f} s; {self.committed_checks} looks at "
-            f"committed offsets; {self.restarts} workers ended by themselves; checked in "
-            f"{self.check_seconds:.1f} s\n"
+            f"committed offsets; checked in {self.check_seconds:.1f} s\n"
+            f"looks in vain: {_counts(self.failed_looks)}\n"
+            f"spoiled on the way: {_counts(self.hits)}\n"
+            f"workers that ended by themselves: {_counts(self.endings)}\n"
             f"{self.lost:,} lost, {self.wrong:,} wrong, {self.stuck:,} stuck{problems}"
             + ("" if self.is_good else f'\nagain: make test-faults ARGS="--seed {self.seed}"')
         )
@@ -130,7 +144,10 @@ class Run:
                 return None
             deck.remove(names[0])
             return FAULTS[names[0]]
-        faults = [each for each in FAULTS.values() if not (first and each.excludes(first))]
+        kinds = [FAULTS[name] for name in self._plan.kinds]
+        faults = [each for each in kinds if not (first and each.excludes(first))]
+        if not faults:
+            return None
         return self._dice.choices(faults, [each.weight for each in faults])[0]
 
     def _is_over(self):
@@ -143,15 +160,23 @@ class Run:
     def _inject(self, deck):
         """Let a fault begin at a random moment, last and end; another one may begin meanwhile."""
         dice, plan = self._dice, self._plan
+        first = self._draw(deck)
+        if first.parts:
+            self._wait_for_work()
         self._wait(dice.uniform(0, 2 * plan.gap_seconds))
         with ExitStack() as faults:
-            first = self._draw(deck)
             self._begin(first, faults)
             if dice.random() < plan.overlap_share and (second := self._draw(deck, first)):
                 self._wait(dice.uniform(0, plan.gap_seconds))
                 self._begin(second, faults)
             low, high = first.seconds
             self._wait(dice.uniform(low, low + (high - low) * plan.hold_factor))
+
+    def _wait_for_work(self):
+        """Wait until something is written, for a fault that meets nobody proves nothing."""
+        before, end = self._stage.inserted_rows(), monotonic() + MAX_IDLE_SECONDS
+        while self._stage.inserted_rows() == before and monotonic() < end:
+            self._wait(POLL_SECONDS)
 
     def _begin(self, fault, faults):
         faults.enter_context(fault.act(self._stage, self._dice))
@@ -188,7 +213,7 @@ class Run:
         return (
             f"{monotonic() - self._started:6.0f} s  seed {self._plan.seed}: "
             f"{self.report.faults.total():,} faults, {self._publisher.records_sent:,} records, "
-            f"{len(self._stage.crew.endings)} workers ended by themselves, {findings.lost} lost"
+            f"{self._stage.crew.endings.total()} workers ended by themselves, {findings.lost} lost"
         )
 
     def _rest(self):
@@ -226,15 +251,27 @@ class Run:
         except AssertionError as error:
             self._stuck(error)
         started = monotonic()
+        self._oracle.check_committed(self._dice)
         self._oracle.check_all()
         report, findings = self.report, self._oracle.findings
         report.check_seconds = monotonic() - started
+        report.facts, report.records = self._publisher.facts_sent, self._publisher.records_sent
+        report.endings = self._stage.crew.endings
+        unexpected = [
+            ending for ending in report.endings
+            if not any(words in ending for words in EXPECTED_ENDINGS)
+        ]  # fmt: skip
+        findings.add_wrong("workers that ended and should not", unexpected)
+        report.hits = self._stage.database_link.hits + self._stage.broker_link.hits
+        report.failed_looks = self._oracle.failed_looks
+        report.committed_checks = self._oracle.committed_checks
         report.lost, report.wrong = findings.lost, findings.wrong
         report.lines += findings.lines
-        report.facts, report.records = self._publisher.facts_sent, self._publisher.records_sent
-        report.restarts = len(self._stage.crew.endings)
-        report.committed_checks = self._oracle.committed_checks
         report.seconds = monotonic() - self._started
+
+
+def _counts(counter):
+    return "; ".join(f"{count:,} {name}" for name, count in counter.most_common()) or "none"
 
 
 def run(plan, folder, show=print):

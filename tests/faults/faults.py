@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tests.faults import proxy
 from tests.faults.stage import pause, resume
-from tests.system import DATABASE
+from tests.system import DATABASE, wait_for
 
 
 class Fault(NamedTuple):
@@ -35,6 +35,7 @@ class Fault(NamedTuple):
 
 
 FAULTS = {}
+LOGS = ("email_log", "sms_log")
 
 
 def fault(name, *, weight=1, seconds=(0.0, 0.0), parts=(), needs=()):
@@ -169,7 +170,20 @@ def _events_setting(name, value):
     return change
 
 
-fault("disk is full", weight=3, seconds=(0.5, 5), parts=["database"])(
+@fault("disk is full", weight=3, seconds=(0.5, 5), parts=["database"])
+def disk_full(stage, dice):
+    # A merge that meets a full disk leaves a part that ClickHouse itself cannot read.
+    stage.client.command("SYSTEM STOP MERGES")
+    wait_for(lambda: not stage.value("SELECT count() FROM system.merges"), "merges to end")
+    if stage.disk:
+        stage.disk.fill()
+    yield
+    if stage.disk:
+        stage.disk.empty()
+    stage.client.command("SYSTEM START MERGES")
+
+
+fault("disk has too little room", weight=3, seconds=(0.5, 5), parts=["database"])(
     _events_setting("min_free_disk_bytes_to_perform_insert", 1 << 60)
 )
 fault("too many parts", weight=3, seconds=(0.5, 5), parts=["database"])(
@@ -190,8 +204,15 @@ def view_throws(stage, dice):
 
 @fault("a log is rebuilt", weight=2, seconds=(0, 1), parts=["database"])
 def log_rebuilt(stage, dice):
-    stage.command("rebuild", dice.choice(["email_log", "sms_log"]), "--take-over", check=False)
+    stage.command("rebuild", dice.choice(LOGS), "--take-over")
     yield
+
+
+@fault("a rebuild is killed", weight=2, seconds=(1, 4), parts=["database"])
+def rebuild_killed(stage, dice):
+    rebuild = stage.start_command("rebuild", dice.choice(LOGS), "--take-over")
+    yield
+    rebuild.kill()
 
 
 # ---- Topics ----

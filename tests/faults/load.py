@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import random
 import threading
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from time import monotonic, time
@@ -198,5 +197,6 @@ class Publisher(threading.Thread):
     def _drop_producer(self):
         producer, self._producer = self._producer, None
         if producer:
-            with suppress(KafkaError):
-                producer.close(timeout=1)
+            # An orderly end would wait for the broker, and begin again when it is collected.
+            producer._sender.force_close()
+            producer._closed = True

@@ -14,7 +14,8 @@ from kafka.errors import KafkaError
 
 from processor.kafka import topics
 from processor.kafka.consumers import sync_consumer
-from schemas.decisions import RetryRequested, Suppression
+from schemas.addresses import Address
+from schemas.decisions import RetryRequested, Suppression, retry_id
 from tests.faults.expectations import (
     SQL_FACT_KEY,
     SQL_ROW_KEYS,
@@ -70,6 +71,7 @@ class Oracle:
         #: Where records are that must become dead letters, and those that may not.
         self.dead_letters = set()
         self.committed_checks = 0
+        self.failed_looks = Counter()
         self.findings = Findings()
 
     def expectation(self, tenant):
@@ -92,10 +94,12 @@ class Oracle:
             place = TopicPartition(topic, partition)
             committed = consumer.committed(place)
             if not committed:
+                self.failed_looks["nothing committed"] += 1
                 return
             records = _records_before(consumer, place, committed)
-        except KafkaError:
-            return  # nothing can be said of an offset that nobody tells
+        except KafkaError as error:  # nothing can be said of an offset that nobody tells
+            self.failed_looks[type(error).__name__] += 1
+            return
         finally:
             consumer.close()
         missing = self._unwritten(place, records)
@@ -254,18 +258,22 @@ class Oracle:
             expected = self.expectation(tenant)
             certain |= {(tenant, *retry) for retry in expected.retries}
             possible |= {(tenant, *retry) for retry in expected.possible_retries}
-        counts, ids, early = Counter(), Counter(), []
+        counts, ids, early, misnamed = Counter(), Counter(), [], []
         for key, (retry, published_ms) in self._retries():
             counts[key] += 1
             ids[retry.id] += 1
             if published_ms < retry.due_at.timestamp() * 1000:
                 early.append(key)
+            address = Address(retry.tenant_id, retry.channel, retry.recipient)
+            if retry.id != retry_id(address, retry.message_id, retry.attempt):
+                misnamed.append(key)
         findings = self.findings
         findings.add_wrong("retries not requested", certain - counts.keys())
         findings.add_wrong("retries in vain", counts.keys() - possible - certain)
         findings.add_wrong("retries requested again", [k for k, n in counts.items() if n > 1])
         findings.add_wrong("ids of retries used again", [k for k, n in ids.items() if n > 1])
         findings.add_wrong("retries before they are due", early)
+        findings.add_wrong("retries with another id", misnamed)
 
     def _live_retries(self, *, certain):
         """Return the retries of live messages that must be, or may be, requested.

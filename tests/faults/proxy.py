@@ -7,6 +7,7 @@ it can also refuse one, change it, or lose the answer to an insert that was made
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -38,7 +39,8 @@ class Proxy:
     """Listens on `port` and relays to `upstream_port`, both on the loopback address."""
 
     def __init__(self, upstream_port):
-        self.port, self._upstream_port = free_port(), upstream_port
+        self.port, self._upstream_port = free_port(upstream_port), upstream_port
+        self._socket = socket.create_server(("127.0.0.1", self.port))
         self.mode = PASS
         #: How often something was spoiled, by mode.
         self.hits = Counter()
@@ -68,7 +70,7 @@ class Proxy:
 
     async def _listen(self):
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=MAX_HEAD_BYTES
+            self._serve, sock=self._socket, limit=MAX_HEAD_BYTES
         )
 
     async def _close(self):

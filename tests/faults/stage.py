@@ -7,7 +7,10 @@ of them reach the database through one.
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from time import monotonic
@@ -16,8 +19,10 @@ from kafka.admin import NewTopic
 
 from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
+from deploy.local.process import Program, Server
 from processor.kafka import topics
 from tests.clickhouse import Database
+from tests.faults.disk import disk
 from tests.faults.proxy import HttpProxy, Proxy
 from tests.system import System
 
@@ -44,10 +49,10 @@ class ProxiedBroker(Broker):
     def __init__(self, data):
         address = f"127.0.0.1:{free_port()}"
         super().__init__(address, data)
-        second = free_port()
-        self.proxy = Proxy(second)
         properties = data / "kafka" / "server.properties"
         text = properties.read_text()
+        second = free_port(*map(int, re.findall(r":(\d+)", text)))
+        self.proxy = Proxy(second)
         for before, after in (
             (f"listeners=PLAINTEXT://{address},", f"PROXIED://127.0.0.1:{second},"),
             (f"advertised.listeners=PLAINTEXT://{address}", f",PROXIED://127.0.0.1:{self.proxy.port}"),
@@ -72,8 +77,8 @@ class Crew:
         #: Those that a fault keeps from running.
         self.held = set()
         self._started_at = {}
-        #: The end of the output of each worker that ended by itself.
-        self.endings = []
+        #: Why workers ended by themselves.
+        self.endings = Counter()
 
     @property
     def slots(self):
@@ -84,8 +89,7 @@ class Crew:
         for slot in self.slots:
             worker = self.workers.get(slot)
             if worker and not worker.running:
-                if worker.returncode is not None:
-                    self.endings.append(self._system.output(worker)[-600:])
+                self.endings[_last_error(self._system.output(worker))] += 1
                 worker.kill()
                 del self.workers[slot]
             is_due = monotonic() > self._started_at.get(slot, 0) + RESTART_SECONDS
@@ -104,6 +108,12 @@ class Crew:
             end(worker)
 
 
+def _last_error(output):
+    """Return the last error in a worker's output, without what differs each time."""
+    lines = [line for line in output.splitlines() if "rror" in line] or output.splitlines()
+    return re.sub(r"\d+", "N", lines[-1])[:600] if lines else "no output"
+
+
 def pause(server):
     """Let a program and all that it started stand still."""
     if server.running:
@@ -118,8 +128,10 @@ def resume(server):
 class Stage(System):
     """A system, its crew, and the proxies."""
 
-    def __init__(self, broker, engine, folder, *, workers):
+    def __init__(self, broker, engine, folder, disk, *, workers):
         super().__init__(broker, engine, folder)
+        #: Of the database; None where it cannot be filled.
+        self.disk = disk
         self.write_policy(POLICY)
         self.database_link = HttpProxy(int(engine.url.rpartition(":")[2]))
         self.broker_link = broker.proxy
@@ -131,6 +143,18 @@ class Stage(System):
         first = {"SENDLOG_KAFKA__BOOTSTRAP": broker.proxied_bootstrap}
         self.crew = Crew(self, [common | first, *([common] * (workers - 1))])
         self._new_feeds = count()
+
+    def inserted_rows(self):
+        """Return how many rows the database has taken since its start."""
+        return self.value("SELECT sum(value) FROM system.events WHERE event = 'InsertedRows'")
+
+    def start_command(self, *arguments):
+        """Start a `sendlog` command that does not end by itself soon."""
+        command = [sys.executable, "-m", "processor", *arguments]
+        program = Program(name="command", command=command, environment=self.environment)
+        server = Server(program, self.folder / "commands.log")
+        server.start()
+        return server
 
     def create_feed(self):
         """Make the topic of a provider that nobody knows, and return its name."""
@@ -146,8 +170,10 @@ def running(folder, workers):
     """Give a stage without a running worker yet."""
     with ExitStack() as stack:
         broker = stack.enter_context(ProxiedBroker(folder))
-        engine = stack.enter_context(Database(f"http://127.0.0.1:{free_port()}", folder))
-        stage = Stage(broker, engine, folder, workers=workers)
+        own = stack.enter_context(disk(folder))
+        data = own.folder if own else folder
+        engine = stack.enter_context(Database(f"http://127.0.0.1:{free_port()}", data))
+        stage = Stage(broker, engine, folder, own, workers=workers)
         stack.enter_context(stage.database_link)
         stack.enter_context(stage.broker_link)
         stack.callback(stage.stop)
