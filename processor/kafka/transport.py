@@ -37,6 +37,7 @@ from processor.kafka.patches import (
     configure_consumer,
     handle_group_error,
     is_outside_group,
+    seek_to_committed,
     take_progress,
 )
 from processor.kafka.private_names import ReliedOn
@@ -66,6 +67,7 @@ NO_PROGRESS: Final[Mapping[TP, PartitionProgress]] = MappingProxyType({})
 RELIED_ON: Final[ReliedOn] = {
     driver.AIOKafkaConsumerThread: (
         "_create_worker_consumer", "_fetch_records", "_consumer", "call_thread",
+        "_ensure_consumer", "seek_to_committed",
     ),
     driver.Consumer: (
         "_new_consumer_thread", "_wait_next_records", "_filter_tps_with_pending_acks",
@@ -95,6 +97,13 @@ class _Thread(driver.AIOKafkaConsumerThread):
         records = await super()._fetch_records(consumer, *args, **kwargs)
         self.progress = take_progress(consumer)
         return records
+
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Seek every partition to where its group is, or to its beginning."""
+        committed: Mapping[TP, int | None] = await self.call_thread(
+            seek_to_committed, self._ensure_consumer()
+        )
+        return committed
 
     async def is_outside_group(self) -> bool:
         """Go on after an error of the group; see `handle_group_error` and `is_outside_group`."""
