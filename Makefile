@@ -44,8 +44,8 @@ test: setup setup-browser check  ## Run everything: checks, then all tests on re
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-faults
-test-faults: setup  ## The full fault runs: long, with many crashes
-	@$(BIN)/python -m pytest tests/faults $(ARGS)
+test-faults: setup  ## A long run of faults under load, checked in full; ARGS="--help" lists what
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 .PHONY: test-mutants
 test-mutants: setup  ## Change the code in 200 small places, and list what no test notices

@@ -192,11 +192,15 @@ def running(folder: Path, *, shards: bool = False):
         yield system
 
 
-def mismatches(system, expected):
-    """Return how the logs differ from what the generator says they must be, a line each."""
+def mismatches(system, expected, *, tenant=None, logs=("email_log", "sms_log")):
+    """Return how the logs differ from what the generator says they must be, a line each.
+
+    With a tenant, only its rows are compared.
+    """
     rows = {}
-    for log in ("email_log", "sms_log"):
-        for row in system.rows(f"SELECT * FROM {DATABASE}.{log}"):
+    where = "" if tenant is None else "WHERE tenant_id = {tenant:String}"
+    for log in logs:
+        for row in system.rows(f"SELECT * FROM {DATABASE}.{log} {where}", tenant=tenant):
             rows[row["tenant_id"], row["message_id"], row["recipient"]] = row
     differences = []
     for outcome in expected:

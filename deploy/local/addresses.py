@@ -73,9 +73,9 @@ def refusal(address: Address, variable: str) -> str:
     return ""
 
 
-def free_port() -> int:
-    """Find a port on the loopback address where nothing listens."""
+def free_port(*taken: int) -> int:
+    """Find a port on the loopback address where nothing listens; `taken` are to be used soon."""
     for port in random.sample(_FREE, 200):
-        if not refusal(Address("127.0.0.1", port), ""):
+        if port not in taken and not refusal(Address("127.0.0.1", port), ""):
             return port
     raise LocalError("no free port on 127.0.0.1 between 20000 and 32000: stop what holds them")

@@ -82,7 +82,7 @@ def program(bootstrap: str, data: Path) -> Program:
         properties.write_text(
             _PROPERTIES.format(
                 address=address,
-                controller=free_port(),
+                controller=free_port(address.port),
                 logs=folder / "log",
                 largest=_LARGEST_RECORD,
             )

@@ -12,7 +12,12 @@ from typing import Any, Final, NamedTuple
 import aiokafka
 from aiokafka.codec import lz4_encode
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.consumer.fetcher import (
+    Fetcher,
+    FetchResult,
+    OffsetResetStrategy,
+    PartitionRecords,
+)
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import (
     Assignment,
@@ -48,6 +53,7 @@ _RELIED_ON: Final[ReliedOn] = {
         "_partition_records",
     ),
     TopicPartitionState: ("await_reset", "reset_to", "has_valid_position", "position", "lso"),
+    Fetcher: ("request_offset_reset",),
     Assignment: ("tps", "state_value"),
     Subscription: ("assignment",),
     SubscriptionState: ("subscription",),
@@ -57,7 +63,7 @@ _RELIED_ON: Final[ReliedOn] = {
     ),
     aiokafka.AIOKafkaConsumer: (
         "_fetch_max_wait_ms", "_fetch_min_bytes", "_isolation_level", "_max_poll_interval_ms",
-        "_coordinator", "_subscription",
+        "_coordinator", "_fetcher", "_subscription",
     ),
     aiokafka.AIOKafkaProducer: ("_partition", "create_batch", "send_batch", "partitions_for"),
     default_records: ("lz4_encode",),
@@ -166,6 +172,21 @@ def take_progress(consumer: Any) -> dict[Any, PartitionProgress]:
             reset = vars(state).pop(_RESET, None)
             progress[place] = PartitionProgress(state.position, state.lso or 0, reset)
     return progress
+
+
+async def seek_to_committed(consumer: Any) -> dict[Any, int | None]:
+    """Seek every partition to where its group is, and return the offsets that are committed.
+
+    aiokafka leaves a partition of which nothing is committed where it is; it is read from its
+    beginning again. Does not wait until the broker has said where that is.
+    """
+    committed: dict[Any, int | None] = await consumer.seek_to_committed()
+    if uncommitted := [place for place, offset in committed.items() if not offset]:
+        fetcher, assignment = consumer._fetcher, consumer._subscription.subscription.assignment  # noqa: SLF001
+        fetcher.request_offset_reset(uncommitted, OffsetResetStrategy.EARLIEST)
+        for place in uncommitted:  # the broker has not lost what is read again
+            vars(assignment.state_value(place)).pop(_ABANDONED, None)
+    return committed
 
 
 def _with_abandoned_position(await_reset: Any) -> Any:

@@ -37,6 +37,7 @@ from processor.kafka.patches import (
     configure_consumer,
     handle_group_error,
     is_outside_group,
+    seek_to_committed,
     take_progress,
 )
 from processor.kafka.private_names import ReliedOn
@@ -61,10 +62,12 @@ MAX_OUTSIDE_GROUP_SECONDS: Final = 180.0
 MAX_LAST_COMMIT_SECONDS: Final = 10.0
 
 
+NO_PROGRESS: Final[Mapping[TP, PartitionProgress]] = MappingProxyType({})
 #: What is overridden, called or read of Faust beyond its documentation.
 RELIED_ON: Final[ReliedOn] = {
     driver.AIOKafkaConsumerThread: (
         "_create_worker_consumer", "_fetch_records", "_consumer", "call_thread",
+        "_ensure_consumer", "seek_to_committed",
     ),
     driver.Consumer: (
         "_new_consumer_thread", "_wait_next_records", "_filter_tps_with_pending_acks",
@@ -83,7 +86,7 @@ class GroupLostError(RuntimeError):
 
 class _Thread(driver.AIOKafkaConsumerThread):
     #: How far each assigned partition is, as of the last fetch.
-    progress: Mapping[TP, PartitionProgress] = MappingProxyType({})
+    progress: Mapping[TP, PartitionProgress] = NO_PROGRESS
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -94,6 +97,13 @@ class _Thread(driver.AIOKafkaConsumerThread):
         records = await super()._fetch_records(consumer, *args, **kwargs)
         self.progress = take_progress(consumer)
         return records
+
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Seek every partition to where its group is, or to its beginning."""
+        committed: Mapping[TP, int | None] = await self.call_thread(
+            seek_to_committed, self._ensure_consumer()
+        )
+        return committed
 
     async def is_outside_group(self) -> bool:
         """Go on after an error of the group; see `handle_group_error` and `is_outside_group`."""
@@ -131,6 +141,8 @@ class Consumer(driver.Consumer):
         #: Offsets to commit without an ack: of a commit that failed, or behind offsets without
         #: records.
         self._uncommitted: dict[TP, int] = {}
+        #: A fetch is of now if no seek was under way as it began, and none has begun since.
+        self._seeks_begun = self._seeks_done = 0
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -153,12 +165,16 @@ class Consumer(driver.Consumer):
         timeout: float,  # noqa: ASYNC109
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield one message per partition and fetch."""
+        done = self._seeks_done
+        # Where it was before says nothing of now, if nothing is fetched.
+        self._thread.progress = NO_PROGRESS
         records, active = await self._wait_next_records(timeout)
         if self.should_stop:
             return
-        if not self.flow_active:
+        if not self.flow_active or done != self._seeks_begun:
             if records:
-                # The fetch crossed a rebalance: what it brought is read again from the commit.
+                # The fetch crossed a rebalance: what it brought is read again from the commit. A
+                # rebalance need not stop the flow: one for other topics revokes nothing.
                 await self.perform_seek()
             return
         progress, generation = self._thread.progress, self.app.consumer_generation_id
@@ -286,9 +302,13 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Seek back to the committed offsets, and forget what was delivered beyond them."""
-        self._forget([*self._delivered, *self._uncommitted])
-        self._committed_offset.clear()  # Faust would go on with its old values
-        await super().perform_seek()
+        self._seeks_begun += 1
+        try:
+            self._forget([*self._delivered, *self._uncommitted])
+            self._committed_offset.clear()  # Faust would go on with its old values
+            await super().perform_seek()
+        finally:
+            self._seeks_done += 1
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the chunks of revoked partitions: their next owner reads them again."""

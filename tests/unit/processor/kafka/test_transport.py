@@ -31,6 +31,7 @@ def consumer(*delivered):
     made._delivered = defaultdict(deque, {TP0: deque(_Delivery(end + 1) for end in delivered)})
     made._uncommitted, made._committed_offset = {}, defaultdict(lambda: None)
     made._read_offset, made._unacked_messages = defaultdict(lambda: None), WeakSet()
+    made._seeks_begun = made._seeks_done = 0
     return made
 
 
@@ -257,22 +258,78 @@ def test_records_are_fetched_of_a_partition_whose_stream_has_enough():
 def test_what_was_read_of_a_partition_is_delivered_if_it_was_paused_meanwhile(
     monkeypatch, paused, delivered
 ):
-    async def read(_self, _timeout):
+    async def read(self, _timeout):
+        self._thread.progress = progress(10)
         record = SimpleNamespace(offset=9, timestamp=0, timestamp_type=0)
         return {TP0: [record]}, {TP("sms.sends", 0)}
 
-    async def offsets():
-        return [message.offset async for _, message in made.getmany(1.0)]
+    made = reading(monkeypatch, read)
+    made._paused_partitions = paused
+    assert asyncio.run(offsets(made)) == delivered
+
+
+def reading(monkeypatch, read):
+    """A consumer that reads by `read`, is at offset 5 in the group, and was at 10 itself."""
+
+    async def seek_to_committed(_self):
+        await asyncio.sleep(0.01)
+        return {TP0: 5}
 
     monkeypatch.setattr(Consumer, "_wait_next_records", read)
+    monkeypatch.setattr(Consumer, "seek_to_committed", seek_to_committed)
     monkeypatch.setattr(Consumer, "should_stop", False)
     made = consumer()
     made.app = SimpleNamespace(
         consumer_generation_id=1, monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None)
     )
-    made._paused_partitions, made.flow_active = paused, True
+    made._paused_partitions, made.flow_active = set(), True
     made._thread = SimpleNamespace(progress=progress(10))
-    assert asyncio.run(offsets()) == delivered
+    return made
+
+
+async def offsets(made):
+    return [message.offset async for _, message in made.getmany(1.0)]
+
+
+def test_where_it_was_before_a_seek_is_not_committed_after_it_as_nothing_is_fetched(monkeypatch):
+    async def read(self, _timeout):
+        await self.perform_seek()  # a rebalance, with all partitions paused
+        return {}, set()
+
+    made = reading(monkeypatch, read)
+    made._delivered[TP0].append(_Delivery(10))
+    assert asyncio.run(offsets(made)) == []
+    assert made._new_offset(TP0) is None
+
+
+@pytest.mark.parametrize("ahead_seconds", [0.0, 0.005])
+@pytest.mark.parametrize(
+    "records", [{}, {TP0: [SimpleNamespace(offset=9, timestamp=0, timestamp_type=0)]}]
+)
+def test_what_was_fetched_before_or_during_a_seek_is_dropped_and_read_again(
+    monkeypatch, records, ahead_seconds
+):
+    seeks = []
+
+    async def read(self, _timeout):
+        self._thread.progress = progress(10)
+        await asyncio.sleep(0.02 if ahead_seconds else 0.005)
+        return records, {TP0}
+
+    async def run():
+        seek = asyncio.create_task(made.perform_seek())
+        await asyncio.sleep(ahead_seconds)
+        read_offsets = await offsets(made)
+        await seek
+        return read_offsets
+
+    made = reading(monkeypatch, read)
+    plain = made.seek_to_committed
+    made.seek_to_committed = lambda: seeks.append(1) or plain()
+    made._delivered[TP0].append(_Delivery(10))
+    assert asyncio.run(run()) == []
+    assert made._new_offset(TP0) is None
+    assert len(seeks) == (2 if records else 1)
 
 
 def test_a_fetch_waits_for_records_to_come_together(monkeypatch):

@@ -1,10 +1,13 @@
-"""Whatever dies, and whenever: the log equals what was published, and every offset is committed."""
+"""A server that goes away for a while: the worker itself goes on, and says so once.
+
+The runs of `test_faults.py` start workers again that have ended; here none may end.
+"""
 
 from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
-from itertools import chain, islice
+from itertools import chain
 from time import monotonic
 
 import pytest
@@ -22,10 +25,10 @@ def system(tmp_path):
         yield system
 
 
-def traffic(seed, events, *, raw=False):
+def traffic(seed, events):
     """Return about so many events, shuffled, a tenth of them twice, and what the log must say."""
     sample, count = [], 0
-    for message in messages(seed, START, raw=raw):
+    for message in messages(seed, START, raw=False):
         sample.append(message)
         count += len(message.records)
         if count >= events:
@@ -39,32 +42,6 @@ def traffic(seed, events, *, raw=False):
 
 def events_written(system):
     return system.value("SELECT count() FROM sendlog.events")
-
-
-def test_workers_killed_joining_and_leaving_lose_and_double_nothing(system):
-    records, expected = traffic(seed=4, events=100_000)
-    system.publish(records)
-    worker = system.worker()
-    for part in (0.1, 0.3, 0.5):
-        wait_for(lambda part=part: events_written(system) > part * len(records) / 1.1, "progress")
-        worker.kill()
-        worker = system.worker()
-    second = system.worker()
-    second.stop()
-    system.wait_until_committed()
-    assert mismatches(system, expected) == []
-    worker.stop()
-
-
-def test_records_published_while_workers_come_and_go_are_all_there(system):
-    records, expected = traffic(seed=5, events=20_000, raw=True)
-    worker = system.worker()
-    for place in range(0, len(records), len(records) // 5 + 1):
-        system.publish(islice(records, place, place + len(records) // 5 + 1))
-        worker.kill()
-        worker = system.worker()
-    system.wait_until_committed()
-    assert mismatches(system, expected) == []
 
 
 @pytest.mark.parametrize("part", ["engine", "broker"])
