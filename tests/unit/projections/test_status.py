@@ -9,6 +9,7 @@ import pytest
 
 from projections.status import explain, fold_message, read_row
 from projections.tables import projections
+from projections.witness import witness
 from schemas.events import fingerprint
 
 START = datetime(2026, 11, 1, 9, 0, tzinfo=UTC)
@@ -214,6 +215,20 @@ def test_a_story_has_its_status_and_reason_in_any_order(log, story, status, reas
     assert got["status"] == status
     if reason is not None:
         assert got["status_reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("log", "story", "status", "reason"), cases("email_log", EMAILS) + cases("sms_log", TEXTS)
+)
+def test_a_story_is_looked_for_by_its_status_however_its_facts_are_parted(
+    log, story, status, reason
+):
+    projection = projections()[log]
+    facts = [fact(kind, minute, **fields) for kind, minute, fields in story]
+    shows = witness(projection, status).evaluate
+    for cut in range(len(facts)):
+        parts = [part for part in (facts[:cut], facts[cut:]) if part]
+        assert any(shows(fold_message(projection, part)) for part in parts), cut
 
 
 def test_an_attempt_numbered_zero_still_bounces():
