@@ -41,6 +41,21 @@ def error_of(monkeypatch, capsys, *arguments: str) -> str:
 # ---------------------------------------------------------------------- classify
 
 
+def test_a_file_of_replies_is_judged_line_by_line(tmp_path):
+    file = tmp_path / "replies"
+    file.write_text("550 5.1.1 user unknown\n\n552 5.2.2 mailbox full\n550 refused\n")
+    result = CliRunner().invoke(cli.app, ["classify", "--file", str(file)])
+    assert [line.split()[:2] for line in result.stdout.splitlines()] == [
+        ["hard", "code"], ["soft", "code"], ["block", "code"],
+    ]  # fmt: skip
+    assert result.stderr == "3 replies: 1 hard, 1 soft, 1 block\n"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    result = CliRunner().invoke(cli.app, ["classify", "--file", str(tmp_path / "none")])
+    assert "no such file" in str(result.exception)
+
+
 def test_a_code_in_the_text_decides_and_is_told_in_plain_words() -> None:
     assert classify("smtp; 550 5.1.1 user unknown") == {
         "class": "hard",
