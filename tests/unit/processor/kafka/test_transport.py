@@ -11,6 +11,7 @@ from weakref import WeakSet
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from hypothesis import given
@@ -215,6 +216,23 @@ def test_a_worker_that_stays_outside_its_group_ends_with_a_clear_line(monkeypatc
     ends = pytest.raises(GroupLostError, match="no member of the consumer group for 300 s")
     with nullcontext() if comes_back else ends:
         asyncio.run(Consumer._watch_group.fun(made))
+
+
+@pytest.mark.parametrize("is_assigned", [True, False])
+def test_a_partition_without_a_position_does_not_end_the_worker(monkeypatch, is_assigned):
+    async def verify():
+        assignment = Assignment({TP0}) if is_assigned else None
+        subscriptions = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+        consumer = SimpleNamespace(_fetcher=SimpleNamespace(_subscriptions=subscriptions))
+        made = object.__new__(_Thread)
+        made.time_started = 0.0
+        topics = SimpleNamespace(acks_enabled_for=lambda _topic: True)
+        made.consumer = SimpleNamespace(app=SimpleNamespace(monitor=object(), topics=topics))
+        monkeypatch.setattr(_Thread, "_ensure_consumer", lambda _self: consumer)
+        monkeypatch.setattr(_Thread, "_verify_aiokafka_event_path", lambda *_: False)
+        made.verify_event_path(10.0, TP0)
+
+    asyncio.run(verify())
 
 
 def test_gaps_between_chunks_are_not_tracked():
