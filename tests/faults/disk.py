@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 SIZE = "16g"
 #: What is left when it is full: less than any part needs.
@@ -19,9 +19,12 @@ class Disk:
 
     def fill(self):
         """Leave no room."""
-        space = os.statvfs(self.folder)
-        used = (space.f_blocks - space.f_bfree) * space.f_frsize
-        _mount("-o", f"remount,size={max(used, PAGE_BYTES)}", str(self.folder))
+        while True:
+            space = os.statvfs(self.folder)
+            used = (space.f_blocks - space.f_bfree) * space.f_frsize
+            with suppress(subprocess.CalledProcessError):  # it has grown meanwhile
+                _mount("-o", f"remount,size={max(used, PAGE_BYTES)}", str(self.folder))
+                return
 
     def empty(self):
         """Leave plenty of room again."""

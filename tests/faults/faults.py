@@ -36,6 +36,10 @@ class Fault(NamedTuple):
 
 FAULTS = {}
 LOGS = ("email_log", "sms_log")
+UNDER_WAY = (
+    "SELECT (SELECT count() FROM system.merges) + "
+    "(SELECT count() FROM system.processes WHERE query_kind = 'Insert')"
+)
 
 
 def fault(name, *, weight=1, seconds=(0.0, 0.0), parts=(), needs=()):
@@ -170,13 +174,15 @@ def _events_setting(name, value):
     return change
 
 
-@fault("disk is full", weight=3, seconds=(0.5, 5), parts=["database"])
+@fault("disk is full", weight=3, seconds=(0.5, 5), parts=["database", "database link"])
 def disk_full(stage, dice):
-    # A merge that meets a full disk leaves a part that ClickHouse itself cannot read.
+    # Of what is being written as the disk becomes full ClickHouse keeps parts that it cannot read.
+    stage.database_link.set(proxy.REFUSE)
     stage.client.command("SYSTEM STOP MERGES")
-    wait_for(lambda: not stage.value("SELECT count() FROM system.merges"), "merges to end")
+    wait_for(lambda: not stage.value(UNDER_WAY), "merges and inserts to end")
     if stage.disk:
         stage.disk.fill()
+    stage.database_link.set(proxy.PASS)
     yield
     if stage.disk:
         stage.disk.empty()

@@ -11,6 +11,7 @@ from weakref import WeakSet
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from hypothesis import given
@@ -223,6 +224,23 @@ def test_the_lag_of_a_chunk_is_what_is_behind_it(end, lag):
     made.app = SimpleNamespace(consumer_generation_id=1)
     record = SimpleNamespace(offset=0, timestamp=0, timestamp_type=0)
     assert made._to_chunk(TP0, [record], made._delivered[TP0][0], end).value.lag == lag
+
+
+@pytest.mark.parametrize("is_assigned", [True, False])
+def test_a_partition_without_a_position_does_not_end_the_worker(monkeypatch, is_assigned):
+    async def verify():
+        assignment = Assignment({TP0}) if is_assigned else None
+        subscriptions = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+        consumer = SimpleNamespace(_fetcher=SimpleNamespace(_subscriptions=subscriptions))
+        made = object.__new__(_Thread)
+        made.time_started = 0.0
+        topics = SimpleNamespace(acks_enabled_for=lambda _topic: True)
+        made.consumer = SimpleNamespace(app=SimpleNamespace(monitor=object(), topics=topics))
+        monkeypatch.setattr(_Thread, "_ensure_consumer", lambda _self: consumer)
+        monkeypatch.setattr(_Thread, "_verify_aiokafka_event_path", lambda *_: False)
+        made.verify_event_path(10.0, TP0)
+
+    asyncio.run(verify())
 
 
 def test_gaps_between_chunks_are_not_tracked():
