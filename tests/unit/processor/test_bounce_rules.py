@@ -54,8 +54,8 @@ def test_without_a_file_the_shipped_rules_are_in_force(monkeypatch, value):
 def test_a_deployments_rules_are_asked_before_the_shipped_ones(file):
     path = file(OWN)
     asked = bounce_rules_in_force(load())
-    assert asked.rules.classify_code("5.1.1", "") == ("soft", "")
-    assert asked.rules.classify_code("5.1.2", "") == ("hard", "")
+    assert asked.rules.classify_code("5.1.1", "", []) == ("soft", "")
+    assert asked.rules.classify_code("5.1.2", "", []) == ("hard", "")
     assert str(asked) == f"version 7 ({path}, over version {default_rules().version})"
 
 
