@@ -13,6 +13,7 @@ import faust
 from processor.intake.writer import ChunkEvent, Intake
 from processor.kafka import topics
 from processor.kafka.batch_producer import PUBLISH_TIMEOUT_SECONDS
+from processor.kafka.producer import COMPRESSION, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from processor.logging import get
 from processor.policy.agent import PolicyAgent
 from processor.policy.state_store import StateStore
@@ -70,9 +71,9 @@ def faust_app(kafka: KafkaSettings) -> faust.App:
         consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
         producer_linger=0.02,
         producer_request_timeout=PUBLISH_TIMEOUT_SECONDS,
-        producer_max_batch_size=262_144,
-        producer_max_request_size=16 * 1024 * 1024,
-        producer_compression_type="lz4",
+        producer_max_batch_size=MAX_BATCH_BYTES,
+        producer_max_request_size=MAX_REQUEST_BYTES,
+        producer_compression_type=COMPRESSION,
     )
 
 

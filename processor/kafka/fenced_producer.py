@@ -15,14 +15,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from processor.kafka.batch_producer import OutgoingRecord, by_partition, filled_batches
-from processor.kafka.topics import MAX_MESSAGE_BYTES
+from processor.kafka.producer import COMPRESSION, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from schemas.events import EPOCH
 
 #: The broker aborts a transaction that is open for longer; until then those who read only what is
 #: committed wait for it.
 TRANSACTION_TIMEOUT_MS: Final = 30_000
-COMPRESSION: Final = "lz4"
-MAX_BATCH_BYTES: Final = 262_144
 #: The broker's answer where a topic has the times of its senders.
 _SENDER_TIME: Final = -1
 
@@ -51,7 +49,7 @@ class FencedProducer:
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             compression_type=COMPRESSION,
             max_batch_size=MAX_BATCH_BYTES,
-            max_request_size=MAX_MESSAGE_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
         )
         try:
             await producer.start()

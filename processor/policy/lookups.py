@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache, partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
 
 from processor.clickhouse import retry_while_away
 from processor.policy.inputs import LookupResult
@@ -16,17 +16,6 @@ from schemas.addresses import Address
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-
-#: Addresses or messages that are asked about at once.
-MAX_QUERY_KEYS: Final = 500
-
-T = TypeVar("T")
-
-
-def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), MAX_QUERY_KEYS):
-        yield items[start : start + MAX_QUERY_KEYS]
 
 
 class Lookups:
@@ -50,13 +39,9 @@ class Lookups:
             for address, message_ids in messages.items() for message_id in message_ids
         ]  # fmt: skip
         client, database = self._client(), self._database
-        successes: dict[tuple[str, str], datetime] = {}
-        outcomes: dict[tuple[str, str, str], message_outcomes.Outcome] = {}
         with classified_errors():
-            for some in _pieces(addresses):
-                successes |= message_outcomes.last_successes(client, database, some)
-            for some_keys in _pieces(keys):
-                outcomes |= message_outcomes.outcomes(client, database, some_keys)
+            successes = message_outcomes.last_successes(client, database, addresses)
+            outcomes = message_outcomes.outcomes(client, database, keys) if keys else {}
         finished: defaultdict[Address, dict[str, str]] = defaultdict(dict)
         first_sent_at: defaultdict[Address, dict[str, datetime]] = defaultdict(dict)
         for (tenant, recipient, message_id), outcome in outcomes.items():

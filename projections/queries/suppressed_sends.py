@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from projections.clickhouse.client import classified_errors
 from projections.clickhouse.sql import Parameters, stream
@@ -14,10 +14,6 @@ from schemas.addresses import Address
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-
-#: Addresses that are asked about at once.
-MAX_QUERY_ADDRESSES: Final = 500
 
 
 class SuppressedSends:
@@ -33,12 +29,7 @@ class SuppressedSends:
         Of each message the log knows the time of the first, and of every attempt after it.
         Raises as `classified_errors` does.
         """
-        addresses = list(since)
-        sends = [
-            send for log in projections().values()
-            for start in range(0, len(addresses), MAX_QUERY_ADDRESSES)
-            for send in self._sends(log, addresses[start : start + MAX_QUERY_ADDRESSES])
-        ]  # fmt: skip
+        sends = [send for log in projections().values() for send in self._sends(log, since)]
         return [
             send for send in sends
             if send["occurred_at"] >= since[
@@ -46,7 +37,7 @@ class SuppressedSends:
             ]
         ]  # fmt: skip
 
-    def _sends(self, log: Projection, of: Sequence[Address]) -> list[dict[str, Any]]:
+    def _sends(self, log: Projection, of: Iterable[Address]) -> list[dict[str, Any]]:
         addresses = [(a.tenant_id, a.address) for a in of if a.channel == log.channel]
         if not addresses:
             return []
