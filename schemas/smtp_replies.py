@@ -33,9 +33,8 @@ def find_codes(text: str) -> tuple[int | None, str]:
 
 def find_last_codes(text: str) -> tuple[int | None, str]:
     """Return the codes of the last reply in a text, which is the one that ended the attempts."""
-    first = find_codes(text)
-    pairs = _CODE_PAIR.findall(text) if text.count(first[1]) != 1 or "\n" in text else []
-    return (int(pairs[-1][0]), pairs[-1][1]) if pairs else first
+    pairs = _CODE_PAIR.findall(text)
+    return (int(pairs[-1][0]), pairs[-1][1]) if pairs else find_codes(text)
 
 
 def leading_status(value: str) -> str:

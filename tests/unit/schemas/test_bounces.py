@@ -322,6 +322,7 @@ REPLIES = [
     ("554 5.4.4 Host not found, try again", "soft"),
     ("450 4.1.1 user unknown", "soft"),
     ("550 5.1.1 unknown\n552 5.2.2 mailbox full", "soft"),
+    ("552 5.3.4 message too large; 451 4.3.0 mail server busy", "soft"),
     ("host mx.example.org[192.0.2.8]: 451 greylisted", "soft"),
     # the recipient
     ("550 5.1.1 The email account that you tried to reach does not exist", "hard"),
