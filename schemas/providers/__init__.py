@@ -30,7 +30,7 @@ from schemas.events import (
     fingerprint,
     milliseconds,
 )
-from schemas.providers._common import EXPLANATION_PREFIX
+from schemas.providers._common import EXPLANATION_PREFIX, Ignored
 from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class Adapter(Protocol):
         class that the provider's own label stands for. It reads `label` and `reason_code` only;
         `decode` decides what the class of the bounce is.
 
-        A module whose provider also pushes what is about no message offers `is_ignored(body) ->
-        bool`, asked of a JSON body whose layout is wrong: nothing of it is read then.
+        A module whose provider also pushes what is about no message has `IGNORED`. It is asked of a
+        JSON body whose layout is wrong: nothing of it is read then.
         """
         ...
 
@@ -191,11 +191,9 @@ def decode(
 
 
 def _is_ignored(adapter: Adapter, payload: bytes) -> bool:
-    is_ignored: Callable[[object], bool] | None = getattr(adapter, "is_ignored", None)
-    if is_ignored is None:
-        return False
+    ignored: Ignored | None = getattr(adapter, "IGNORED", None)
     try:
-        return is_ignored(from_json(payload))
+        return ignored is not None and ignored.includes(from_json(payload))
     except ValueError:
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 from urllib.parse import unquote_plus
 
 from msgspec import MsgspecError
@@ -65,18 +65,28 @@ def validator(layout: type[T]) -> Callable[[object], T]:
     return validate
 
 
-def names_one_of(body: object, member: str, words: Container[str] | tuple[str, ...]) -> bool:
-    """Return whether a JSON object's member is one of some words, or begins with one of a tuple."""
-    word = body.get(member) if isinstance(body, dict) else None
-    if not isinstance(word, str):
-        return False
-    return word.startswith(words) if isinstance(words, tuple) else word in words
+class Ignored(NamedTuple):
+    """What is about no message: where a JSON object names its event, and by which words.
+
+    `prefixes` are what such words begin with.
+    """
+
+    members: tuple[str, ...]
+    words: Container[str] = ()
+    prefixes: tuple[str, ...] = ()
+
+    def includes(self, body: object) -> bool:
+        """Return whether a parsed JSON body is about no message."""
+        if not isinstance(body, dict):
+            return False
+        words = [word for name in self.members if isinstance(word := body.get(name), str)]
+        return any(word in self.words or word.startswith(self.prefixes) for word in words)
 
 
 def read_elements(
     payload: bytes,
     read: Callable[[object], Iterator[EventFields]],
-    is_ignored: Callable[[object], bool] = lambda _: False,
+    ignored: Ignored | None = None,
 ) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of a JSON array, or of a single object, as `read` gives them.
 
@@ -98,7 +108,7 @@ def read_elements(
         except UnreadableError as error:
             yield RejectedPart(reason=str(error), raw=to_json(element), element=index)
         except ValidationError as error:
-            if not is_ignored(element):
+            if ignored is None or not ignored.includes(element):
                 reason = explain_validation(error)
                 yield RejectedPart(reason=reason, raw=to_json(element), element=index)
 

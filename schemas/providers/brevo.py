@@ -15,11 +15,11 @@ from typing_extensions import TypedDict
 from schemas.addresses import bare_address
 from schemas.providers._common import (
     MIN_EPOCH_MILLISECONDS,
+    Ignored,
     echoed_metadata,
     echoed_texts,
     epoch_time,
     limited_tags,
-    names_one_of,
     parsed_metadata,
     read_elements,
     reply_fields,
@@ -66,6 +66,7 @@ IGNORED_EVENTS: Final = frozenset(
         "inboundEmailProcessed", "inbound_email_processed", "reply",
     }
 )  # fmt: skip
+IGNORED: Final = Ignored(("event",), IGNORED_EVENTS)
 #: In a reason for blocking: the address is not bad, but wants no mail.
 UNSUBSCRIBED_TEXT: Final = "unsubscribe"
 LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
@@ -106,7 +107,7 @@ _read_event: Final = validator(_with_numbers_as_texts(_Event))
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one notification; see `schemas.providers.Adapter`."""
     del headers
-    return read_elements(payload, _element_events, is_ignored)
+    return read_elements(payload, _element_events, IGNORED)
 
 
 def _element_events(element: object) -> Iterator[EventFields]:
@@ -135,11 +136,6 @@ def _element_events(element: object) -> Iterator[EventFields]:
     elif kind == "click" and (url := event.get("link") or event.get("URL")):
         fields["url"] = url
     yield fields
-
-
-def is_ignored(body: object) -> bool:
-    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
-    return names_one_of(body, "event", IGNORED_EVENTS)
 
 
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:

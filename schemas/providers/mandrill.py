@@ -15,10 +15,10 @@ from typing_extensions import TypedDict
 
 from schemas.addresses import bare_address
 from schemas.providers._common import (
+    Ignored,
     echoed_metadata,
     epoch_time,
     limited_tags,
-    names_one_of,
     read_elements,
     reply_fields,
     validator,
@@ -49,6 +49,7 @@ EVENT_KINDS: Final = {
 }
 #: Maintenance of the allow and deny lists, and incoming mail.
 IGNORED_EVENTS: Final = frozenset({"whitelist", "blacklist", "allowlist", "denylist", "inbound"})
+IGNORED: Final = Ignored(("type", "event"), IGNORED_EVENTS)
 #: The kind of a message that Mandrill did not even try to send, by its reason.
 REJECT_KINDS: Final = {
     "hard-bounce": "invalid",
@@ -128,9 +129,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields |
     """Yield the events of one form; see `schemas.providers.Adapter`."""
     del headers
     is_json = payload.lstrip()[:1] in (b"[", b"{")
-    return read_elements(
-        payload if is_json else _events_field(payload), _element_events, is_ignored
-    )
+    return read_elements(payload if is_json else _events_field(payload), _element_events, IGNORED)
 
 
 def _events_field(form: bytes) -> bytes:
@@ -175,11 +174,6 @@ def _element_events(element: object) -> Iterator[EventFields]:
     if kind == "bounce" and (code := message.get("bgtools_code")):
         fields["label"] = f"{word}/{code}"
     yield fields
-
-
-def is_ignored(body: object) -> bool:
-    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
-    return names_one_of(body, "type", IGNORED_EVENTS)
 
 
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from schemas.addresses import bare_address
-from schemas.providers._common import epoch_time, names_one_of, parsed_metadata, reply_fields
+from schemas.providers._common import Ignored, epoch_time, parsed_metadata, reply_fields
 from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ EVENT_KINDS: Final = {
 }
 #: Events of the mail server, not about a message.
 IGNORED_EVENTS: Final = frozenset({"DomainDNSError", "SendLimitApproaching", "SendLimitExceeded"})
+IGNORED: Final = Ignored(("event",), IGNORED_EVENTS)
 INCOMING_DIRECTION: Final = "incoming"
 #: In the details: the address is on the suppression list, and why: it wants no mail.
 SUPPRESSED_TEXT: Final = "is on the suppression list"
@@ -116,11 +117,6 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     if kind == "bounce":
         fields["late"] = word == "MessageBounced"
     yield fields
-
-
-def is_ignored(body: object) -> bool:
-    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
-    return names_one_of(body, "event", IGNORED_EVENTS)
 
 
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:

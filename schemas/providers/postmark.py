@@ -13,10 +13,10 @@ from typing_extensions import TypedDict
 
 from schemas.providers._common import (
     EXPLANATION_PREFIX,
+    Ignored,
     echoed_metadata,
     iso_time,
     limited_tags,
-    names_one_of,
     reader,
     reply_fields,
 )
@@ -72,6 +72,7 @@ SUPPRESSION_KINDS: Final = {
 }
 #: Incoming mail: a bounce type, and a record type.
 IGNORED_EVENTS: Final = frozenset({"InboundError", "Inbound"})
+IGNORED: Final = Ignored(("RecordType",), IGNORED_EVENTS)
 #: In the details of an `SMTPApiError`: the address is suppressed.
 INACTIVE_TEXT: Final = "marked as inactive"
 
@@ -161,11 +162,6 @@ def _add_bounce(record: _Record, fields: EventFields) -> None:
     fields |= {"kind": kind, "reason_code": word, "label": word}
     if not details and (description := record.get("Description")):
         fields["diagnostic"] = EXPLANATION_PREFIX + description
-
-
-def is_ignored(body: object) -> bool:
-    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
-    return names_one_of(body, "RecordType", IGNORED_EVENTS)
 
 
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:

@@ -8,13 +8,13 @@ Sources: Resend's docs, "Event types" and "Email bounces", and its OpenAPI descr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from schemas.addresses import addresses_in, bare_address
-from schemas.providers._common import echoed_metadata, iso_time, names_one_of, reply_fields
+from schemas.providers._common import Ignored, echoed_metadata, iso_time, reply_fields
 from schemas.providers._rejections import UnreadableError
 from schemas.providers.ses import LABEL_CLASSES, PROVIDER_REFUSALS
 
@@ -43,6 +43,7 @@ EVENT_KINDS: Final = {
 SHARED_KINDS: Final = frozenset({"queued", "sent", "delivery", "failure"})
 #: Contacts, domains, the suppression list and incoming mail: not about a message sent.
 IGNORED_PREFIXES: Final = ("contact.", "domain.", "suppression.", "email.received")
+IGNORED: Final = Ignored(("type",), prefixes=IGNORED_PREFIXES)
 #: In a reason for suppression: the address is not bad, but wants no mail.
 UNSUBSCRIBED_TEXT: Final = "unsubscribe"
 
@@ -116,10 +117,10 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     event_id = next((headers[name] for name in EVENT_ID_HEADERS if headers.get(name)), "")
     if event_id:
         fields["provider_event_id"] = event_id
-    replies = _replies(report)
-    for recipient in _recipients(fields["kind"], data, "\n".join(replies)):
-        own = reply_fields(_own_reply(recipient, data, replies)) if len(replies) > 1 else {}
-        yield {**(_without_reply(fields) | own if own else fields), "recipient": recipient}
+    destinations, texts = _destinations(data), _texts(report)
+    for recipient in _recipients(fields["kind"], destinations, texts):
+        reply = reply_fields(_own_text(recipient, destinations, texts))
+        yield {**fields, **reply, "recipient": recipient}
 
 
 def _shared_fields(data: _Data) -> EventFields:
@@ -155,7 +156,7 @@ def _time_and_engagement(kind: str, event: _Event, data: _Data) -> EventFields:
 
 def _report_fields(kind: str, report: _Report) -> EventFields:
     """Return the kind and what a report adds to it; a refusal by the provider is no bounce."""
-    fields = reply_fields("; ".join(_replies(report)) or report.get("message"))
+    fields: EventFields = {}
     label = "/".join(word for word in (report.get("type"), report.get("subType")) if word)
     reason = report.get("reason") or label
     if reason:
@@ -170,47 +171,37 @@ def _report_fields(kind: str, report: _Report) -> EventFields:
     return fields
 
 
-def is_ignored(body: object) -> bool:
-    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
-    return names_one_of(body, "type", IGNORED_PREFIXES)
-
-
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     label = bounce.get("label", "")
     return LABEL_CLASSES.get(label) or LABEL_CLASSES.get(label.partition("/")[0])
 
 
-def _recipients(kind: str, data: _Data, text: str) -> list[str]:
-    """Return the addresses an event is about; [''] if it may be any of several."""
+def _destinations(data: _Data) -> list[str]:
     to = data.get("to") or []
-    destinations = [bare_address(address) for address in ([to] if isinstance(to, str) else to)]
+    return [bare_address(address) for address in ([to] if isinstance(to, str) else to)]
+
+
+def _texts(report: _Report) -> list[str]:
+    """Return the servers' replies, one for each recipient that bounced; else Resend's own text."""
+    replies = report.get("diagnosticCode") or []
+    texts = [text for text in ([replies] if isinstance(replies, str) else replies) if text]
+    message = report.get("message")
+    return texts or ([message] if message else [])
+
+
+def _recipients(kind: str, destinations: list[str], texts: list[str]) -> list[str]:
+    """Return the addresses an event is about; [''] if it may be any of several."""
     if kind in SHARED_KINDS or len(destinations) == 1:
         return destinations or [""]
-    named = addresses_in(text)
+    named = frozenset[str]().union(*map(addresses_in, texts))
     return [address for address in destinations if address.lower() in named] or [""]
 
 
-def _replies(report: _Report) -> list[str]:
-    """Return the servers' replies; Resend has one for each recipient that bounced."""
-    replies = report.get("diagnosticCode") or []
-    return [text for text in ([replies] if isinstance(replies, str) else replies) if text]
-
-
-def _own_reply(recipient: str, data: _Data, replies: list[str]) -> str:
-    """Return the replies that name a recipient, else the one at its place, else all."""
-    if own := [text for text in replies if recipient.lower() in addresses_in(text)]:
+def _own_text(recipient: str, destinations: list[str], texts: list[str]) -> str:
+    """Return the texts that name a recipient, else the one at its place, else all."""
+    if own := [text for text in texts if recipient.lower() in addresses_in(text)]:
         return "; ".join(own)
-    to = data.get("to") or []
-    destinations = [bare_address(address) for address in ([to] if isinstance(to, str) else to)]
-    if len(destinations) == len(replies) and recipient in destinations:
-        return replies[destinations.index(recipient)]
-    return "; ".join(replies)
-
-
-def _without_reply(fields: EventFields) -> EventFields:
-    """Return an event's fields without the codes of the replies to others."""
-    own = dict(fields)
-    own.pop("smtp_code", None)
-    own.pop("enhanced_status", None)
-    return cast("EventFields", own)
+    if len(destinations) == len(texts) and recipient in destinations:
+        return texts[destinations.index(recipient)]
+    return "; ".join(texts)

@@ -14,10 +14,10 @@ from typing_extensions import TypedDict
 
 from schemas.providers._common import (
     METADATA_FIELDS,
+    Ignored,
     echoed_metadata,
     epoch_time,
     limited_tags,
-    names_one_of,
     read_elements,
     reply_fields,
     validator,
@@ -50,6 +50,7 @@ EVENT_KINDS: Final = {
 }
 #: Events about the account, not about a message.
 IGNORED_EVENTS: Final = frozenset({"account_status_change"})
+IGNORED: Final = Ignored(("event",), IGNORED_EVENTS)
 #: Reasons of `dropped` that come from SendGrid's suppression lists; in lower case.
 PROVIDER_REFUSALS: Final = {
     "bounced address": "invalid",
@@ -117,7 +118,7 @@ _read_event: Final = validator(_Event)
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of one batch; see `schemas.providers.Adapter`."""
     del headers
-    return read_elements(payload, _element_events, is_ignored)
+    return read_elements(payload, _element_events, IGNORED)
 
 
 def _element_events(element: object) -> Iterator[EventFields]:
@@ -197,11 +198,6 @@ def _add_bounce(event: _Event, fields: EventFields) -> None:
     if "provider_message_id" not in fields:
         fields["late"] = True
     fields.update(_reply(event, event.get("reason")))
-
-
-def is_ignored(body: object) -> bool:
-    """Return whether a body is about no message; see `schemas.providers.Adapter`."""
-    return names_one_of(body, "event", IGNORED_EVENTS)
 
 
 def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:

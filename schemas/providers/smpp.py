@@ -145,8 +145,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     receipt = _text_fields(text)
     if not _is_receipt(pdu):
         return  # a person may have written what looks like one
-    words = [_state_word(pdu), receipt.get("stat", "")]
-    receipt["stat"] = _first_known(words)
+    receipt["stat"] = _first_known([_state_word(pdu), receipt.get("stat", "")])
     receipt["id"] = pdu["receipted_message_id"].strip("\0 ") or receipt.get("id", "")
     number = pdu["source_addr"].strip("\0 ")
     if pdu["source_addr_ton"] == INTERNATIONAL_TON:

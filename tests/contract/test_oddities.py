@@ -35,6 +35,14 @@ def test_an_address_within_another_is_not_bounced():
     assert [event.recipient for event in events] == ["joann@example.org"]
 
 
+def test_a_report_without_replies_says_by_its_text_whom_it_is_about():
+    body = resend(["ann@example.org", "bob@example.net"], [])
+    body["data"]["bounce"]["message"] = "the mailbox of bob@example.net is gone"
+    [event] = read("resend", body)
+    assert event.recipient == "bob@example.net"
+    assert event.diagnostic == "the mailbox of bob@example.net is gone"
+
+
 def test_each_recipient_has_its_own_reply():
     replies = ["550 5.1.1 <ann@example.org> unknown", "552 5.2.2 <bob@example.net> mailbox full"]
     events = read("resend", resend(["ann@example.org", "bob@example.net"], replies))
@@ -51,6 +59,7 @@ def test_each_recipient_has_its_own_reply():
         ("postal", {"event": "DomainDNSError", "payload": "text"}),
         ("postmark", {"RecordType": "Inbound", "MessageID": [1], "Tag": {}}),
         ("mandrill", [{"type": "blacklist", "action": "add", "msg": []}]),
+        ("mandrill", [{"event": "inbound", "msg": []}]),
         ("sinch", {"app_id": "a", "conversation_start_notification": {"conversation": {}}}),
         ("sinch", {"app_id": "a", "opt_out_notification": {"contact_id": "c"}}),
     ],
