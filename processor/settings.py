@@ -219,6 +219,13 @@ def local_password_file(data: Path, user: str) -> Path:
     return data / "passwords" / user
 
 
+def with_login(settings: Settings, user: str, password: str) -> Settings:
+    """Return the settings with another user of ClickHouse."""
+    login = {"user": user, "password": SecretStr(password)}
+    clickhouse = settings.clickhouse.model_copy(update=login)
+    return settings.model_copy(update={"clickhouse": clickhouse})
+
+
 def _with_local_password(settings: Settings) -> Settings:
     """Return the settings with the local stack's user, if they name none and it is on this machine.
 
@@ -232,8 +239,7 @@ def _with_local_password(settings: Settings) -> Settings:
         password = local_password_file(settings.data_dir, LOCAL_USER).read_text().strip()
     except OSError:
         return settings
-    own = clickhouse.model_copy(update={"user": LOCAL_USER, "password": SecretStr(password)})
-    return settings.model_copy(update={"clickhouse": own})
+    return with_login(settings, LOCAL_USER, password)
 
 
 def _explain_problem(problem: ErrorDetails) -> str:

@@ -12,8 +12,6 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final
 
-from pydantic import SecretStr
-
 from deploy.local import broker, database
 from deploy.local.accounts import ANALYST, kept_password
 from deploy.local.addresses import Address, broker_address, database_address, refusal
@@ -22,7 +20,7 @@ from deploy.local.parts import PROCESSOR, api_address, key_file, parts, serves
 from deploy.local.process import POLL, LocalError
 from deploy.local.supervisor import PartError, Supervisor
 from processor.kafka import topics
-from processor.settings import DEFAULT_USER, LOCAL_USER, local_password_file
+from processor.settings import DEFAULT_USER, LOCAL_USER, local_password_file, with_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -146,9 +144,7 @@ def _with_password(settings: Settings) -> Settings:
             "SENDLOG_CLICKHOUSE__PASSWORD is set without SENDLOG_CLICKHOUSE__USER: the local stack"
             " has a user 'default' of its own, so set both or none"
         )
-    password = SecretStr(kept_password(settings.data_dir, LOCAL_USER))
-    own = clickhouse.model_copy(update={"user": LOCAL_USER, "password": password})
-    return settings.model_copy(update={"clickhouse": own})
+    return with_login(settings, LOCAL_USER, kept_password(settings.data_dir, LOCAL_USER))
 
 
 def _check_addresses(settings: Settings, *, patience: float) -> None:
@@ -173,10 +169,6 @@ def _key(settings: Settings) -> str:
         return f"the key in {file}: {error.strerror}"
 
 
-def _password_file(settings: Settings) -> Path:
-    return local_password_file(settings.data_dir, ANALYST)
-
-
 def _greeting(settings: Settings, *, demo: bool, workers: int) -> str:
     feed = "the demo feed is running" if demo else "start with --demo for a feed to look at"
     return f"""
@@ -186,7 +178,7 @@ def _greeting(settings: Settings, *, demo: bool, workers: int) -> str:
     sign in with {_key(settings)}
     Kafka        {settings.kafka.bootstrap}
     ClickHouse   {settings.clickhouse.url} (database {settings.clickhouse.database})
-    log in as    {ANALYST}, who reads; password in {_password_file(settings)}
+    log in as    {ANALYST}, who reads; password in {local_password_file(settings.data_dir, ANALYST)}
     data folder  {settings.data_dir.resolve()}
 
   In another terminal, with the same settings:

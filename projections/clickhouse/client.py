@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 
-class TransientError(ExplainedError):
+class ClassifiedError(ExplainedError):
+    """What the database, or the way to it, says; `code` is ClickHouse's error code, 0 if none."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class TransientError(ClassifiedError):
     """The database is away, overloaded or read-only: the same write will do later."""
 
 
@@ -26,18 +34,11 @@ class MemoryLimitError(TransientError):
     """The database has not enough memory for the write, now or for so many rows at once."""
 
 
-class FatalError(ExplainedError):
-    """A table, column, user or right is missing: nothing can be written until somebody acts.
-
-    `code` is ClickHouse's error code; 0 where the server was not reached.
-    """
-
-    def __init__(self, text: str, code: int = 0) -> None:
-        super().__init__(text)
-        self.code = code
+class FatalError(ClassifiedError):
+    """A table, column, user or right is missing: nothing can be written until somebody acts."""
 
 
-class BadRowsError(ExplainedError):
+class BadRowsError(ClassifiedError):
     """The database refuses something in these rows."""
 
 
@@ -121,13 +122,12 @@ def classify_error(error: Exception) -> TransientError | FatalError | BadRowsErr
         answered = status is not None and (status[1] or status[2]) not in TRANSIENT_STATUSES
         away = isinstance(error, (OperationalError, OSError)) and not isinstance(error, SSLError)
         return FatalError(summary) if answered or not (away or status) else TransientError(summary)
-    if int(code[1]) == MEMORY_LIMIT_CODE:
-        return MemoryLimitError(summary)
-    if int(code[1]) in TRANSIENT_CODES:
-        return TransientError(summary)
-    if int(code[1]) in ROW_CODES:
-        return BadRowsError(summary)
-    return FatalError(summary, int(code[1]))
+    number = int(code[1])
+    if number == MEMORY_LIMIT_CODE:
+        return MemoryLimitError(summary, number)
+    if number in TRANSIENT_CODES:
+        return TransientError(summary, number)
+    return (BadRowsError if number in ROW_CODES else FatalError)(summary, number)
 
 
 @contextmanager

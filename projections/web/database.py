@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 #: ClickHouse's codes for a query over its time limit, and for a value that its type cannot have.
-_TIMEOUT_CODE: Final = "Code: 159"
-_BAD_PARAMETER_CODE: Final = "Code: 457"
+_TIMEOUT_CODE: Final = 159
+_BAD_PARAMETER_CODE: Final = 457
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -89,11 +89,11 @@ def _advice(error: FatalError) -> str:
 
 
 def _to_problem(error: TransientError | FatalError | BadRowsError) -> ProblemError:
-    if isinstance(error, BadRowsError) or _BAD_PARAMETER_CODE in str(error):
+    if isinstance(error, BadRowsError) or error.code == _BAD_PARAMETER_CODE:
         return ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "a value is none that its column can have"
         )
-    if _TIMEOUT_CODE in str(error):
+    if error.code == _TIMEOUT_CODE:
         return unavailable("the answer takes too long; narrow the question, by date or recipient")
     log.warning("clickhouse_unreadable", error=str(error))
     if isinstance(error, FatalError):

@@ -18,7 +18,7 @@ from schemas.addresses import Address, NumberRegions
 from schemas.events import KINDS_BY_CHANNEL, MessageEvent, fingerprint
 from schemas.providers import adapters
 from schemas.providers import decode as decode_payload
-from tests.chunks import chunk_of
+from tests.chunks import chunk_of, ses_bounce
 
 DECODER = Decoder(IntakeSettings(feeds={"ses": "acme"}), max_record_bytes=10_000)
 
@@ -382,22 +382,6 @@ def test_every_record_is_an_event_a_dead_letter_or_nothing_to_log(values, topic)
         lost = set(range(len(values))) - offsets
         assert all(says_nothing(topic, values[offset]) for offset in lost)
     assert all(dead_letter.reason for dead_letter in dead_letters)
-
-
-def ses_bounce(recipients, subject):
-    addresses = [f"r-{n}@example.com" for n in range(recipients)]
-    return json.dumps({
-        "notificationType": "Bounce",
-        "bounce": {
-            "bounceType": "Permanent", "bounceSubType": "General",
-            "timestamp": "2026-11-01T10:00:00.000Z", "feedbackId": "f-1",
-            "bouncedRecipients": [{"emailAddress": address} for address in addresses],
-        },
-        "mail": {
-            "timestamp": "2026-11-01T09:59:00.000Z", "messageId": "ses-1",
-            "destination": addresses[:1], "commonHeaders": {"subject": subject},
-        },
-    }).encode()  # fmt: skip
 
 
 COMMAND = json.dumps({

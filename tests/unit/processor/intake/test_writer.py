@@ -18,7 +18,7 @@ from processor.intake.topic_pauses import TopicPauses
 from processor.intake.writer import Intake
 from processor.settings import IntakeSettings
 from projections.clickhouse.client import BadRowsError, FatalError, TransientError
-from tests.chunks import chunk_of
+from tests.chunks import chunk_of, ses_bounce
 
 
 class FakeChunkEvent:
@@ -38,23 +38,6 @@ class FakeChunkEvent:
         self.acked = True
         self.steps.append(f"ack {self.value.topic}")
         return True
-
-
-def ses_bounce(recipients, subject):
-    """Return a bounce of SES of one message to many."""
-    addresses = [f"r-{n}@example.com" for n in range(recipients)]
-    return json.dumps({
-        "notificationType": "Bounce",
-        "bounce": {
-            "bounceType": "Permanent", "bounceSubType": "General",
-            "timestamp": "2026-11-01T10:00:00.000Z", "feedbackId": "f-1",
-            "bouncedRecipients": [{"emailAddress": address} for address in addresses],
-        },
-        "mail": {
-            "timestamp": "2026-11-01T09:59:00.000Z", "messageId": "ses-1",
-            "destination": addresses[:1], "commonHeaders": {"subject": subject},
-        },
-    }).encode()  # fmt: skip
 
 
 SES_EVENT = ses_bounce(1, "Invoice")
