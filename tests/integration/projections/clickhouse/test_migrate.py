@@ -36,6 +36,14 @@ def put(client, database, *events):
     insert_rows(client, database, EVENTS, pa.Table.from_pylist(list(events), schema=schema))
 
 
+def log_with(fresh, *events):
+    """Migrate a database and put events into it; return its client and target."""
+    client, target = connect_to(fresh.url), Target(fresh.name)
+    list(migrate.migrate(client, target))
+    put(client, target.database, *events)
+    return client, target
+
+
 def test_a_column_added_to_a_log_is_migrated_and_filled_by_a_rebuild(fresh_database, monkeypatch):
     client = connect_to(fresh_database.url)
     target = Target(fresh_database.name)
@@ -198,10 +206,7 @@ def test_a_migration_outlasts_its_requests_and_goes_on_after_a_break(fresh_datab
 
 
 def test_a_mutation_that_fails_is_reported_not_waited_for(fresh_database):
-    client = connect_to(fresh_database.url)
-    target = Target(fresh_database.name)
-    list(migrate.migrate(client, target))
-    put(client, target.database, event(1))
+    client, target = log_with(fresh_database, event(1))
     client.command(
         f"ALTER TABLE {target.stored('events')} "
         "UPDATE attempt = throwIf(message_id != '', 'no') WHERE 1",
@@ -212,10 +217,7 @@ def test_a_mutation_that_fails_is_reported_not_waited_for(fresh_database):
 
 
 def test_an_attempt_zero_from_before_is_the_first_one_for_log_and_rebuild(fresh_database):
-    client = connect_to(fresh_database.url)
-    target = Target(fresh_database.name)
-    list(migrate.migrate(client, target))
-    put(client, target.database, event(1, attempt=0), event(2))
+    client, target = log_with(fresh_database, event(1, attempt=0), event(2))
     assert list(migrate.migrate(client, target)) == [
         "attempt 0 of 1 facts is 1: sendlog rebuild shows it in the logs"
     ]
@@ -255,10 +257,7 @@ def test_migrating_two_shards_again_changes_nothing_and_completes_a_node(cluster
 
 
 def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
-    client = connect_to(fresh_database.url)
-    target = Target(fresh_database.name)
-    list(migrate.migrate(client, target))
-    put(client, target.database, *(event(n) for n in range(100)))
+    client, target = log_with(fresh_database, *(event(n) for n in range(100)))
     run = rebuild.begin(client, target, LOG)
     for step in run.fold():
         put(client, target.database, event(1000 + step.done))
@@ -272,10 +271,7 @@ def test_what_arrives_during_a_rebuild_is_in_the_rebuilt_log(fresh_database):
 
 
 def test_of_two_rebuilds_at_once_the_second_is_refused(fresh_database):
-    client = connect_to(fresh_database.url)
-    target = Target(fresh_database.name)
-    list(migrate.migrate(client, target))
-    put(client, target.database, *(event(n) for n in range(100)))
+    client, target = log_with(fresh_database, *(event(n) for n in range(100)))
     first = rebuild.begin(client, target, LOG)
     list(first.fold())
     with pytest.raises(FatalError, match="another rebuild of email_log began 0 minutes ago"):
@@ -287,10 +283,7 @@ def test_of_two_rebuilds_at_once_the_second_is_refused(fresh_database):
 
 
 def test_a_rebuild_that_another_has_taken_over_changes_nothing(fresh_database, monkeypatch):
-    client = connect_to(fresh_database.url)
-    target = Target(fresh_database.name)
-    list(migrate.migrate(client, target))
-    put(client, target.database, *(event(n) for n in range(100)))
+    client, target = log_with(fresh_database, *(event(n) for n in range(100)))
     first = rebuild.begin(client, target, LOG)
     list(first.fold())
     second = rebuild.begin(client, target, LOG, take_over=True)
@@ -305,10 +298,7 @@ def test_a_rebuild_that_another_has_taken_over_changes_nothing(fresh_database, m
 
 
 def test_a_table_that_has_lost_what_was_folded_into_it_is_not_swapped_in(fresh_database):
-    client = connect_to(fresh_database.url)
-    target = Target(fresh_database.name)
-    list(migrate.migrate(client, target))
-    put(client, target.database, *(event(n) for n in range(100)))
+    client, target = log_with(fresh_database, *(event(n) for n in range(100)))
     run = rebuild.begin(client, target, LOG)
     list(run.fold())
     [[fresh]] = client.query(
