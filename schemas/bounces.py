@@ -256,7 +256,7 @@ def _words_of(text: str) -> list[str]:
 def _phrase_pattern(phrases: Sequence[str]) -> re.Pattern[str]:
     """Return a pattern for any of the lower-case phrases, as whole words over any white space."""
     words = (
-        r"\s+".join(r"\S+" if word == "*" else re.escape(word) for word in phrase.split())
+        r"\s+".join(re.escape(word).replace(r"\*", r"\S+") for word in phrase.split())
         for phrase in phrases
     )
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(words)})(?![^\W_])")
