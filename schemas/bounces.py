@@ -11,7 +11,7 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CodePattern = Annotated[
     str, StringConstraints(pattern=r"^([245]\d[\dx]|[245]xx|[245x]\.(\d|x)\.(\d{1,3}|x))$")
 ]
+#: The class that a provider's label stands for; `refused` only says that it was refused for good.
+LabelClass: TypeAlias = BounceClass | Literal["refused"]
 _WORD = re.compile(r"[^\W_]+")
 Phrase = Annotated[
     str, StringConstraints(to_lower=True, strip_whitespace=True, min_length=3, pattern=r"^[^\W_]")
@@ -165,7 +167,7 @@ def classify_bounce(
     enhanced_status: str = "",
     smtp_code: int | None = None,
     text: str = "",
-    label_class: BounceClass | None = None,
+    label_class: LabelClass | None = None,
     rules: BounceRules | None = None,
 ) -> Verdict:
     """Classify a bounce by what the provider passed on.
@@ -192,19 +194,21 @@ def classify_bounce(
 
 def _verdict_without_text(
     candidates: Sequence[tuple[int | None, str]],
-    label_class: BounceClass | None,
+    label_class: LabelClass | None,
     rules: BounceRules,
 ) -> Verdict:
     """Classify by what is left where no phrase decides: misused codes, the label, a 5 alone."""
     for smtp, enhanced in candidates:
         if misused := rules.classify_misused_code(enhanced or str(smtp)):
             return _verdict(misused, "code", describe_codes(smtp, enhanced), label_class)
-    if label_class:
+    if label_class and label_class != "refused":
         return _verdict(label_class, "label", "the provider's own label", label_class)
     for smtp, enhanced in candidates:
         if (enhanced or str(smtp)).startswith("5"):
             reason = f"{describe_codes(smtp, enhanced)}; nothing names the cause"
-            return _verdict("block", "code", reason, label_class)
+            return _verdict("block", "refusal", reason, label_class)
+    if label_class:
+        return _verdict("block", "refusal", "refused for good; nothing names the cause", None)
     return _verdict("undetermined", None, "no code, phrase or label that says", None)
 
 
@@ -228,9 +232,9 @@ def _verdict(
     bounce_class: BounceClass,
     classified_by: ClassifiedBy | None,
     reason: str,
-    label_class: BounceClass | None,
+    label_class: LabelClass | None,
 ) -> Verdict:
-    if label_class not in (None, bounce_class):
+    if label_class not in (None, "refused", bounce_class):
         reason += f" (the label, {label_class}, was overruled)"
     return Verdict(bounce_class=bounce_class, classified_by=classified_by, reason=reason)
 

@@ -28,8 +28,9 @@ from schemas.addresses import Address, NumberRegions, normalise_address
 from schemas.events import Channel, Code, Identifier, MessageEvent, Recipient, SmallCount, Time
 
 RuleName = Literal[
-    "unsubscribe", "complaint", "hard_bounce", "opt_out", "echo", "by_hand", "soft_bounces"
-]
+    "unsubscribe", "complaint", "hard_bounce", "opt_out", "echo", "by_hand", "refusals",
+    "soft_bounces",
+]  # fmt: skip
 #: The status of a later send. Nothing overrides an opt-out by email: it stays Skipped.
 Effect = Literal["invalid", "skipped"]
 #: Changes of an entry, as its history names them. Only `resubscribed` lifts `unsubscribe`;
@@ -70,6 +71,7 @@ SUPPRESSION_RULES: Final[Mapping[RuleName, SuppressionRule]] = {
     ),
     "echo": SuppressionRule("on the provider's own list"),
     "by_hand": SuppressionRule("listed by hand", choosable=False),
+    "refusals": SuppressionRule("repeatedly refused"),
     "soft_bounces": SuppressionRule("soft bounces"),
 }  # fmt: skip
 #: All kinds of event by which a send may be refused.

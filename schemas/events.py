@@ -24,7 +24,8 @@ EventKind = Literal[
     "note",
 ]  # fmt: skip
 BounceClass = Literal["hard", "soft", "block", "undetermined"]
-ClassifiedBy = Literal["code", "text", "label"]
+#: `refusal`: nothing but that it was refused for good.
+ClassifiedBy = Literal["code", "text", "label", "refusal"]
 
 #: Kinds of decisions about retries and suppressions, which come back into the log as events.
 DECISION_KINDS: Final = frozenset(
@@ -162,6 +163,11 @@ class MessageEvent(BaseModel):
 def is_soft(event: MessageEvent) -> bool:
     """Return whether an event is a bounce that another attempt may mend."""
     return event.kind == "bounce" and event.bounce_class not in FINAL_CLASSES
+
+
+def is_unexplained_refusal(event: MessageEvent) -> bool:
+    """Return whether an event is a bounce for good that nothing names the cause of."""
+    return event.kind == "bounce" and event.classified_by == "refusal"
 
 
 def is_success(event: MessageEvent) -> bool:

@@ -8,7 +8,9 @@ A TOML file gives a deployment's own, over the defaults below; every key may be 
     horizon = "72h"                   # no retry later than this after the first attempt
     soft_threshold = 5                # so many messages in a row softly bounced: listed
     soft_expiry = "30d"               # for so long
-    blacklists = ["hard_bounce", "complaint", "opt_out", "echo", "soft_bounces"]
+    refusal_threshold = 3             # so many refused without a cause within 30 days; 0: never
+    refusal_expiry = "90d"
+    blacklists = ["hard_bounce", "complaint", "opt_out", "echo", "refusals", "soft_bounces"]
 
     [tenant."acme"]                   # over [default]
     retries = 1
@@ -64,7 +66,9 @@ def duration_text(duration: timedelta) -> str:
 Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text)]
 #: The rules that a policy may leave out, in the order in which an error names them: the `choosable`
 #: ones of `SUPPRESSION_RULES`. An unsubscribe always holds, and so does a person's word.
-_ChoosableRule = Literal["hard_bounce", "complaint", "opt_out", "echo", "soft_bounces"]
+_ChoosableRule = Literal[
+    "hard_bounce", "complaint", "opt_out", "echo", "refusals", "soft_bounces"
+]  # fmt: skip
 CHOOSABLE_RULES: Final[frozenset[_ChoosableRule]] = frozenset(get_args(_ChoosableRule))
 
 
@@ -80,6 +84,8 @@ class _Keys(BaseModel):
     horizon: Duration = timedelta(hours=72)
     soft_threshold: int = Field(5, ge=1, le=20, strict=True)
     soft_expiry: Duration = timedelta(days=30)
+    refusal_threshold: int = Field(3, ge=0, le=20, strict=True)
+    refusal_expiry: Duration = timedelta(days=90)
     blacklists: frozenset[_ChoosableRule] = CHOOSABLE_RULES
 
 

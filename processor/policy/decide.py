@@ -22,7 +22,7 @@ matter
   came;
 - for soft bounces less than a day apart that come in another order: one of the streak may not be
   counted. None is ever counted that should not be;
-- for a delivery that comes after the soft bounces after it: who was suppressed stays so until
+- for a delivery that comes after the bounces in a row after it: who was suppressed stays so until
   expiry.
 """
 
@@ -35,12 +35,12 @@ from typing import Final, TypeAlias
 
 from processor.policy import retry_rules, suppression_rules
 from processor.policy.config import Policy
-from processor.policy.decisions import Decision, SoftBounced, StreakEnded
+from processor.policy.decisions import Decision, SoftBounced
 from processor.policy.evolve import evolve
 from processor.policy.inputs import Context, Input, LookupResult, Tick, failure_in_words
 from processor.policy.state import AddressState
 from schemas.decisions import DECISION_LABEL, Command
-from schemas.events import MessageEvent, is_soft
+from schemas.events import MessageEvent, is_soft, is_unexplained_refusal
 
 _DecisionRule: TypeAlias = Callable[[AddressState], Iterator[Decision]]
 
@@ -79,14 +79,17 @@ def lookups_needed(
     """Return the messages to look up in the log before deciding; None: nothing is needed.
 
     `last_success_at` is needed with every lookup, also where no message is named. A first soft
-    bounce needs none: what ends a streak matters when there is one, and its message is looked up
-    when the retry falls due. (Each answer costs the database as much as writing twenty events.)
+    bounce or refusal needs none: what ends a streak matters when there is one, and its message is
+    looked up when the retry falls due. (Each answer costs the database as much as writing twenty
+    events.)
     """
     match input:
         case Tick():
             return frozenset(name for name, *_ in retry_rules.due_retries(state, now)) or None
         case MessageEvent() if is_soft(input) and state.streak:
             return frozenset({input.message_id} - {""})
+        case MessageEvent() if is_unexplained_refusal(input) and state.refusals:
+            return frozenset()
         case _:
             return None
 
@@ -124,11 +127,6 @@ def _bounce_softly(
     message = state.messages.get(event.message_id)
     if not is_soft(event) or (message is not None and event.event_id in message.bounces):
         return
-    last_success_at = context.lookup.last_success_at
-    if last_success_at is not None and any(at <= last_success_at for at in state.streak.values()):
-        ended = StreakEnded(at=last_success_at)
-        yield ended
-        state = evolve(state, ended)
     counts = suppression_rules.counts_in_streak(event, context, state)
     first_sent_at = context.lookup.first_sent_at.get(event.message_id, context.at)
     bounce = SoftBounced(
@@ -151,6 +149,7 @@ _EVENT_RULES: Final = (
     suppression_rules.suppress,
     suppression_rules.resubscribe,
     suppression_rules.end_streak,
+    suppression_rules.count_refusal,
     suppression_rules.refuse_send,
     retry_rules.cancel_finished,
     retry_rules.record_attempt,

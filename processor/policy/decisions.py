@@ -28,8 +28,16 @@ class SoftBounced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalCounted:
+    """A message, or an event about none (`name`), was refused for good, and nothing says why."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreakEnded:
-    """Something was delivered, or touched by a person: soft bounces until then do not count."""
+    """Something was delivered, or touched by a person: bounces until then do not count."""
 
     at: datetime
 
@@ -156,7 +164,7 @@ class CommandRejected:
 
 
 Decision: TypeAlias = (
-    SoftBounced | StreakEnded | AttemptSent | RetryScheduled | RetryDue | RetryCancelled
-    | RetriesExhausted | SendRefused | ReasonRecorded | Suppressed | Cleared | Reinstated
-    | CommandApplied | CommandRejected
+    SoftBounced | RefusalCounted | StreakEnded | AttemptSent | RetryScheduled | RetryDue
+    | RetryCancelled | RetriesExhausted | SendRefused | ReasonRecorded | Suppressed | Cleared
+    | Reinstated | CommandApplied | CommandRejected
 )  # fmt: skip

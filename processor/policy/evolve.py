@@ -15,6 +15,7 @@ from processor.policy.decisions import (
     CommandRejected,
     Decision,
     ReasonRecorded,
+    RefusalCounted,
     Reinstated,
     RetriesExhausted,
     RetryCancelled,
@@ -34,6 +35,10 @@ REDELIVERY_PERIOD: Final = timedelta(days=7)
 HISTORY_PERIOD: Final = timedelta(days=30)
 #: For so long a soft bounce counts that no other and no delivery followed.
 STREAK_PERIOD: Final = timedelta(days=180)
+#: For so long a refusal without a cause counts.
+REFUSAL_PERIOD: Final = timedelta(days=30)
+#: Rules that count what happens in a row.
+COUNTING_RULES: Final[frozenset[RuleName]] = frozenset({"soft_bounces", "refusals"})
 #: How many of each set are kept, the newest.
 MAX_SET_ITEMS: Final = 32
 MAX_REASONS: Final = 8
@@ -49,10 +54,16 @@ def evolve(state: AddressState, decision: Decision) -> AddressState:
             after = _bounced(state, decision)
         case AttemptSent() | RetryScheduled() | RetryDue() | RetryCancelled() | RetriesExhausted():
             after = _attempted(state, decision)
+        case RefusalCounted(name=name, at=at):
+            refusals = _newest({**state.refusals, name: at}, MAX_SET_ITEMS, _itself)
+            after = replace(state, refusals=refusals)
         case StreakEnded(at=at):
-            streak = {name: when for name, when in state.streak.items() if when > at}
-            since = max(at, state.streak_from or at)
-            after = replace(state, streak=streak, streak_from=since)
+            after = replace(
+                state,
+                streak=_later(state.streak, at),
+                refusals=_later(state.refusals, at),
+                streak_from=max(at, state.streak_from or at),
+            )
         case ReasonRecorded(reason=reason):
             held = {each.event_id: each for each in state.reasons.get(reason.rule, ())}
             kept = _first_and_newest({**held, reason.event_id: reason}.values())
@@ -137,7 +148,11 @@ def _cleared(state: AddressState, rules: tuple[RuleName, ...], at: datetime) -> 
         cleared={**state.cleared, **cleared},
         applied_ids=_newest(applied_ids, MAX_SET_ITEMS, _itself),
     )
-    return evolve(after, StreakEnded(at=at)) if "soft_bounces" in rules else after
+    return after if COUNTING_RULES.isdisjoint(rules) else evolve(after, StreakEnded(at=at))
+
+
+def _later(times: Mapping[str, datetime], at: datetime) -> Mapping[str, datetime]:
+    return {name: when for name, when in times.items() if when > at}
 
 
 def _itself(at: datetime) -> datetime:
@@ -163,7 +178,6 @@ def prune(state: AddressState, now: datetime, policy: Policy) -> AddressState:
     A reset or a new subscription is never pruned: a copy of what it cleared may come at any time.
     """
     message_period = policy.horizon + REDELIVERY_PERIOD
-    passing: tuple[RuleName, ...] = ("soft_bounces",)
     streak_from = state.streak_from
     return AddressState(
         reasons=state.reasons,
@@ -172,12 +186,13 @@ def prune(state: AddressState, now: datetime, policy: Policy) -> AddressState:
         ),
         cleared={
             rule: at for rule, at in state.cleared.items()
-            if rule not in passing or at + HISTORY_PERIOD > now
+            if rule not in COUNTING_RULES or at + HISTORY_PERIOD > now
         },
         applied_ids={
             name: at for name, at in state.applied_ids.items() if at + HISTORY_PERIOD > now
         },
-        streak={name: at for name, at in state.streak.items() if at + STREAK_PERIOD > now},
+        streak=_later(state.streak, now - STREAK_PERIOD),
+        refusals=_later(state.refusals, now - REFUSAL_PERIOD),
         streak_from=streak_from if streak_from and streak_from + HISTORY_PERIOD > now else None,
         messages={
             name: each for name, each in state.messages.items()
@@ -192,13 +207,14 @@ def next_wake_at(state: AddressState, policy: Policy) -> datetime | None:
     None: never. At that time decide on a `Tick`, then `prune`.
     """
     message_period = policy.horizon + REDELIVERY_PERIOD
-    cleared = state.cleared.get("soft_bounces")
+    cleared = [state.cleared[rule] for rule in COUNTING_RULES if rule in state.cleared]
     times = [
         *(each.due_at or each.first_at + message_period for each in state.messages.values()),
         *(reason.until for reason in state.active_reasons if reason.until),
         *(reason.until + HISTORY_PERIOD for reason in state.ended if reason.until),
         *(at + HISTORY_PERIOD for at in state.applied_ids.values()),
         *(at + STREAK_PERIOD for at in state.streak.values()),
-        *(at + HISTORY_PERIOD for at in (state.streak_from, cleared) if at),
+        *(at + REFUSAL_PERIOD for at in state.refusals.values()),
+        *(at + HISTORY_PERIOD for at in (state.streak_from, *cleared) if at),
     ]
     return min(times, default=None)

@@ -69,7 +69,8 @@ class AddressState:
     `reasons` suppress it now, by rule; `ended` are those that did, with their end as `until`. Of a
     rule, events up to its `cleared` time count no more, nor do those whose ids are among
     `applied_ids`, where commands that took effect are too. `streak` are the messages that softly
-    bounced in a row, with their times, all after `streak_from`.
+    bounced in a row, `refusals` those that were refused for good without a cause, with their times,
+    all after `streak_from`.
     """
 
     reasons: Mapping[RuleName, tuple[Reason, ...]] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class AddressState:
         default_factory=dict
     )
     streak: Mapping[str, datetime] = field(default_factory=dict)
+    refusals: Mapping[str, datetime] = field(default_factory=dict)
     streak_from: datetime | None = None
     messages: Mapping[str, MessageState] = field(default_factory=dict)
 

@@ -12,16 +12,17 @@ from processor.policy.decisions import (
     CommandRejected,
     Decision,
     ReasonRecorded,
+    RefusalCounted,
     Reinstated,
     SendRefused,
     StreakEnded,
     Suppressed,
 )
-from processor.policy.evolve import STREAK_PERIOD, evolve
+from processor.policy.evolve import REFUSAL_PERIOD, STREAK_PERIOD, evolve
 from processor.policy.inputs import Context, failure_in_words
 from processor.policy.state import RULE_NAMES, AddressState, merged_reason
 from schemas.decisions import RULE_ACTOR, SUPPRESSION_RULES, Command, Reason, RuleName
-from schemas.events import MessageEvent, is_success
+from schemas.events import MessageEvent, is_success, is_unexplained_refusal
 
 #: Which events suppress an address, by the rule.
 EVENT_RULES: Final[Mapping[RuleName, Callable[[MessageEvent], bool]]] = {
@@ -59,10 +60,9 @@ def counts_in_streak(event: MessageEvent, context: Context, state: AddressState)
 
     A bounce of no known message counts for itself.
     """
-    ends = [at for at in (state.streak_from, context.lookup.last_success_at) if at]
     return (
         (event.message_id or event.event_id) not in state.streak
-        and all(at < context.at for at in ends)
+        and _is_after_success(context, state)
         and all(abs(context.at - at) >= MIN_STREAK_GAP for at in state.streak.values())
         and context.at + STREAK_PERIOD > context.now
     )
@@ -72,13 +72,52 @@ def suppress_for_streak(
     event: MessageEvent, context: Context, state: AddressState
 ) -> Iterator[Decision]:
     """Suppress the address for some time if this soft bounce, just counted, completes a streak."""
-    policy, since = context.policy, max(state.streak.values())
-    until = since + policy.soft_expiry
-    if len(state.streak) >= policy.soft_threshold and until > context.now:
-        failure = failure_in_words(event)
-        words = f"{policy.soft_threshold} messages in a row softly bounced: {failure}"
-        reason = _reason(event, "soft_bounces", words, context, since, until)
-        yield from _recorded(reason, context, state)
+    policy = context.policy
+    if len(state.streak) >= policy.soft_threshold:
+        since = max(state.streak.values())
+        words = f"{policy.soft_threshold} messages in a row softly bounced: "
+        yield from _recorded_until(
+            since + policy.soft_expiry, "soft_bounces", words, since, event, context, state
+        )
+
+
+def count_refusal(event: MessageEvent, context: Context, state: AddressState) -> Iterator[Decision]:
+    """Count a refusal without a cause, a message once; suppress the address after some in a row."""
+    policy, name = context.policy, event.message_id or event.event_id
+    if (
+        policy.refusal_threshold == 0
+        or not is_unexplained_refusal(event)
+        or name in state.refusals
+        or context.at + REFUSAL_PERIOD <= context.now
+        or not _is_after_success(context, state)
+    ):
+        return
+    counted = RefusalCounted(name=name, at=context.at)
+    yield counted
+    state = evolve(state, counted)
+    since = max(state.refusals.values())
+    recent = [at for at in state.refusals.values() if at > since - REFUSAL_PERIOD]
+    if len(recent) >= policy.refusal_threshold:
+        words = f"{policy.refusal_threshold} messages in a row were refused: "
+        yield from _recorded_until(
+            since + policy.refusal_expiry, "refusals", words, since, event, context, state
+        )
+
+
+def _is_after_success(context: Context, state: AddressState) -> bool:
+    """Tell whether an event is later than all that is known to have ended a row of bounces."""
+    ends = (state.streak_from, context.lookup.last_success_at)
+    return all(at < context.at for at in ends if at)
+
+
+def _recorded_until(
+    until: datetime, rule: RuleName, words: str, since: datetime, event: MessageEvent,
+    context: Context, state: AddressState,
+) -> Iterator[Decision]:  # fmt: skip
+    """Record a reason that ends by itself, unless it has ended by now."""
+    if until > context.now:
+        words += failure_in_words(event)
+        yield from _recorded(_reason(event, rule, words, context, since, until), context, state)
 
 
 def _reason(
@@ -120,9 +159,16 @@ def refuse_send(event: MessageEvent, context: Context, state: AddressState) -> I
 
 
 def end_streak(event: MessageEvent, context: Context, state: AddressState) -> Iterator[Decision]:
-    """End the row of soft bounces: something was delivered, or touched by a person."""
-    if is_success(event) and any(at <= context.at for at in state.streak.values()):
-        yield StreakEnded(at=context.at)
+    """End bounces in a row: something was delivered, or touched by a person, as the log knows."""
+    successes = [at for at in (context.lookup.last_success_at,) if at]
+    successes += [context.at] if is_success(event) else []
+    if successes and _counts_any(state, max(successes)):
+        yield StreakEnded(at=max(successes))
+
+
+def _counts_any(state: AddressState, at: datetime) -> bool:
+    """Tell whether bounces in a row were counted until a time."""
+    return any(when <= at for when in (*state.streak.values(), *state.refusals.values()))
 
 
 def resubscribe(event: MessageEvent, context: Context, state: AddressState) -> Iterator[Decision]:
@@ -159,7 +205,7 @@ def reset(command: Command, context: Context, state: AddressState) -> Iterator[D
         yield _rejected(command, context, why)
         return
     ended = _ended(rules, context.at, state)
-    if not ended and not any(at <= context.at for at in state.streak.values()):
+    if not ended and not _counts_any(state, context.at):
         why = "it is not blacklisted"
         if "unsubscribe" in state.reasons:
             why = "its owner unsubscribed, and only a new subscription ends that"
@@ -168,7 +214,7 @@ def reset(command: Command, context: Context, state: AddressState) -> Iterator[D
     cleared = Cleared(rules=rules, at=context.at)
     yield CommandApplied(id=command.id, at=context.at)
     yield cleared
-    # Also where only soft bounces were counted: whoever asked has to hear of it.
+    # Also where bounces were only counted: whoever asked has to hear of it.
     yield Reinstated(
         change="reset", reasons=ended, at=context.at, actor=command.actor, why=command.reason,
         event_id=command.id,

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: What a policy goes by of an event, and what is only shown.
 COLUMNS: Final = (
     "event_id", "channel", "kind", "tenant_id", "message_id", "recipient", "occurred_at",
-    "recorded_at", "provider", "attempt", "bounce_class", "smtp_code", "enhanced_status",
-    "reason_code", "diagnostic", "label", "machine", "tags",
+    "recorded_at", "provider", "attempt", "bounce_class", "classified_by", "smtp_code",
+    "enhanced_status", "reason_code", "diagnostic", "label", "machine", "tags",
 )  # fmt: skip
 
 
@@ -48,8 +48,8 @@ def needed_events(
 ) -> Iterator[dict[str, Any]]:
     """Yield a tenant's events that a policy needs, by `COLUMNS`, in order of their own time.
 
-    Deliveries, opens and clicks are among them only of addresses that ever softly bounced; of
-    decisions only what people asked for: resets, and listings by hand. Copies may come.
+    Deliveries, opens and clicks are among them only of addresses with bounces that count in a
+    row; of decisions only what people asked for: resets, and listings by hand. Copies may come.
     """
     query = Query(tenant)
     sql = (
@@ -61,9 +61,10 @@ def needed_events(
 
 def _needed(target: Target, query: Query, since: datetime | None) -> str:
     # All of a recipient is on one shard, but the whole set is asked for once rather than by each.
-    softly_bounced = (
+    counted = (
         f"SELECT recipient FROM {_events(target)} WHERE {query.of_tenant} AND channel = 'email' "
-        f"AND kind = 'bounce' AND bounce_class NOT IN ({_literals(FINAL_CLASSES)})"
+        f"AND kind = 'bounce' AND (bounce_class NOT IN ({_literals(FINAL_CLASSES)}) "
+        "OR classified_by = 'refusal')"
     )
     return (
         f"{query.of_tenant}{_since(query, since)} AND recipient != '' AND ("
@@ -72,7 +73,7 @@ def _needed(target: Target, query: Query, since: datetime | None) -> str:
         "OR (kind = 'suppressed' AND reason_code = 'by_hand') "
         "OR (kind = 'reinstated' AND has(tags, 'reset')) "
         f"OR (kind IN ({_literals(SUCCESS_KINDS)}) AND channel = 'email' "
-        f"AND recipient GLOBAL IN ({softly_bounced})))"
+        f"AND recipient GLOBAL IN ({counted})))"
     )
 
 

@@ -18,6 +18,8 @@ TABLE: Final = Table(
         "horizon": "String",
         "soft_threshold": "UInt16",
         "soft_expiry": "String",
+        "refusal_threshold": "UInt16",
+        "refusal_expiry": "String",
         "blacklists": "Array(String)",
         "rules_version": "Int64",
     },

@@ -23,7 +23,6 @@ from schemas.events import (
     KINDS_BY_CHANNEL,
     MAX_EVENT_TIME,
     MIN_EVENT_TIME,
-    BounceClass,
     Channel,
     EventFields,
     MessageEvent,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from schemas.bounces import BounceRules
+    from schemas.bounces import BounceRules, LabelClass
 
 __all__ = [
     "DEFAULT_TENANT_HEADER", "TENANT_HEADER", "Adapter", "Decoded", "RejectedPart",
@@ -85,7 +84,7 @@ class Adapter(Protocol):
 
         Raises `UnreadableError` if nothing can be read, or a pydantic `ValidationError`.
 
-        A module that yields bounces also offers `label_class(bounce) -> BounceClass | None`: the
+        A module that yields bounces also offers `label_class(bounce) -> LabelClass | None`: the
         class that the provider's own label stands for. It reads `label` and `reason_code` only;
         `decode` decides what the class of the bounce is.
 
@@ -128,7 +127,7 @@ def verdict(
     It reads only what the event store keeps of the `bounce`, so that history can be classified
     again by other `rules`; without them, those that ship with the package apply.
     """
-    label_class: Callable[[Mapping[str, Any]], BounceClass | None] | None
+    label_class: Callable[[Mapping[str, Any]], LabelClass | None] | None
     label_class = getattr(adapter, "label_class", None)
     text = bounce.get("diagnostic") or ""
     return classify_bounce(

@@ -32,7 +32,8 @@ from schemas.smtp_replies import leading_status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.bounces import LabelClass
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "mailgun"
 CHANNEL: Final[Channel] = "email"
@@ -69,9 +70,9 @@ LAST_RETRY_REASON: Final = "old"
 #: A reason that says nothing: the `bounce-type` counts.
 GENERIC_REASON: Final = "generic"
 #: The class of a permanent failure by its reason or bounce type.
-LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
-    "bounce": "hard",
-    "hardfail": "hard",
+LABEL_CLASSES: Final[Mapping[str, LabelClass]] = {
+    "bounce": "refused",
+    "hardfail": "refused",
     "old": "soft",
     "greylisted": "soft",
     "espblock": "block",
@@ -79,7 +80,7 @@ LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
     "generic": "undetermined",
     "hard": "hard",
     "soft": "soft",
-    "bounced": "hard",  # the legacy event, which may give no reason
+    "bounced": "refused",  # the legacy event, which may give no reason
 }
 
 _REPLY_CODE: Final = re.compile(r"[245][0-5]\d")
@@ -244,7 +245,7 @@ def _add_failure(event: _Event, fields: EventFields) -> None:
             fields["late"] = True
 
 
-def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+def label_class(bounce: Mapping[str, Any]) -> LabelClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return LABEL_CLASSES.get(bounce.get("label", ""))
 

@@ -19,7 +19,8 @@ from schemas.providers._rejections import UnreadableError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.bounces import LabelClass
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "postal"
 CHANNEL: Final[Channel] = "email"
@@ -49,7 +50,7 @@ PRESEND_FAILURE_TEXTS: Final = (
     "raw message has been removed",
 )
 #: `HardFail` stands for every 5yz, so it says that the refusal is for good, but not of what.
-STATUS_CLASSES: Final[Mapping[str, BounceClass]] = {"HardFail": "block", "SoftFail": "soft"}
+STATUS_CLASSES: Final[Mapping[str, LabelClass]] = {"HardFail": "refused", "SoftFail": "soft"}
 
 
 @with_config(ConfigDict(coerce_numbers_to_str=True))
@@ -119,7 +120,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     yield fields
 
 
-def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+def label_class(bounce: Mapping[str, Any]) -> LabelClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return STATUS_CLASSES.get(bounce.get("reason_code", ""))
 

@@ -46,7 +46,7 @@ def test_a_file_of_replies_is_judged_line_by_line(tmp_path):
     file.write_text("550 5.1.1 user unknown\n\n552 5.2.2 mailbox full\n550 refused\n")
     result = CliRunner().invoke(cli.app, ["classify", "--file", str(file)])
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [
-        ["hard", "code"], ["soft", "code"], ["block", "code"],
+        ["hard", "code"], ["soft", "code"], ["block", "refusal"],
     ]  # fmt: skip
     assert result.stderr == "3 replies: 1 hard, 1 soft, 1 block\n"
 

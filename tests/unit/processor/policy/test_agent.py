@@ -34,6 +34,7 @@ JO = Address("acme", "email", "jo@example.com")
 #: The label of each decision in the metric, by which dashboards know it: names of former classes.
 METRIC_LABELS = {
     decisions.SoftBounced: "SoftBounced",
+    decisions.RefusalCounted: "RefusalCounted",
     decisions.StreakEnded: "StreakEnded",
     decisions.AttemptSent: "Resent",
     decisions.RetryScheduled: "RetryScheduled",

@@ -53,7 +53,10 @@ def test_the_defaults_are_those_of_the_domain(monkeypatch):
     assert [duration_text(wait) for wait in policy.schedule] == ["15m", "1h", "4h"]
     assert duration_text(policy.horizon) == "3d"
     assert (policy.soft_threshold, duration_text(policy.soft_expiry)) == (5, "30d")
-    assert policy.blacklists == {"hard_bounce", "complaint", "opt_out", "echo", "soft_bounces"}
+    assert (policy.refusal_threshold, duration_text(policy.refusal_expiry)) == (3, "90d")
+    assert policy.blacklists == {
+        "hard_bounce", "complaint", "opt_out", "echo", "refusals", "soft_bounces",
+    }  # fmt: skip
     assert policy.rules_version == default_rules().version
 
 
@@ -133,6 +136,6 @@ def test_a_rule_that_is_not_choosable_is_refused_with_those_that_are(file):
     with pytest.raises(PolicyError) as refused:
         policies_in_force(load())
     assert str(refused.value).endswith(
-        "default.blacklists.0: Input should be 'hard_bounce', 'complaint', 'opt_out', 'echo' or "
-        "'soft_bounces' (it is 'unsubscribe')"
+        "default.blacklists.0: Input should be 'hard_bounce', 'complaint', 'opt_out', 'echo', "
+        "'refusals' or 'soft_bounces' (it is 'unsubscribe')"
     )

@@ -9,7 +9,7 @@ import pytest
 from processor.kafka.topics import MAX_MESSAGE_BYTES
 from processor.policy import retry_rules
 from processor.policy.config import Policy
-from processor.policy.decide import decide
+from processor.policy.decide import decide, lookups_needed
 from processor.policy.evolve import MAX_SET_ITEMS
 from processor.policy.inputs import MAX_REASON_CHARACTERS
 from processor.policy.retry_rules import wait_before_retry
@@ -589,6 +589,100 @@ def test_a_reset_clears_the_counters():
     assert jo.rejections == []
     jo.take(bounce("soft", START + 4 * DAYS, "s4"))
     assert jo.rules == []
+
+
+# ---- Refusals without a cause -------------------------------------------------------------------
+
+
+def refusal(at=START, message="m1", **fields):
+    """Return a bounce for good that nothing names the cause of."""
+    return message_event(
+        "bounce", at, message, bounce_class="block", classified_by="refusal", smtp_code=554,
+        diagnostic="554 no", **fields,
+    )  # fmt: skip
+
+
+def test_three_messages_refused_in_a_row_suppress_the_address_for_ninety_days():
+    jo = AddressLife()
+    assert jo.take_all(refusal(START, "m1"), refusal(START + DAYS, "m2")) == []
+    assert jo.take(refusal(START + 2 * DAYS, "m3")) == ["suppressed"]
+    entry = jo.entries[-1]
+    assert (entry.rule, entry.effect, entry.until) == ("refusals", "invalid", START + 92 * DAYS)
+    assert entry.reason == "3 messages in a row were refused: 554 no"
+    assert jo.take(message_event("sent", START + 3 * DAYS, "m4")) == ["invalid"]
+    assert jo.tick(START + 92 * DAYS) == ["reinstated"]
+    assert jo.take(refusal(START + 93 * DAYS, "m5")) == []
+
+
+def test_a_refusal_counts_once_for_each_message_and_one_of_no_message_for_itself():
+    jo = AddressLife()
+    first = refusal(START, "m1")
+    jo.take_all(first, first, refusal(START + HOURS, "m1"), refusal(START + 2 * HOURS, "m2"))
+    assert jo.rules == []
+    jo.take(refusal(START + 3 * HOURS, ""))
+    assert jo.rules == ["refusals"]
+
+
+def test_refusals_count_within_thirty_days():
+    jo = AddressLife()
+    jo.take_all(refusal(START, "m1"), refusal(START + 29 * DAYS, "m2"))
+    jo.take(refusal(START + 31 * DAYS, "m3"))
+    assert jo.rules == []
+    jo.take(refusal(START + 32 * DAYS, "m4"))
+    assert jo.rules == ["refusals"]
+
+
+def test_late_refusals_of_another_month_are_not_counted_together():
+    jo = AddressLife()
+    now = START + 29 * DAYS
+    jo.take(refusal(START + 28 * DAYS, "m2"), now)
+    jo.take(refusal(START - 10 * DAYS, "m1"), now)
+    jo.take(refusal(START - 11 * DAYS, "m0"), now)
+    assert jo.rules == []
+
+
+@pytest.mark.parametrize("cause", ["code", "text", "label"])
+def test_a_refusal_with_a_cause_never_counts(cause):
+    jo = AddressLife(refusal_threshold=1)
+    jo.take(bounce("block", classified_by=cause))
+    assert jo.state.is_empty
+
+
+def test_a_success_between_ends_refusals_in_a_row():
+    jo = AddressLife()
+    jo.take_all(refusal(START, "m1"), refusal(START + DAYS, "m2"))
+    jo.take(message_event("delivery", START + 1.5 * DAYS, "d"))
+    jo.take(refusal(START + 2 * DAYS, "m3"))
+    assert jo.rules == []
+    ann = AddressLife()
+    ann.take_all(refusal(START, "m1"), refusal(START + DAYS, "m2"))
+    ann.take(refusal(START + 2 * DAYS, "m3"), last_success_at=START + 1.5 * DAYS)
+    assert ann.rules == []
+    assert list(ann.state.refusals) == ["m3"]
+
+
+def test_a_refusal_threshold_of_nothing_turns_the_rule_off():
+    jo = AddressLife(refusal_threshold=0)
+    jo.take_all(*(refusal(START + n * HOURS, f"m{n}") for n in range(9)))
+    assert jo.state.is_empty
+
+
+def test_a_reset_of_an_address_with_refusals_counts_anew():
+    jo = AddressLife()
+    jo.take_all(*(refusal(START + n * HOURS, f"m{n}") for n in range(3)))
+    assert jo.take(command("reset", START + DAYS)) == ["reinstated"]
+    jo.take_all(*(refusal(START + DAYS + n * HOURS, f"n{n}") for n in range(1, 3)))
+    assert jo.rules == []
+    jo.take(refusal(START + 2 * DAYS, "n3"))
+    assert jo.rules == ["refusals"]
+
+
+def test_the_log_is_asked_about_an_address_with_refusals():
+    jo = AddressLife()
+    event = refusal(START, "m1")
+    assert lookups_needed(jo.state, event, START) is None
+    jo.take(event)
+    assert lookups_needed(jo.state, refusal(START + HOURS, "m2"), START + HOURS) == frozenset()
 
 
 # ---- Resets -------------------------------------------------------------------------------------

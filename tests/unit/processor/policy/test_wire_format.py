@@ -55,6 +55,7 @@ STATE_JSON = (
     b'"soft_bounces":"2026-11-01T09:00:00.500000Z"},'
     b'"done":{"e4":"2026-11-01T09:00:00.500000Z","c0":"2026-11-01T09:00:00.500000Z"},'
     b'"streak":{"m2":"2026-11-05T09:00:00Z","e5":"2026-11-06T09:00:00Z"},'
+    b'"refusals":{"m5":"2026-11-08T09:00:00Z"},'
     b'"streak_from":"2026-11-01T09:00:00.500000Z",'
     b'"messages":{"m2":{"first_at":"2026-11-05T09:00:00Z",'
     b'"bounces":{"e3":[1,"2026-11-05T09:00:00Z"],"e6":[2,"2026-11-06T09:00:00.123000Z"]},'
@@ -92,6 +93,7 @@ STATE = AddressState(
     cleared={"complaint": nine(1, 500), "soft_bounces": nine(1, 500)},
     applied_ids={"e4": nine(1, 500), "c0": nine(1, 500)},
     streak={"m2": nine(5), "e5": nine(6)},
+    refusals={"m5": nine(8)},
     streak_from=nine(1, 500),
     messages={
         "m2": MessageState(
@@ -207,7 +209,7 @@ SES_FEED = (
     b'"occurred_at":"2026-11-02T09:00:00.500000Z","smtp_code":550,"enhanced_status":"5.1.1",'
     b'"recipient":"li@example.com","message_id":"m3","tenant_id":"acme","channel":"email",'
     b'"provider":"ses","recorded_at":1793610000000,"bounce_class":"hard",'
-    b'"event_id":"416f7ff9aa4ddc957e4ff38272c9a97c",'
+    b'"classified_by":"code","event_id":"416f7ff9aa4ddc957e4ff38272c9a97c",'
     b'"diagnostic":"smtp; 550 5.1.1 no such user"}}'
 )
 COMMAND_RECORDS = (
