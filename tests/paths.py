@@ -1,8 +1,9 @@
-"""Where the repository is, and the examples of payloads."""
+"""Where the repository is, and the examples that tests read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAYLOADS = ROOT / "tests" / "data" / "payloads"
+DATA = ROOT / "tests" / "data"
+PAYLOADS = DATA / "payloads"
