@@ -156,11 +156,16 @@ def default_rules() -> BounceRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The class of a bounce, what it was classified by (None: by nothing), and why, in words."""
+    """The class of a bounce, what it was classified by (None: by nothing), and why, in words.
+
+    `code` and `phrase` are those that decided, '' where none did.
+    """
 
     bounce_class: BounceClass
     classified_by: ClassifiedBy | None
     reason: str
+    code: str = ""
+    phrase: str = ""
 
 
 def classify_bounce(
@@ -180,15 +185,18 @@ def classify_bounce(
     words = _words_of(lowered)
     candidates = list(_code_candidates(smtp_code, enhanced_status, text))
     for smtp, enhanced in candidates:
-        if match := rules.classify_code(enhanced or str(smtp), lowered, words):
+        code = enhanced or str(smtp)
+        if match := rules.classify_code(code, lowered, words):
             bounce_class, phrase = match
             if phrase:
                 reason = f'{format_codes(smtp, enhanced)} with "{phrase}"'
-                return _verdict(bounce_class, "text", reason, label_class)
-            return _verdict(bounce_class, "code", describe_codes(smtp, enhanced), label_class)
+                return _verdict(bounce_class, "text", reason, label_class, code, phrase)
+            reason = describe_codes(smtp, enhanced)
+            return _verdict(bounce_class, "code", reason, label_class, code)
     if match := rules.classify_text(lowered, words):
         bounce_class, phrase = match
-        return _verdict(bounce_class, "text", f'the text says "{phrase}"', label_class)
+        reason = f'the text says "{phrase}"'
+        return _verdict(bounce_class, "text", reason, label_class, phrase=phrase)
     return _verdict_without_text(candidates, label_class, rules)
 
 
@@ -199,8 +207,9 @@ def _verdict_without_text(
 ) -> Verdict:
     """Classify by what is left where no phrase decides: misused codes, the label, a 5 alone."""
     for smtp, enhanced in candidates:
-        if misused := rules.classify_misused_code(enhanced or str(smtp)):
-            return _verdict(misused, "code", describe_codes(smtp, enhanced), label_class)
+        code = enhanced or str(smtp)
+        if misused := rules.classify_misused_code(code):
+            return _verdict(misused, "code", describe_codes(smtp, enhanced), label_class, code)
     if label_class and label_class != "refused":
         return _verdict(label_class, "label", "the provider's own label", label_class)
     for smtp, enhanced in candidates:
@@ -233,10 +242,15 @@ def _verdict(
     classified_by: ClassifiedBy | None,
     reason: str,
     label_class: LabelClass | None,
+    code: str = "",
+    phrase: str = "",
 ) -> Verdict:
     if label_class not in (None, "refused", bounce_class):
         reason += f" (the label, {label_class}, was overruled)"
-    return Verdict(bounce_class=bounce_class, classified_by=classified_by, reason=reason)
+    return Verdict(
+        bounce_class=bounce_class, classified_by=classified_by, reason=reason, code=code,
+        phrase=phrase,
+    )  # fmt: skip
 
 
 def _code_patterns(code: str) -> Iterator[str]:

@@ -1,20 +1,28 @@
-"""`sendlog classify`: the class of a bounce, and what it rests on."""
+"""`sendlog classify`: the class of a bounce, what it rests on, and whether that was right."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final, get_args
+from typing import Annotated, Any, Final, get_args
 
 import typer
+from typer.core import TyperGroup
 
+from processor.bounce_grades import grades_of, proposed_rules
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force, read_bounce_rules
+from processor.cli.times import parse_since
+from processor.clickhouse import client_of, target_of
+from processor.kafka.topics import feed_topic
 from processor.settings import load
+from projections.queries.bounce_outcomes import bounce_outcomes
 from schemas.bounces import BounceRules, classify_bounce
 from schemas.errors import ExplainedError
 from schemas.events import BounceClass
+from schemas.providers import adapters
 from schemas.smtp_replies import find_codes, format_codes, leading_status
 
 _REPLY_CODE: Final = re.compile(r"[245][0-9][0-9]", re.ASCII)
@@ -23,10 +31,30 @@ _LABELS: Final[dict[str, BounceClass]] = {
 }
 
 
+_TEXT_COMMAND: Final = "text"
+
+
+class _TextOrCommand(TyperGroup):
+    """The commands; what is none of them is a text to classify."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the command that classifies a text before its arguments."""
+        if not args or args[0] not in {*self.commands, "--help", "-h"}:
+            args = [_TEXT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_TextOrCommand, add_completion=False, pretty_exceptions_enable=False,
+    help="Say whether a bounce is hard, soft or block: sendlog classify '550 5.1.1 user unknown'.",
+)  # fmt: skip
+
+
 class OptionError(ExplainedError, ValueError):
     """An option has a wrong value; the text names the option, the value and what it takes."""
 
 
+@app.command(_TEXT_COMMAND)
 def classify_text(
     text: Annotated[
         str, typer.Argument(help="What the server said, as '550 5.1.1 user unknown'.")
@@ -76,6 +104,46 @@ def classify_text(
     }
     for name, value in fields.items():
         print(f"{name:<9} {value}")
+
+
+@app.command("grade")
+def grade_rules(
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant; else of all.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Of bounces from this time on, UTC; else of all.")
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rules to grade; else those in force.")
+    ] = None,
+    min_addresses: Annotated[
+        int, typer.Option(min=1, help="Propose a rule from so many addresses on.")
+    ] = 5,
+    days: Annotated[
+        int, typer.Option(min=1, help="Who bounces for so long has not recovered.")
+    ] = 7,
+) -> None:
+    """Hold the rules against what became of the addresses, and propose rules that fit better.
+
+    A table for each thing that decided a class, then the proposals as a rules file: copy what you
+    agree with, and try it with `sendlog rebuild --reclassify --dry-run`.
+    """
+    in_force, settings = _rules_of(rules), load()
+    feeds = {name: feed_topic(adapter.CHANNEL, name) for name, adapter in adapters().items()}
+    start: datetime | None = parse_since(since)
+    rows = bounce_outcomes(
+        client_of(settings), target_of(settings), feeds, tenant=tenant, since=start,
+        failing_days=days,
+    )  # fmt: skip
+    grades = grades_of(rows, in_force.rules)
+    print(f"{'class':<13}{'addresses':>9}{'recovered':>11}{'failing':>9}  rests on")
+    for grade in grades:
+        print(
+            f"{grade.decider.bounce_class:<13}{grade.addresses:>9,}{grade.recovered:>11,}"
+            f"{grade.failing:>9,}  {grade.basis}"
+        )
+    if lines := proposed_rules(grades, in_force.rules.version, min_addresses):
+        print(f"\n# Proposed by {min_addresses} addresses or more each; rules: {in_force}")
+        print(lines, end="")
 
 
 def _rules_of(file: Path | None) -> BounceRulesInForce:

@@ -43,7 +43,7 @@ _COMMANDS: Final = {
     "normalise": _Command("pipe:normalise_payloads", "Feed"),
     "log": _Command("logs:print_log", "Read"),
     "explain": _Command("logs:explain_message", "Read"),
-    "classify": _Command("classify:classify_text", "Read"),
+    "classify": _Command("classify:app", "Read"),
     "providers": _Command("providers:print_providers", "Read"),
     "dead-letters": _Command("dead_letters:app", "Read"),
     "suppressions": _Command("suppressions:app", "Read"),

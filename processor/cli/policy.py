@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from processor.bounce_rules import bounce_rules_in_force
+from processor.cli.times import parse_since
 from processor.clickhouse import client_of, target_of
 from processor.policy.config import (
     POLICY_VARIABLE,
@@ -27,7 +28,6 @@ from processor.policy.config import (
 from processor.policy.simulation import SimulationOutcome, compare_outcomes, simulate
 from processor.settings import Settings, load
 from projections.queries import policy_events
-from projections.queries.listing import QueryError
 
 app = typer.Typer(help="The rules for retries and the blacklist, per tenant.", no_args_is_help=True)
 _status = Console(stderr=True)
@@ -86,7 +86,7 @@ def simulate_policy(
     """
     settings = load()
     current, changed = policies_in_force(settings), _read_or_in_force(file, settings)
-    start, now = _parse_since(since), datetime.now(UTC)
+    start, now = parse_since(since), datetime.now(UTC)
     client, target = client_of(settings), target_of(settings)
     comparisons: list[_Comparison] = []
     for name in [tenant] if tenant else policy_events.tenants_with_events(client, target, start):
@@ -185,13 +185,3 @@ def _policy_keys(policy: Policy) -> dict[str, Any]:
 def _progress_bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeElapsedColumn(), console=_status, transient=True)
-
-
-def _parse_since(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise QueryError(f"--since {text!r} is no time; write it as 2026-11-24T10:00") from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 MAX_SLICE_BOUNCES: Final = 1_000_000
 BATCH_VERDICTS: Final = 10_000
 #: Columns that the class of a bounce rests on (`schemas.providers.verdict`).
-_EVIDENCE: Final = (
+EVIDENCE: Final = (
     "provider", "smtp_code", "enhanced_status", "reason_code", "diagnostic", "label",
 )  # fmt: skip
-_COMBINATION: Final = f"hex(sipHash128({', '.join(_EVIDENCE)}))"
+_COMBINATION: Final = f"hex(sipHash128({', '.join(EVIDENCE)}))"
 #: The work tables: the new verdict of each combination, and the changed events.
 _VERDICTS: Final = "reclassified"
 _REPLACEMENTS: Final = "events_reclassified"
@@ -96,7 +96,7 @@ def classify_history(
     """
     discard_work_tables(client, target)
     _create_work_tables(client, target)
-    classified = _classified_by_rules(feeds)
+    classified = classified_by_rules(feeds)
     bounces = int(
         scalar(client, f"SELECT count() FROM {target.database}.events WHERE {classified}")
     )
@@ -220,9 +220,9 @@ def _changed_verdicts(
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the new verdict of each combination for which an event has a different one."""
     sql = (
-        f"SELECT {_COMBINATION} AS combination, {', '.join(_EVIDENCE)}, "
+        f"SELECT {_COMBINATION} AS combination, {', '.join(EVIDENCE)}, "
         "groupUniqArray((bounce_class, classified_by)) AS verdicts "
-        f"FROM {target.database}.events WHERE {where} GROUP BY {', '.join(_EVIDENCE)}"
+        f"FROM {target.database}.events WHERE {where} GROUP BY {', '.join(EVIDENCE)}"
     )
     for row in stream(client, sql, {}):
         outcome = verdict(adapters()[row["provider"]], row, rules)
@@ -252,7 +252,7 @@ def _write_replacements(client: Client, target: Target, classified: str) -> None
     )
 
 
-def _classified_by_rules(feeds: Mapping[str, str]) -> str:
+def classified_by_rules(feeds: Mapping[str, str]) -> str:
     """Return the condition for bounces that rules have classified."""
     providers = [name for name, adapter in adapters().items() if adapter.CHANNEL == "email"]
     pairs = ", ".join(
