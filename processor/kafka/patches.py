@@ -6,6 +6,8 @@ refuses a version of aiokafka that lacks something we rely on, and warns of one 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache, partial, wraps
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +27,7 @@ from aiokafka.consumer.subscription_state import (
     SubscriptionState,
     TopicPartitionState,
 )
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.record._crecords import default_records
 
 from processor.kafka.consumers import ISOLATION_LEVEL
@@ -178,15 +180,26 @@ async def seek_to_committed(consumer: Any) -> dict[Any, int | None]:
     """Seek every partition to where its group is, and return the offsets that are committed.
 
     aiokafka leaves a partition of which nothing is committed where it is; it is read from its
-    beginning again. Does not wait until the broker has said where that is.
+    beginning again. Does not wait until the broker has said where that is. A rebalance may come
+    while the broker is asked what is committed: then it is asked about the new assignment.
     """
-    committed: dict[Any, int | None] = await consumer.seek_to_committed()
+    while assigned := consumer.assignment():
+        # aiokafka raises one or the other: no such partition now, or none at all.
+        with suppress(IllegalStateError, AssertionError):
+            committed: dict[Any, int | None] = await consumer.seek_to_committed()
+            if consumer.assignment() == assigned:
+                _reread_uncommitted(consumer, committed)
+                return committed
+    return {}
+
+
+def _reread_uncommitted(consumer: Any, committed: Mapping[Any, int | None]) -> None:
+    """Let what nothing is committed of be read from its beginning."""
     if uncommitted := [place for place, offset in committed.items() if not offset]:
         fetcher, assignment = consumer._fetcher, consumer._subscription.subscription.assignment  # noqa: SLF001
         fetcher.request_offset_reset(uncommitted, OffsetResetStrategy.EARLIEST)
         for place in uncommitted:  # the broker has not lost what is read again
             vars(assignment.state_value(place)).pop(_ABANDONED, None)
-    return committed
 
 
 def _with_abandoned_position(await_reset: Any) -> Any:

@@ -9,7 +9,7 @@ import struct
 import pytest
 import uvloop
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from processor.kafka import patches
@@ -43,3 +43,34 @@ def test_uvloops_refusal_to_write_is_an_error_of_kafka():
     patches.apply()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(send_after_the_connection_broke())
+
+
+class RebalancedConsumer:
+    """A consumer that loses its assignment while the broker is asked what is committed."""
+
+    def __init__(self, *outcomes):
+        self.outcomes = list(outcomes)
+
+    def assignment(self):
+        return self.outcomes[0][0] if self.outcomes else frozenset()
+
+    async def seek_to_committed(self):
+        assigned, outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return dict.fromkeys(assigned, outcome)
+
+
+@pytest.mark.parametrize(
+    "error", [IllegalStateError("No current assignment for partition 0"), AssertionError()]
+)
+def test_a_seek_that_meets_a_rebalance_goes_by_the_new_assignment(error):
+    consumer = RebalancedConsumer((frozenset({"a", "b"}), error))
+    assert asyncio.run(patches.seek_to_committed(consumer)) == {}
+    consumer = RebalancedConsumer(
+        (frozenset({"a", "b"}), error), (frozenset({"b"}), 7), (frozenset({"b"}), 7)
+    )
+    # Of what was asked of an assignment that is gone by then nothing counts.
+    consumer.outcomes.insert(1, (frozenset({"c"}), 7))
+    consumer.outcomes.append((frozenset({"b"}), 7))
+    assert asyncio.run(patches.seek_to_committed(consumer)) == {"b": 7}
