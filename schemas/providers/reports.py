@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 from schemas.providers._bounce_texts import read_text
 from schemas.providers._common import METADATA_FIELDS, echoed_texts, form_fields, reply_fields
@@ -31,7 +32,7 @@ from schemas.providers._mail import (
     xtext,
 )
 from schemas.providers._rejections import UnreadableError
-from schemas.providers.verp import verp_fields
+from schemas.providers.verp import compile_pattern, verp_fields
 from schemas.smtp_replies import leading_status
 
 if TYPE_CHECKING:
@@ -144,6 +145,20 @@ def envelope_addresses(payload: bytes, headers: Mapping[str, str]) -> Sequence[s
     groups = _status_groups(mail)
     fields = _fields(feedback.text()) if feedback else (groups or [[]])[0]
     return _envelope_addresses(mail, fields, _returned_headers(mail), headers)
+
+
+def query_headers(payload: bytes, headers: Mapping[str, str], pattern: str) -> dict[str, str]:
+    """Return the record header with what a publisher's own `verp` pattern reads of a report.
+
+    Nothing for '', which stands for the default pattern: that one is tried when a record is read.
+    """
+    if not pattern:
+        return {}
+    try:
+        fields = verp_fields(envelope_addresses(payload, headers), compile_pattern(pattern))
+    except UnreadableError:
+        return {}
+    return {QUERY_HEADER: urlencode(fields)} if fields else {}
 
 
 # ------------------------------------------------------ delivery status notifications

@@ -9,6 +9,7 @@ subaddresses as in RFC 5233.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from schemas.addresses import bare_address
@@ -35,6 +36,7 @@ FIELDS_BY_GROUP: Final[Mapping[str, str]] = {
 _MAX_ADDRESS_CHARACTERS: Final = 512
 
 
+@cache
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Return a pattern of whole addresses, with groups of `FIELDS_BY_GROUP`.
 
