@@ -24,11 +24,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.addresses import bare_address
 from schemas.events import MAX_EVENT_TIME, MIN_EVENT_TIME
+from schemas.providers._common import METADATA_FIELDS
 from schemas.providers._rejections import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+#: Our own headers of a message, without a mark of ours as for SES, or with it, which counts more.
+OWN_HEADERS: Final = {
+    **{f"x-{name.replace('_', '-')}": name for name in sorted(METADATA_FIELDS)},
+    **{f"x-sendlog-{name.replace('_', '-')}": name for name in sorted(METADATA_FIELDS)},
+    "x-sendlog-tenant": "tenant_id",
+    "x-sendlog-recipient": "recipient",
+}
 #: A text has one of these if it is a mail; RFC 5322 requires the first two.
 MAIL_HEADERS: Final = ("from", "date", "subject", "to", "message-id", "received", "return-path")
 #: Headers by which mail systems pass on the address that a mail was sent to, the most exact first.

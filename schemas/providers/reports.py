@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import urlencode
 
 from schemas.providers._bounce_texts import read_text
 from schemas.providers._common import METADATA_FIELDS, echoed_texts, form_fields, reply_fields
 from schemas.providers._mail import (
     ENVELOPE_HEADERS,
     MAX_STATUS_BYTES,
+    OWN_HEADERS,
     Headers,
     Mail,
     field_address,
@@ -32,7 +32,7 @@ from schemas.providers._mail import (
     xtext,
 )
 from schemas.providers._rejections import UnreadableError
-from schemas.providers.verp import compile_pattern, verp_fields
+from schemas.providers.verp import QUERY_HEADER, verp_fields, verp_headers
 from schemas.smtp_replies import leading_status
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {"failed": "block"}
 #: Record headers with the envelope of a mail that came by SMTP or LMTP.
 RECIPIENT_HEADER: Final = "smtp-rcpt-to"
 SENDER_HEADER: Final = "smtp-mail-from"
-QUERY_HEADER: Final = "x-callback-query"
 
 #: The fields that name the recipient of a group.
 RECIPIENT_FIELDS: Final = frozenset({"original-recipient", "final-recipient"})
@@ -95,13 +94,6 @@ FAILED_RECIPIENTS_HEADER: Final = "x-failed-recipients"
 HOTMAIL_RECIPIENT_HEADER: Final = "x-hmxmroriginalrecipient"
 #: What stands in place of an address that its provider keeps back (RFC 6590 leaves the form open).
 _REDACTED: Final = re.compile(r"(?:redacted|hidden|removed|x{3,}|\*+|undisclosed)", re.IGNORECASE)
-#: Our own headers of a message, with the mark that only they have and without, as for SES.
-_OWN_HEADERS: Final = (
-    *((f"x-{name.replace('_', '-')}", name) for name in sorted(METADATA_FIELDS)),
-    *((f"x-sendlog-{name.replace('_', '-')}", name) for name in sorted(METADATA_FIELDS)),
-    ("x-sendlog-tenant", "tenant_id"),
-    ("x-sendlog-recipient", "recipient"),
-)
 _QUERY_FIELDS: Final = METADATA_FIELDS | {"recipient"}
 MAX_ENVELOPE_ID_CHARACTERS: Final = 512
 
@@ -152,13 +144,10 @@ def query_headers(payload: bytes, headers: Mapping[str, str], pattern: str) -> d
 
     Nothing for '', which stands for the default pattern: that one is tried when a record is read.
     """
-    if not pattern:
-        return {}
     try:
-        fields = verp_fields(envelope_addresses(payload, headers), compile_pattern(pattern))
+        return verp_headers(envelope_addresses(payload, headers), pattern)
     except UnreadableError:
         return {}
-    return {QUERY_HEADER: urlencode(fields)} if fields else {}
 
 
 # ------------------------------------------------------ delivery status notifications
@@ -323,7 +312,8 @@ def _subject(
     addresses = _envelope_addresses(mail, fields, returned, headers)
     texts = dict(verp_fields(addresses))
     texts.update(form_fields(headers.get(QUERY_HEADER, "").removeprefix("?"), _QUERY_FIELDS))
-    texts.update({field: value for name, field in _OWN_HEADERS if (value := returned.get(name))})
+    own = {field: value for name, field in OWN_HEADERS.items() if (value := returned.get(name))}
+    texts.update(own)
     subject = echoed_texts(texts)
     envelope_id = xtext(dict(fields).get("original-envelope-id", "")).strip("<> ")
     if "message_id" not in subject and 0 < len(envelope_id) <= MAX_ENVELOPE_ID_CHARACTERS:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
 
 from schemas.addresses import bare_address
 
@@ -33,6 +34,8 @@ FIELDS_BY_GROUP: Final[Mapping[str, str]] = {
     "campaign": "campaign",
     "attempt": "attempt",
 }
+#: The record header with metadata from the address of a callback, here of a report.
+QUERY_HEADER: Final = "x-callback-query"
 _MAX_ADDRESS_CHARACTERS: Final = 512
 
 
@@ -74,6 +77,17 @@ def verp_fields(addresses: Iterable[str], pattern: re.Pattern[str] = _DEFAULT) -
                     if name == "recipient"
                 }
     return {}
+
+
+def verp_headers(addresses: Iterable[str], pattern: str) -> dict[str, str]:
+    """Return the record header with what a publisher's own pattern reads of some addresses.
+
+    Nothing for '', which stands for the default pattern: that one is tried when a record is read.
+    """
+    if not pattern:
+        return {}
+    fields = verp_fields(addresses, compile_pattern(pattern))
+    return {QUERY_HEADER: urlencode(fields)} if fields else {}
 
 
 def _decoded_recipient(text: str) -> str:
