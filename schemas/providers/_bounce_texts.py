@@ -39,7 +39,7 @@ INTRODUCTIONS: Final = (
     (rf"temporary problem (?:while )?delivering your message to (?P<address>{_ADDRESS})", DELAYED),
     (r"delivery to these recipients (?:or groups )?(?:is|has been) delayed", DELAYED),
     # Failures
-    (r"hi\. this is the [\w .-]{1,200}", FAILED),
+    (r"hi\. this is the \S{1,60} program", FAILED),
     (r"not be delivered to one or more (?:of its )?recipients", FAILED),
     (r"unable to deliver (?:your|the) message to the following (?:address|recipient)", FAILED),
     (r"following addresses had permanent (?:fatal|delivery) errors", FAILED),

@@ -157,11 +157,12 @@ def read_mail(payload: bytes) -> Mail:
     data = payload.replace(b"\r\n", b"\n")
     if data.startswith((b"From ", b">From ")):  # the line between the mails of an mbox
         data = data.partition(b"\n")[2]
-    headers = Headers(_split(data)[0])
+    head, body = _split(data)
+    headers = Headers(head)
     if not any(name in headers for name in MAIL_HEADERS):
         raise UnreadableError("the record is no mail: it has no From, Date, Subject or the like")
     parts: list[Part] = []
-    for part in _parts(data, MAX_DEPTH):
+    for part in _parts(headers, body, MAX_DEPTH):
         parts.append(part)
         if len(parts) == MAX_PARTS:
             break
@@ -215,15 +216,14 @@ def mail_time(text: str) -> datetime | None:
     return time.replace(microsecond=0) if MIN_EVENT_TIME <= time < MAX_EVENT_TIME else None
 
 
-def _parts(data: bytes, depth: int) -> Iterator[Part]:
-    head, body = _split(data)
-    headers = Headers(head)
+def _parts(headers: Headers, body: bytes, depth: int) -> Iterator[Part]:
     content_type = headers.message.get_content_type()
     if content_type.startswith("multipart/") and depth:
         pieces = list(_pieces(body, headers.parameter("boundary")))
         if pieces:
             for piece in pieces:
-                yield from _parts(piece, depth - 1)
+                head, content = _split(piece)
+                yield from _parts(Headers(head), content, depth - 1)
             return
     yield Part(content_type, headers, body)
 

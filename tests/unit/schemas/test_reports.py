@@ -217,6 +217,19 @@ def test_who_is_no_mail_server_reports_nothing(sender):
     assert read(text) == ([], [])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hi. This is the office of Ann, who is away until Monday. Write to\n\n  ben@example.org\n",
+        "I am on holiday. Delivery of your parcel has failed? Ask\n  ben@example.org\n",
+        "Your message was received.\n",
+    ],
+)
+def test_an_automatic_reply_without_a_return_path_reports_nothing(text):
+    raw = bounce(text).replace(b"MAILER-DAEMON@mx.example.net", b"ann@example.org")
+    assert read(raw.replace(b"Subject:", b"Auto-Submitted: auto-replied\nSubject:")) == ([], [])
+
+
 @pytest.mark.parametrize("charset", ["x-nobody", "utf-8", "utf-7\0", "latin-1", "idna", "base64"])
 def test_a_charset_that_is_wrong_costs_letters_and_not_the_event(charset):
     text = FORM + f'Content-Type: text/plain; charset="{charset}"\n\n'
