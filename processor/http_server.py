@@ -23,7 +23,7 @@ def serve_http(
 
     `group` is the settings group of both. Raises `SettingsError` if the address is not available.
     """
-    with _listening(host, port, group) as listener:
+    with listening(host, port, f"SENDLOG_{group}__HOST, __PORT") as listener:
         if metrics_port:
             start_http_server(metrics_port, addr="127.0.0.1")
         on_start()
@@ -49,11 +49,15 @@ def _ignore(_number: int, _frame: object) -> None:
     """Do nothing: the server has already stopped."""
 
 
-def _listening(host: str, port: int, group: str) -> socket.socket:
+def listening(host: str, port: int, variables: str) -> socket.socket:
+    """Return a socket that listens; `variables` are its settings.
+
+    Raises `SettingsError` if the address is not available.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise SettingsError(
-            f"SENDLOG_{group}__HOST, __PORT: cannot listen at {host}:{port}: {error.strerror}"
+            f"{variables}: cannot listen at {host}:{port}: {error.strerror}"
         ) from None

@@ -14,6 +14,7 @@ _LIBRARY_LEVELS = {
     "mode": logging.WARNING,
     "aiokafka": logging.CRITICAL,  # processor.kafka.health logs once that the broker is away
     "processor.kafka.transport": logging.WARNING,
+    "mail.log": logging.WARNING,  # aiosmtpd, whose lines have addresses
     "kafka": logging.CRITICAL,
     "clickhouse_connect": logging.ERROR,
     "urllib3": logging.ERROR,

@@ -7,6 +7,12 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 RECORDS_TOTAL: Final = Counter("sendlog_records_total", "Kafka records decoded", ["topic"])
+IGNORED_RECORDS_TOTAL: Final = Counter(
+    "sendlog_ignored_records_total", "records of a feed that are about no message", ["provider"]
+)
+UNMATCHED_EVENTS_TOTAL: Final = Counter(
+    "sendlog_unmatched_events_total", "events of a feed that name no message", ["provider"]
+)
 EVENTS_TOTAL: Final = Counter("sendlog_events_total", "events written to ClickHouse")
 DEAD_LETTERS_TOTAL: Final = Counter("sendlog_dead_letters_total", "dead letters", ["topic"])
 WRITE_SECONDS: Final = Histogram("sendlog_write_seconds", "time of one write of events")

@@ -22,9 +22,11 @@ from pydantic_settings import SettingsError as UnreadableSettingsError
 
 from schemas.addresses import NumberRegions
 from schemas.errors import ExplainedError
+from schemas.providers.verp import compile_pattern
 
 DatabaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
+MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s+<>]*@[^@\s<>]+$")]
 Region = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2})?$")]
 
 
@@ -37,7 +39,8 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 SECRET_GROUPS = frozenset({"clickhouse", "gateway", "api"})
 PLAIN_SETTINGS = frozenset({
     ("clickhouse", "timeout"), ("clickhouse", "database"),
-    ("gateway", "host"), ("gateway", "port"), ("gateway", "timeout"),
+    ("gateway", "host"), ("gateway", "port"), ("gateway", "timeout"), ("gateway", "verp"),
+    ("gateway", "mail_host"), ("gateway", "mail_port"), ("gateway", "mail_protocol"),
     ("api", "host"), ("api", "port"), ("api", "rate"), ("api", "burst"), ("api", "query_seconds"),
     ("api", "outcome_seconds"),
 })  # fmt: skip
@@ -107,16 +110,28 @@ class NumberSettings(BaseModel):
         return NumberRegions(self.region, self.regions)
 
 
+def _usable_pattern(pattern: str) -> str:
+    if pattern:
+        compile_pattern(pattern)
+    return pattern
+
+
 class WebhookSecret(BaseModel, extra="forbid"):
     """How webhooks of one tenant and provider are verified."""
 
-    secret: SecretStr = Field(description="as the provider shows it; '' needs unverified = true")
+    secret: SecretStr = Field(
+        SecretStr(""),
+        description="as the provider shows it; '' needs unverified = true, or takes only mail",
+    )
     unverified: bool = Field(default=False, description="take webhooks from anyone")
     tolerance: float | None = Field(
         None, gt=0, description="seconds a signature's time may be off; None: as is usual"
     )
     several_tenants: bool = Field(
         default=False, description="the account is shared: the payload's own tenant counts"
+    )
+    addresses: tuple[MailAddress, ...] = Field(
+        (), description="of `reports`: mail to these is taken, as bounces@… or @domain"
     )
 
 
@@ -132,6 +147,12 @@ class GatewaySettings(BaseModel):
     )
     timeout: float = Field(
         5, gt=0, le=60, description="seconds for Kafka to confirm, then the answer is 503"
+    )
+    mail_host: str = Field("127.0.0.1", description="address to listen at for mail")
+    mail_port: int = Field(0, ge=0, le=65_535, description="of LMTP or SMTP; 0: no mail is taken")
+    mail_protocol: Literal["lmtp", "smtp"] = "lmtp"
+    verp: Annotated[str, AfterValidator(_usable_pattern)] = Field(
+        "", description="regular expression of variable return paths; '': bounces+MESSAGE_ID@…"
     )
     secrets_file: Path | None = Field(None, description="TOML: [tenant.provider] secret = …")
     secrets: dict[str, dict[str, WebhookSecret]] = Field(

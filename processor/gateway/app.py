@@ -8,8 +8,9 @@ GET /readyz                       200 while Kafka takes records, else 503
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -21,30 +22,32 @@ from starlette.routing import Route
 from processor.gateway.answers import RETRY_AFTER_HEADER, http_error_response, problem_response
 from processor.gateway.certificates import Certificates
 from processor.gateway.hooks import Hook
+from processor.gateway.mail import MailHandler, hooks_by_address, mail_listener
 from processor.gateway.producer import WebhookProducer
 from processor.gateway.webhooks import Webhooks
 from processor.kafka.health import watch_broker
-from processor.settings import KafkaSettings
+from processor.settings import GatewaySettings, KafkaSettings
 
 
 def build_gateway(
     kafka: KafkaSettings,
     hooks: Mapping[tuple[str, str], Hook],
     *,
-    public_url: str,
-    timeout: float,
+    gateway: GatewaySettings,
     certificates: Certificates | None = None,
+    mail_socket: socket.socket | None = None,
 ) -> Starlette:
     """Return the application for `hooks`, by tenant and provider.
 
-    It connects to Kafka when it starts, and waits at most `timeout` seconds for each record.
+    It connects to Kafka when it starts, and takes mail from a socket that listens, if there is one.
     """
-    producer = WebhookProducer(kafka, {hook.topic for hook in hooks.values()}, timeout=timeout)
+    topics = {hook.topic for hook in hooks.values()}
+    producer = WebhookProducer(kafka, topics, timeout=gateway.timeout)
     webhooks = Webhooks(
-        hooks=hooks,
+        hooks={place: hook for place, hook in hooks.items() if hook.takes_webhooks},
         producer=producer,
         certificates=certificates or Certificates(),
-        public_url=public_url,
+        public_url=gateway.public_url,
         max_bytes=kafka.max_record_bytes,
     )
 
@@ -54,7 +57,13 @@ def build_gateway(
             asyncio.create_task(producer.run()),
             asyncio.create_task(watch_broker(kafka.bootstrap)),
         ]
-        yield
+        async with AsyncExitStack() as stack:
+            if mail_socket is not None:
+                handler = MailHandler(hooks_by_address(hooks), producer, gateway.verp)
+                await stack.enter_async_context(
+                    mail_listener(mail_socket, handler, gateway, kafka.max_record_bytes)
+                )
+            yield
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

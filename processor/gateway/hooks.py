@@ -14,7 +14,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from processor.kafka.topics import feed_topic
 from processor.settings import GatewaySettings, SettingsError, WebhookSecret
-from schemas.providers import adapters
+from schemas.providers import adapters, reports
 from schemas.providers.signatures import SIGNATURE_TOLERANCE, SignatureError, check_secret
 
 #: A tenant that can be part of an address.
@@ -29,6 +29,7 @@ RETRY_PERIODS: Final[Mapping[str, timedelta]] = {
     "aws_sms": timedelta(hours=2),
 }
 SECRETS_VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS"
+MAIL_PORT_VARIABLE: Final = "SENDLOG_GATEWAY__MAIL_PORT"
 SECRETS_FILE_VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS_FILE"
 
 _SECRETS_FILE: Final = TypeAdapter(dict[str, dict[str, WebhookSecret]])
@@ -50,6 +51,13 @@ class Hook:
     verified: bool
     tolerance: timedelta
     several_tenants: bool = False
+    #: Of a hook that takes mail; without a secret it takes nothing else.
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def takes_webhooks(self) -> bool:
+        """Whether it takes webhooks, and not only mail."""
+        return not self.verified or bool(self.secret.get_secret_value())
 
 
 def configured_hooks(gateway: GatewaySettings) -> Mapping[tuple[str, str], Hook]:
@@ -67,12 +75,27 @@ def configured_hooks(gateway: GatewaySettings) -> Mapping[tuple[str, str], Hook]
             if key in hooks:
                 raise SettingsError(f"{source}: {'.'.join(key)} is also in {SECRETS_VARIABLE}")
             hooks[key] = hook
+    _check_addresses(gateway, hooks)
     if not hooks:
         raise SettingsError(
             f"no webhook is configured: set {SECRETS_FILE_VARIABLE} to a TOML file with"
             ' [tenant.provider] and secret = "…" for each'
         )
     return hooks
+
+
+def _check_addresses(gateway: GatewaySettings, hooks: Mapping[tuple[str, str], Hook]) -> None:
+    places: dict[str, str] = {}
+    for key, hook in hooks.items():
+        for address in map(str.lower, hook.addresses):
+            if address in places:
+                raise SettingsError(f"{'.'.join(key)} has the address of {places[address]}")
+            places[address] = ".".join(key)
+    if gateway.mail_port and not places:
+        raise SettingsError(
+            f"{MAIL_PORT_VARIABLE} is set, but no hook has addresses: write [tenant.reports] and"
+            ' addresses = ["bounces@…"] for each'
+        )
 
 
 def _read_secrets(path: Path) -> dict[str, dict[str, WebhookSecret]]:
@@ -118,14 +141,19 @@ def _hooks(source: str, tenants: Mapping[str, Mapping[str, WebhookSecret]]) -> I
                 verified=not secret.unverified,
                 tolerance=tolerance,
                 several_tenants=secret.several_tenants,
+                addresses=secret.addresses,
             )
 
 
 def _check_hook(place: str, provider: str, secret: WebhookSecret) -> None:
     text = secret.secret.get_secret_value()
+    if secret.addresses and provider != reports.PROVIDER:
+        raise SettingsError(f"{place}.addresses: only {reports.PROVIDER} come by mail")
     if secret.unverified:
         if text:
             raise SettingsError(f"{place}: it is unverified = true and has a secret; leave out one")
+        return
+    if not text and secret.addresses:
         return
     if not text:
         raise SettingsError(

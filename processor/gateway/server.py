@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from processor.gateway.app import build_gateway
 from processor.gateway.hooks import configured_hooks
-from processor.http_server import serve_http
+from processor.http_server import listening, serve_http
 from processor.kafka import patches
 from processor.logging import get
 from processor.settings import Settings
@@ -20,14 +20,19 @@ def run_gateway(settings: Settings) -> None:
     unverified_hooks = sorted(".".join(place) for place, hook in hooks.items() if not hook.verified)
     if unverified_hooks:
         log.warning("hooks_unverified", hooks=unverified_hooks)
-    app = build_gateway(
-        settings.kafka, hooks, public_url=gateway.public_url, timeout=gateway.timeout
-    )
+    mail_socket = None
+    if gateway.mail_port:
+        variables = "SENDLOG_GATEWAY__MAIL_HOST, __MAIL_PORT"
+        mail_socket = listening(gateway.mail_host, gateway.mail_port, variables)
+    app = build_gateway(settings.kafka, hooks, gateway=gateway, mail_socket=mail_socket)
 
     def log_start() -> None:
         log.info(
             "gateway_starting",
             address=f"http://{gateway.host}:{gateway.port}",
+            mail=f"{gateway.mail_protocol}://{gateway.mail_host}:{gateway.mail_port}"
+            if gateway.mail_port
+            else "",
             hooks=sorted(".".join(place) for place in hooks),
         )
 

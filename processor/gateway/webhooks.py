@@ -38,6 +38,8 @@ PASSED_HEADERS: Final = (
     "svix-id", "webhook-id",  # Resend
     "x-messagesystems-batch-id",  # SparkPost
     "x-amz-sns-message-type", "x-amz-sns-message-id",  # SES and AWS SMS, raw deliveries too
+    "smtp-rcpt-to", "smtp-mail-from",  # the envelope of a mail
+    "syslog-time",  # Postfix
     "smpp-source-addr", "smpp-source-addr-ton", "smpp-esm-class", "smpp-message-state",
     "smpp-receipted-message-id",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from pydantic import Discriminator, TypeAdapter, ValidationError
 from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
+from processor import metrics
 from processor.intake.arrow import assign_ids, group_events, table_of
 from processor.intake.dead_letters import Rejection
 from processor.intake.normal_form import bound_times, normalise_recipients
@@ -231,6 +232,7 @@ class Decoder:
             return self._decoded(chunk, [], rejections)
         events: list[EventFields] = []
         rejections = []
+        ignored_count = 0
         tenant = self._tenants.get(provider, self._default_tenant)
         for record in chunk.records:
             value = record.value
@@ -248,6 +250,7 @@ class Decoder:
             for event in decoded.events:
                 event["source_offset"] = record.offset
             events.extend(decoded.events)
+            ignored_count += not (decoded.events or decoded.rejected)
             if len(decoded.rejected) > MAX_RECORD_REJECTIONS:
                 # A dead letter for each would multiply the record: one for all of it.
                 count, first = len(decoded.rejected), decoded.rejected[0].reason
@@ -258,6 +261,9 @@ class Decoder:
                     Rejection(record, part.reason, part.raw, part.element)
                     for part in decoded.rejected
                 )
+        unmatched_count = sum(not event["message_id"] for event in events)
+        metrics.IGNORED_RECORDS_TOTAL.labels(provider=provider).inc(ignored_count)
+        metrics.UNMATCHED_EVENTS_TOTAL.labels(provider=provider).inc(unmatched_count)
         return self._decoded(chunk, events, rejections)
 
 

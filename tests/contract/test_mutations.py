@@ -65,6 +65,8 @@ ODD_VALUES = (
     [{}],
     {"a": {"b": [1, {"c": None}]}},
 )
+#: What a mail begins with, or a line of a log.
+LINES = re.compile(r"(?:[A-Z][\w-]+: |\w{3} [ \d]\d |\d{4}-\d\d-\d\dT).*\n")
 ENCODINGS = ("utf-16", "utf-32", "utf-8-sig", "latin-1", "cp1252", "cp037")
 
 Change = Callable[[bytes, Random], bytes]
@@ -118,7 +120,7 @@ def spoil(payload: bytes, rng: Random) -> bytes:
     try:
         value = json.loads(text)
     except (RecursionError, ValueError):
-        return spoil_form(text, rng)
+        return spoil_lines(text, rng) if LINES.match(text) else spoil_form(text, rng)
     return dumped(spoil_value(value, rng), rng)
 
 
@@ -184,6 +186,26 @@ def spoil_form(text: str, rng: Random) -> bytes:
         case _:
             fields[place] = (name, in_text(odd(rng)))
     return written(fields)
+
+
+def spoil_lines(text: str, rng: Random) -> bytes:
+    """Spoil a line of a mail or a log: gone, twice, elsewhere, or with an odd value."""
+    lines = text.split("\n")
+    place = rng.randrange(len(lines))
+    line = lines.pop(place)
+    name, between, value = line.partition(rng.choice((":", "=", ";", " ")))
+    match rng.randrange(5):
+        case 0:
+            pass
+        case 1:
+            lines.insert(rng.randint(0, len(lines)), line)
+        case 2:
+            lines[place:place] = [line, line]
+        case 3:
+            lines.insert(place, name.swapcase() + between + value)
+        case _:
+            lines.insert(place, name + between + in_text(odd(rng)))
+    return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
 def in_text(value: Any) -> str:

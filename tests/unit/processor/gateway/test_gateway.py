@@ -389,7 +389,7 @@ def test_the_secrets_file_names_hooks_by_tenant_and_provider(tmp_path):
     [
         ("[acme.twilio\n", "secrets.toml: .*line 1"),
         ('[acme.twilio]\nsecret = "s3cret"\n[acme.twilio]\n', "secrets.toml: .*line 3"),
-        ("[acme.twilio]\n", r"acme\.twilio\.secret: Field required"),
+        ("[acme.twilio]\n", r"acme\.twilio\.secret: it is empty"),
         ("[acme.twilio]\nsecret = 7\n", r"acme\.twilio\.secret: .*string"),
         ('[acme.twilio]\nsecrt = "s3cret"\n', r"acme\.twilio\.secrt: Extra"),
         ('[acme]\ntwilio = "s3cret"\n', r"acme\.twilio: "),

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from processor.intake.dead_letters import DeadLetter, to_rows
 from processor.intake.decoder import LONG_FIELDS, Decoder
@@ -19,6 +20,7 @@ from schemas.events import KINDS_BY_CHANNEL, MessageEvent, fingerprint
 from schemas.providers import adapters
 from schemas.providers import decode as decode_payload
 from tests.chunks import chunk_of, ses_bounce
+from tests.mailboxes import mails
 
 DECODER = Decoder(IntakeSettings(feeds={"ses": "acme"}), max_record_bytes=10_000)
 
@@ -446,3 +448,21 @@ def test_a_record_that_becomes_too_much_is_one_dead_letter_that_says_so(
     assert reason in rejection.reason
     assert decoded.events["source_offset"].to_pylist() == [2]
     assert decoded.byte_count < 2 * sum(len(each.value) for each in records)
+
+
+def test_what_is_about_no_message_and_what_names_none_is_counted():
+    names = ("sendlog_ignored_records_total", "sendlog_unmatched_events_total")
+
+    def counts():
+        labels = {"provider": "reports"}
+        return [REGISTRY.get_sample_value(name, labels) or 0 for name in names]
+
+    before, reports = counts(), mails()
+    topic = "email.events.reports"
+    decoded = decode([
+        record(reports[name], topic=topic, offset=offset)
+        for offset, name in enumerate(["holiday", "postfix", "no-message", "read", "unknown-form"])
+    ])  # fmt: skip
+    assert decoded.events.num_rows == 2
+    assert len(decoded.rejections) == 1
+    assert [now - earlier for now, earlier in zip(counts(), before, strict=True)] == [2, 1]
