@@ -16,6 +16,8 @@ from schemas.providers._signatures.verification import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from schemas.providers._signatures.verification import VerificationContext
 
 
@@ -38,3 +40,25 @@ def check(context: VerificationContext, secret: str) -> None:
                 raise SignatureError("the token does not match")
         case _:
             raise SignatureError("the header authorization is neither Basic nor Bearer")
+
+
+def or_signature(
+    headers: Iterable[str], verify: Callable[[VerificationContext, str], None]
+) -> Callable[[VerificationContext, str], None]:
+    """Return a check of a shared secret, or else of a signature, which is in one of `headers`.
+
+    Credentials count first: some providers sign whether or not anybody asked for it, with a key
+    that an address with a password has nothing to do with. Either proof needs the secret.
+    """
+    names = tuple(headers)
+
+    def verify_either(context: VerificationContext, secret: str) -> None:
+        request_headers = context.request.headers
+        if request_headers.get("authorization"):
+            check(context, secret)
+        elif any(request_headers.get(name) for name in names):
+            verify(context, secret)
+        else:
+            raise SignatureError("there is neither a signature nor an authorization")
+
+    return verify_either
