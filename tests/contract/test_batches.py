@@ -46,7 +46,7 @@ def telnyx_recipients(payload: str) -> list[Any]:
 
 
 def telnyx_webhook(recipients: list[Any]) -> str:
-    # One without an error, which would decide before a status, known or not.
+    # One without an error, which would be about all recipients.
     case = json.loads((PAYLOADS / "telnyx" / "status_sent.json").read_text("utf-8"))
     body = json.loads(case["payload"])
     body["data"]["payload"]["to"] = recipients

@@ -270,12 +270,13 @@ def test_a_reject_reason_that_nobody_documents_lists_no_address():
                    "30410 30454 30500")),
     ],
 )  # fmt: skip
-def test_twilio_each_code_that_says_more_than_the_status_decides(kind, codes) -> None:
+def test_twilio_each_code_that_says_more_than_undelivered_decides(kind, codes) -> None:
     assert {code for code, of in ERROR_KINDS.items() if of == kind} == set(codes.split())
     for code in codes.split():
-        payload = f"MessageSid=SM1&To=%2B12015550123&MessageStatus=delivered&ErrorCode={code}"
-        [event] = normalise("twilio", payload.encode(), {}, RECORDED_AT)
-        assert (event.kind, event.reason_code) == (kind, code)
+        for word, expected in (("undelivered", kind), ("delivered", "delivery"), ("sent", "sent")):
+            payload = f"MessageSid=SM1&To=%2B12015550123&MessageStatus={word}&ErrorCode={code}"
+            [event] = normalise("twilio", payload.encode(), {}, RECORDED_AT)
+            assert (event.kind, event.reason_code) == (expected, code)
 
 
 @pytest.mark.parametrize("suppresses", [False, None, "absent"])
