@@ -87,7 +87,7 @@ class _Callback(TypedDict, total=False):
     type: str | None
     time: object
     eventTime: object
-    to: str | None
+    to: object
     description: object
     errorCode: object
     message: _Message | None
@@ -137,7 +137,7 @@ def _callback_events(element: object, metadata: EventFields) -> Iterator[EventFi
 
 def _recipient(callback: _Callback, message: _Message) -> str:
     """Return the number that a callback is about; without one, that of the message if it is one."""
-    numbers = message.get("to")
-    if not callback.get("to") and isinstance(numbers, list) and len(numbers) == 1:
+    number, numbers = as_text(callback.get("to")), message.get("to")
+    if not number and isinstance(numbers, list) and len(numbers) == 1:
         return as_text(numbers[0])
-    return callback.get("to") or ""
+    return number

@@ -45,20 +45,27 @@ def check(context: VerificationContext, secret: str) -> None:
 def or_signature(
     headers: Iterable[str], verify: Callable[[VerificationContext, str], None]
 ) -> Callable[[VerificationContext, str], None]:
-    """Return a check of a shared secret, or else of a signature, which is in one of `headers`.
+    """Return a check that takes a signature, which is in one of `headers`, or a shared secret.
 
-    Credentials count first: some providers sign whether or not anybody asked for it, with a key
-    that an address with a password has nothing to do with. Either proof needs the secret.
+    Some providers sign whether or not anybody asked for it, with a key that a password in the
+    address has nothing to do with: so a signature that does not match spoils no credentials that
+    do. Either proof needs the secret.
     """
     names = tuple(headers)
 
     def verify_either(context: VerificationContext, secret: str) -> None:
         request_headers = context.request.headers
-        if request_headers.get("authorization"):
-            check(context, secret)
-        elif any(request_headers.get(name) for name in names):
-            verify(context, secret)
-        else:
+        has_credentials = bool(request_headers.get("authorization"))
+        if any(request_headers.get(name) for name in names):
+            try:
+                verify(context, secret)
+            except SignatureError:
+                if not has_credentials:
+                    raise
+            else:
+                return
+        elif not has_credentials:
             raise SignatureError("there is neither a signature nor an authorization")
+        check(context, secret)
 
     return verify_either

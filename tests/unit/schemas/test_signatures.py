@@ -448,14 +448,16 @@ EITHER = ["plivo", "sinch", "messagebird"]
 
 
 @pytest.mark.parametrize("provider", EITHER)
-def test_credentials_count_before_a_signature_which_comes_unasked(provider):
+def test_a_signature_or_credentials_that_do_not_match_spoil_no_other_proof(provider):
     hook = signed(provider)
-    credentials_beside = hook.with_headers(authorization="Basic " + b64(SHARED.encode()))
-    judge(provider, credentials_beside, SHARED)
-    judge(provider, credentials_beside, SHARED.partition(":")[2])
+    both = hook.with_headers(authorization="Basic " + b64(SHARED.encode()))
+    judge(provider, both, SHARED)
+    judge(provider, both, SHARED.partition(":")[2])
     judge(provider, hook.with_headers(authorization="Bearer s3cret"), "s3cret")
-    refused(provider, credentials_beside, "do not match", SECRETS[provider])
-    refused(provider, hook, "match", SHARED)
+    judge(provider, both, SECRETS[provider])
+    refused(provider, both, "user and password do not match", "another")
+    refused(provider, hook, "the signature does not match", SHARED)
+    refused(provider, replace(both, body=b"{}"), "user and password", SECRETS[provider])
 
 
 @pytest.mark.parametrize("provider", EITHER)
