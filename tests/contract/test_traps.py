@@ -147,6 +147,8 @@ def test_a_bounce_of_one_recipient_says_nothing_about_the_others() -> None:
         ("mandrill/delivered", "delivery"),
         ("mandrill/send", "sent"),
         ("sendgrid/processed", "queued"),
+        ("clickatell/rest_delivered_to_gateway", "sent"),
+        ("bandwidth/code_9902", "unknown"),
     ],
 )
 def test_a_providers_word_for_a_step_is_read_as_the_provider_means_it(name, kind) -> None:
@@ -169,6 +171,19 @@ def test_an_sms_undelivered_or_expired_is_not_shown_as_sent(name, kind, status) 
     events = named(name)
     assert {event.kind for event in events} == {kind}
     assert row("sms_log", events)["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("infobip/status_delivered_to_operator", "Sent"),
+        ("infobip/status_delivered_to_handset", "Delivered"),
+        ("bandwidth/message_delivered_to_carrier", "Sent"),
+        ("bandwidth/message_delivered", "Delivered"),
+    ],
+)
+def test_an_sms_that_the_operator_has_is_not_shown_as_delivered(name, status) -> None:
+    assert row("sms_log", named(name))["status"] == status
 
 
 def test_an_sms_delivered_does_not_go_back_to_sent() -> None:
