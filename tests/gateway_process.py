@@ -85,7 +85,8 @@ class GatewayProcess(Server):
             )
             reply = connection.getresponse()
             text = reply.read()
-            return reply.status, reply.headers, json.loads(text) if text else {}
+            is_problem = (reply.headers.get("content-type") or "").endswith("json")
+            return reply.status, reply.headers, json.loads(text) if is_problem else {}
 
         try:
             yield send

@@ -41,6 +41,9 @@ SECRETS = {
     "mandrill": "mandrill-webhook-key",
     "resend": "whsec_" + b64(b"resend's own bytes, thirty-two.."),
     "twilio": "an-auth-token",
+    "plivo": "a-plivo-auth-token",
+    "sinch": "a-webhook-secret",
+    "messagebird": "a-signing-key",
     "vonage": "a-signature-secret",
     "telnyx": b64(ED.public_key().public_bytes(*RAW)),
 }
@@ -149,9 +152,7 @@ def vonage(hook, at):
 
 def vonage_jwt(hook, at, alg="HS256"):
     claims = {"iat": at, "iss": "Vonage", "payload_hash": hashlib.sha256(hook.body).hexdigest()}
-    signed = ".".join(b64url(json.dumps(p).encode()) for p in ({"alg": alg, "typ": "JWT"}, claims))
-    mac = hmac.new(SECRETS["vonage"].encode(), signed.encode(), hashlib.sha256).digest()
-    return hook.with_headers(authorization=f"Bearer {signed}.{b64url(mac)}")
+    return hook.with_headers(authorization=f"Bearer {token('vonage', claims, alg)}")
 
 
 def vonage_sig(hook, at, method="md5hash"):
@@ -166,6 +167,65 @@ def vonage_sig(hook, at, method="md5hash"):
     else:
         sig = hmac.new(secret.encode(), text.encode(), method).hexdigest().upper()
     return replace(hook, url=f"{hook.url}&timestamp={quote(str(at))}&sig={sig}")
+
+
+def plivo(hook, at):
+    """Sign as Plivo, in version 3, with a signature of an older token before it."""
+    nonce = f"{at}-nonce"
+    address, _, _ = hook.url.partition("?")
+    query = "&".join(f"{n}={v}" for n, v in sorted(parse_qsl(hook.query, keep_blank_values=True)))
+    fields = sorted(parse_qsl(hook.body.decode(), keep_blank_values=True))
+    form = "".join(n + v for n, v in fields)
+    if query or form:
+        address += "?" + query
+    if query and form:
+        address += "."
+    mac = plivo_mac(f"{address}{form}.{nonce}")
+    return hook.with_headers(x_plivo_signature_v3=f"b2xk,{mac}", x_plivo_signature_v3_nonce=nonce)
+
+
+def plivo_v2(hook, at):
+    nonce = f"{at}-nonce"
+    mac = plivo_mac(hook.url.partition("?")[0] + nonce)
+    return hook.with_headers(x_plivo_signature_v2=mac, x_plivo_signature_v2_nonce=nonce)
+
+
+def plivo_mac(text):
+    return b64(hmac.new(SECRETS["plivo"].encode(), text.encode(), hashlib.sha256).digest())
+
+
+def sinch(hook, at):
+    nonce = f"{at}-nonce"
+    signed = hook.body + f".{nonce}.{at}".encode()
+    mac = hmac.new(SECRETS["sinch"].encode(), signed, hashlib.sha256)
+    return hook.with_headers(
+        x_sinch_webhook_signature=b64(mac.digest()), x_sinch_webhook_signature_nonce=nonce,
+        x_sinch_webhook_signature_timestamp=str(at),
+        x_sinch_webhook_signature_algorithm="HmacSHA256",
+    )  # fmt: skip
+
+
+def messagebird(hook, at):
+    claims = {
+        "iss": "MessageBird", "nbf": at, "exp": at + 60, "jti": "1",
+        "url_hash": hashlib.sha256(hook.url.encode()).hexdigest(),
+    }  # fmt: skip
+    if hook.body:
+        claims["payload_hash"] = hashlib.sha256(hook.body).hexdigest()
+    return hook.with_headers(messagebird_signature_jwt=token("messagebird", claims))
+
+
+def messagebird_hmac(hook, at):
+    query = urlencode(sorted(parse_qsl(hook.query, keep_blank_values=True)))
+    signed = f"{at}\n{query}\n".encode() + hashlib.sha256(hook.body).digest()
+    mac = hmac.new(SECRETS["messagebird"].encode(), signed, hashlib.sha256).digest()
+    return hook.with_headers(messagebird_signature=b64(mac), messagebird_request_timestamp=str(at))
+
+
+def token(provider, claims, alg="HS256"):
+    signed = ".".join(b64url(json.dumps(p).encode()) for p in ({"alg": alg, "typ": "JWT"}, claims))
+    mac = hmac.new(SECRETS[provider].encode(), signed.encode(), hashlib.sha256).digest()
+    return f"{signed}.{b64url(mac)}"
 
 
 def certificate(now, key=RSA, days=30):
@@ -199,5 +259,6 @@ def sns(message, at, version="2", kind="Notification", **more):
 
 SIGNERS = {
     "sendgrid": sendgrid, "mailgun": mailgun, "mandrill": mandrill, "resend": svix,
-    "twilio": twilio, "vonage": vonage, "telnyx": telnyx,
+    "twilio": twilio, "vonage": vonage, "telnyx": telnyx, "plivo": plivo, "sinch": sinch,
+    "messagebird": messagebird,
 }  # fmt: skip

@@ -1,6 +1,7 @@
-"""Answers to requests that the gateway refuses: RFC 9457, `application/problem+json`.
+"""Answers to webhooks: what tells a provider that it is taken, or why it is refused.
 
-An answer never shows a secret or any content of the request.
+A refusal is `application/problem+json` (RFC 9457). An answer never shows a secret or any content of
+the request.
 """
 
 from __future__ import annotations
@@ -8,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 #: A provider may try again after this many seconds.
 RETRY_AFTER_HEADER: Final[Mapping[str, str]] = {"Retry-After": "30"}
+
+#: What Jasmin reads as "received"; after anything else it calls again, until its retries end.
+#: Source: Jasmin's docs, "HTTP API" (receiving DLR, receiving MO).
+JASMIN_ANSWER: Final = "ACK/Jasmin"
+#: Fields that only Jasmin's callbacks have: of a delivery receipt, and of an incoming message.
+JASMIN_FIELDS: Final = frozenset({"message_status", "origin-connector"})
 
 
 class RefusedError(Exception):
@@ -28,6 +36,15 @@ class RefusedError(Exception):
         self.reason = reason
         self.detail = detail
         self.headers = headers
+
+
+def acceptance(provider: str, value: bytes) -> Response:
+    """Return the answer to a webhook that Kafka has; `value` is its body, of a GET its query."""
+    if provider == "smpp":
+        fields = parse_qs(value.decode("utf-8", "replace"), keep_blank_values=True)
+        if JASMIN_FIELDS & fields.keys():
+            return PlainTextResponse(JASMIN_ANSWER)
+    return Response()
 
 
 def temporary_refusal(reason: str, detail: str) -> RefusedError:

@@ -27,7 +27,7 @@ TEST_METHODS: Final[Mapping[str, frozenset[str]]] = {
     "mandrill": frozenset({"GET", "HEAD"}),
 }
 #: Providers that can be set up to send a callback as the query of a GET.
-QUERY_PROVIDERS: Final = frozenset({"messagebird", "plivo", "vonage", "smpp"})
+QUERY_PROVIDERS: Final = frozenset({"clickatell", "messagebird", "plivo", "vonage", "smpp"})
 SNS_PROVIDERS: Final = frozenset({"ses", "aws_sms"})
 #: The log event for each type of SNS message that has an address to open.
 _SUBSCRIPTION_EVENTS: Final = {

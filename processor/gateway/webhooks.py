@@ -23,7 +23,12 @@ from starlette.responses import Response
 
 from processor import metrics
 from processor.gateway import handshakes
-from processor.gateway.answers import RefusedError, problem_response, temporary_refusal
+from processor.gateway.answers import (
+    RefusedError,
+    acceptance,
+    problem_response,
+    temporary_refusal,
+)
 from processor.gateway.certificates import CertificateError, Certificates
 from processor.gateway.hooks import TENANT_PATTERN, TENANT_RULE, Hook
 from processor.gateway.producer import NotPublishedError, WebhookProducer
@@ -72,7 +77,7 @@ class Webhooks:
         provider = request.path_params["provider"]
         label = provider if provider in adapters() else "unknown"
         try:
-            await self._take(request)
+            return await self._take(request)
         except RefusedError as refused:
             metrics.HOOKS_REFUSED_TOTAL.labels(provider=label, reason=refused.reason).inc()
             log.warning(
@@ -87,9 +92,8 @@ class Webhooks:
         except ClientDisconnect:
             metrics.HOOKS_REFUSED_TOTAL.labels(provider=label, reason="disconnected").inc()
             return problem_response(HTTPStatus.BAD_REQUEST, "the request ended early")
-        return Response()
 
-    async def _take(self, request: Request) -> None:
+    async def _take(self, request: Request) -> Response:
         hook = self._find_hook(request)
         allowed = handshakes.allowed_methods(hook.provider)
         if request.method not in allowed:
@@ -100,11 +104,11 @@ class Webhooks:
         body = await self._read_body(request)
         if handshakes.is_test(hook.provider, request.method, body):
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
-            return
+            return Response()
         await self._verify(hook, request, body)
         if handshakes.is_handshake(hook.provider, hook.tenant, body):
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
-            return
+            return Response()
         value, headers = _to_record(hook, request, body)
         try:
             await self._producer.publish(hook.topic, value, headers)
@@ -112,6 +116,7 @@ class Webhooks:
             raise temporary_refusal("broker", str(error)) from error
         metrics.HOOKS_ACCEPTED_TOTAL.labels(provider=hook.provider).inc()
         log.debug("hook_accepted", provider=hook.provider, tenant=hook.tenant, bytes=len(value))
+        return acceptance(hook.provider, value)
 
     def _find_hook(self, request: Request) -> Hook:
         tenant, provider = request.path_params["tenant"], request.path_params["provider"]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from schemas.events import EventFields
 
 T = TypeVar("T")
+#: The kind of a status, or None if its word is not known.
+K = TypeVar("K", str, str | None)
 
 #: The names under which a mailer hands its ids to a provider, which echoes them.
 METADATA_FIELDS: Final = frozenset(
@@ -30,6 +32,12 @@ METADATA_FIELDS: Final = frozenset(
 #: Marks a diagnostic that only explains the provider's label and is no server's reply: it lists
 #: possible causes, so it is not searched when a bounce is classified.
 EXPLANATION_PREFIX: Final = "in general: "
+#: Channels whose recipients are phone numbers, beside the SMS.
+PHONE_CHANNELS: Final = frozenset({"whatsapp", "rcs"})
+#: Channels that an SMS log need not name.
+SMS_CHANNELS: Final = frozenset({"", "sms", "mms"})
+#: Kinds of an SMS that failed.
+FAILURE_KINDS: Final = frozenset({"undelivered", "rejected", "failed", "expired", "opt_out"})
 #: From here on, a count since 1970 is in milliseconds; below, in seconds (up to the year 5138).
 MIN_EPOCH_MILLISECONDS: Final = 100_000_000_000
 _ZONE_SUFFIX: Final = re.compile(r"(?:[Zz]|[+-]\d\d:?\d\d)$")
@@ -87,16 +95,22 @@ def read_elements(
     payload: bytes,
     read: Callable[[object], Iterator[EventFields]],
     ignored: Ignored | None = None,
+    *,
+    path: tuple[str, ...] = (),
 ) -> Iterator[EventFields | RejectedPart]:
     """Yield the events of a JSON array, or of a single object, as `read` gives them.
 
-    An element that cannot be read is rejected on its own, unless it is about no message at all.
-    Raises `UnreadableError` if the payload is neither array nor object.
+    The array may be in a member of an object, or of its member: `path` has their names. An element
+    that cannot be read is rejected on its own, unless it is about no message at all. Raises
+    `UnreadableError` if the payload is neither array nor object.
     """
     try:
         body: object = from_json(payload)
     except ValueError as error:
         raise UnreadableError(f"the body is not JSON: {error}") from None
+    for member in path:
+        if isinstance(body, dict) and member in body:
+            body = body[member]
     if isinstance(body, dict):
         yield from read(body)
         return
@@ -193,6 +207,15 @@ def limited_tags(labels: Iterable[str | None]) -> list[str]:
     return [label[:256] for label in labels if label][:100]
 
 
+def explained_kind(kind: K, code: str, error_kinds: Mapping[str, str]) -> K | str:
+    """Return the kind of an SMS status, of a failure that which its error code stands for.
+
+    A code makes no failure of a status that is none: it may be about an attempt that the provider
+    repeats, or a note beside a delivery.
+    """
+    return error_kinds.get(code, kind) if kind in FAILURE_KINDS else kind
+
+
 def part_count(total: int | str | None) -> EventFields:
     """Return the number of segments of an SMS, if it is one."""
     number = _COUNTS_BY_TEXT.get(str(total))
@@ -218,7 +241,45 @@ def international_number(number: str) -> str:
     return "+" + number if number.isdecimal() else number
 
 
+class ChannelAddress(NamedTuple):
+    """A recipient, and the channel by which it was reached; '' if that is not named."""
+
+    address: str
+    channel: str
+
+
+def channel_address(text: str) -> ChannelAddress:
+    """Return the recipient that a text like `whatsapp:+447700900123` names.
+
+    A number is a number by any channel: it is blacklisted once. An id of a channel without numbers
+    keeps its prefix, for its digits must not be taken for a number.
+    """
+    channel, colon, address = text.partition(":")
+    if not colon:
+        return ChannelAddress(text, "")
+    channel = channel.strip().lower()
+    return ChannelAddress(address if channel in PHONE_CHANNELS else text, channel)
+
+
+def channel_label(word: str, channel: str) -> str:
+    """Return a provider's word, with the channel that it is about if that is no SMS."""
+    return word if channel.lower() in SMS_CHANNELS else f"{word} ({channel.lower()})"
+
+
 # ---------------------------------------------------------------------------- times
+
+
+def time_field(read: Callable[[str], datetime], value: object) -> EventFields:
+    """Return the time of an event as `read` gives it.
+
+    Nothing if there is none, or if it cannot be read: the record has a time as well, and a report
+    says more than when it was.
+    """
+    text = as_text(value)
+    try:
+        return {"occurred_at": read(text)} if text else {}
+    except UnreadableError:
+        return {}
 
 
 def epoch_time(value: float | str) -> datetime:

@@ -1,10 +1,10 @@
 """MessageBird: SMS status reports (a query, a form or JSON), and messages of the Conversations API.
 
-In a report, the error code decides before the reason, and the reason before the status word; most
-have no code. The mailer's metadata comes back in `reference`, or as parameters of the report's
-address; in the Conversations API, in the message's `source`. The error codes of that API are for
-all channels, so its status word decides. Sources: MessageBird's docs, "SMS API: status reports",
-"SMS errors", "SMS platform extended error codes" and "Conversations API: webhooks".
+In a report of a failure, the error code decides before the reason, and the reason before the status
+word; most have no code. The mailer's metadata comes back in `reference`, or as parameters of the
+report's address; in the Conversations API, in the message's `source`. The error codes of that API
+are for all channels, so its status word decides. Sources: MessageBird's docs, "SMS API: status
+reports", "SMS errors", "SMS platform extended error codes" and "Conversations API: webhooks".
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from schemas.providers._common import (
     callback_metadata,
     echoed_metadata,
     echoed_texts,
+    explained_kind,
     form_fields,
     international_number,
     part_count,
@@ -74,8 +75,6 @@ REASON_KINDS: Final = {
     "insufficient balance": "failed",
     "received network error": "failed",
 }
-#: Words that count before a code or a reason: "pending DLR" only explains `buffered`.
-ERROR_FREE_STATUSES: Final = frozenset({"scheduled", "sent", "buffered", "delivered"})
 #: Statuses of a message of the Conversations API.
 CONVERSATION_STATUS_KINDS: Final = {
     "accepted": "queued",
@@ -178,12 +177,9 @@ def _report_events(report: Mapping[str, str], shared: EventFields) -> Iterator[E
 
     code = "" if get("statusErrorCode", "") in NO_ERROR_CODES else get("statusErrorCode", "")
     reason = get("statusReason", "")
-    kind = (
-        None
-        if word in ERROR_FREE_STATUSES
-        else ERROR_KINDS.get(code) or REASON_KINDS.get(reason.lower().replace("_", " "))
-    )
-    kind = kind or STATUS_KINDS.get(word)
+    # "Pending DLR" beside `buffered` is no failure.
+    kind = explained_kind(STATUS_KINDS.get(word), reason.lower().replace("_", " "), REASON_KINDS)
+    kind = explained_kind(kind, code, ERROR_KINDS)
     if kind is None:
         raise UnreadableError(f"MessageBird status {word[:60]!r} is not known")
     event: EventFields = {

@@ -1,6 +1,6 @@
 """Plivo: message status callbacks (a form or a query), one event for each status of each segment.
 
-The error code decides before the status word. Plivo writes the time of each stage, in UTC without a
+The error code decides what a failure is. Plivo writes the time of each stage, in UTC without a
 zone; that of the current status counts. Segments of a long SMS have ids of their own and share
 `ParentMessageUUID`. The mailer's metadata comes back as parameters of the callback's address.
 Sources: Plivo's docs, "Message status callbacks" and "Messaging error codes".
@@ -15,6 +15,7 @@ from schemas.providers._common import (
     METADATA_FIELDS,
     callback_metadata,
     echoed_texts,
+    explained_kind,
     form_fields,
     international_number,
     part_count,
@@ -44,7 +45,7 @@ TIME_FIELDS: Final = {"queued": "QueuedTime", "sent": "SentTime"}
 REPORT_TIME_FIELD: Final = "DeliveryReportTime"
 IGNORED_STATUSES: Final = frozenset({"received"})
 
-#: Codes that say more than the status word; for all others, as 1000 "unknown", the word counts.
+#: Codes that say more than a word of failure; for all others, as 1000 "unknown", the word counts.
 ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
@@ -80,7 +81,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
 
     code = get("ErrorCode", "")
     error = code.lstrip("0")
-    kind = ERROR_KINDS.get(error) or STATUS_KINDS.get(word)
+    kind = explained_kind(STATUS_KINDS.get(word), error, ERROR_KINDS)
     if kind is None:
         raise UnreadableError(f"Plivo message status {word[:60]!r} is not known")
     event: EventFields = {

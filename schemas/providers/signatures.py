@@ -11,7 +11,15 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from schemas.providers._signatures import keyed, public, shared, sns, vonage
+from schemas.providers._signatures import (
+    keyed,
+    messagebird,
+    plivo,
+    public,
+    shared,
+    sns,
+    vonage,
+)
 from schemas.providers._signatures.verification import (
     SIGNATURE_TOLERANCE,
     Request,
@@ -47,6 +55,18 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
     "mandrill": Scheme("HMAC signature (webhook key)", keyed.mandrill),
     "resend": Scheme("Svix signature (signing secret)", keyed.svix, keyed.svix_key),
     "ses": _SNS,
+    "messagebird": Scheme(
+        "JWT or HMAC signature (signing key), or Basic credentials",
+        shared.or_signature(messagebird.HEADERS, messagebird.check),
+    ),
+    "plivo": Scheme(
+        "HMAC signature (auth token), or Basic credentials",
+        shared.or_signature(plivo.HEADERS, plivo.check),
+    ),
+    "sinch": Scheme(
+        "HMAC signature (webhook secret), or Basic credentials",
+        shared.or_signature(keyed.SINCH_HEADERS, keyed.sinch),
+    ),
     "twilio": Scheme("HMAC signature (auth token)", keyed.twilio),
     "vonage": Scheme("JWT or sig (signature secret)", vonage.check),
     "telnyx": Scheme("Ed25519 signature (public key)", public.telnyx, public.ed25519_key),

@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from schemas.providers._common import (
     callback_metadata,
+    channel_label,
     international_number,
     iso_time,
     part_count,
@@ -210,7 +211,7 @@ def _conversation_event(delivery: _Delivery, report: _Report, shared: EventField
         if to.get("channel") in PHONE_CHANNELS
         else identity,
         "provider_message_id": message_id,
-        "label": word,
+        "label": channel_label(word, to.get("channel") or ""),
     }
     if code:
         event["reason_code"] = code

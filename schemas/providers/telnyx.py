@@ -1,9 +1,9 @@
 """Telnyx: message webhooks (JSON), one event for each recipient.
 
-The error code decides before the status word; errors are those of the message, and do not touch a
-recipient reported as delivered. The mailer's metadata comes back as tags (`message_id=…`); other
-tags stay tags. Telnyx tries up to three times per address, so a webhook may come more than once.
-Sources: Telnyx's docs, "Receiving webhooks for messaging" and "Messaging error codes".
+The error code decides what a failure is; errors are those of the message, and do not touch a
+recipient whose status is no failure. The mailer's metadata comes back as tags (`message_id=…`);
+other tags stay tags. Telnyx tries up to three times per address, so a webhook may come more than
+once. Sources: Telnyx's docs, "Receiving webhooks for messaging" and "Messaging error codes".
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from schemas.providers._common import (
     METADATA_FIELDS,
     callback_metadata,
     echoed_texts,
+    explained_kind,
     iso_time,
     limited_tags,
     part_count,
@@ -53,7 +54,7 @@ MESSAGE_PREFIX: Final = "message."
 IGNORED_EVENTS: Final = frozenset({"message.received", "message.link_click"})
 CLICK_RECORD_TYPE: Final = "link_clicked"
 
-#: Codes that say more than the status word; for all others the word counts.
+#: Codes that say more than a word of failure; for all others the word counts.
 ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
@@ -203,9 +204,9 @@ def _recipient_event(
 ) -> EventFields:
     """Return the event of one recipient."""
     word = (recipient.get("status") or "").lower()
-    kind = STATUS_KINDS.get(word)
+    code = error_fields.get("reason_code", "")
+    kind = explained_kind(STATUS_KINDS.get(word), code, ERROR_KINDS)
     if kind != "delivery":
-        kind = ERROR_KINDS.get(str(error_fields.get("reason_code"))) or kind
         shared = {**shared, **error_fields}
     if kind is None:
         raise UnreadableError(f"Telnyx message status {word[:60]!r} is not known")

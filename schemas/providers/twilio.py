@@ -1,6 +1,7 @@
 """Twilio: status callbacks (a form) and Event Streams (CloudEvents), one event for each status.
 
-The error code decides before the status word. A callback carries neither a time nor an id of its
+The error code decides what a failure is. A number that was reached by WhatsApp or RCS is a number
+like any other; the label names the channel. A callback carries neither a time nor an id of its
 own (`RawDlrDoneDate` has no zone), so its content identifies it. The mailer's metadata comes back
 as the query of the callback's address, in the record header `x-callback-query`, or in Event Streams
 as tags of the message. Sources: Twilio's docs, "Track the message status of outbound messages",
@@ -15,7 +16,10 @@ from typing_extensions import TypedDict
 
 from schemas.providers._common import (
     callback_metadata,
+    channel_address,
+    channel_label,
     echoed_metadata,
+    explained_kind,
     form_fields,
     iso_time,
     part_count,
@@ -56,7 +60,7 @@ IGNORED_TYPES: Final = (
 PRODUCT_PREFIX: Final = "com.twilio."
 MESSAGING_PREFIX: Final = "com.twilio.messaging."
 
-#: Codes that say more than the status word; for all others, as 30008 "unknown", the word counts.
+#: Codes that say more than a word of failure; for all others, as 30008 "unknown", the word counts.
 ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
@@ -175,15 +179,16 @@ def _status_events(status: _Status, fields: EventFields) -> Iterator[EventFields
     if word in IGNORED_STATUSES:
         return
     code = "" if status.error is None or status.error in NO_ERROR_CODES else status.error
-    kind = ERROR_KINDS.get(code) or STATUS_KINDS.get(word)
+    kind = explained_kind(STATUS_KINDS.get(word), code, ERROR_KINDS)
     if kind is None:
         raise UnreadableError(f"Twilio message status {word[:60]!r} is not known")
+    to = channel_address(status.to or "")
     event: EventFields = {
         **fields,
         "kind": kind,
-        "recipient": _recipient(status.to or ""),
+        "recipient": _with_plus(to.address),
         "provider_message_id": status.sid,
-        "label": word,
+        "label": channel_label(word, to.channel),
     }
     if code:
         event["reason_code"] = code
@@ -192,6 +197,6 @@ def _status_events(status: _Status, fields: EventFields) -> Iterator[EventFields
     yield event
 
 
-def _recipient(to: str) -> str:
+def _with_plus(number: str) -> str:
     """Return a number with the + that a form loses if a sender leaves it unescaped."""
-    return "+" + to[1:] if to.startswith(" ") and to[1:].isdecimal() else to
+    return "+" + number[1:] if number.startswith(" ") and number[1:].isdecimal() else number

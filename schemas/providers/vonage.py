@@ -1,6 +1,7 @@
 """Vonage: delivery receipts of the SMS API (query, form or JSON) and statuses of the Messages API.
 
-The error code decides before the status word. In a receipt `msisdn` is the recipient and `to` the
+The error code decides what a failure is: beside another word it is about an attempt that Vonage
+repeats, or a note. In a receipt `msisdn` is the recipient and `to` the
 sender; each segment of a long SMS has a receipt and an id of its own. Times of receipts are UTC
 without a zone (`scts` is local, and not read). The mailer's metadata comes back in the client
 reference. Sources: Vonage's docs, "SMS delivery receipts" and "Messages API" (status webhook), with
@@ -16,7 +17,9 @@ from typing_extensions import TypedDict
 from schemas.providers._common import (
     METADATA_FIELDS,
     callback_metadata,
+    channel_label,
     echoed_texts,
+    explained_kind,
     form_fields,
     international_number,
     part_count,
@@ -49,7 +52,7 @@ STATUS_KINDS: Final = {
     "undeliverable": "undelivered",
 }
 
-#: Codes that say more than the status word; for all others, as 1 "unknown", the word counts.
+#: Codes that say more than a word of failure; for all others, as 1 "unknown", the word counts.
 RECEIPT_ERROR_KINDS: Final = {
     code: kind
     for kind, codes in {
@@ -91,8 +94,8 @@ MESSAGES_ERROR_KINDS: Final = {
     }.items()
     for code in codes
 }  # fmt: skip
-#: Words of the Messages API that count before an error, which its reference shows beside them.
-ERROR_FREE_STATUSES: Final = frozenset({"delivered", "read"})
+#: The channel of the Messages API whose recipients have no number.
+ID_CHANNEL: Final = "messenger"
 NO_ERROR_CODES: Final = frozenset({"", "0", "000"})
 FORM_FIELDS: Final = METADATA_FIELDS | {
     "msisdn", "messageId", "status", "err-code", "message-timestamp", "client-ref",
@@ -102,9 +105,11 @@ TextOrNumber: TypeAlias = str | int | None
 
 
 class _Address(TypedDict, total=False):
-    """A recipient as older versions of the Messages API write it."""
+    """A recipient as older versions of the Messages API write it: a number, or a Messenger's id."""
 
+    type: str | None
     number: str | None
+    id: str | None
 
 
 class _Error(TypedDict, total=False):
@@ -133,6 +138,7 @@ _Push = TypedDict(
         "client-ref": TextOrNumber,
         "message_uuid": str | None,
         "to": str | int | _Address | None,
+        "channel": str | None,
         "timestamp": object,
         "client_ref": TextOrNumber,
         "error": _Error | None,
@@ -183,14 +189,12 @@ def _status_events(push: _Push, metadata: EventFields) -> Iterator[EventFields]:
     if not word:
         return
     error = push.get("error") or _Error()
-    event = _status_fields(
-        word, _error_code(error), {} if word in ERROR_FREE_STATUSES else MESSAGES_ERROR_KINDS
-    )
+    event = _status_fields(word, _error_code(error), MESSAGES_ERROR_KINDS)
     event |= metadata | reference_metadata(_text(push.get("client_ref")))
     event |= part_count((push.get("sms") or _Sms()).get("count_total"))
-    to = push.get("to")
-    number = to.get("number") if isinstance(to, dict) else _text(to)
-    event["recipient"] = international_number(number or "")
+    channel = push.get("channel") or ""
+    event["label"] = channel_label(word, channel)
+    event["recipient"] = _recipient(push.get("to"), channel)
     event["provider_message_id"] = push.get("message_uuid") or ""
     # Older versions of the API write {} if there is none.
     if isinstance(timestamp := push.get("timestamp"), str) and timestamp:
@@ -200,10 +204,21 @@ def _status_events(push: _Push, metadata: EventFields) -> Iterator[EventFields]:
     yield event
 
 
+def _recipient(to: str | int | _Address | None, channel: str) -> str:
+    """Return a number, or an id with the name of its channel: its digits are no number."""
+    if not isinstance(to, dict):
+        text = _text(to)
+    elif text := to.get("number") or "":
+        return international_number(text)
+    else:
+        text, channel = to.get("id") or "", to.get("type") or channel
+    return f"{channel}:{text}" if text and channel == ID_CHANNEL else international_number(text)
+
+
 def _status_fields(word: str, code: str, errors: Mapping[str, str]) -> EventFields:
     """Return the kind of a status, with its word and error code."""
     code = "" if code in NO_ERROR_CODES else code
-    kind = errors.get(code) or STATUS_KINDS.get(word)
+    kind = explained_kind(STATUS_KINDS.get(word), code, errors)
     if kind is None:
         raise UnreadableError(f"Vonage status {word[:60]!r} is not known")
     event: EventFields = {"kind": kind, "label": word}

@@ -46,7 +46,7 @@ def telnyx_recipients(payload: str) -> list[Any]:
 
 
 def telnyx_webhook(recipients: list[Any]) -> str:
-    # One without an error, which would decide before a status, known or not.
+    # One without an error, which would be about all recipients.
     case = json.loads((PAYLOADS / "telnyx" / "status_sent.json").read_text("utf-8"))
     body = json.loads(case["payload"])
     body["data"]["payload"]["to"] = recipients
@@ -74,13 +74,53 @@ def aws_log_group(records: list[Any]) -> str:
     return json.dumps({"messageType": "DATA_MESSAGE", "logEvents": records})
 
 
+def infobip_results(payload: str) -> list[Any]:
+    """Split a push of reports; a notification that comes alone is as good as one of them."""
+    body = json.loads(payload)
+    return body.get("results", [body])
+
+
+def infobip_push(results: list[Any]) -> str:
+    return json.dumps({"results": results})
+
+
+def clickatell_statuses(payload: str) -> list[Any]:
+    if not payload.startswith("{"):
+        return []
+    return json.loads(payload).get("event", {}).get("messageStatusUpdate", [])
+
+
+def clickatell_push(statuses: list[Any]) -> str:
+    return json.dumps({"integrationId": "1", "event": {"messageStatusUpdate": statuses}})
+
+
 BATCHES = {
     "aws_sms": Batch(
         split=aws_records,
         join=aws_log_group,
         unknown={"message": '{"eventType": "TEXT_TELEPORTED", "messageStatus": "TELEPORTED"}'},
     ),
+    "bandwidth": Batch(
+        split=array,
+        join=json.dumps,
+        unknown={"type": "message-teleported", "message": {"id": "m-1"}},
+    ),
     "brevo": Batch(split=array, join=json.dumps, unknown={"event": "teleported"}),
+    "clickatell": Batch(
+        split=clickatell_statuses,
+        join=clickatell_push,
+        unknown={"channel": "sms", "messageId": "m-1", "status": "TELEPORTED", "statusCode": 4},
+    ),
+    "infobip": Batch(
+        split=infobip_results,
+        join=infobip_push,
+        unknown={"messageId": "m-1", "status": {"groupName": "TELEPORTED", "name": "TELEPORTED"}},
+    ),
+    "infobip_email": Batch(
+        split=infobip_results,
+        join=infobip_push,
+        unknown={"messageId": "m-1", "notificationType": "TELEPORTED"},
+    ),
     "mailjet": Batch(split=array, join=json.dumps, unknown={"event": "teleported"}),
     "mandrill": Batch(
         split=mandrill_form,

@@ -6,10 +6,11 @@ import gzip
 import json
 from base64 import b64encode
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import pytest
 
-from schemas.providers import normalise
+from schemas.providers import UnreadableError, normalise
 
 NOW = datetime(2026, 7, 25, 12, 0, tzinfo=UTC)
 SMPP = {"smpp-source-addr": "447700900123", "smpp-source-addr-ton": "1"}
@@ -136,3 +137,95 @@ def test_what_unpacks_to_too_much_is_refused():
     record = {"data": b64encode(gzip.compress(b" " * (9 << 20))).decode()}
     with pytest.raises(ValueError, match="takes up to"):
         read("aws_sms", {"records": [record]})
+
+
+def sms(provider, word, code):
+    """Return what a provider says of one SMS: a status word, and an error code beside it."""
+    if provider == "telnyx":
+        message = {"id": "m1", "to": [{"phone_number": "+447700900123", "status": word}],
+                   "errors": [{"code": code}]}  # fmt: skip
+        return {"event_type": "message.finalized", "payload": message}
+    if provider == "vonage messages":
+        return {"message_uuid": "m1", "to": "447700900123", "status": word, "error": {"code": code}}
+    names = {
+        "twilio": ("MessageSid", "MessageStatus", "ErrorCode", "To"),
+        "plivo": ("MessageUUID", "Status", "ErrorCode", "To"),
+        "vonage": ("messageId", "status", "err-code", "msisdn"),
+    }[provider]
+    values = ("m1", word, code, "+447700900123")
+    return urlencode(dict(zip(names, values, strict=True))).encode()
+
+
+@pytest.mark.parametrize(
+    ("provider", "code", "kind"),
+    [("twilio", "30006", "undelivered"), ("plivo", "50", "undelivered"),
+     ("vonage", "2", "undelivered"), ("vonage messages", "1170", "undelivered"),
+     ("telnyx", "40300", "opt_out")],
+)  # fmt: skip
+def test_a_code_makes_a_failure_only_of_a_word_that_is_one(provider, code, kind):
+    words = {"failed": kind, "delivered": "delivery", "read": "read", "sent": "sent"}
+    if provider.startswith("vonage"):
+        words = {"failed": kind, "rejected": kind, "delivered": "delivery", "accepted": "sent",
+                 "buffered": "sent", "unknown": "unknown"}  # fmt: skip
+    if provider == "telnyx":
+        words = {"sending_failed": kind, "delivery_failed": kind, "delivered": "delivery",
+                 "sent": "sent", "delivery_unconfirmed": "unknown"}  # fmt: skip
+    for word, expected in words.items():
+        [event] = read(provider.partition(" ")[0], sms(provider, word, code))
+        assert (event.kind, event.recipient) == (expected, "+447700900123"), word
+
+
+@pytest.mark.parametrize("provider", ["twilio", "plivo", "vonage", "vonage messages", "telnyx"])
+def test_a_code_that_is_known_makes_no_word_known(provider):
+    code = {"twilio": "30006", "plivo": "50", "vonage": "2", "telnyx": "40300"}.get(
+        provider, "1170"
+    )
+    with pytest.raises(UnreadableError, match="'teleported' is not known"):
+        read(provider.partition(" ")[0], sms(provider, "teleported", code))
+
+
+def test_a_message_that_vonage_tries_again_is_not_lost():
+    kinds = [read("vonage", sms("vonage", word, code))[0].kind
+             for word, code in (("buffered", "2"), ("delivered", "0"))]  # fmt: skip
+    assert kinds == ["sent", "delivery"]
+
+
+def test_a_group_s_error_is_not_that_of_who_was_not_refused():
+    body = sms("telnyx", "delivery_failed", "40300")
+    body["payload"]["to"].append({"phone_number": "+447700900124", "status": "sent"})
+    assert [event.kind for event in read("telnyx", body)] == ["opt_out", "sent"]
+
+
+@pytest.mark.parametrize(
+    ("to", "recipient", "label"),
+    [
+        ("whatsapp:+447700900123", "+447700900123", "delivered (whatsapp)"),
+        ("WhatsApp: 447700900123", "+447700900123", "delivered (whatsapp)"),
+        ("rcs:+447700900123", "+447700900123", "delivered (rcs)"),
+        ("+447700900123", "+447700900123", "delivered"),
+        ("messenger:447700900123", "messenger:447700900123", "delivered (messenger)"),
+        ("", "", "delivered"),
+    ],
+)
+def test_a_number_is_one_number_by_whichever_channel_it_was_reached(to, recipient, label):
+    form = {"MessageSid": "SM1", "MessageStatus": "delivered", "To": to}
+    stream = {"type": "com.twilio.messaging.message.delivered",
+              "data": {"messageSid": "SM1", "to": to}}  # fmt: skip
+    for body in (urlencode(form).encode(), stream):
+        [event] = read("twilio", body)
+        assert (event.recipient, event.label) == (recipient, label)
+
+
+@pytest.mark.parametrize(
+    ("to", "channel", "recipient"),
+    [
+        ("447700900123", "whatsapp", "+447700900123"),
+        ("447700900123", "messenger", "messenger:447700900123"),
+        ({"type": "messenger", "id": "447700900123"}, None, "messenger:447700900123"),
+        ({"type": "sms", "number": "447700900123"}, None, "+447700900123"),
+        (None, "messenger", ""),
+    ],
+)
+def test_an_id_of_vonage_s_messenger_is_no_number(to, channel, recipient):
+    body = {"message_uuid": "m1", "to": to, "status": "read", "channel": channel}
+    assert [event.recipient for event in read("vonage", body)] == [recipient]

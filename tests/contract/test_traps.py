@@ -147,6 +147,8 @@ def test_a_bounce_of_one_recipient_says_nothing_about_the_others() -> None:
         ("mandrill/delivered", "delivery"),
         ("mandrill/send", "sent"),
         ("sendgrid/processed", "queued"),
+        ("clickatell/rest_delivered_to_gateway", "sent"),
+        ("bandwidth/code_9902", "unknown"),
     ],
 )
 def test_a_providers_word_for_a_step_is_read_as_the_provider_means_it(name, kind) -> None:
@@ -169,6 +171,19 @@ def test_an_sms_undelivered_or_expired_is_not_shown_as_sent(name, kind, status) 
     events = named(name)
     assert {event.kind for event in events} == {kind}
     assert row("sms_log", events)["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("infobip/status_delivered_to_operator", "Sent"),
+        ("infobip/status_delivered_to_handset", "Delivered"),
+        ("bandwidth/message_delivered_to_carrier", "Sent"),
+        ("bandwidth/message_delivered", "Delivered"),
+    ],
+)
+def test_an_sms_that_the_operator_has_is_not_shown_as_delivered(name, status) -> None:
+    assert row("sms_log", named(name))["status"] == status
 
 
 def test_an_sms_delivered_does_not_go_back_to_sent() -> None:
@@ -270,12 +285,13 @@ def test_a_reject_reason_that_nobody_documents_lists_no_address():
                    "30410 30454 30500")),
     ],
 )  # fmt: skip
-def test_twilio_each_code_that_says_more_than_the_status_decides(kind, codes) -> None:
+def test_twilio_each_code_that_says_more_than_undelivered_decides(kind, codes) -> None:
     assert {code for code, of in ERROR_KINDS.items() if of == kind} == set(codes.split())
     for code in codes.split():
-        payload = f"MessageSid=SM1&To=%2B12015550123&MessageStatus=delivered&ErrorCode={code}"
-        [event] = normalise("twilio", payload.encode(), {}, RECORDED_AT)
-        assert (event.kind, event.reason_code) == (kind, code)
+        for word, expected in (("undelivered", kind), ("delivered", "delivery"), ("sent", "sent")):
+            payload = f"MessageSid=SM1&To=%2B12015550123&MessageStatus={word}&ErrorCode={code}"
+            [event] = normalise("twilio", payload.encode(), {}, RECORDED_AT)
+            assert (event.kind, event.reason_code) == (expected, code)
 
 
 @pytest.mark.parametrize("suppresses", [False, None, "absent"])

@@ -1,15 +1,15 @@
-"""Signatures by a secret key that both sides hold: Mailgun, Resend (Svix), Twilio, Mandrill.
+"""Signatures by a secret key that both sides hold: Mailgun, Resend (Svix), Twilio, Mandrill, Sinch.
 
 Sources: Mailgun's docs, "Securing webhooks"; Svix's docs, "Verifying webhooks manually", and the
 Standard Webhooks specification; Twilio's docs, "Webhooks security"; Mandrill's docs, "How to
-authenticate webhook requests".
+authenticate webhook requests"; Sinch's docs, "Conversation API: Callbacks" (validating the
+signature).
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
@@ -21,6 +21,7 @@ from schemas.providers._signatures.verification import (
     require_match,
     require_secret,
     sha256,
+    with_and_without_port,
 )
 from schemas.providers.mailgun import multipart_fields
 
@@ -34,8 +35,10 @@ SVIX_PREFIX: Final = "whsec_"
 #: Prefixes of Svix's headers, and of the Standard Webhooks specification that it became.
 SVIX_HEADER_PREFIXES: Final = ("svix", "webhook")
 _SVIX_VERSION: Final = "v1"
+_SINCH_HEADER: Final = "x-sinch-webhook-signature"
+SINCH_HEADERS: Final = (_SINCH_HEADER,)
+_SINCH_ALGORITHM: Final = "hmacsha256"
 _BODY_HASH_PARAMETER: Final = "bodySHA256"
-_STANDARD_PORTS: Final = {"https": 443, "http": 80}
 
 
 def mailgun(context: VerificationContext, secret: str) -> None:
@@ -85,8 +88,26 @@ def svix(context: VerificationContext, secret: str) -> None:
     context.check_timestamp(timestamp)
 
 
+def sinch(context: VerificationContext, secret: str) -> None:
+    """Check Sinch, which signs body, nonce and time."""
+    request = context.request
+    signature, nonce, timestamp = (
+        request.header(_SINCH_HEADER + suffix) for suffix in ("", "-nonce", "-timestamp")
+    )
+    algorithm = request.headers.get(_SINCH_HEADER + "-algorithm", _SINCH_ALGORITHM)
+    if algorithm.lower() != _SINCH_ALGORITHM:
+        raise SignatureError("the signature is of no known algorithm")
+    signed = request.body + f".{nonce}.{timestamp}".encode("utf-8", "surrogatepass")
+    require_match(signature, b64encode(hmac_digest(require_secret(secret), signed, "sha256")))
+    context.check_timestamp(timestamp)
+
+
 def twilio(context: VerificationContext, secret: str) -> None:
-    """Check Twilio, which signs its URL with the form's fields, for JSON with the body's hash."""
+    """Check Twilio, which signs its URL with the form's fields, for JSON with the body's hash.
+
+    It calls a URL with the names of its query in alphabetical order, but signs it as it was set: so
+    they have to be set in that order.
+    """
     request = context.request
     signature = request.header("x-twilio-signature")
     hashes = [value for name, value in request.query if name == _BODY_HASH_PARAMETER]
@@ -96,9 +117,9 @@ def twilio(context: VerificationContext, secret: str) -> None:
         fields = ""
     else:
         fields = _joined(sorted(set(request.form)))
-    # Whether a standard port is part of what was signed differs from product to product.
+    # Whether a port is part of what was signed differs from product to product.
     require_match(
-        signature, *(_signed(secret, url + fields) for url in _with_and_without_port(request.url))
+        signature, *(_signed(secret, url + fields) for url in with_and_without_port(request.url))
     )
 
 
@@ -115,13 +136,3 @@ def _signed(secret: str, text: str) -> bytes:
 
 def _joined(fields: Iterable[tuple[str, str]]) -> str:
     return "".join(name + value for name, value in fields)
-
-
-def _with_and_without_port(url: str) -> list[str]:
-    parts = urlsplit(url)
-    port = _STANDARD_PORTS.get(parts.scheme)
-    host = parts.netloc.removesuffix(f":{port}")
-    if parts.port not in {None, port}:
-        return [url]
-    rest = url.partition("://")[2].removeprefix(parts.netloc)
-    return [f"{parts.scheme}://{host}{rest}", f"{parts.scheme}://{host}:{port}{rest}"]

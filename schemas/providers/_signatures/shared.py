@@ -16,6 +16,8 @@ from schemas.providers._signatures.verification import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from schemas.providers._signatures.verification import VerificationContext
 
 
@@ -38,3 +40,32 @@ def check(context: VerificationContext, secret: str) -> None:
                 raise SignatureError("the token does not match")
         case _:
             raise SignatureError("the header authorization is neither Basic nor Bearer")
+
+
+def or_signature(
+    headers: Iterable[str], verify: Callable[[VerificationContext, str], None]
+) -> Callable[[VerificationContext, str], None]:
+    """Return a check that takes a signature, which is in one of `headers`, or a shared secret.
+
+    Some providers sign whether or not anybody asked for it, with a key that a password in the
+    address has nothing to do with: so a signature that does not match spoils no credentials that
+    do. Either proof needs the secret.
+    """
+    names = tuple(headers)
+
+    def verify_either(context: VerificationContext, secret: str) -> None:
+        request_headers = context.request.headers
+        has_credentials = bool(request_headers.get("authorization"))
+        if any(request_headers.get(name) for name in names):
+            try:
+                verify(context, secret)
+            except SignatureError:
+                if not has_credentials:
+                    raise
+            else:
+                return
+        elif not has_credentials:
+            raise SignatureError("there is neither a signature nor an authorization")
+        check(context, secret)
+
+    return verify_either

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 #: How far a signature's own time may be from ours.
 SIGNATURE_TOLERANCE: Final = timedelta(minutes=5)
 _MAX_TIMESTAMP_DIGITS: Final = 13
+_STANDARD_PORTS: Final = {"https": 443, "http": 80}
 
 
 class SignatureError(ValueError):
@@ -75,6 +76,18 @@ class VerificationContext:
             raise SignatureError(f"the timestamp is {age:.0f} s old; {limit:.0f} are taken")
         if age < -limit:
             raise SignatureError(f"the timestamp is {-age:.0f} s in the future")
+
+
+def with_and_without_port(url: str) -> list[str]:
+    """Return an address without its port, and with it; by default that of its scheme.
+
+    What a provider signs may have the port or not, and a proxy may have added or removed it.
+    """
+    parts = urlsplit(url)
+    port = parts.port or _STANDARD_PORTS.get(parts.scheme)
+    host = parts.netloc.removesuffix(f":{parts.port}")
+    rest = url.partition("://")[2].removeprefix(parts.netloc)
+    return [f"{parts.scheme}://{host}{rest}", f"{parts.scheme}://{host}:{port}{rest}"]
 
 
 def from_base64(text: str, what: str) -> bytes:

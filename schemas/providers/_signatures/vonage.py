@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from base64 import urlsafe_b64decode
 from typing import TYPE_CHECKING, Final
 
 from pydantic_core import from_json
 
+from schemas.providers._signatures.jwt import claimed_time, verified_claims
 from schemas.providers._signatures.verification import (
     SignatureError,
     constant_time_equal,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from schemas.providers._signatures.verification import Request, VerificationContext
 
-_ALGORITHM: Final = "HS256"
 #: HMACs by the length of their hexadecimal digits; 32 are also those of the plain MD5.
 _HMAC_ALGORITHMS: Final = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
 _MD5_DIGITS: Final = 32
@@ -49,16 +48,8 @@ def check(context: VerificationContext, secret: str) -> None:
 
 
 def _check_jwt(context: VerificationContext, token: str, secret: str) -> None:
-    signed, _, signature = token.rpartition(".")
-    head, _, body = signed.partition(".")
-    header, claims = _part(head, "header"), _part(body, "claims")
-    if header.get("alg") != _ALGORITHM:
-        raise SignatureError(f"the token is not signed with {_ALGORITHM}")
-    require_match(_decoded(signature, "signature"), hmac_digest(secret, signed, "sha256"))
-    issued = claims.get("iat")
-    if not isinstance(issued, int | float):
-        raise SignatureError("the token has no iat")
-    context.check_time(issued)
+    claims = verified_claims(token, secret)
+    context.check_time(claimed_time(claims, "iat"))
     if not constant_time_equal(
         str(claims.get("payload_hash") or "").lower(), _payload_hash(context.request)
     ):
@@ -70,20 +61,6 @@ def _payload_hash(request: Request) -> str:
         return sha256(request.body)
     query = json.dumps(dict(request.query), separators=(",", ":"), ensure_ascii=False)
     return sha256(query.encode("utf-8", "surrogatepass"))
-
-
-def _part(text: str, what: str) -> Mapping[str, object]:
-    part = from_json(_decoded(text, what))
-    if not isinstance(part, dict):
-        raise SignatureError(f"the token's {what} is no object")
-    return part
-
-
-def _decoded(text: str, what: str) -> bytes:
-    try:
-        return urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except ValueError:
-        raise SignatureError(f"the token's {what} is not base64") from None
 
 
 def _check_sig(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import json
 from contextlib import suppress
 from dataclasses import replace
@@ -36,8 +35,11 @@ from tests.signing import (
     Hook,
     b64,
     certificate,
+    messagebird_hmac,
+    plivo_v2,
     sign,
     sns,
+    token,
     vonage_jwt,
     vonage_sig,
 )
@@ -49,8 +51,11 @@ BODIES = {
     "mailgun": b'{"event-data": {"event": "opened"}}',
     "mandrill": b"mandrill_events=%5B%7B%22event%22%3A%22send%22%7D%5D",
     "twilio": b"MessageSid=SM1&MessageStatus=sent&To=%2B447700900001&Body=",
+    "plivo": b"MessageUUID=m-1&Status=sent&To=%2B447700900001&Tag=b&Tag=a&Text=",
 }
 FORMS = {
+    "plivo": b"",
+    "messagebird": b"",
     "mailgun": b"event=opened&recipient=jo%40example.com",
     "twilio": b'{"type": "com.twilio.messaging.message.sent"}',
     "vonage": b"",
@@ -60,7 +65,7 @@ OTHER = {
     "telnyx": b64(ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(*RAW)),
     "resend": "whsec_" + b64(b"another key"),
 }
-TIMED = ["sendgrid", "mailgun", "resend", "vonage", "telnyx"]
+TIMED = ["sendgrid", "mailgun", "resend", "vonage", "telnyx", "sinch", "messagebird"]
 
 
 def signed(provider, bodies=BODIES, at=AT):
@@ -195,7 +200,7 @@ def test_changing_the_body_breaks_the_signature(provider):
     refused(provider, replace(hook, body=hook.body + b"&x=1"), "match")
 
 
-@pytest.mark.parametrize("provider", ["twilio", "mandrill"])
+@pytest.mark.parametrize("provider", ["twilio", "mandrill", "plivo", "messagebird"])
 def test_changing_the_address_breaks_a_signature_over_it(provider):
     hook = signed(provider)
     for url in (hook.url.replace("acme", "other"), hook.url + "&m=1", hook.url.partition("?")[0]):
@@ -213,7 +218,7 @@ def test_a_signature_is_good_for_five_minutes_and_no_longer(provider):
     assert timedelta(minutes=5) == SIGNATURE_TOLERANCE
 
 
-@pytest.mark.parametrize("provider", ["sendgrid", "resend", "telnyx"])
+@pytest.mark.parametrize("provider", ["sendgrid", "resend", "telnyx", "sinch"])
 def test_a_changed_time_breaks_the_signature(provider):
     hook = signed(provider)
     name = next(name for name in hook.headers if name.endswith("timestamp"))
@@ -391,13 +396,7 @@ def test_vonage_tokens_of_another_algorithm_or_body_are_refused():
 
 def vonage_token(**claims):
     """Return the headers of a token with these claims, signed as Vonage does."""
-    signed_part = ".".join(
-        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
-        for part in ({"alg": "HS256"}, claims)
-    )
-    mac = hmac.new(SECRETS["vonage"].encode(), signed_part.encode(), "sha256").digest()
-    token = f"{signed_part}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
-    return {"authorization": f"Bearer {token}"}
+    return {"authorization": f"Bearer {token('vonage', claims)}"}
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -422,6 +421,220 @@ def test_a_vonage_token_of_a_get_covers_its_query():
     hook = Hook(method="GET", url=url, headers=vonage_token(iat=AT, payload_hash=digest))
     judge("vonage", hook)
     refused("vonage", replace(hook, url=url + "&n=1"), "payload_hash")
+
+
+@pytest.mark.parametrize("provider", ["twilio", "plivo", "messagebird"])
+@pytest.mark.parametrize(
+    ("signed_url", "url"),
+    [
+        ("https://hooks.example.com/x?a=1", "https://hooks.example.com:8443/x?a=1"),
+        ("https://hooks.example.com:8443/x?a=1", "https://hooks.example.com:8443/x?a=1"),
+        ("https://hooks.example.com/x?a=1", "https://hooks.example.com:443/x?a=1"),
+        ("https://hooks.example.com:443/x?a=1", "https://hooks.example.com/x?a=1"),
+        ("http://[2001:db8::7]:80/x?a=1", "http://[2001:db8::7]/x?a=1"),
+        ("http://[2001:db8::7]/x?a=1", "http://[2001:db8::7]:8080/x?a=1"),
+    ],
+)
+def test_a_port_may_be_left_out_of_what_was_signed(provider, signed_url, url):
+    hook = sign(provider, Hook(url=signed_url, headers={}, body=b"Status=sent"), AT)
+    judge(provider, replace(hook, url=url))
+    for other in (url.replace("/x", ":1/x"), url.replace("http", "ftp"), url.replace("a=1", "a=2")):
+        refused(provider, replace(hook, url=other))
+
+
+# ------------------------------------------------- Plivo, Sinch and MessageBird
+
+EITHER = ["plivo", "sinch", "messagebird"]
+
+
+@pytest.mark.parametrize("provider", EITHER)
+def test_a_signature_or_credentials_that_do_not_match_spoil_no_other_proof(provider):
+    hook = signed(provider)
+    both = hook.with_headers(authorization="Basic " + b64(SHARED.encode()))
+    judge(provider, both, SHARED)
+    judge(provider, both, SHARED.partition(":")[2])
+    judge(provider, hook.with_headers(authorization="Bearer s3cret"), "s3cret")
+    judge(provider, both, SECRETS[provider])
+    refused(provider, both, "user and password do not match", "another")
+    refused(provider, hook, "the signature does not match", SHARED)
+    refused(provider, replace(both, body=b"{}"), "user and password", SECRETS[provider])
+
+
+@pytest.mark.parametrize("provider", EITHER)
+def test_without_signature_or_credentials_nothing_is_taken(provider):
+    bare = replace(signed(provider), headers={"content-type": "application/json"})
+    refused(provider, bare, "neither a signature nor an authorization")
+    refused(provider, bare, "neither a signature nor an authorization", SHARED)
+
+
+def test_the_vector_that_plivo_publishes_for_version_2_is_taken():
+    headers = {
+        "x-plivo-signature-v2": "ehV3IKhLysWBxC1sy8INm0qGoQYdYsHwuoKjsX7FsXc=",
+        "x-plivo-signature-v2-nonce": "12345",
+    }
+    hook = vector(headers, b"Status=sent", "https://answer.url")
+    judge("plivo", hook, "my_auth_token")
+    refused("plivo", hook, "match", "my_auth_tokens")
+    for name, value in (("signature-v2-nonce", "12346"), ("signature-v2", "ehV3"), ("", "x")):
+        changed = {**headers, f"x-plivo-{name}": value}
+        if name:
+            refused("plivo", replace(hook, headers=changed), "match", "my_auth_token")
+    refused("plivo", replace(hook, url="https://answer.url/x"), "match", "my_auth_token")
+
+
+def test_plivo_signs_a_subaccount_for_the_main_account_too():
+    for hook in (signed("plivo"), plivo_v2(Hook(url=URL, headers={}, body=b"Status=sent"), AT)):
+        version = "v3" if "x-plivo-signature-v3" in hook.headers else "v2"
+        name = f"x-plivo-signature-{version}"
+        mac = hook.headers[name]
+        mains = {**hook.headers, name: "c3ViYWNjb3VudA==", f"x-plivo-signature-ma-{version}": mac}
+        judge("plivo", replace(hook, headers=mains))
+        del mains[name]
+        judge("plivo", replace(hook, headers=mains))
+        del mains[f"x-plivo-signature-{version}-nonce"]
+        refused("plivo", replace(hook, headers=mains), "nonce is missing")
+
+
+def test_plivo_version_2_does_not_help_where_version_3_is_wrong():
+    hook = Hook(url=URL, headers={}, body=b"Status=sent")
+    both = {**plivo_v2(hook, AT).headers, **sign("plivo", hook, AT).headers}
+    judge("plivo", replace(hook, headers=both))
+    refused("plivo", replace(hook, headers=both, body=b"Status=delivered"), "match")
+    judge("plivo", replace(plivo_v2(hook, AT), body=b"Status=delivered"))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("query", ["", "?b=2&a=%2B1&a=%200"])
+@pytest.mark.parametrize("body", [b"", b"z=1&To=%2B44&To=&y=a+b"])
+def test_plivo_signs_sorted_parameters_of_the_query_and_of_the_form(method, query, body):
+    url = "https://hooks.example.com:8443/plivo" + query
+    hook = sign("plivo", Hook(method=method, url=url, headers={}, body=body), AT)
+    judge("plivo", hook)
+    judge("plivo", replace(hook, url=url + ("&" if query else "?")))
+    refused("plivo", replace(hook, url=url + ("&" if query else "?") + "c=3"), "match")
+    refused("plivo", replace(hook, body=body + b"&c=3"), "match")
+
+
+SINCH = (
+    b'{"app_id":"01EB37HMH1M6SV18BSNS3G135H","accepted_time":"2020-11-17T15:09:11.659Z",'
+    b'"project_id":"c36f3d3d-1513-2edd-ae42-11995557ff61","message_delivery_report":'
+    b'{"message_id":"01EQBC1A3BEK731GY4YXEN0C2R","conversation_id":"01EPYATA64TMNZ1FV02JKF12JF",'
+    b'"status":"QUEUED_ON_CHANNEL","contact_id":"01EXA07N79THJ20WSN6AS30TMW"}}'
+)
+
+
+def test_the_vector_that_sinch_publishes_is_taken():
+    prefix = "x-sinch-webhook-signature"
+    headers = {
+        prefix: "Yc+3R1pIS78xLASybulhs8BsSo9BPB3Pr92QCUoczfk=",
+        f"{prefix}-nonce": "01FJA8B4A7BM43YGWSG9GBV067",
+        f"{prefix}-timestamp": "1634579353",
+    }
+    then = datetime.fromtimestamp(1634579353, UTC)
+    hook = vector(headers, SINCH)
+    judge("sinch", hook, "foo_secret1234", then)
+    judge("sinch", hook.with_headers(x_sinch_webhook_signature_algorithm="HmacSHA256"),
+          "foo_secret1234", then)  # fmt: skip
+    for name, value, words in (
+        ("", "x", "match"), ("-nonce", "x", "match"), ("-nonce", "", "missing"),
+        ("-timestamp", "1634579354", "match"), ("-timestamp", "", "missing"),
+        ("-algorithm", "none", "algorithm"), ("-algorithm", "", "algorithm"),
+    ):  # fmt: skip
+        changed = replace(hook, headers={**headers, prefix + name: value})
+        refused("sinch", changed, words, "foo_secret1234", then)
+    refused("sinch", replace(hook, body=SINCH + b"\n"), "match", "foo_secret1234", then)
+    refused("sinch", hook, "s old", "foo_secret1234")
+
+
+BIRD_KEY = "36efdd1aace2e26cd490f0d951138253bef2f7c6d34d18981da781555cc4cebb"
+BIRD_TOKEN = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXh"
+    "wIjoxNjI1NDc5MjYwLCJqdGkiOiI5M2U1NTAwNi1hMGU4LTQ1MjYtYTE5MC1mYTVmZjAwZWExMTYiLCJ1cmxfaGFzaCI"
+    "6IjQxZjA1ZjBkZGQwYTIyYWIyMDlhYzQ2ZjQ3YzQ1NzJkOWNlZmEyNTdlZDc0YjI0MDA0YmFlNzUzZWNlNmMyNjAiLCJ"
+    "wYXlsb2FkX2hhc2giOiJkZmZkNjAyMWJiMmJkNWIwYWY2NzYyOTA4MDllYzNhNTMxOTFkZDgxYzdmNzBhNGIyODY4OGE"
+    "zNjIxODI5ODZmIn0._H--TOuYFLpeEH39-rg5E3IHVkjHozBcaKVWPRC5m9I"
+)
+
+
+def test_the_token_that_messagebird_publishes_is_taken():
+    then = datetime.fromtimestamp(1625479200, UTC)
+    headers = {"messagebird-signature-jwt": BIRD_TOKEN}
+    hook = vector(headers, b"Hello, World!", "https://example.com/path?bar=1&foo=2")
+    judge("messagebird", hook, BIRD_KEY, then)
+    for changes in (
+        {"body": b"Hello, World"}, {"body": b""}, {"url": "https://example.com/path?foo=2&bar=1"},
+        {"url": "https://example.com/"},
+        {"headers": {"messagebird-signature-jwt": BIRD_TOKEN[:-1]}},
+        {"headers": {"messagebird-signature-jwt": BIRD_TOKEN.replace("eyJpc3", "eyJpc4")}},
+    ):  # fmt: skip
+        refused("messagebird", replace(hook, **changes), secret=BIRD_KEY, now=then)
+    refused("messagebird", hook, "match", "another", then)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"iss": "Messagebird"}, "not issued by"),
+        ({"iss": None}, "not issued by"),
+        ({"nbf": None}, "no nbf"),
+        ({"nbf": str(AT)}, "no nbf"),
+        ({"nbf": AT - 301}, "301 s old"),
+        ({"nbf": AT + 301}, "in the future"),
+        ({"exp": None}, "no exp"),
+        ({"exp": AT - 301}, "expired"),
+        ({"url_hash": None}, "match"),
+        ({"url_hash": hashlib.sha256(b"https://evil.example/").hexdigest()}, "match"),
+        ({"payload_hash": hashlib.sha256(b"x").hexdigest()}, "payload_hash"),
+        ({"payload_hash": None}, "payload_hash"),
+    ],
+)
+def test_a_messagebird_token_that_does_not_hold_is_refused(changes, words):
+    claims = {
+        "iss": "MessageBird", "nbf": AT, "exp": AT + 60,
+        "url_hash": hashlib.sha256(URL.encode()).hexdigest(),
+        "payload_hash": hashlib.sha256(b"{}").hexdigest(),
+    }  # fmt: skip
+
+    def with_token(text):
+        return Hook(url=URL, headers={"messagebird-signature-jwt": text}, body=b"{}")
+
+    judge("messagebird", with_token(token("messagebird", claims)))
+    refused("messagebird", with_token(token("messagebird", claims, "none")), "HS256")
+    refused("messagebird", with_token(token("messagebird", {**claims, **changes})), words)
+
+
+def test_a_messagebird_token_that_claims_a_body_is_not_for_none():
+    hook = sign("messagebird", Hook(url=URL, headers={}, body=b"{}"), AT)
+    refused("messagebird", replace(hook, body=b""), "payload_hash")
+    empty = sign("messagebird", Hook(method="GET", url=URL, headers={}), AT)
+    judge("messagebird", empty)
+    refused("messagebird", replace(empty, body=b"{}"), "payload_hash")
+
+
+def test_the_hmac_that_messagebird_publishes_is_taken():
+    query = urlencode({
+        "recipient": "31612345678", "reference": "FOO", "id": "eef0ab57a9e049be946f3821568c2b2e",
+        "statusDatetime": "2019-01-11T09:17:11+00:00", "status": "delivered", "mccmnc": "20408",
+        "ported": "1",
+    })  # fmt: skip
+    headers = {
+        "messagebird-signature": "2bl+38H4oHVg03pC3bk2LvCB0IHFgfC4cL5HPQ0LdmI=",
+        "messagebird-request-timestamp": "1547198231",
+    }
+    key, then = "PlLrKaqvZNRR5zAjm42ZT6q1SQxgbbGd", datetime.fromtimestamp(1547198231, UTC)
+    hook = vector(headers, b'{"foo":"bar"}', "https://hooks.example.com/x?" + query)
+    judge("messagebird", hook, key, then)
+    bare = {**headers, "messagebird-signature": "KVBdcVdz2lYMwcBLZCRITgxUfA/WkwSi+T3Wxl2HL6w="}
+    judge("messagebird", replace(hook, headers=bare, body=b""), key, then)
+    refused("messagebird", replace(hook, body=b""), "match", key, then)
+    refused("messagebird", replace(hook, url=hook.url.replace("FOO", "BAR")), "match", key, then)
+    refused("messagebird", hook, "match", "another", then)
+    refused("messagebird", hook, "s old", key)
+    for name in headers:
+        for value in ("", "x"):
+            changed = replace(hook, headers={**headers, name: value})
+            refused("messagebird", changed, secret=key, now=then)
+    judge("messagebird", messagebird_hmac(Hook(url=URL, headers={}, body=b"{}"), AT))
 
 
 # ------------------------------------------------------------------------- SNS

@@ -77,7 +77,9 @@ class Door:
             return {"type": "http.request", "body": body, "more_body": bool(self.unread)}
 
         response = asyncio.run(self.webhooks.take(Request(scope, receive)))
-        body = json.loads(response.body) if response.body else {}
+        self.answer = response.body
+        is_problem = response.headers.get("content-type", "").endswith("json")
+        body = json.loads(response.body) if is_problem else {}
         return response.status_code, response.headers, body
 
     def signed(self, provider, method="POST", query="", **fields):
@@ -148,6 +150,41 @@ def test_every_header_that_an_example_has_is_passed_on():
         *PASSED_HEADERS,
         CALLBACK_QUERY_HEADER,
     }
+
+
+@pytest.mark.parametrize(
+    ("method", "value", "answer"),
+    [
+        ("POST", b"id=1&level=2&message_status=DELIVRD&donedate=2507251201", b"ACK/Jasmin"),
+        ("GET", b"message_status=&id=1", b"ACK/Jasmin"),
+        ("POST", b"id=1&origin-connector=c&content=hi&binary=6869", b"ACK/Jasmin"),
+        ("POST", b"dlr=1&id=k-1", b""),
+        ("GET", b"dlr=1&id=k-1", b""),
+        ("POST", b"id:1 stat:DELIVRD err:000 text:message_status=DELIVRD", b""),
+        ("POST", b'{"message_status": "DELIVRD", "id": "1"}', b""),
+    ],
+)
+def test_jasmin_is_answered_as_it_wants_and_no_other_gateway(method, value, answer):
+    door = Door(hook("smpp"))
+    query = value.decode() if method == "GET" else ""
+    status, headers, _ = door.signed("smpp", method, query, body=b"" if query else value)
+    assert (status, door.answer) == (200, answer)
+    assert ("content-type" in headers) == bool(answer)
+    assert len(door.kafka.records) == 1
+
+
+def test_jasmin_is_not_told_that_a_receipt_is_taken_that_is_not():
+    door = Door(hook("smpp"))
+    door.kafka.why = "away"
+    status, _, problem = door.signed("smpp", body=b"id=1&message_status=DELIVRD")
+    assert (status, problem["status"]) == (503, 503)
+    assert b"Jasmin" not in door.answer
+
+
+def test_another_provider_s_webhook_is_answered_with_nothing():
+    door = Door(hook("twilio"))
+    assert door.signed("twilio", body=b"message_status=DELIVRD")[0] == 200
+    assert door.answer == b""
 
 
 def test_an_unverified_hook_takes_anything():
