@@ -2,6 +2,7 @@
 
 | provider | request | verified first |
 |---|---|---|
+| Event Grid (Azure) | an event with a code to send back; of CloudEvents, an OPTIONS | yes |
 | Mailjet | a GET or HEAD when the address is saved | no: it has no content |
 | Mandrill | a HEAD, else a POST of no events, signed with a public key | no |
 | SNS (SES, AWS SMS) | a subscription to confirm, with the address that does it | yes |
@@ -16,6 +17,8 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from pydantic_core import from_json
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
 
 from processor.logging import get
 
@@ -29,6 +32,7 @@ TEST_METHODS: Final[Mapping[str, frozenset[str]]] = {
 #: Providers that can be set up to send a callback as the query of a GET.
 QUERY_PROVIDERS: Final = frozenset({"messagebird", "plivo", "vonage", "smpp"})
 SNS_PROVIDERS: Final = frozenset({"ses", "aws_sms"})
+EVENT_GRID_PROVIDERS: Final = frozenset({"azure", "azure_sms"})
 #: The log event for each type of SNS message that has an address to open.
 _SUBSCRIPTION_EVENTS: Final = {
     "SubscriptionConfirmation": "sns_subscription_to_confirm",
@@ -37,12 +41,19 @@ _SUBSCRIPTION_EVENTS: Final = {
 _SUBSCRIBE_URL: Final = re.compile(r"https://sns\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/\?[!-~]+")
 _EMPTY_BATCHES: Final[tuple[object, ...]] = ([{"msys": {}}], {"msys": {}})
 MAX_HANDSHAKE_BYTES: Final = 200
+_VALIDATION_TYPE: Final = "Microsoft.EventGrid.SubscriptionValidationEvent"
+#: An event of validation has addresses of several hundred characters.
+MAX_VALIDATION_BYTES: Final = 8_192
 
 
 def allowed_methods(provider: str) -> frozenset[str]:
     """Return the HTTP methods that a provider's webhooks may use."""
-    queries = {"GET"} if provider in QUERY_PROVIDERS else set[str]()
-    return frozenset({"POST"} | queries | TEST_METHODS.get(provider, frozenset()))
+    methods = {"POST"} | TEST_METHODS.get(provider, frozenset())
+    if provider in QUERY_PROVIDERS:
+        methods |= {"GET"}
+    if provider in EVENT_GRID_PROVIDERS:
+        methods |= {"OPTIONS"}
+    return frozenset(methods)
 
 
 def is_test(provider: str, method: str, body: bytes) -> bool:
@@ -55,7 +66,36 @@ def is_test(provider: str, method: str, body: bytes) -> bool:
     return list(fields) == ["mandrill_events"] and fields["mandrill_events"][0].strip() == "[]"
 
 
-def is_handshake(provider: str, tenant: str, body: bytes) -> bool:
+def handshake_answer(
+    provider: str, tenant: str, method: str, headers: Headers, body: bytes
+) -> Response | None:
+    """Return the answer to a verified request if it is a handshake, else None."""
+    if method == "OPTIONS":
+        return _cloud_events_answer(headers)
+    if provider in EVENT_GRID_PROVIDERS:
+        return _validation_answer(body)
+    return Response() if _is_handshake(provider, tenant, body) else None
+
+
+def _cloud_events_answer(headers: Headers) -> Response:
+    """Allow the origin to send, as "HTTP 1.1 Web Hooks for Event Delivery" has it."""
+    origin = headers.get("webhook-request-origin")
+    if not origin:
+        return Response()  # an OPTIONS that asks for nothing
+    return Response(headers={"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"})
+
+
+def _validation_answer(body: bytes) -> Response | None:
+    """Return the code of Event Grid's "Webhook event delivery", by which it knows an address."""
+    if len(body) > MAX_VALIDATION_BYTES or _VALIDATION_TYPE.encode() not in body:
+        return None
+    match _json(body):
+        case [{"eventType": str(word), "data": {"validationCode": str(code)}}]:
+            return JSONResponse({"validationResponse": code}) if word == _VALIDATION_TYPE else None
+    return None
+
+
+def _is_handshake(provider: str, tenant: str, body: bytes) -> bool:
     """Tell whether a verified request is a handshake; log the address that it wants opened."""
     if provider == "sparkpost":
         return len(body) <= MAX_HANDSHAKE_BYTES and _json(body) in _EMPTY_BATCHES

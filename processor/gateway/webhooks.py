@@ -70,7 +70,7 @@ class Webhooks:
         provider = request.path_params["provider"]
         label = provider if provider in adapters() else "unknown"
         try:
-            await self._take(request)
+            return await self._take(request)
         except RefusedError as refused:
             metrics.HOOKS_REFUSED_TOTAL.labels(provider=label, reason=refused.reason).inc()
             log.warning(
@@ -85,9 +85,8 @@ class Webhooks:
         except ClientDisconnect:
             metrics.HOOKS_REFUSED_TOTAL.labels(provider=label, reason="disconnected").inc()
             return problem_response(HTTPStatus.BAD_REQUEST, "the request ended early")
-        return Response()
 
-    async def _take(self, request: Request) -> None:
+    async def _take(self, request: Request) -> Response:
         hook = self._find_hook(request)
         allowed = handshakes.allowed_methods(hook.provider)
         if request.method not in allowed:
@@ -98,11 +97,14 @@ class Webhooks:
         body = await self._read_body(request)
         if handshakes.is_test(hook.provider, request.method, body):
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
-            return
+            return Response()
         await self._verify(hook, request, body)
-        if handshakes.is_handshake(hook.provider, hook.tenant, body):
+        answer = handshakes.handshake_answer(
+            hook.provider, hook.tenant, request.method, request.headers, body
+        )
+        if answer is not None:
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
-            return
+            return answer
         value, headers = _to_record(hook, request, body)
         try:
             await self._producer.publish(hook.topic, value, headers)
@@ -110,6 +112,7 @@ class Webhooks:
             raise temporary_refusal("broker", str(error)) from error
         metrics.HOOKS_ACCEPTED_TOTAL.labels(provider=hook.provider).inc()
         log.debug("hook_accepted", provider=hook.provider, tenant=hook.tenant, bytes=len(value))
+        return Response()
 
     def _find_hook(self, request: Request) -> Hook:
         tenant, provider = request.path_params["tenant"], request.path_params["provider"]
@@ -188,7 +191,7 @@ class Webhooks:
 
 def _to_record(hook: Hook, request: Request, body: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
     """Return the value and the headers of a webhook's record: of a GET, its query is the value."""
-    query: bytes = request.scope["query_string"]
+    query = signatures.without_secret(request.scope["query_string"])
     headers = [
         (name, value.encode("latin-1"))
         for name in PASSED_HEADERS

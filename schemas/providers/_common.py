@@ -262,6 +262,16 @@ def utc_time(text: str) -> datetime:
     return iso_time(text if _ZONE_SUFFIX.search(text) else text.strip() + "Z")
 
 
+def reported_time(text: str | None, read: Callable[[str], datetime] = iso_time) -> EventFields:
+    """Return the time of an event; none if it is missing or unreadable, so the record's counts."""
+    if not text:
+        return {}
+    try:
+        return {"occurred_at": read(text)}
+    except UnreadableError:
+        return {}
+
+
 # ---------------------------------------------------------------------------- forms
 
 

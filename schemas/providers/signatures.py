@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from schemas.providers._signatures import keyed, public, shared, sns, vonage
+from schemas.providers._signatures.shared import without_secret
 from schemas.providers._signatures.verification import (
     SIGNATURE_TOLERANCE,
     Request,
@@ -22,7 +23,7 @@ from schemas.providers._signatures.verification import (
 
 __all__ = [
     "SIGNATURE_TOLERANCE", "Request", "SignatureError", "certificate_needed", "check_secret",
-    "scheme", "verify",
+    "scheme", "verify", "without_secret",
 ]  # fmt: skip
 
 
@@ -38,7 +39,7 @@ class Scheme(NamedTuple):
     parse_secret: Callable[[str], object] = require_secret
 
 
-SHARED_SECRET: Final = Scheme("Basic credentials or a bearer token", shared.check)
+SHARED_SECRET: Final = Scheme("Basic credentials, bearer token or ?secret=", shared.check)
 _SNS: Final = Scheme("SNS signature (topic ARN), or Basic credentials", sns.check, sns.parse_secret)
 #: By provider; all others share a secret.
 SCHEMES: Final[Mapping[str, Scheme]] = {

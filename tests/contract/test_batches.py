@@ -80,6 +80,16 @@ BATCHES = {
         join=aws_log_group,
         unknown={"message": '{"eventType": "TEXT_TELEPORTED", "messageStatus": "TELEPORTED"}'},
     ),
+    "azure": Batch(
+        split=array,
+        join=json.dumps,
+        unknown={"eventType": "Microsoft.Communication.EmailTeleported", "data": {}},
+    ),
+    "azure_sms": Batch(
+        split=array,
+        join=json.dumps,
+        unknown={"type": "Microsoft.Communication.SMSDeliveryTeleported", "data": {}},
+    ),
     "brevo": Batch(split=array, join=json.dumps, unknown={"event": "teleported"}),
     "mailjet": Batch(split=array, join=json.dumps, unknown={"event": "teleported"}),
     "mandrill": Batch(

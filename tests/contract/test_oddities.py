@@ -54,6 +54,9 @@ def test_each_recipient_has_its_own_reply():
 @pytest.mark.parametrize(
     ("provider", "body"),
     [
+        ("azure", {"type": "Microsoft.Communication.CallStarted", "id": [1], "data": "text"}),
+        ("azure", [{"eventType": "Microsoft.EventGrid.SubscriptionValidationEvent", "id": {}}]),
+        ("azure_sms", [{"eventType": "Microsoft.Communication.SMSReceived", "data": [1]}]),
         ("brevo", {"event": "contact_deleted", "email": ["ann@example.org"]}),
         ("resend", {"type": "contact.created", "data": [1], "created_at": 5}),
         ("postal", {"event": "DomainDNSError", "payload": "text"}),

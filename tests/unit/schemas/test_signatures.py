@@ -25,6 +25,7 @@ from schemas.providers.signatures import (
     check_secret,
     scheme,
     verify,
+    without_secret,
 )
 from tests.signing import (
     CERTIFICATE_URL,
@@ -310,6 +311,45 @@ def test_a_shared_secret_is_taken_as_password_as_credentials_and_as_token():
     refused("postal", authorized("bob:s3cret"), "user and password", "ann:s3cret")
     refused("postal", authorized("s3cret"), "user and password", "s3cret:")
     refused("postal", authorized("x", "Digest"), "neither Basic nor Bearer", "x")
+
+
+def in_address(query, **headers):
+    return Hook(
+        url=f"https://hooks.example.com/hooks/acme/azure?{query}", headers=headers, body=b""
+    )
+
+
+def test_a_shared_secret_may_be_a_parameter_of_the_address():
+    judge("azure", in_address("secret=pa%26ss%20word&tenant_id=a"), "pa&ss word")
+    judge("azure", in_address("a=1&secret=s3cret"), "s3cret")
+    judge("azure_sms", in_address("secret=s3cret&secret=s3cret"), "s3cret")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "", "secret", "secret=", "secret=S3cret", "secret=s3cret%20", "secret=s3cre",
+        "Secret=s3cret", "secret=other&secret=s3cret", "secret=s3cret&secret=",
+        "secret[]=s3cret", "code=s3cret", "x=secret=s3cret", "secret%3Ds3cret",
+        "secret=s3cret;", "secret=czNjcmV0",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("provider", ["azure", "azure_sms"])
+def test_an_address_without_the_one_secret_is_refused(provider, query):
+    refused(provider, in_address(query), "does not match|missing", "s3cret")
+    credentials = {"authorization": "Bearer s3cret"} if query.startswith("secret=") else {}
+    refused(provider, in_address(query, **credentials), "does not match|missing", "s3cret")
+
+
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [
+        (b"", b""), (b"secret=x", b""), (b"a=1&secret=x&b=%20", b"a=1&b=%20"),
+        (b"%73ecret=x&a", b"a"), (b"secret=x&secret=y&c=d=e", b"c=d=e"), (b"secrets=1",) * 2,
+    ],
+)  # fmt: skip
+def test_a_query_is_passed_on_without_the_secret(query, rest):
+    assert without_secret(query) == rest
 
 
 def test_no_secret_at_all_matches_nothing():

@@ -13,7 +13,12 @@ from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from processor.gateway.certificates import Certificates, fetch_certificate
-from processor.gateway.handshakes import QUERY_PROVIDERS, allowed_methods, is_test
+from processor.gateway.handshakes import (
+    EVENT_GRID_PROVIDERS,
+    QUERY_PROVIDERS,
+    allowed_methods,
+    is_test,
+)
 from processor.gateway.hooks import Hook, configured_hooks
 from processor.gateway.producer import NotPublishedError
 from processor.gateway.webhooks import CALLBACK_QUERY_HEADER, PASSED_HEADERS, Webhooks
@@ -250,10 +255,78 @@ def test_only_an_empty_batch_is_a_test_of_mandrill(body):
     assert not is_test("mandrill", "POST", body)
 
 
+VALIDATION = {
+    "id": "2d1781af", "topic": "/subscriptions/11aa", "subject": "", "dataVersion": "2",
+    "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
+    "eventTime": "2025-05-06T07:10:11Z",
+    "data": {"validationCode": "512d38b6-c7b8", "validationUrl": "https://rp.example/validate?id=5"},
+}  # fmt: skip
+
+
+def azure_hook(body, query="secret=s3cret", method="POST", **headers):
+    url = f"https://hooks.example.com/hooks/acme/azure?{query}"
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return signing.Hook(method=method, url=url, headers=headers, body=content)
+
+
+@pytest.mark.parametrize("provider", sorted(EVENT_GRID_PROVIDERS))
+def test_event_grid_gets_its_code_back_only_with_the_secret(provider):
+    door = Door(hook(provider, secret="s3cret"))
+    before = counted("sendlog_hooks_handshakes_total", provider=provider)
+    status, headers, answer = door.send(provider, azure_hook([VALIDATION]))
+    assert (status, answer) == (200, {"validationResponse": "512d38b6-c7b8"})
+    assert headers["content-type"] == "application/json"
+    assert counted("sendlog_hooks_handshakes_total", provider=provider) == before + 1
+    for query in ("", "secret=other"):
+        status, _, answer = door.send(provider, azure_hook([VALIDATION], query))
+        assert status == 401
+        assert "validationResponse" not in answer
+    assert door.send("azure", azure_hook([VALIDATION]), tenant="other")[0] == 404
+    assert door.kafka.records == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [{**VALIDATION, "eventType": "Microsoft.Communication.EmailDeliveryReportReceived"}],
+        [{**VALIDATION, "data": {"validationCode": 7}}],
+        [VALIDATION, VALIDATION],
+        [{**VALIDATION, "subject": "x" * 9_000}],
+        b"Microsoft.EventGrid.SubscriptionValidationEvent",
+    ],
+)
+def test_what_only_resembles_a_validation_is_published(body):
+    door = Door(hook("azure", secret="s3cret"))
+    webhook = azure_hook(body)
+    assert door.send("azure", webhook)[::2] == (200, {})
+    [(_, value, headers)] = door.kafka.records
+    assert value == webhook.body
+    assert headers == {"sendlog-tenant": b"acme"}  # without the secret
+
+
+def test_cloud_events_may_be_sent_from_the_origin_that_asks_with_the_secret():
+    door = Door(hook("azure", secret="s3cret"))
+    origin = {"webhook-request-origin": "eventgrid.azure.net", "webhook-request-rate": "120"}
+    asked = azure_hook(b"", method="OPTIONS", **origin)
+    status, headers, _ = door.send("azure", asked)
+    assert status == 200
+    assert headers["webhook-allowed-origin"] == "eventgrid.azure.net"
+    assert headers["webhook-allowed-rate"] == "*"
+    for webhook, expected in (
+        (azure_hook(b"", "secret=other", "OPTIONS", **origin), 401),
+        (azure_hook(b"", method="OPTIONS"), 200),
+    ):
+        status, headers, _ = door.send("azure", webhook)
+        assert status == expected
+        assert "webhook-allowed-origin" not in headers
+    assert Door(hook("postal")).send("postal", asked)[0] == 405
+
+
 def test_methods_are_post_and_what_a_provider_is_documented_to_use():
     assert allowed_methods("sendgrid") == {"POST"}
     assert allowed_methods("vonage") == {"POST", "GET"}
     assert allowed_methods("mailjet") == {"POST", "GET", "HEAD"}
+    assert allowed_methods("azure") == {"POST", "OPTIONS"}
 
 
 def test_a_ping_of_sparkpost_is_answered_and_an_event_goes_on():
