@@ -38,6 +38,8 @@ def b64url(data: bytes) -> str:
 SECRETS = {
     "sendgrid": b64(EC.public_key().public_bytes(*DER)),
     "mailgun": "key-0123456789",
+    "mailersend": "a-signing-secret",
+    "mailtrap": "0123456789abcdef0123456789abcdef",
     "mandrill": "mandrill-webhook-key",
     "resend": "whsec_" + b64(b"resend's own bytes, thirty-two.."),
     "twilio": "an-auth-token",
@@ -123,6 +125,16 @@ def mailgun(hook, at):
     return replace(hook, body=urlencode({**fields, **signed(timestamp)}).encode())
 
 
+def hex_of_body(provider, name):
+    """Return what signs a body alone, in a header."""
+
+    def signed(hook, at):
+        mac = hmac.new(SECRETS[provider].encode(), hook.body, hashlib.sha256)
+        return hook.with_headers(**{name: mac.hexdigest()})
+
+    return signed
+
+
 def twilio(hook, at):
     if hook.body.startswith((b"{", b"[")):
         between = "&" if hook.query else "?"
@@ -199,5 +211,7 @@ def sns(message, at, version="2", kind="Notification", **more):
 
 SIGNERS = {
     "sendgrid": sendgrid, "mailgun": mailgun, "mandrill": mandrill, "resend": svix,
+    "mailersend": hex_of_body("mailersend", "signature"),
+    "mailtrap": hex_of_body("mailtrap", "mailtrap-signature"),
     "twilio": twilio, "vonage": vonage, "telnyx": telnyx,
 }  # fmt: skip

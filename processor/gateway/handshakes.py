@@ -3,6 +3,7 @@
 | provider | request | verified first |
 |---|---|---|
 | Event Grid (Azure) | an event with a code to send back; of CloudEvents, an OPTIONS | yes |
+| MailerSend | an event `webhook.test`, signed with a public key | no: it says nothing |
 | Mailjet | a GET or HEAD when the address is saved | no: it has no content |
 | Mandrill | a HEAD, else a POST of no events, signed with a public key | no |
 | SNS (SES, AWS SMS) | a subscription to confirm, with the address that does it | yes |
@@ -12,7 +13,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -40,7 +41,9 @@ _SUBSCRIPTION_EVENTS: Final = {
 }
 _SUBSCRIBE_URL: Final = re.compile(r"https://sns\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/\?[!-~]+")
 _EMPTY_BATCHES: Final[tuple[object, ...]] = ([{"msys": {}}], {"msys": {}})
-MAX_HANDSHAKE_BYTES: Final = 200
+#: The word of the event by which MailerSend tests an address before it has a secret for it.
+_MAILERSEND_TEST: Final = "webhook.test"
+MAX_HANDSHAKE_BYTES: Final = 1_000
 _VALIDATION_TYPE: Final = "Microsoft.EventGrid.SubscriptionValidationEvent"
 #: An event of validation has addresses of several hundred characters.
 MAX_VALIDATION_BYTES: Final = 8_192
@@ -60,10 +63,25 @@ def is_test(provider: str, method: str, body: bytes) -> bool:
     """Tell whether a request only tests the address: it has no content and needs no signature."""
     if method in TEST_METHODS.get(provider, ()):
         return True
-    if provider != "mandrill" or len(body) > MAX_HANDSHAKE_BYTES:
-        return False
+    is_test_body = _TEST_BODIES.get(provider)
+    return is_test_body is not None and len(body) <= MAX_HANDSHAKE_BYTES and is_test_body(body)
+
+
+def _is_empty_mandrill_batch(body: bytes) -> bool:
     fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
     return list(fields) == ["mandrill_events"] and fields["mandrill_events"][0].strip() == "[]"
+
+
+def _is_mailersend_test(body: bytes) -> bool:
+    event = _json(body)
+    return isinstance(event, dict) and event.get("type") == _MAILERSEND_TEST
+
+
+#: Bodies that only test an address, by provider.
+_TEST_BODIES: Final[Mapping[str, Callable[[bytes], bool]]] = {
+    "mailersend": _is_mailersend_test,
+    "mandrill": _is_empty_mandrill_batch,
+}
 
 
 def handshake_answer(

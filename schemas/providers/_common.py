@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import unquote_plus
 
 from msgspec import MsgspecError
@@ -33,6 +33,7 @@ EXPLANATION_PREFIX: Final = "in general: "
 #: From here on, a count since 1970 is in milliseconds; below, in seconds (up to the year 5138).
 MIN_EPOCH_MILLISECONDS: Final = 100_000_000_000
 _ZONE_SUFFIX: Final = re.compile(r"(?:[Zz]|[+-]\d\d:?\d\d)$")
+_REPLY_CODE: Final = re.compile(r"[245][0-9][0-9]")
 #: Attempts and parts by how they are written: from 1, with four digits at most.
 _COUNTS_BY_TEXT: Final = {str(number): number for number in range(1, 10_000)}
 
@@ -93,24 +94,69 @@ def read_elements(
     An element that cannot be read is rejected on its own, unless it is about no message at all.
     Raises `UnreadableError` if the payload is neither array nor object.
     """
-    try:
-        body: object = from_json(payload)
-    except ValueError as error:
-        raise UnreadableError(f"the body is not JSON: {error}") from None
+    body = parsed_json(payload)
     if isinstance(body, dict):
         yield from read(body)
         return
     if not isinstance(body, list):
         raise UnreadableError("the body is neither a JSON array nor an object")
-    for index, element in enumerate(body):
+    yield from read_batch(body, read, to_json, ignored)
+
+
+def read_lines(
+    payload: bytes,
+    read: Callable[[object], Iterator[EventFields]],
+    ignored: Ignored | None = None,
+) -> Iterator[EventFields | RejectedPart]:
+    """Yield the events of JSON Lines, or of one object, as `read_elements` does of an array."""
+
+    def read_line(line: object) -> Iterator[EventFields]:
+        assert isinstance(line, bytes)
+        element = parsed_json(line)
+        if ignored is None or not ignored.includes(element):
+            yield from read(element)
+
+    lines = [line for line in payload.splitlines() if line.strip()]
+    if len(lines) <= 1:
+        yield from read_line(payload)
+        return
+    yield from read_batch(lines, read_line, bytes)
+
+
+def read_batch(
+    elements: Iterable[object],
+    read: Callable[[object], Iterator[EventFields]],
+    raw: Callable[[Any], bytes],
+    ignored: Ignored | None = None,
+) -> Iterator[EventFields | RejectedPart]:
+    """Yield the events of elements; `raw` gives one as a payload that can be decoded alone."""
+    for index, element in enumerate(elements):
         try:
             yield from read(element)
         except UnreadableError as error:
-            yield RejectedPart(reason=str(error), raw=to_json(element), element=index)
+            yield RejectedPart(reason=str(error), raw=raw(element), element=index)
         except ValidationError as error:
             if ignored is None or not ignored.includes(element):
                 reason = explain_validation(error)
-                yield RejectedPart(reason=reason, raw=to_json(element), element=index)
+                yield RejectedPart(reason=reason, raw=raw(element), element=index)
+
+
+def parsed_json(payload: bytes) -> object:
+    """Return a JSON value. Raises `UnreadableError` if it is none."""
+    try:
+        value: object = from_json(payload)
+    except ValueError as error:
+        raise UnreadableError(f"the body is not JSON: {error}") from None
+    return value
+
+
+def unknown_event(provider: str, word: str, member: str) -> UnreadableError:
+    """Return the error of an event word that is in no table, or that a `member` should hold."""
+    return UnreadableError(
+        f"{provider} event {word[:60]!r} is not known"
+        if word
+        else f"a {provider} event has to name its {member!r}"
+    )
 
 
 def as_text(value: object) -> str:
@@ -180,6 +226,17 @@ def reference_metadata(text: str | None) -> EventFields:
     return metadata or {"tags": limited_tags([text])}
 
 
+def tag_metadata(labels: Iterable[str | None]) -> EventFields:
+    """Return the metadata in a sender's tags that are a query string or JSON; the rest as tags."""
+    fields: EventFields = {}
+    tags = []
+    for label in labels:
+        metadata = parsed_metadata(label)
+        fields |= metadata
+        tags += [] if metadata else [label]
+    return {**fields, **non_empty({"tags": limited_tags(tags)})}
+
+
 # --------------------------------------------------------------------------- fields
 
 
@@ -210,6 +267,12 @@ def reply_fields(text: str | None) -> EventFields:
     if enhanced:
         fields["enhanced_status"] = enhanced
     return fields
+
+
+def code_field(code: int | str | None) -> EventFields:
+    """Return a provider's field for the reply code, if it holds one."""
+    text = str(code or "").strip()
+    return {"smtp_code": int(text)} if _REPLY_CODE.fullmatch(text) else {}
 
 
 def international_number(number: str) -> str:
@@ -262,12 +325,12 @@ def utc_time(text: str) -> datetime:
     return iso_time(text if _ZONE_SUFFIX.search(text) else text.strip() + "Z")
 
 
-def reported_time(text: str | None, read: Callable[[str], datetime] = iso_time) -> EventFields:
+def reported_time(value: float | str | None, read: Callable[[Any], datetime]) -> EventFields:
     """Return the time of an event; none if it is missing or unreadable, so the record's counts."""
-    if not text:
+    if not value:
         return {}
     try:
-        return {"occurred_at": read(text)}
+        return {"occurred_at": read(value)}
     except UnreadableError:
         return {}
 

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from typing_extensions import TypedDict
 
-from schemas.providers._common import Ignored, read_elements, reported_time, validator
-from schemas.providers._rejections import UnreadableError
+from schemas.providers._common import (
+    Ignored,
+    iso_time,
+    read_elements,
+    reported_time,
+    unknown_event,
+    validator,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -71,14 +77,10 @@ def read_events(
         if word in ignored.words:
             return
         if word not in readers:
-            raise UnreadableError(
-                f"Event Grid event {word[:60]!r} is not known"
-                if word
-                else "an Event Grid event has to name its eventType or type"
-            )
+            raise unknown_event("Event Grid", word, "eventType")
         fields = readers[word](layout(envelope.get("data")))
         if "occurred_at" not in fields:
-            fields |= reported_time(envelope.get("eventTime") or envelope.get("time"))
+            fields |= reported_time(envelope.get("eventTime") or envelope.get("time"), iso_time)
         if event_id := envelope.get("id"):
             fields["provider_event_id"] = event_id
         yield fields

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from typing_extensions import TypedDict
 
 from schemas.addresses import bare_address
-from schemas.providers._common import reply_fields, reported_time, validator
+from schemas.providers._common import iso_time, reply_fields, reported_time, validator
 from schemas.providers._event_grid import ignored_types, read_events
 from schemas.providers._rejections import UnreadableError
 
@@ -81,7 +81,7 @@ def _delivery(data: _Data) -> EventFields:
         **_shared_fields(data),
         **reply_fields(details.get("statusMessage")),
         **reported_time(
-            data.get("deliveryAttemptTimestamp") or data.get("deliveryAttemptTimeStamp")
+            data.get("deliveryAttemptTimestamp") or data.get("deliveryAttemptTimeStamp"), iso_time
         ),
         "kind": STATUS_KINDS[status],
         "label": status,
@@ -95,7 +95,9 @@ def _engagement(data: _Data) -> EventFields:
         raise UnreadableError(f"Azure engagementType {word[:60]!r} is not known")
     fields: EventFields = {
         **_shared_fields(data),
-        **reported_time(data.get("userActionTimestamp") or data.get("userActionTimeStamp")),
+        **reported_time(
+            data.get("userActionTimestamp") or data.get("userActionTimeStamp"), iso_time
+        ),
         "kind": ENGAGEMENT_KINDS[word],
     }
     if agent := data.get("userAgent"):

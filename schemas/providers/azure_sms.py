@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from schemas.providers._common import (
     international_number,
+    iso_time,
     part_count,
     reference_metadata,
     reported_time,
@@ -74,7 +75,7 @@ def _report(data: _Data) -> EventFields:
     fields: EventFields = {
         **reference_metadata(data.get("tag") or data.get("Tag")),
         **part_count((last.get("segmentsSucceeded") or 0) + (last.get("segmentsFailed") or 0)),
-        **reported_time(data.get("receivedTimestamp")),
+        **reported_time(data.get("receivedTimestamp"), iso_time),
         "kind": kind,
         "recipient": international_number(data.get("to") or ""),
         "provider_message_id": data.get("messageId") or "",

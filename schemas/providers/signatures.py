@@ -45,6 +45,8 @@ _SNS: Final = Scheme("SNS signature (topic ARN), or Basic credentials", sns.chec
 SCHEMES: Final[Mapping[str, Scheme]] = {
     "sendgrid": Scheme("ECDSA signature (verification key)", public.sendgrid, public.ec_key),
     "mailgun": Scheme("HMAC signature (webhook signing key)", keyed.mailgun),
+    "mailersend": Scheme("HMAC signature (signing secret)", keyed.hex_of_body("signature")),
+    "mailtrap": Scheme("HMAC signature (signing secret)", keyed.hex_of_body("mailtrap-signature")),
     "mandrill": Scheme("HMAC signature (webhook key)", keyed.mandrill),
     "resend": Scheme("Svix signature (signing secret)", keyed.svix, keyed.svix_key),
     "ses": _SNS,

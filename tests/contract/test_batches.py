@@ -74,6 +74,10 @@ def aws_log_group(records: list[Any]) -> str:
     return json.dumps({"messageType": "DATA_MESSAGE", "logEvents": records})
 
 
+def mailtrap_events(payload: str) -> list[Any]:
+    return json.loads(payload)["events"] if payload.startswith('{"events"') else []
+
+
 BATCHES = {
     "aws_sms": Batch(
         split=aws_records,
@@ -92,6 +96,11 @@ BATCHES = {
     ),
     "brevo": Batch(split=array, join=json.dumps, unknown={"event": "teleported"}),
     "mailjet": Batch(split=array, join=json.dumps, unknown={"event": "teleported"}),
+    "mailtrap": Batch(
+        split=mailtrap_events,
+        join=lambda elements: json.dumps({"events": elements}),
+        unknown={"event": "teleported"},
+    ),
     "mandrill": Batch(
         split=mandrill_form,
         join=lambda elements: urlencode({"mandrill_events": json.dumps(elements)}),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schemas.providers import normalise
+from schemas.providers import adapters, decode, normalise
 
 NOW = datetime(2026, 7, 25, 12, 0, tzinfo=UTC)
 SMPP = {"smpp-source-addr": "447700900123", "smpp-source-addr-ton": "1"}
@@ -58,6 +58,9 @@ def test_each_recipient_has_its_own_reply():
         ("azure", [{"eventType": "Microsoft.EventGrid.SubscriptionValidationEvent", "id": {}}]),
         ("azure_sms", [{"eventType": "Microsoft.Communication.SMSReceived", "data": [1]}]),
         ("brevo", {"event": "contact_deleted", "email": ["ann@example.org"]}),
+        ("mailersend", {"type": "webhook.test", "data": 7}),
+        ("mailersend", {"type": "recipient.on_hold_added", "data": [{"email": "ann@x.example"}]}),
+        ("mailtrap", {"events": [{"event": "inbound.message_received", "email": [1]}]}),
         ("resend", {"type": "contact.created", "data": [1], "created_at": 5}),
         ("postal", {"event": "DomainDNSError", "payload": "text"}),
         ("postmark", {"RecordType": "Inbound", "MessageID": [1], "Tag": {}}),
@@ -69,6 +72,16 @@ def test_each_recipient_has_its_own_reply():
 )
 def test_what_is_about_no_message_is_nothing_whatever_its_layout(provider, body):
     assert read(provider, body) == []
+
+
+def test_a_broken_line_leaves_its_neighbours_alone():
+    line = '{"event": "delivery", "email": "ann@example.org", "message_id": "m1"}'
+    ignored = '{"event": "activity_log.user.login", "email": [1]}'
+    payload = "\r\n".join([line, "{", "", ignored, '{"event": 7}', line.replace("m1", "m2")])
+    decoded = decode(adapters()["mailtrap"], payload.encode(), {}, 1_785_000_000_000, "default")
+    assert [event["provider_message_id"] for event in decoded.events] == ["m1", "m2"]
+    rejected = [(part.element, part.raw) for part in decoded.rejected]
+    assert rejected == [(1, b"{"), (3, b'{"event": 7}')]
 
 
 def test_a_message_held_at_the_provider_has_not_failed():

@@ -1,8 +1,8 @@
-"""Signatures by a secret key that both sides hold: Mailgun, Resend (Svix), Twilio, Mandrill.
+"""Signatures by a secret key that both sides hold: of Mailgun, Resend (Svix), Twilio and others.
 
-Sources: Mailgun's docs, "Securing webhooks"; Svix's docs, "Verifying webhooks manually", and the
-Standard Webhooks specification; Twilio's docs, "Webhooks security"; Mandrill's docs, "How to
-authenticate webhook requests".
+Sources: Mailgun's docs, "Securing webhooks"; MailerSend's and Mailtrap's docs, "Webhooks"; Svix's
+docs, "Verifying webhooks manually", and the Standard Webhooks specification; Twilio's docs,
+"Webhooks security"; Mandrill's docs, "How to authenticate webhook requests".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from schemas.providers._signatures.verification import (
 from schemas.providers.mailgun import multipart_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from schemas.providers._signatures.verification import VerificationContext
 
@@ -36,6 +36,20 @@ SVIX_HEADER_PREFIXES: Final = ("svix", "webhook")
 _SVIX_VERSION: Final = "v1"
 _BODY_HASH_PARAMETER: Final = "bodySHA256"
 _STANDARD_PORTS: Final = {"https": 443, "http": 80}
+
+
+def hex_of_body(header: str) -> Callable[[VerificationContext, str], None]:
+    """Return the check of a body's HMAC-SHA256, which a header holds in hexadecimal.
+
+    Nothing else is signed, and no time: an old webhook can be sent again, and counts once.
+    """
+
+    def check(context: VerificationContext, secret: str) -> None:
+        signature = context.request.header(header)
+        expected = hmac_digest(require_secret(secret), context.request.body, "sha256").hex()
+        require_match(signature, expected)
+
+    return check
 
 
 def mailgun(context: VerificationContext, secret: str) -> None:

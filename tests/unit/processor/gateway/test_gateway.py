@@ -241,6 +241,7 @@ def test_tests_of_an_address_are_answered_without_proof():
     for provider, method, body in (
         ("mailjet", "GET", b""), ("mailjet", "HEAD", b""), ("mandrill", "HEAD", b""),
         ("mandrill", "GET", b""), ("mandrill", "POST", b"mandrill_events=%5B%5D"),
+        ("mailersend", "POST", b'{"type": "webhook.test", "message": "This is a test"}'),
     ):  # fmt: skip
         door = Door(hook(provider))
         webhook = signing.Hook(method=method, headers={}, body=body)
@@ -320,6 +321,17 @@ def test_cloud_events_may_be_sent_from_the_origin_that_asks_with_the_secret():
         assert status == expected
         assert "webhook-allowed-origin" not in headers
     assert Door(hook("postal")).send("postal", asked)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b'"webhook.test"', b'{"type": "activity.sent"}', b'{"data": "webhook.test"}',
+        b'[{"type": "webhook.test"}]', b'{"type": "webhook.test", "m": "%s"}' % (b"x" * 1_000),
+    ],
+)  # fmt: skip
+def test_only_the_event_of_a_test_is_a_test_of_mailersend(body):
+    assert not is_test("mailersend", "POST", body)
 
 
 def test_methods_are_post_and_what_a_provider_is_documented_to_use():
