@@ -6,7 +6,7 @@
 | MailerSend | an event `webhook.test`, signed with a public key | no: it says nothing |
 | Mailjet | a GET or HEAD when the address is saved | no: it has no content |
 | Mandrill | a HEAD, else a POST of no events, signed with a public key | no |
-| SNS (SES, AWS SMS) | a subscription to confirm, with the address that does it | yes |
+| SNS (SES, AWS SMS, Scaleway) | a subscription to confirm, with the address that does it | yes |
 | SparkPost | a batch of one empty event | yes |
 """
 
@@ -32,14 +32,17 @@ TEST_METHODS: Final[Mapping[str, frozenset[str]]] = {
 }
 #: Providers that can be set up to send a callback as the query of a GET.
 QUERY_PROVIDERS: Final = frozenset({"messagebird", "plivo", "vonage", "smpp"})
-SNS_PROVIDERS: Final = frozenset({"ses", "aws_sms"})
+SNS_PROVIDERS: Final = frozenset({"ses", "aws_sms", "scaleway"})
 EVENT_GRID_PROVIDERS: Final = frozenset({"azure", "azure_sms"})
 #: The log event for each type of SNS message that has an address to open.
 _SUBSCRIPTION_EVENTS: Final = {
     "SubscriptionConfirmation": "sns_subscription_to_confirm",
     "UnsubscribeConfirmation": "sns_unsubscribed",
 }
-_SUBSCRIBE_URL: Final = re.compile(r"https://sns\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/\?[!-~]+")
+_SUBSCRIBE_URL: Final = re.compile(
+    r"https://sns\.(?:[a-z0-9-]+\.amazonaws\.(?:com|com\.cn|eu)|mnq\.[a-z]{2}-[a-z]{3}\.scaleway\.com)"
+    r"/\?[!-~]+"
+)
 _EMPTY_BATCHES: Final[tuple[object, ...]] = ([{"msys": {}}], {"msys": {}})
 #: The word of the event by which MailerSend tests an address before it has a secret for it.
 _MAILERSEND_TEST: Final = "webhook.test"
@@ -135,7 +138,7 @@ def _log_confirmation(
         tenant=tenant,
         provider=provider,
         topic_arn=str(envelope.get("TopicArn"))[:300],
-        subscribe_url=url if _SUBSCRIBE_URL.fullmatch(url) else "not an address of Amazon SNS",
+        subscribe_url=url if _SUBSCRIBE_URL.fullmatch(url) else "not an address of SNS",
     )
 
 

@@ -27,6 +27,7 @@ RETRY_PERIODS: Final[Mapping[str, timedelta]] = {
     "mailgun": timedelta(hours=9),
     "ses": timedelta(hours=2),
     "aws_sms": timedelta(hours=2),
+    "scaleway": timedelta(hours=8),
 }
 SECRETS_VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS"
 SECRETS_FILE_VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS_FILE"

@@ -27,6 +27,10 @@ T = TypeVar("T")
 METADATA_FIELDS: Final = frozenset(
     {"tenant_id", "message_id", "record_type", "record_id", "campaign", "attempt"}
 )
+#: Mail headers with the metadata of a mailer, in lower case, for providers that echo headers.
+METADATA_HEADERS: Final = {f"x-{name.replace('_', '-')}": name for name in METADATA_FIELDS}
+#: SNS messages about a subscription itself.
+SNS_ADMINISTRATION: Final = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
 #: Marks a diagnostic that only explains the provider's label and is no server's reply: it lists
 #: possible causes, so it is not searched when a bounce is classified.
 EXPLANATION_PREFIX: Final = "in general: "
@@ -189,6 +193,17 @@ def echoed_metadata(metadata: Mapping[str, object] | None) -> EventFields:
         return {}
     return echoed_texts(
         {name: as_text(metadata[name]) for name in METADATA_FIELDS if name in metadata}
+    )
+
+
+def header_metadata(headers: Mapping[str, str]) -> EventFields:
+    """Return the metadata in a mail's headers, whose names are in lower case."""
+    return echoed_texts(
+        {
+            field: headers[name].strip()
+            for name, field in METADATA_HEADERS.items()
+            if name in headers
+        }
     )
 
 

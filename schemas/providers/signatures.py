@@ -49,6 +49,7 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
     "mailtrap": Scheme("HMAC signature (signing secret)", keyed.hex_of_body("mailtrap-signature")),
     "mandrill": Scheme("HMAC signature (webhook key)", keyed.mandrill),
     "resend": Scheme("Svix signature (signing secret)", keyed.svix, keyed.svix_key),
+    "scaleway": _SNS,
     "ses": _SNS,
     "twilio": Scheme("HMAC signature (auth token)", keyed.twilio),
     "vonage": Scheme("JWT or sig (signature secret)", vonage.check),
@@ -100,7 +101,7 @@ def check_secret(provider: str, secret: str) -> None:
 
 
 def certificate_needed(provider: str, request: Request, secret: str) -> str:
-    """Return the address of Amazon's certificate that `verify` needs; '' if it needs none.
+    """Return the address of the certificate of SNS that `verify` needs; '' if it needs none.
 
     Raises `SignatureError` if the request is refused whatever the certificate.
     """

@@ -66,6 +66,7 @@ def test_each_recipient_has_its_own_reply():
         ("postmark", {"RecordType": "Inbound", "MessageID": [1], "Tag": {}}),
         ("mandrill", [{"type": "blacklist", "action": "add", "msg": []}]),
         ("mandrill", [{"event": "inbound", "msg": []}]),
+        ("scaleway", {"type": "blocklist_created", "email_to": ["ann@example.org"]}),
         ("sinch", {"app_id": "a", "conversation_start_notification": {"conversation": {}}}),
         ("sinch", {"app_id": "a", "opt_out_notification": {"contact_id": "c"}}),
     ],

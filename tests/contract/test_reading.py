@@ -15,8 +15,8 @@ from tests.contract.test_mutations import spoiled
 #: The types that adapters read a payload as.
 READ = [
     ("aws_sms", "_Push"), ("mailersend", "_Event"), ("mailgun", "_Push"), ("postmark", "_Record"),
-    ("ses", "_Push"), ("ses", "_Headed"), ("sinch", "_Report"), ("telnyx", "_Push"),
-    ("vonage", "_Push"),
+    ("scaleway", "_Push"), ("ses", "_Push"), ("ses", "_Headed"), ("sinch", "_Report"),
+    ("telnyx", "_Push"), ("vonage", "_Push"),
 ]  # fmt: skip
 
 

@@ -1,9 +1,11 @@
-"""Amazon SNS, which carries SES and AWS SMS: envelopes that Amazon signed, of our own topic.
+"""SNS, of Amazon for SES and AWS SMS and of Scaleway: envelopes they signed, of our own topic.
 
-Amazon signs for every customer alike, so a signature proves nothing without the topic: the secret
-is the topic's ARN (several with commas). Any other secret is a shared one, as the subscription's
+They sign for every customer alike, so a signature proves nothing without the topic: the secret is
+the topic's ARN (several with commas). Any other secret is a shared one, as the subscription's
 address can hold it; raw deliveries and EventBridge's calls, which nobody signs, then pass as well.
-Source: Amazon SNS's docs, "Verifying the signatures of messages".
+A certificate is good if its address is the signer's own; Scaleway advises to check its issuer, too.
+Sources: Amazon SNS's docs, "Verifying the signatures of messages"; AWS's docs, "AWS service
+endpoints" of its partitions; Scaleway's docs, "Verifying webhook signatures".
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -26,10 +28,29 @@ from schemas.providers._signatures.verification import SignatureError, from_base
 if TYPE_CHECKING:
     from schemas.providers._signatures.verification import Request, VerificationContext
 
-_TOPIC_ARN: Final = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]+")
-_CERTIFICATE_URL: Final = re.compile(
-    r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?/[A-Za-z0-9_.-]{1,200}\.pem"
-)
+
+class _Signer(NamedTuple):
+    """Whose topics are named so, and where the certificates are by which it signs."""
+
+    topic_arn: re.Pattern[str]
+    certificate_url: re.Pattern[str]
+
+
+_SIGNERS: Final = {
+    "aws": _Signer(
+        re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]+"),
+        re.compile(
+            r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.(?:com|com\.cn|eu)/[A-Za-z0-9_.-]{1,200}\.pem"
+        ),
+    ),
+    "scw": _Signer(
+        re.compile(r"arn:scw:sns:[a-z0-9-]+:[A-Za-z0-9-]+:[A-Za-z0-9_.-]+"),
+        re.compile(
+            r"https://messaging\.s3\.[a-z]{2}-[a-z]{3}\.scw\.cloud/(?:[a-z0-9-]{1,40}/){0,3}"
+            r"[A-Za-z0-9_-]{1,200}\.pem"
+        ),
+    ),
+}
 _CONFIRMATION_MEMBERS: Final = (
     "Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type",
 )  # fmt: skip
@@ -51,9 +72,14 @@ def is_topic(secret: str) -> bool:
 def topics(secret: str) -> frozenset[str]:
     """Return the configured topics. Raises `SignatureError` if one is no ARN of a topic."""
     arns = frozenset(part.strip() for part in secret.split(","))
-    if not all(_TOPIC_ARN.fullmatch(arn) for arn in arns):
+    if not all(_signer(arn).topic_arn.fullmatch(arn) for arn in arns):
         raise SignatureError("the configured secret is no ARN of an SNS topic")
     return arns
+
+
+def _signer(arn: str) -> _Signer:
+    """Return who signs for a topic; Amazon has several partitions, as `aws-cn`."""
+    return _SIGNERS["scw" if arn.startswith("arn:scw:") else "aws"]
 
 
 def parse_secret(secret: str) -> object:
@@ -75,13 +101,13 @@ def envelope(request: Request, secret: str) -> Mapping[str, str]:
         raise SignatureError(f"the SNS envelope has no {missing[0]}")
     if checked["TopicArn"] not in topics(secret):
         raise SignatureError("the SNS envelope is of another topic than the one configured")
-    if not _CERTIFICATE_URL.fullmatch(checked["SigningCertURL"]):
-        raise SignatureError("the SigningCertURL is not one of Amazon SNS")
+    if not _signer(checked["TopicArn"]).certificate_url.fullmatch(checked["SigningCertURL"]):
+        raise SignatureError("the SigningCertURL is not one of the topic's own SNS")
     return checked
 
 
 def check(context: VerificationContext, secret: str) -> None:
-    """Accept an envelope that Amazon signed, or a shared secret if no topic is configured."""
+    """Accept an envelope signed for its topic, or a shared secret if no topic is configured."""
     if not is_topic(secret):
         shared.check(context, secret)
         return

@@ -372,8 +372,9 @@ def test_no_secret_at_all_matches_nothing():
         ("telnyx", SECRETS["sendgrid"], "no Ed25519 key"),
         ("resend", "whsec_é", "not base64"),
         ("ses", "arn:aws:s3:::bucket", "no ARN of an SNS topic"),
+        ("scaleway", "arn:scw:sqs:fr-par:project-1:queue", "no ARN of an SNS topic"),
     ],
-    ids=range(7),  # keys are drawn anew by each process, names must not be
+    ids=range(8),  # keys are drawn anew by each process, names must not be
 )
 def test_a_secret_that_cannot_be_one_is_told_before_any_webhook(provider, secret, words):
     with pytest.raises(SignatureError, match=words) as caught:
@@ -501,18 +502,68 @@ def test_changing_any_part_of_an_envelope_is_refused(name):
     ("changes", "words"),
     [
         ({"TopicArn": TOPIC + "x"}, "another topic"),
-        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com.evil.example/a.pem"}, "Amazon"),
-        ({"SigningCertURL": "http://sns.eu-west-2.amazonaws.com/a.pem"}, "Amazon"),
-        ({"SigningCertURL": "https://evil.example/sns.eu-west-2.amazonaws.com/a.pem"}, "Amazon"),
-        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com/../a.pem"}, "Amazon"),
-        ({"SigningCertURL": "https://x@sns.eu-west-2.amazonaws.com/a.pem"}, "Amazon"),
-        ({"SigningCertURL": CERTIFICATE_URL + "\n"}, "Amazon"),
+        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com.evil.example/a.pem"}, "own SNS"),
+        ({"SigningCertURL": "http://sns.eu-west-2.amazonaws.com/a.pem"}, "own SNS"),
+        ({"SigningCertURL": "https://evil.example/sns.eu-west-2.amazonaws.com/a.pem"}, "own SNS"),
+        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com/../a.pem"}, "own SNS"),
+        ({"SigningCertURL": "https://x@sns.eu-west-2.amazonaws.com/a.pem"}, "own SNS"),
+        ({"SigningCertURL": CERTIFICATE_URL + "\n"}, "own SNS"),
         ({"SignatureVersion": "3"}, "neither 1 nor 2"),
     ],
 )
 def test_an_envelope_of_another_topic_or_certificate_is_refused(changes, words):
     with pytest.raises(SignatureError, match=words):
         certified({**sns("{}", AT), **changes})
+
+
+SCALEWAY_TOPIC = "arn:scw:sns:fr-par:project-8c8bfa06-0a1b:mail-events"
+SCALEWAY_CERTIFICATE = "https://messaging.s3.fr-par.scw.cloud/fr-par/sns/sns-cert-0a1b.pem"
+
+
+@pytest.mark.parametrize(
+    ("provider", "topic", "url"),
+    [
+        ("scaleway", SCALEWAY_TOPIC, SCALEWAY_CERTIFICATE),
+        ("scaleway", SCALEWAY_TOPIC, "https://messaging.s3.nl-ams.scw.cloud/certs/cert-1.pem"),
+        ("ses", TOPIC.replace("aws", "aws-cn"), CERTIFICATE_URL.replace(".com", ".com.cn")),
+        ("ses", TOPIC.replace("aws", "aws-us-gov"), CERTIFICATE_URL),
+        ("ses", TOPIC.replace("aws", "aws-eusc"), CERTIFICATE_URL.replace(".com", ".eu")),
+    ],
+    ids=range(5),
+)
+def test_an_envelope_may_be_of_another_partition_or_of_scaleway(provider, topic, url):
+    check_secret(provider, topic)
+    hook = enveloped(sns("{}", AT, TopicArn=topic, SigningCertURL=url))
+    judge(provider, hook, topic, certificates={url: certificate(NOW)})
+    refused(provider, hook, "another topic", topic + "x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        CERTIFICATE_URL,
+        "http://messaging.s3.fr-par.scw.cloud/fr-par/sns/a.pem",
+        "https://attacker.s3.fr-par.scw.cloud/fr-par/sns/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud.evil.example/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud@evil.example/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud:8443/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud/../a.pem",
+        "https://messaging.s3.fr-par.scw.cloud/a.pem?b=c",
+        "https://messaging.s3.evil.scw.cloud/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud/a/b/c/d/e.pem",
+        SCALEWAY_CERTIFICATE + "\n",
+        SCALEWAY_CERTIFICATE.removesuffix(".pem"),
+    ],
+)
+def test_a_certificate_is_only_scaleways_own(url):
+    hook = enveloped(sns("{}", AT, TopicArn=SCALEWAY_TOPIC, SigningCertURL=url))
+    refused("scaleway", hook, "own SNS", SCALEWAY_TOPIC, certificates={url: certificate(NOW)})
+
+
+def test_a_topic_of_amazon_takes_no_certificate_of_scaleway():
+    hook = enveloped(sns("{}", AT, SigningCertURL=SCALEWAY_CERTIFICATE))
+    pems = {SCALEWAY_CERTIFICATE: certificate(NOW)}
+    refused("ses", hook, "own SNS", TOPIC, certificates=pems)
 
 
 def test_the_certificate_has_to_be_at_hand_valid_and_the_one_that_signed():

@@ -376,7 +376,7 @@ def test_an_address_of_somebody_else_is_not_shown_as_amazons():
         body = json.dumps({"Type": "SubscriptionConfirmation", "SubscribeURL": url}).encode()
         with capture_logs() as logs:
             assert door.signed("ses", body=body)[0] == 200
-        assert logs[0]["subscribe_url"] == "not an address of Amazon SNS"
+        assert logs[0]["subscribe_url"] == "not an address of SNS"
 
 
 def test_a_notification_that_speaks_of_a_subscription_is_an_event():
