@@ -45,6 +45,7 @@ SECRETS = {
     "twilio": "an-auth-token",
     "vonage": "a-signature-secret",
     "telnyx": b64(ED.public_key().public_bytes(*RAW)),
+    "zeptomail": "an-authentication-key",
 }
 SHARED = "hook:pass:word"
 
@@ -144,6 +145,12 @@ def twilio(hook, at):
     return over_url("x_twilio_signature", "twilio", hook, "".join(n + v for n, v in fields))
 
 
+def zeptomail(hook, at):
+    mac = hmac.new(SECRETS["zeptomail"].encode(), hook.body, hashlib.sha256).digest()
+    signature = f"ts={at}000;s={quote(b64(mac), safe='')};s-algorithm=HmacSHA256"
+    return hook.with_headers(producer_signature=signature)
+
+
 def mandrill(hook, at):
     fields = sorted(parse_qsl(hook.body.decode(), keep_blank_values=True))
     return over_url("x_mandrill_signature", "mandrill", hook, "".join(n + v for n, v in fields))
@@ -214,4 +221,5 @@ SIGNERS = {
     "mailersend": hex_of_body("mailersend", "signature"),
     "mailtrap": hex_of_body("mailtrap", "mailtrap-signature"),
     "twilio": twilio, "vonage": vonage, "telnyx": telnyx,
+    "zeptomail": zeptomail,
 }  # fmt: skip

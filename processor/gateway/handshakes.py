@@ -2,12 +2,16 @@
 
 | provider | request | verified first |
 |---|---|---|
+| Elastic Email | a GET without a query | yes |
 | Event Grid (Azure) | an event with a code to send back; of CloudEvents, an OPTIONS | yes |
 | MailerSend | an event `webhook.test`, signed with a public key | no: it says nothing |
 | Mailjet | a GET or HEAD when the address is saved | no: it has no content |
 | Mandrill | a HEAD, else a POST of no events, signed with a public key | no |
 | SNS (SES, AWS SMS, Scaleway) | a subscription to confirm, with the address that does it | yes |
 | SparkPost | a batch of one empty event | yes |
+| ZeptoMail | a GET or HEAD when the address is saved | no: it has no content |
+
+ZeptoMail also tries a POST, before it has a key: the hook has to be unverified until it is set up.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ from urllib.parse import parse_qs
 
 from pydantic_core import from_json
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from processor.logging import get
+from schemas.providers.signatures import without_secret
 
 log = get(__name__)
 
@@ -29,9 +35,10 @@ log = get(__name__)
 TEST_METHODS: Final[Mapping[str, frozenset[str]]] = {
     "mailjet": frozenset({"GET", "HEAD"}),
     "mandrill": frozenset({"GET", "HEAD"}),
+    "zeptomail": frozenset({"GET", "HEAD"}),
 }
 #: Providers that can be set up to send a callback as the query of a GET.
-QUERY_PROVIDERS: Final = frozenset({"messagebird", "plivo", "vonage", "smpp"})
+QUERY_PROVIDERS: Final = frozenset({"elasticemail", "messagebird", "plivo", "vonage", "smpp"})
 SNS_PROVIDERS: Final = frozenset({"ses", "aws_sms", "scaleway"})
 EVENT_GRID_PROVIDERS: Final = frozenset({"azure", "azure_sms"})
 #: The log event for each type of SNS message that has an address to open.
@@ -87,14 +94,14 @@ _TEST_BODIES: Final[Mapping[str, Callable[[bytes], bool]]] = {
 }
 
 
-def handshake_answer(
-    provider: str, tenant: str, method: str, headers: Headers, body: bytes
-) -> Response | None:
+def handshake_answer(provider: str, tenant: str, request: Request, body: bytes) -> Response | None:
     """Return the answer to a verified request if it is a handshake, else None."""
-    if method == "OPTIONS":
-        return _cloud_events_answer(headers)
+    if request.method == "OPTIONS":
+        return _cloud_events_answer(request.headers)
     if provider in EVENT_GRID_PROVIDERS:
         return _validation_answer(body)
+    if provider == "elasticemail" and request.method == "GET":
+        return None if without_secret(request.scope["query_string"]) else Response()
     return Response() if _is_handshake(provider, tenant, body) else None
 
 

@@ -99,9 +99,7 @@ class Webhooks:
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
             return Response()
         await self._verify(hook, request, body)
-        answer = handshakes.handshake_answer(
-            hook.provider, hook.tenant, request.method, request.headers, body
-        )
+        answer = handshakes.handshake_answer(hook.provider, hook.tenant, request, body)
         if answer is not None:
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
             return answer

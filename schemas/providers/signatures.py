@@ -55,6 +55,7 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
     "vonage": Scheme("JWT or sig (signature secret)", vonage.check),
     "telnyx": Scheme("Ed25519 signature (public key)", public.telnyx, public.ed25519_key),
     "aws_sms": _SNS,
+    "zeptomail": Scheme("HMAC signature (authentication key)", keyed.zeptomail),
 }
 #: The text for a shape that no scheme foresaw; the error's own text might quote the request.
 UNEXPECTED_SHAPE: Final = "the request has an unexpected shape"

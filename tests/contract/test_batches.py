@@ -78,6 +78,17 @@ def mailtrap_events(payload: str) -> list[Any]:
     return json.loads(payload)["events"] if payload.startswith('{"events"') else []
 
 
+def kumomta_lines(payload: str) -> list[Any]:
+    lines = [payload] if payload.startswith("[") else payload.splitlines()
+    return [record for line in lines for record in array(line)]
+
+
+def zeptomail_messages(payload: str) -> list[Any]:
+    """Return the messages of a push of deliveries, as those of another event would say."""
+    body = json.loads(payload) if payload.startswith("{") else {"event_name": ""}
+    return body["event_message"] if body["event_name"] == ["delivered"] else []
+
+
 BATCHES = {
     "aws_sms": Batch(
         split=aws_records,
@@ -95,6 +106,11 @@ BATCHES = {
         unknown={"type": "Microsoft.Communication.SMSDeliveryTeleported", "data": {}},
     ),
     "brevo": Batch(split=array, join=json.dumps, unknown={"event": "teleported"}),
+    "kumomta": Batch(
+        split=kumomta_lines,
+        join=lambda elements: "\n".join(map(json.dumps, elements)),
+        unknown={"type": "Teleported"},
+    ),
     "mailjet": Batch(split=array, join=json.dumps, unknown={"event": "teleported"}),
     "mailtrap": Batch(
         split=mailtrap_events,
@@ -126,6 +142,11 @@ BATCHES = {
         split=array,
         join=json.dumps,
         unknown={"data": {"messageSid": "SM1", "messageStatus": "teleported"}},
+    ),
+    "zeptomail": Batch(
+        split=zeptomail_messages,
+        join=lambda messages: json.dumps({"event_name": ["delivered"], "event_message": messages}),
+        unknown=["teleported"],
     ),
 }
 

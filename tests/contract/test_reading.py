@@ -16,7 +16,7 @@ from tests.contract.test_mutations import spoiled
 READ = [
     ("aws_sms", "_Push"), ("mailersend", "_Event"), ("mailgun", "_Push"), ("postmark", "_Record"),
     ("scaleway", "_Push"), ("ses", "_Push"), ("ses", "_Headed"), ("sinch", "_Report"),
-    ("telnyx", "_Push"), ("vonage", "_Push"),
+    ("telnyx", "_Push"), ("vonage", "_Push"), ("zeptomail", "_Push"),
 ]  # fmt: skip
 
 

@@ -2,14 +2,15 @@
 
 Sources: Mailgun's docs, "Securing webhooks"; MailerSend's and Mailtrap's docs, "Webhooks"; Svix's
 docs, "Verifying webhooks manually", and the Standard Webhooks specification; Twilio's docs,
-"Webhooks security"; Mandrill's docs, "How to authenticate webhook requests".
+"Webhooks security"; Mandrill's docs, "How to authenticate webhook requests"; ZeptoMail's help,
+"Webhooks".
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from pydantic_core import from_json
 
@@ -35,6 +36,7 @@ SVIX_PREFIX: Final = "whsec_"
 SVIX_HEADER_PREFIXES: Final = ("svix", "webhook")
 _SVIX_VERSION: Final = "v1"
 _BODY_HASH_PARAMETER: Final = "bodySHA256"
+_ZEPTOMAIL_ALGORITHM: Final = "HmacSHA256"
 _STANDARD_PORTS: Final = {"https": 443, "http": 80}
 
 
@@ -72,6 +74,21 @@ def mailgun(context: VerificationContext, secret: str) -> None:
         raise SignatureError("the body has to hold timestamp, token and signature")
     require_match(signature, hmac_digest(require_secret(secret), timestamp + token, "sha256").hex())
     context.check_timestamp(timestamp)
+
+
+def zeptomail(context: VerificationContext, secret: str) -> None:
+    """Check ZeptoMail, which signs the body as it is, or as it reads when decoded as a form.
+
+    The time beside the signature is not signed, so it proves nothing and is not read.
+    """
+    request = context.request
+    parts = (part.partition("=") for part in request.header("producer-signature").split(";"))
+    fields = {name.strip(): value.strip() for name, _, value in parts}
+    if fields.get("s-algorithm", "") != _ZEPTOMAIL_ALGORITHM:
+        raise SignatureError(f"the signature is missing, or not made with {_ZEPTOMAIL_ALGORITHM}")
+    bodies = (request.body, unquote_to_bytes(request.body.replace(b"+", b" ")))
+    digests = [b64encode(hmac_digest(require_secret(secret), body, "sha256")) for body in bodies]
+    require_match(unquote(fields.get("s", "")), *digests)
 
 
 def svix_key(secret: str) -> bytes:

@@ -413,6 +413,56 @@ def test_mailgun_signs_a_form_with_attachments_too():
     refused("mailgun", hook, "has to hold")
 
 
+def zepto(signature, body=b'{"a": "1+1 %"}'):
+    return Hook(url=URL, headers={"producer-signature": signature}, body=body)
+
+
+def zepto_mac(body, algorithm="sha256"):
+    return b64(hmac.new(SECRETS["zeptomail"].encode(), body, algorithm).digest())
+
+
+def test_zeptomail_signs_a_body_as_it_is_or_as_it_reads():
+    encoded = b"%7B%22a%22%3A+1%7D"
+    for body, signed_body in ((encoded, encoded), (encoded, b'{"a": 1}'), (b"{}", b"{}")):
+        mac = quote(zepto_mac(signed_body), safe="")
+        judge("zeptomail", zepto(f"ts=1; s={mac} ;s-algorithm=HmacSHA256", body))
+        judge("zeptomail", zepto(f"s-algorithm=HmacSHA256;s={zepto_mac(signed_body)}", body))
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "ts=1;s={mac};s-algorithm=HmacSHA1", "ts=1;s={mac};s-algorithm=none", "ts=1;s={mac}",
+        "ts=1;s=;s-algorithm=HmacSHA256", "ts=1;s-algorithm=HmacSHA256", "{mac}",
+        "s={mac},s-algorithm=HmacSHA256", "ts=1;s={mac}x;s-algorithm=HmacSHA256",
+        "ts=1;S={mac};s-algorithm=HmacSHA256", "ts={mac};s=1;s-algorithm=HmacSHA256",
+        "ts=1;s={sha1};s-algorithm=HmacSHA256", "ts=1;s=%00{mac};s-algorithm=HmacSHA256",
+    ],
+)  # fmt: skip
+def test_zeptomail_signatures_in_any_other_way_are_refused(signature):
+    body = b'{"a": "1+1 %"}'
+    text = signature.format(mac=quote(zepto_mac(body)), sha1=quote(zepto_mac(body, "sha1")))
+    refused("zeptomail", zepto(text, body), "match|missing|not made with")
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"), [("mailersend", "signature"), ("mailtrap", "mailtrap-signature")]
+)
+def test_a_body_is_signed_in_lower_case_hexadecimal_and_with_sha256_alone(provider, name):
+    hook = signed(provider)
+    mac = hook.headers[name]
+    key = SECRETS[provider].encode()
+    others = (
+        mac.upper(), f"sha256={mac}", mac[:-1], mac + "0", mac + " ", f" {mac}", b64(mac.encode()),
+        b64(bytes.fromhex(mac)), hashlib.sha256(key + hook.body).hexdigest(),
+        hmac.new(key, hook.body, "sha1").hexdigest(), hmac.new(key, b"", "sha256").hexdigest(),
+        hmac.new(b"test_Am3L1GuOIc4blLUuHqAPxxwkZaJyEk8G", hook.body, "sha256").hexdigest(),
+    )  # fmt: skip
+    for other in others:
+        refused(provider, replace(hook, headers={name: other}), "match")
+    refused(provider, replace(hook, headers={f"x-{name}": mac}), "missing")
+
+
 @pytest.mark.parametrize("method", ["md5hash", "md5", "sha1", "sha256", "sha512"])
 def test_vonage_signs_parameters_in_any_of_its_ways(method):
     hook = Hook(method="GET", url=URL + "&text=a%26b%3Dc", headers={})

@@ -242,6 +242,7 @@ def test_tests_of_an_address_are_answered_without_proof():
         ("mailjet", "GET", b""), ("mailjet", "HEAD", b""), ("mandrill", "HEAD", b""),
         ("mandrill", "GET", b""), ("mandrill", "POST", b"mandrill_events=%5B%5D"),
         ("mailersend", "POST", b'{"type": "webhook.test", "message": "This is a test"}'),
+        ("zeptomail", "GET", b""), ("zeptomail", "HEAD", b""),
     ):  # fmt: skip
         door = Door(hook(provider))
         webhook = signing.Hook(method=method, headers={}, body=body)
@@ -332,6 +333,15 @@ def test_cloud_events_may_be_sent_from_the_origin_that_asks_with_the_secret():
 )  # fmt: skip
 def test_only_the_event_of_a_test_is_a_test_of_mailersend(body):
     assert not is_test("mailersend", "POST", body)
+
+
+def test_a_get_without_a_query_only_tests_an_address_of_elastic_email():
+    door = Door(hook("elasticemail", secret="s3cret"))
+    url = "https://hooks.example.com/hooks/acme/elasticemail?secret="
+    for query, status in (("s3cret", 200), ("other", 401), ("s3cret&status=Sent", 200)):
+        webhook = signing.Hook(method="GET", url=url + query, headers={})
+        assert door.send("elasticemail", webhook)[0] == status
+    assert [value for _, value, _ in door.kafka.records] == [b"status=Sent"]
 
 
 def test_methods_are_post_and_what_a_provider_is_documented_to_use():
