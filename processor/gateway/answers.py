@@ -1,11 +1,12 @@
-"""Answers to requests that the gateway refuses: RFC 9457, `application/problem+json`.
+"""Answers to webhooks: what was taken, and refusals as RFC 9457 has them.
 
-An answer never shows a secret or any content of the request.
+A refusal is `application/problem+json`. No answer shows a secret or any content of the request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -15,6 +16,21 @@ from starlette.responses import JSONResponse, Response
 
 #: A provider may try again after this many seconds.
 RETRY_AFTER_HEADER: Final[Mapping[str, str]] = {"Retry-After": "30"}
+
+
+_FIREHOSE_REQUEST_HEADER: Final = "x-amz-firehose-request-id"
+
+
+def accepted_response(headers: Mapping[str, str], now: datetime) -> Response:
+    """Return the answer to a webhook that was taken: empty, but for what Firehose wants to read.
+
+    Amazon Data Firehose takes any other answer than this object for a failure. Source: its docs,
+    "HTTP endpoint delivery request and response specifications".
+    """
+    request_id = headers.get(_FIREHOSE_REQUEST_HEADER)
+    if request_id is None:
+        return Response()
+    return JSONResponse({"requestId": request_id, "timestamp": int(now.timestamp() * 1000)})
 
 
 class RefusedError(Exception):

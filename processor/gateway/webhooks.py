@@ -12,7 +12,6 @@ The steps for a request:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -23,10 +22,17 @@ from starlette.responses import Response
 
 from processor import metrics
 from processor.gateway import handshakes
-from processor.gateway.answers import RefusedError, problem_response, temporary_refusal
+from processor.gateway.answers import (
+    RefusedError,
+    accepted_response,
+    problem_response,
+    temporary_refusal,
+)
+from processor.gateway.bodies import read_body
 from processor.gateway.certificates import CertificateError, Certificates
 from processor.gateway.hooks import TENANT_PATTERN, TENANT_RULE, Hook
 from processor.gateway.producer import NotPublishedError, WebhookProducer
+from processor.gateway.tokens import TokenMemory
 from processor.logging import get
 from schemas.providers import DEFAULT_TENANT_HEADER, TENANT_HEADER, adapters, signatures
 
@@ -42,7 +48,6 @@ PASSED_HEADERS: Final = (
     "smpp-receipted-message-id",
 )  # fmt: skip
 CALLBACK_QUERY_HEADER: Final = "x-callback-query"
-BODY_TIMEOUT_SECONDS: Final = 30.0
 #: Amazon SNS, for one, sends Basic credentials only after a challenge.
 BASIC_CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="sendlog", charset="UTF-8"'}
 
@@ -64,6 +69,7 @@ class Webhooks:
         self._certificates = certificates
         self._public_url = public_url.rstrip("/")
         self._max_bytes = max_bytes
+        self._tokens = TokenMemory()
 
     async def take(self, request: Request) -> Response:
         """Answer a webhook."""
@@ -94,7 +100,7 @@ class Webhooks:
             raise RefusedError(
                 HTTPStatus.METHOD_NOT_ALLOWED, "method", f"takes {allow}", {"Allow": allow}
             )
-        body = await self._read_body(request)
+        body = await read_body(request, self._max_bytes)
         if handshakes.is_test(hook.provider, request.method, body):
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
             return Response()
@@ -110,7 +116,7 @@ class Webhooks:
             raise temporary_refusal("broker", str(error)) from error
         metrics.HOOKS_ACCEPTED_TOTAL.labels(provider=hook.provider).inc()
         log.debug("hook_accepted", provider=hook.provider, tenant=hook.tenant, bytes=len(value))
-        return Response()
+        return accepted_response(request.headers, datetime.now(UTC))
 
     def _find_hook(self, request: Request) -> Hook:
         tenant, provider = request.path_params["tenant"], request.path_params["provider"]
@@ -125,33 +131,6 @@ class Webhooks:
             )
         return hook
 
-    async def _read_body(self, request: Request) -> bytes:
-        """Return the body. Raises `RefusedError` as soon as it is larger than the limit."""
-        content_length = request.headers.get("content-length", "")
-        if content_length.isdecimal() and int(content_length) > self._max_bytes:
-            raise self._too_large()
-        chunks, byte_count = [], len(request.scope["query_string"])
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-                async for chunk in request.stream():
-                    byte_count += len(chunk)
-                    if byte_count > self._max_bytes:
-                        raise self._too_large()
-                    chunks.append(chunk)
-        except TimeoutError:
-            raise RefusedError(
-                HTTPStatus.REQUEST_TIMEOUT, "slow", f"not sent within {BODY_TIMEOUT_SECONDS:g} s"
-            ) from None
-        return b"".join(chunks)
-
-    def _too_large(self) -> RefusedError:
-        return RefusedError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "too_large",
-            f"over {self._max_bytes:,} bytes, the limit SENDLOG_KAFKA__MAX_RECORD_BYTES",
-            {"Connection": "close"},
-        )
-
     async def _verify(self, hook: Hook, request: Request, body: bytes) -> None:
         if not hook.verified:
             return
@@ -161,14 +140,14 @@ class Webhooks:
             headers=dict(request.headers),
             body=body,
         )
-        secret = hook.secret.get_secret_value()
+        secret, now = hook.secret.get_secret_value(), datetime.now(UTC)
         try:
             url = signatures.certificate_needed(hook.provider, signed_request, secret)
             signatures.verify(
                 hook.provider,
                 signed_request,
                 secret,
-                datetime.now(UTC),
+                now,
                 tolerance=hook.tolerance,
                 certificates={url: await self._certificates.get(url)} if url else {},
             )
@@ -178,6 +157,11 @@ class Webhooks:
             ) from None
         except CertificateError as error:
             raise temporary_refusal("certificate", str(error)) from error
+        token = signatures.signed_token(hook.provider, signed_request)
+        if token and not self._tokens.admits(hook.tenant, token, body, now, hook.tolerance):
+            raise RefusedError(
+                HTTPStatus.UNAUTHORIZED, "replay", "its signature came with another body before"
+            )
 
     def _public_request_url(self, request: Request) -> str:
         """Return the address that the provider called, which some signatures cover."""

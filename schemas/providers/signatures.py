@@ -23,7 +23,7 @@ from schemas.providers._signatures.verification import (
 
 __all__ = [
     "SIGNATURE_TOLERANCE", "Request", "SignatureError", "certificate_needed", "check_secret",
-    "scheme", "verify", "without_secret",
+    "scheme", "signed_token", "verify", "without_secret",
 ]  # fmt: skip
 
 
@@ -48,6 +48,9 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
     "mailersend": Scheme("HMAC signature (signing secret)", keyed.hex_of_body("signature")),
     "mailtrap": Scheme("HMAC signature (signing secret)", keyed.hex_of_body("mailtrap-signature")),
     "mandrill": Scheme("HMAC signature (webhook key)", keyed.mandrill),
+    "postal": Scheme(
+        "RSA signature (public key), or Basic credentials", public.postal, public.postal_secret
+    ),
     "resend": Scheme("Svix signature (signing secret)", keyed.svix, keyed.svix_key),
     "scaleway": _SNS,
     "ses": _SNS,
@@ -94,6 +97,14 @@ def verify(
         raise
     except _SHAPE_ERRORS:
         raise SignatureError(UNEXPECTED_SHAPE) from None
+
+
+def signed_token(provider: str, request: Request) -> str:
+    """Return what was signed in place of a verified request's body; '' if the body was signed.
+
+    Whoever knows such a token could send it again with any body: so it is good for one body only.
+    """
+    return keyed.mailgun_token(request) if provider == "mailgun" else ""
 
 
 def check_secret(provider: str, secret: str) -> None:

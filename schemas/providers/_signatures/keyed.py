@@ -26,9 +26,9 @@ from schemas.providers._signatures.verification import (
 from schemas.providers.mailgun import multipart_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from schemas.providers._signatures.verification import VerificationContext
+    from schemas.providers._signatures.verification import Request, VerificationContext
 
 #: The prefix of a Svix key as a dashboard shows it; what follows is base64.
 SVIX_PREFIX: Final = "whsec_"
@@ -55,8 +55,28 @@ def hex_of_body(header: str) -> Callable[[VerificationContext, str], None]:
 
 
 def mailgun(context: VerificationContext, secret: str) -> None:
-    """Check Mailgun, which signs a time and a token only; legacy pushes have form fields."""
-    request = context.request
+    """Check Mailgun, which signs a time and a token only; legacy pushes have form fields.
+
+    An event of a subaccount is signed by its own account's key and by the primary account's.
+    """
+    fields = _mailgun_fields(context.request)
+    timestamp, token, *signatures = (
+        str(fields.get(name) or "")
+        for name in ("timestamp", "token", "signature", "parent-signature")
+    )
+    if not (timestamp and token and any(signatures)):
+        raise SignatureError("the body has to hold timestamp, token and signature")
+    expected = hmac_digest(require_secret(secret), timestamp + token, "sha256").hex()
+    require_match(expected, *signatures)
+    context.check_timestamp(timestamp)
+
+
+def mailgun_token(request: Request) -> str:
+    """Return the token that Mailgun signed in place of the body, of a verified request."""
+    return str(_mailgun_fields(request)["token"])
+
+
+def _mailgun_fields(request: Request) -> Mapping[str, object]:
     start = request.body.lstrip()[:2]
     fields: object
     if start.startswith(b"{"):
@@ -67,13 +87,7 @@ def mailgun(context: VerificationContext, secret: str) -> None:
         fields = dict(request.form)
     if not isinstance(fields, dict):
         raise SignatureError("the body has no signature")
-    timestamp, token, signature = (
-        str(fields.get(name) or "") for name in ("timestamp", "token", "signature")
-    )
-    if not (timestamp and token and signature):
-        raise SignatureError("the body has to hold timestamp, token and signature")
-    require_match(signature, hmac_digest(require_secret(secret), timestamp + token, "sha256").hex())
-    context.check_timestamp(timestamp)
+    return fields
 
 
 def zeptomail(context: VerificationContext, secret: str) -> None:

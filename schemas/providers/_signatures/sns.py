@@ -2,10 +2,12 @@
 
 They sign for every customer alike, so a signature proves nothing without the topic: the secret is
 the topic's ARN (several with commas). Any other secret is a shared one, as the subscription's
-address can hold it; raw deliveries and EventBridge's calls, which nobody signs, then pass as well.
+address can hold it; raw deliveries and the calls of EventBridge and Firehose, which nobody signs,
+then pass as well.
 A certificate is good if its address is the signer's own; Scaleway advises to check its issuer, too.
 Sources: Amazon SNS's docs, "Verifying the signatures of messages"; AWS's docs, "AWS service
-endpoints" of its partitions; Scaleway's docs, "Verifying webhook signatures".
+endpoints" of its partitions; Amazon Data Firehose's docs, "HTTP endpoint delivery request and
+response specifications"; Scaleway's docs, "Verifying webhook signatures".
 """
 
 from __future__ import annotations
@@ -23,7 +25,12 @@ from cryptography.x509 import load_pem_x509_certificate
 from pydantic_core import from_json
 
 from schemas.providers._signatures import shared
-from schemas.providers._signatures.verification import SignatureError, from_base64, require_secret
+from schemas.providers._signatures.verification import (
+    SignatureError,
+    constant_time_equal,
+    from_base64,
+    require_secret,
+)
 
 if TYPE_CHECKING:
     from schemas.providers._signatures.verification import Request, VerificationContext
@@ -61,6 +68,7 @@ SIGNED_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "UnsubscribeConfirmation": _CONFIRMATION_MEMBERS,
 }
 _OPTIONAL_MEMBER: Final = "Subject"
+_FIREHOSE_HEADER: Final = "x-amz-firehose-access-key"
 HASHES: Final = {"1": SHA1, "2": SHA256}
 
 
@@ -109,7 +117,7 @@ def envelope(request: Request, secret: str) -> Mapping[str, str]:
 def check(context: VerificationContext, secret: str) -> None:
     """Accept an envelope signed for its topic, or a shared secret if no topic is configured."""
     if not is_topic(secret):
-        shared.check(context, secret)
+        _check_shared(context, secret)
         return
     fields = envelope(context.request, secret)
     certificate = context.certificates.get(fields["SigningCertURL"])
@@ -129,6 +137,15 @@ def check(context: VerificationContext, secret: str) -> None:
     except (InvalidSignature, UnsupportedAlgorithm):
         raise SignatureError("the signature does not match") from None
     context.check_time(_seconds(fields["Timestamp"]))
+
+
+def _check_shared(context: VerificationContext, secret: str) -> None:
+    """Accept a shared secret, which Firehose has a header of its own for."""
+    access_key = context.request.headers.get(_FIREHOSE_HEADER)
+    if access_key is None:
+        shared.check(context, secret)
+    elif not constant_time_equal(access_key, require_secret(secret)):
+        raise SignatureError("the access key does not match")
 
 
 def _public_key(pem: bytes, now: datetime) -> RSAPublicKey:

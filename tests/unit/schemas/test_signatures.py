@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from schemas.providers.signatures import (
     certificate_needed,
     check_secret,
     scheme,
+    signed_token,
     verify,
     without_secret,
 )
@@ -31,6 +33,7 @@ from tests.signing import (
     CERTIFICATE_URL,
     DER,
     RAW,
+    RSA,
     SECRETS,
     SHARED,
     TOPIC,
@@ -373,8 +376,11 @@ def test_no_secret_at_all_matches_nothing():
         ("resend", "whsec_é", "not base64"),
         ("ses", "arn:aws:s3:::bucket", "no ARN of an SNS topic"),
         ("scaleway", "arn:scw:sqs:fr-par:project-1:queue", "no ARN of an SNS topic"),
+        ("postal", SECRETS["sendgrid"], "no RSA public key"),
+        ("postal", "-----BEGIN PUBLIC KEY-----\nbm8=\n", "no RSA public key"),
+        ("postal", "-----BEGIN PUBLIC KEY-----\né\n", "no RSA public key"),
     ],
-    ids=range(8),  # keys are drawn anew by each process, names must not be
+    ids=range(11),  # keys are drawn anew by each process, names must not be
 )
 def test_a_secret_that_cannot_be_one_is_told_before_any_webhook(provider, secret, words):
     with pytest.raises(SignatureError, match=words) as caught:
@@ -400,6 +406,85 @@ def test_mailgun_does_not_sign_the_event_so_a_token_covers_any():
         for value in ("", "1", 7, None, []):
             changed = {**body, "signature": {**body["signature"], name: value}}
             refused("mailgun", replace(hook, body=json.dumps(changed).encode()))
+
+
+def test_an_event_of_a_subaccount_of_mailgun_is_signed_by_either_account():
+    hook = signed("mailgun")
+    body = json.loads(hook.body)
+    own = body["signature"]["signature"]
+    for signature, parent, good in (
+        ("0" * 64, own, True), (own, "0" * 64, True), ("", own, True), (None, own, True),
+        ("0" * 64, "0" * 64, False), ("0" * 64, "", False), ("", None, False), ([own], 7, False),
+    ):  # fmt: skip
+        pair = {"signature": signature, "parent-signature": parent}
+        either = {**body, "signature": {**body["signature"], **pair}}
+        webhook = replace(hook, body=json.dumps(either).encode())
+        if good:
+            judge("mailgun", webhook)
+        else:
+            refused("mailgun", webhook, "match|has to hold")
+
+
+@pytest.mark.parametrize("bodies", [BODIES, FORMS])
+def test_the_token_of_mailgun_stands_in_for_the_body(bodies):
+    hook = signed("mailgun", bodies)
+    request = Request(method="POST", url=URL, headers={}, body=hook.body)
+    assert len(signed_token("mailgun", request)) == 50
+    assert signed_token("sendgrid", request) == ""
+
+
+def postal_signed(algorithm, header, key=RSA, body=b'{"event": "MessageSent"}'):
+    signature = b64(key.sign(body, padding.PKCS1v15(), algorithm()))
+    return Hook(url=URL, headers={header: signature}, body=body)
+
+
+POSTAL_KEY = b64(RSA.public_key().public_bytes(*DER))
+POSTAL_PEM = f"-----BEGIN PUBLIC KEY-----\n{POSTAL_KEY}\n-----END PUBLIC KEY-----\n"
+SHA1_HEADER, SHA256_HEADER = "x-postal-signature", "x-postal-signature-256"
+
+
+def test_postal_signs_a_body_by_its_key():
+    for secret in (POSTAL_KEY, POSTAL_PEM):
+        check_secret("postal", secret)
+        judge("postal", postal_signed(hashes.SHA1, SHA1_HEADER), secret)
+        newer = postal_signed(hashes.SHA256, SHA256_HEADER)
+        judge("postal", newer, secret)
+        judge("postal", newer.with_headers(x_postal_signature="bm9uZQ=="), secret)
+
+
+def test_what_postal_did_not_sign_is_refused():
+    newer = postal_signed(hashes.SHA256, SHA256_HEADER)
+    older = postal_signed(hashes.SHA1, SHA1_HEADER)
+    stranger = rsa.generate_private_key(65537, 2048)
+    for hook in (
+        replace(newer, body=newer.body + b" "),
+        replace(newer, body=b""),
+        replace(newer, headers={SHA1_HEADER: newer.headers[SHA256_HEADER]}),
+        replace(older, headers={SHA256_HEADER: older.headers[SHA1_HEADER]}),
+        replace(older, body=b"{}"),
+        older.with_headers(x_postal_signature_256="bm9uZQ=="),
+        replace(newer, headers={SHA256_HEADER: "é"}),
+        replace(newer, headers={SHA256_HEADER: newer.headers[SHA256_HEADER][:-4]}),
+        replace(newer, headers={SHA256_HEADER: ""}),
+        replace(newer, headers={}),
+        postal_signed(hashes.SHA256, SHA256_HEADER, stranger),
+        sign("postal", replace(newer, headers={})),  # a password is none while there is a key
+        replace(newer, headers={}, url=f"{URL}&secret={quote(POSTAL_KEY)}"),
+    ):
+        refused("postal", hook, "match|missing|not base64", POSTAL_KEY)
+
+
+@pytest.mark.parametrize("header", ["x-amz-firehose-access-key"])
+@pytest.mark.parametrize("provider", ["aws_sms", "ses"])
+def test_firehose_has_a_header_for_a_shared_secret(provider, header):
+    webhook = Hook(url=URL, headers={header: "s3cret"}, body=b"{}")
+    judge(provider, webhook, "s3cret")
+    for key in ("", "S3cret", "s3cret ", "s3cre", b64(b"s3cret"), "Bearer s3cret", "x:s3cret"):
+        other = replace(webhook, headers={header: key, "authorization": "Bearer s3cret"})
+        refused(provider, other, "access key does not match", "s3cret")
+    refused(provider, webhook, "no SNS envelope", TOPIC)
+    refused(provider, replace(webhook, headers={header: TOPIC}), "no SNS envelope", TOPIC)
+    refused("postal", webhook, "missing", "s3cret")
 
 
 def test_mailgun_signs_a_form_with_attachments_too():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,6 +24,7 @@ from processor.gateway.handshakes import (
 )
 from processor.gateway.hooks import Hook, configured_hooks
 from processor.gateway.producer import NotPublishedError
+from processor.gateway.tokens import TokenMemory
 from processor.gateway.webhooks import CALLBACK_QUERY_HEADER, PASSED_HEADERS, Webhooks
 from processor.kafka.topics import feed_topic
 from processor.settings import GatewaySettings, SettingsError, load
@@ -232,6 +236,93 @@ def test_neither_answer_nor_log_shows_what_came():
     for text in (json.dumps(logs), json.dumps(problem)):
         assert "jo" not in text
         assert "s3cret" not in text
+
+
+def mailgun_hook(body, token="t" * 50):
+    now = str(int(datetime.now(UTC).timestamp()))
+    mac = hmac.new(SECRETS["mailgun"].encode(), f"{now}{token}".encode(), "sha256").hexdigest()
+    signed = {**body, "signature": {"timestamp": now, "token": token, "signature": mac}}
+    return signing.Hook(headers={}, body=json.dumps(signed).encode())
+
+
+def test_a_token_is_good_for_the_body_that_it_first_came_with():
+    door = Door(hook("mailgun"), hook("mailgun", tenant="other"))
+    first = mailgun_hook({"event-data": {"event": "opened"}})
+    forged = replace(first, body=first.body.replace(b"opened", b"complained"))
+    assert [door.send("mailgun", each)[0] for each in (first, first, forged, first)] == [
+        200, 200, 401, 200,
+    ]  # fmt: skip
+    assert "came with another body" in door.send("mailgun", forged)[2]["detail"]
+    assert door.send("mailgun", forged, tenant="other")[0] == 200  # an account of its own
+    assert door.send("mailgun", mailgun_hook({"a": 1}, "another"))[0] == 200
+
+
+def test_what_kafka_did_not_take_may_come_again_with_its_token():
+    door = Door(hook("mailgun"))
+    webhook = mailgun_hook({"event-data": {"event": "opened"}})
+    door.kafka.why = "the broker is away"
+    assert door.send("mailgun", webhook)[0] == 503
+    door.kafka.why = ""
+    assert door.send("mailgun", webhook)[0] == 200
+
+
+def test_a_token_is_remembered_for_twice_its_lifetime_and_the_oldest_gives_way():
+    memory, now, hour = TokenMemory(capacity=2), datetime.now(UTC), timedelta(hours=1)
+    assert memory.admits("acme", "a", b"1", now, hour)
+    assert not memory.admits("acme", "a", b"2", now + timedelta(minutes=119), hour)
+    assert memory.admits("acme", "a", b"2", now + 2 * hour, hour)
+    for token in ("b", "c"):
+        assert memory.admits("acme", token, b"1", now + 2 * hour, hour)
+    assert memory.admits("acme", "a", b"3", now + 2 * hour, hour)
+
+
+def test_a_form_whose_boundary_is_drawn_anew_is_the_same_body():
+    memory, now, hour = TokenMemory(), datetime.now(UTC), timedelta(hours=1)
+    form = b'--%s\r\nContent-Disposition: form-data; name="event"\r\n\r\n%s\r\n--%s--'
+    assert memory.admits("acme", "a", form % (b"b1", b"opened", b"b1"), now, hour)
+    assert memory.admits("acme", "a", form % (b"b22", b"opened", b"b22"), now, hour)
+    assert not memory.admits("acme", "a", form % (b"b1", b"bounced", b"b1"), now, hour)
+
+
+FIREHOSE = {
+    "x-amz-firehose-access-key": "s3cret", "x-amz-firehose-request-id": "ed4acda5-034f",
+    "content-type": "application/json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pack", [None, gzip.compress])
+def test_firehose_has_its_key_and_its_answer(pack):
+    door = Door(hook("aws_sms", secret="s3cret"))
+    plain = b'{"requestId": "ed4acda5-034f", "timestamp": 1578090901599, "records": []}'
+    headers = {**FIREHOSE, **({"content-encoding": "gzip"} if pack else {})}
+    webhook = signing.Hook(headers=headers, body=pack(plain) if pack else plain)
+    status, _, answer = door.send("aws_sms", webhook)
+    assert (status, answer["requestId"]) == (200, "ed4acda5-034f")
+    taken = datetime.fromtimestamp(answer["timestamp"] / 1000, UTC)
+    assert abs(datetime.now(UTC) - taken) < timedelta(minutes=5)
+    assert [value for _, value, _ in door.kafka.records] == [plain]
+    for key in ("other", ""):
+        wrong = replace(webhook, headers={**headers, "x-amz-firehose-access-key": key})
+        assert door.send("aws_sms", wrong)[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{}", 400),
+        (b"\x1f\x8b", 400),
+        (gzip.compress(b"x" * 100)[:-9], 400),
+        (gzip.compress(b"x" * (LIMIT + 1)), 413),
+        (gzip.compress(b"x" * 50_000_000), 413),
+    ],
+    ids=range(5),
+)
+def test_what_cannot_be_unpacked_within_the_limit_is_refused(body, status):
+    door = Door(hook("aws_sms", secret="s3cret"))
+    webhook = signing.Hook(headers={**FIREHOSE, "content-encoding": "gzip"}, body=body)
+    assert len(body) < 60_000
+    assert door.send("aws_sms", webhook, chunks=[body[:LIMIT]])[0] == status
+    assert door.kafka.records == []
 
 
 # ----------------------------------------------------------------- handshakes
