@@ -181,8 +181,9 @@ def _reply(response: _Response) -> EventFields:
     if enhanced:
         fields["enhanced_status"] = enhanced
     if content:
-        code = fields.get("smtp_code")
-        fields["diagnostic"] = " ".join(filter(None, [str(code or ""), enhanced, content]))
+        # A late report's text has its enhanced code still before it.
+        head = [str(fields.get("smtp_code", "")), "" if content.startswith(enhanced) else enhanced]
+        fields["diagnostic"] = " ".join(filter(None, [*head, content]))
     return fields
 
 
