@@ -44,7 +44,7 @@ OUTCOMES = {
     "gmail-old": [Outcome("bounce", "m-oldgmail", "quinn@oldgmail.example", "hard")],
     "yahoo": [Outcome("bounce", "m-yahoo", "rob@yahoo.example", "hard")],
     # The bounce rules take "listed in" for a list of senders.
-    "domino": [Outcome("bounce", "m-domino", "sue@domino.example", "block")],
+    "domino": [Outcome("bounce", "m-domino", "sue@domino.example", "hard")],
     "gmx": [Outcome("bounce", "m-gmx", "tom@gmx.example", "hard")],
     "mailru": [Outcome("bounce", "m-mailru", "ula@mailru.example", "hard")],
     "momentum": [Outcome("bounce", "m-momentum", "vic@momentum.example", "hard")],

@@ -38,6 +38,8 @@ def b64url(data: bytes) -> str:
 SECRETS = {
     "sendgrid": b64(EC.public_key().public_bytes(*DER)),
     "mailgun": "key-0123456789",
+    "mailersend": "a-signing-secret",
+    "mailtrap": "0123456789abcdef0123456789abcdef",
     "mandrill": "mandrill-webhook-key",
     "resend": "whsec_" + b64(b"resend's own bytes, thirty-two.."),
     "twilio": "an-auth-token",
@@ -46,6 +48,7 @@ SECRETS = {
     "messagebird": "a-signing-key",
     "vonage": "a-signature-secret",
     "telnyx": b64(ED.public_key().public_bytes(*RAW)),
+    "zeptomail": "an-authentication-key",
 }
 SHARED = "hook:pass:word"
 
@@ -126,6 +129,16 @@ def mailgun(hook, at):
     return replace(hook, body=urlencode({**fields, **signed(timestamp)}).encode())
 
 
+def hex_of_body(provider, name):
+    """Return what signs a body alone, in a header."""
+
+    def signed(hook, at):
+        mac = hmac.new(SECRETS[provider].encode(), hook.body, hashlib.sha256)
+        return hook.with_headers(**{name: mac.hexdigest()})
+
+    return signed
+
+
 def twilio(hook, at):
     if hook.body.startswith((b"{", b"[")):
         between = "&" if hook.query else "?"
@@ -133,6 +146,12 @@ def twilio(hook, at):
         return over_url("x_twilio_signature", "twilio", replace(hook, url=url), "")
     fields = sorted(parse_qsl(hook.body.decode(), keep_blank_values=True))
     return over_url("x_twilio_signature", "twilio", hook, "".join(n + v for n, v in fields))
+
+
+def zeptomail(hook, at):
+    mac = hmac.new(SECRETS["zeptomail"].encode(), hook.body, hashlib.sha256).digest()
+    signature = f"ts={at}000;s={quote(b64(mac), safe='')};s-algorithm=HmacSHA256"
+    return hook.with_headers(producer_signature=signature)
 
 
 def mandrill(hook, at):
@@ -259,6 +278,8 @@ def sns(message, at, version="2", kind="Notification", **more):
 
 SIGNERS = {
     "sendgrid": sendgrid, "mailgun": mailgun, "mandrill": mandrill, "resend": svix,
+    "mailersend": hex_of_body("mailersend", "signature"),
+    "mailtrap": hex_of_body("mailtrap", "mailtrap-signature"),
     "twilio": twilio, "vonage": vonage, "telnyx": telnyx, "plivo": plivo, "sinch": sinch,
-    "messagebird": messagebird,
+    "messagebird": messagebird, "zeptomail": zeptomail,
 }  # fmt: skip

@@ -7,6 +7,7 @@ the request.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs
@@ -23,6 +24,7 @@ RETRY_AFTER_HEADER: Final[Mapping[str, str]] = {"Retry-After": "30"}
 JASMIN_ANSWER: Final = "ACK/Jasmin"
 #: Fields that only Jasmin's callbacks have: of a delivery receipt, and of an incoming message.
 JASMIN_FIELDS: Final = frozenset({"message_status", "origin-connector"})
+_FIREHOSE_REQUEST_HEADER: Final = "x-amz-firehose-request-id"
 
 
 class RefusedError(Exception):
@@ -38,8 +40,14 @@ class RefusedError(Exception):
         self.headers = headers
 
 
-def acceptance(provider: str, value: bytes) -> Response:
-    """Return the answer to a webhook that Kafka has; `value` is its body, of a GET its query."""
+def acceptance(provider: str, value: bytes, headers: Mapping[str, str], now: datetime) -> Response:
+    """Return the answer to a webhook that Kafka has; `value` is its body, of a GET its query.
+
+    Amazon Data Firehose takes any answer but an object with its request's id for a failure. Source:
+    its docs, "HTTP endpoint delivery request and response specifications".
+    """
+    if request_id := headers.get(_FIREHOSE_REQUEST_HEADER):
+        return JSONResponse({"requestId": request_id, "timestamp": int(now.timestamp() * 1000)})
     if provider == "smpp":
         fields = parse_qs(value.decode("utf-8", "replace"), keep_blank_values=True)
         if JASMIN_FIELDS & fields.keys():

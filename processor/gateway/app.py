@@ -1,6 +1,6 @@
 """The gateway as an ASGI application.
 
-POST /hooks/{tenant}/{provider}   GET as well for providers that send a callback as a query
+POST /hooks/{tenant}/{provider}   and the other methods that the provider uses
 GET /healthz                      200 while the process is alive
 GET /readyz                       200 while Kafka takes records, else 503
 """
@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,6 +28,9 @@ from processor.gateway.producer import WebhookProducer
 from processor.gateway.webhooks import Webhooks
 from processor.kafka.health import watch_broker
 from processor.settings import GatewaySettings, KafkaSettings
+
+#: What any provider uses; `handshakes.allowed_methods` has those of each.
+HOOK_METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST")
 
 
 def build_gateway(
@@ -70,7 +74,7 @@ def build_gateway(
 
     return Starlette(
         routes=[
-            Route("/hooks/{tenant}/{provider}", webhooks.take, methods=["GET", "HEAD", "POST"]),
+            Route("/hooks/{tenant}/{provider}", webhooks.take, methods=HOOK_METHODS),
             *_health_routes(producer),
         ],
         exception_handlers={HTTPException: http_error_response},

@@ -1,4 +1,4 @@
-"""The certificates that Amazon SNS signs with: fetched once, only from Amazon, and cached."""
+"""The certificates that SNS signs with: fetched once, only from their signer, and cached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 log = get(__name__)
 
-#: Amazon has one for each region, and renews it about once a year.
+#: There is one for each region, which is renewed about once a year.
 MAX_CERTIFICATES: Final = 16
 MAX_CERTIFICATE_BYTES: Final = 64 * 1024
 FETCH_TIMEOUT_SECONDS: Final = 5.0
@@ -49,7 +49,7 @@ class Certificates:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects: the URL was checked to be Amazon's, another one would not be."""
+    """Refuses redirects: the URL was checked to be the signer's, another one would not be."""
 
     def redirect_request(
         self,

@@ -22,11 +22,12 @@ TENANT_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 TENANT_RULE: Final = "a tenant here is up to 128 letters, digits and . _ @ -"
 #: For how long providers retry a webhook with the signature of the first attempt. A shorter
 #: tolerance would refuse for good what was refused during an outage. A replay within that time is
-#: harmless, because an event that arrives twice counts once.
+#: harmless, because an event that arrives twice counts once, and a token is good for one body.
 RETRY_PERIODS: Final[Mapping[str, timedelta]] = {
     "mailgun": timedelta(hours=9),
     "ses": timedelta(hours=2),
     "aws_sms": timedelta(hours=2),
+    "scaleway": timedelta(hours=8),
 }
 SECRETS_VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS"
 MAIL_PORT_VARIABLE: Final = "SENDLOG_GATEWAY__MAIL_PORT"

@@ -12,7 +12,6 @@ The steps for a request:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -29,9 +28,11 @@ from processor.gateway.answers import (
     problem_response,
     temporary_refusal,
 )
+from processor.gateway.bodies import read_body
 from processor.gateway.certificates import CertificateError, Certificates
 from processor.gateway.hooks import TENANT_PATTERN, TENANT_RULE, Hook
 from processor.gateway.producer import NotPublishedError, WebhookProducer
+from processor.gateway.tokens import TokenMemory
 from processor.logging import get
 from schemas.providers import DEFAULT_TENANT_HEADER, TENANT_HEADER, adapters, signatures
 
@@ -49,7 +50,6 @@ PASSED_HEADERS: Final = (
     "smpp-receipted-message-id",
 )  # fmt: skip
 CALLBACK_QUERY_HEADER: Final = "x-callback-query"
-BODY_TIMEOUT_SECONDS: Final = 30.0
 #: Amazon SNS, for one, sends Basic credentials only after a challenge.
 BASIC_CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="sendlog", charset="UTF-8"'}
 
@@ -71,6 +71,7 @@ class Webhooks:
         self._certificates = certificates
         self._public_url = public_url.rstrip("/")
         self._max_bytes = max_bytes
+        self._tokens = TokenMemory()
 
     async def take(self, request: Request) -> Response:
         """Answer a webhook."""
@@ -101,14 +102,15 @@ class Webhooks:
             raise RefusedError(
                 HTTPStatus.METHOD_NOT_ALLOWED, "method", f"takes {allow}", {"Allow": allow}
             )
-        body = await self._read_body(request)
+        body = await read_body(request, self._max_bytes)
         if handshakes.is_test(hook.provider, request.method, body):
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
             return Response()
         await self._verify(hook, request, body)
-        if handshakes.is_handshake(hook.provider, hook.tenant, body):
+        answer = handshakes.handshake_answer(hook.provider, hook.tenant, request, body)
+        if answer is not None:
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
-            return Response()
+            return answer
         value, headers = _to_record(hook, request, body)
         try:
             await self._producer.publish(hook.topic, value, headers)
@@ -116,7 +118,7 @@ class Webhooks:
             raise temporary_refusal("broker", str(error)) from error
         metrics.HOOKS_ACCEPTED_TOTAL.labels(provider=hook.provider).inc()
         log.debug("hook_accepted", provider=hook.provider, tenant=hook.tenant, bytes=len(value))
-        return acceptance(hook.provider, value)
+        return acceptance(hook.provider, value, request.headers, datetime.now(UTC))
 
     def _find_hook(self, request: Request) -> Hook:
         tenant, provider = request.path_params["tenant"], request.path_params["provider"]
@@ -131,33 +133,6 @@ class Webhooks:
             )
         return hook
 
-    async def _read_body(self, request: Request) -> bytes:
-        """Return the body. Raises `RefusedError` as soon as it is larger than the limit."""
-        content_length = request.headers.get("content-length", "")
-        if content_length.isdecimal() and int(content_length) > self._max_bytes:
-            raise self._too_large()
-        chunks, byte_count = [], len(request.scope["query_string"])
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-                async for chunk in request.stream():
-                    byte_count += len(chunk)
-                    if byte_count > self._max_bytes:
-                        raise self._too_large()
-                    chunks.append(chunk)
-        except TimeoutError:
-            raise RefusedError(
-                HTTPStatus.REQUEST_TIMEOUT, "slow", f"not sent within {BODY_TIMEOUT_SECONDS:g} s"
-            ) from None
-        return b"".join(chunks)
-
-    def _too_large(self) -> RefusedError:
-        return RefusedError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "too_large",
-            f"over {self._max_bytes:,} bytes, the limit SENDLOG_KAFKA__MAX_RECORD_BYTES",
-            {"Connection": "close"},
-        )
-
     async def _verify(self, hook: Hook, request: Request, body: bytes) -> None:
         if not hook.verified:
             return
@@ -167,14 +142,14 @@ class Webhooks:
             headers=dict(request.headers),
             body=body,
         )
-        secret = hook.secret.get_secret_value()
+        secret, now = hook.secret.get_secret_value(), datetime.now(UTC)
         try:
             url = signatures.certificate_needed(hook.provider, signed_request, secret)
             signatures.verify(
                 hook.provider,
                 signed_request,
                 secret,
-                datetime.now(UTC),
+                now,
                 tolerance=hook.tolerance,
                 certificates={url: await self._certificates.get(url)} if url else {},
             )
@@ -184,6 +159,11 @@ class Webhooks:
             ) from None
         except CertificateError as error:
             raise temporary_refusal("certificate", str(error)) from error
+        token = signatures.signed_token(hook.provider, signed_request)
+        if token and not self._tokens.admits(hook.tenant, token, body, now, hook.tolerance):
+            raise RefusedError(
+                HTTPStatus.UNAUTHORIZED, "replay", "its signature came with another body before"
+            )
 
     def _public_request_url(self, request: Request) -> str:
         """Return the address that the provider called, which some signatures cover."""
@@ -195,7 +175,7 @@ class Webhooks:
 
 def _to_record(hook: Hook, request: Request, body: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
     """Return the value and the headers of a webhook's record: of a GET, its query is the value."""
-    query: bytes = request.scope["query_string"]
+    query = signatures.without_secret(request.scope["query_string"])
     headers = [
         (name, value.encode("latin-1"))
         for name in PASSED_HEADERS

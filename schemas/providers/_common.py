@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import unquote_plus
 
 from msgspec import MsgspecError
@@ -12,7 +11,6 @@ from msgspec.json import Decoder
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from schemas.events import EPOCH, MAX_EVENT_TIME, MIN_EVENT_TIME
 from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
 from schemas.smtp_replies import find_codes
 
@@ -29,6 +27,10 @@ K = TypeVar("K", str, str | None)
 METADATA_FIELDS: Final = frozenset(
     {"tenant_id", "message_id", "record_type", "record_id", "campaign", "attempt"}
 )
+#: Mail headers with the metadata of a mailer, in lower case, for providers that echo headers.
+METADATA_HEADERS: Final = {f"x-{name.replace('_', '-')}": name for name in METADATA_FIELDS}
+#: SNS messages about a subscription itself.
+SNS_ADMINISTRATION: Final = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
 #: Marks a diagnostic that only explains the provider's label and is no server's reply: it lists
 #: possible causes, so it is not searched when a bounce is classified.
 EXPLANATION_PREFIX: Final = "in general: "
@@ -38,9 +40,7 @@ PHONE_CHANNELS: Final = frozenset({"whatsapp", "rcs"})
 SMS_CHANNELS: Final = frozenset({"", "sms", "mms"})
 #: Kinds of an SMS that failed.
 FAILURE_KINDS: Final = frozenset({"undelivered", "rejected", "failed", "expired", "opt_out"})
-#: From here on, a count since 1970 is in milliseconds; below, in seconds (up to the year 5138).
-MIN_EPOCH_MILLISECONDS: Final = 100_000_000_000
-_ZONE_SUFFIX: Final = re.compile(r"(?:[Zz]|[+-]\d\d:?\d\d)$")
+_REPLY_CODE: Final = re.compile(r"[245][0-9][0-9]")
 #: Attempts and parts by how they are written: from 1, with four digits at most.
 _COUNTS_BY_TEXT: Final = {str(number): number for number in range(1, 10_000)}
 
@@ -104,10 +104,7 @@ def read_elements(
     that cannot be read is rejected on its own, unless it is about no message at all. Raises
     `UnreadableError` if the payload is neither array nor object.
     """
-    try:
-        body: object = from_json(payload)
-    except ValueError as error:
-        raise UnreadableError(f"the body is not JSON: {error}") from None
+    body = parsed_json(payload)
     for member in path:
         if isinstance(body, dict) and member in body:
             body = body[member]
@@ -116,15 +113,63 @@ def read_elements(
         return
     if not isinstance(body, list):
         raise UnreadableError("the body is neither a JSON array nor an object")
-    for index, element in enumerate(body):
+    yield from read_batch(body, read, to_json, ignored)
+
+
+def read_lines(
+    payload: bytes,
+    read: Callable[[object], Iterator[EventFields]],
+    ignored: Ignored | None = None,
+) -> Iterator[EventFields | RejectedPart]:
+    """Yield the events of JSON Lines, or of one object, as `read_elements` does of an array."""
+
+    def read_line(line: object) -> Iterator[EventFields]:
+        assert isinstance(line, bytes)
+        element = parsed_json(line)
+        if ignored is None or not ignored.includes(element):
+            yield from read(element)
+
+    lines = [line for line in payload.splitlines() if line.strip()]
+    if len(lines) <= 1:
+        yield from read_line(payload)
+        return
+    yield from read_batch(lines, read_line, bytes)
+
+
+def read_batch(
+    elements: Iterable[object],
+    read: Callable[[object], Iterator[EventFields]],
+    raw: Callable[[Any], bytes],
+    ignored: Ignored | None = None,
+) -> Iterator[EventFields | RejectedPart]:
+    """Yield the events of elements; `raw` gives one as a payload that can be decoded alone."""
+    for index, element in enumerate(elements):
         try:
             yield from read(element)
         except UnreadableError as error:
-            yield RejectedPart(reason=str(error), raw=to_json(element), element=index)
+            yield RejectedPart(reason=str(error), raw=raw(element), element=index)
         except ValidationError as error:
             if ignored is None or not ignored.includes(element):
                 reason = explain_validation(error)
-                yield RejectedPart(reason=reason, raw=to_json(element), element=index)
+                yield RejectedPart(reason=reason, raw=raw(element), element=index)
+
+
+def parsed_json(payload: bytes) -> object:
+    """Return a JSON value. Raises `UnreadableError` if it is none."""
+    try:
+        value: object = from_json(payload)
+    except ValueError as error:
+        raise UnreadableError(f"the body is not JSON: {error}") from None
+    return value
+
+
+def unknown_event(provider: str, word: str, member: str) -> UnreadableError:
+    """Return the error of an event word that is in no table, or that a `member` should hold."""
+    return UnreadableError(
+        f"{provider} event {word[:60]!r} is not known"
+        if word
+        else f"a {provider} event has to name its {member!r}"
+    )
 
 
 def as_text(value: object) -> str:
@@ -160,6 +205,17 @@ def echoed_metadata(metadata: Mapping[str, object] | None) -> EventFields:
     )
 
 
+def header_metadata(headers: Mapping[str, str]) -> EventFields:
+    """Return the metadata in a mail's headers, whose names are in lower case."""
+    return echoed_texts(
+        {
+            field: headers[name].strip()
+            for name, field in METADATA_HEADERS.items()
+            if name in headers
+        }
+    )
+
+
 def parsed_metadata(text: str | None) -> EventFields:
     """Return the metadata in the one text a sender may attach: JSON object or query string."""
     if not text:
@@ -192,6 +248,17 @@ def reference_metadata(text: str | None) -> EventFields:
             return {"tags": limited_tags([text])}
     metadata = echoed_texts(form_fields(text, METADATA_FIELDS)) if "=" in text else {}
     return metadata or {"tags": limited_tags([text])}
+
+
+def tag_metadata(labels: Iterable[str | None]) -> EventFields:
+    """Return the metadata in a sender's tags that are a query string or JSON; the rest as tags."""
+    fields: EventFields = {}
+    tags = []
+    for label in labels:
+        metadata = parsed_metadata(label)
+        fields |= metadata
+        tags += [] if metadata else [label]
+    return {**fields, **non_empty({"tags": limited_tags(tags)})}
 
 
 # --------------------------------------------------------------------------- fields
@@ -235,6 +302,12 @@ def reply_fields(text: str | None) -> EventFields:
     return fields
 
 
+def code_field(code: int | str | None) -> EventFields:
+    """Return a provider's field for the reply code, if it holds one."""
+    text = str(code or "").strip()
+    return {"smtp_code": int(text)} if _REPLY_CODE.fullmatch(text) else {}
+
+
 def international_number(number: str) -> str:
     """Return an international number with its +, which is often left out or lost."""
     number = number.strip()
@@ -264,63 +337,6 @@ def channel_address(text: str) -> ChannelAddress:
 def channel_label(word: str, channel: str) -> str:
     """Return a provider's word, with the channel that it is about if that is no SMS."""
     return word if channel.lower() in SMS_CHANNELS else f"{word} ({channel.lower()})"
-
-
-# ---------------------------------------------------------------------------- times
-
-
-def time_field(read: Callable[[str], datetime], value: object) -> EventFields:
-    """Return the time of an event as `read` gives it.
-
-    Nothing if there is none, or if it cannot be read: the record has a time as well, and a report
-    says more than when it was.
-    """
-    text = as_text(value)
-    try:
-        return {"occurred_at": read(text)} if text else {}
-    except UnreadableError:
-        return {}
-
-
-def epoch_time(value: float | str) -> datetime:
-    """Return a count since 1970 as UTC in whole milliseconds, rounded down.
-
-    It is read as milliseconds from `MIN_EPOCH_MILLISECONDS` on, else as seconds. Raises
-    `UnreadableError` for what is no number, or no time from 1990 to 2099.
-    """
-    try:
-        count = float(value)
-        # A float's error must not push a whole millisecond below itself.
-        whole = int(count if count >= MIN_EPOCH_MILLISECONDS else count * 1000 + 0.0005)
-        time = EPOCH + timedelta(milliseconds=whole)
-    except (OverflowError, ValueError):
-        raise UnreadableError(f"time {str(value)[:40]!r} is not a count since 1970") from None
-    if not MIN_EVENT_TIME <= time < MAX_EVENT_TIME:
-        raise UnreadableError(f"time {str(value)[:40]!r} is outside 1990 to 2099")
-    return time
-
-
-def iso_time(text: str) -> datetime:
-    """Return an ISO 8601 time as UTC in whole milliseconds, rounded down.
-
-    Raises `UnreadableError` for anything else, and for a time without a zone: use `utc_time` for a
-    provider that documents its times as UTC.
-    """
-    try:
-        time = datetime.fromisoformat(text)
-        if time.tzinfo is not UTC and time.tzinfo is not None:
-            time = time.astimezone(UTC)
-    except (OverflowError, ValueError):
-        raise UnreadableError(f"time {text[:40]!r} is not ISO 8601") from None
-    if time.tzinfo is None:
-        raise UnreadableError(f"time {text[:40]!r} has no zone")
-    below = time.microsecond % 1000
-    return time.replace(microsecond=time.microsecond - below) if below else time
-
-
-def utc_time(text: str) -> datetime:
-    """Return an ISO 8601 time as `iso_time` does; without a zone it is taken as UTC."""
-    return iso_time(text if _ZONE_SUFFIX.search(text) else text.strip() + "Z")
 
 
 # ---------------------------------------------------------------------------- forms

@@ -23,15 +23,15 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from schemas.providers._common import (
+    SNS_ADMINISTRATION,
     callback_metadata,
     echoed_metadata,
-    epoch_time,
     part_count,
     reader,
-    utc_time,
     validator,
 )
 from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
+from schemas.providers._times import epoch_time, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -105,7 +105,6 @@ CONTROL_MESSAGE: Final = "CONTROL_MESSAGE"
 GZIP_MAGIC: Final = b"\x1f\x8b"
 GZIP_WBITS: Final = 31
 MAX_DECOMPRESSED_BYTES: Final = 8 << 20
-SNS_ADMINISTRATION: Final = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
 
 
 class _Notification(TypedDict, total=False):

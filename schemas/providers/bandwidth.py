@@ -21,11 +21,10 @@ from schemas.providers._common import (
     part_count,
     read_elements,
     reference_metadata,
-    time_field,
-    utc_time,
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,7 +119,7 @@ def _callback_events(element: object, metadata: EventFields) -> Iterator[EventFi
         **metadata,
         **reference_metadata(as_text(message.get("tag"))),
         **part_count(as_text(message.get("segmentCount"))),
-        **time_field(utc_time, callback.get("eventTime") or callback.get("time")),
+        **reported_time(as_text(callback.get("eventTime") or callback.get("time")), utc_time),
         "kind": explained_kind(TYPE_KINDS[word], code, ERROR_KINDS),
         "recipient": international_number(_recipient(callback, message)),
         "provider_message_id": message_id,

@@ -14,11 +14,9 @@ from typing_extensions import TypedDict
 
 from schemas.addresses import bare_address
 from schemas.providers._common import (
-    MIN_EPOCH_MILLISECONDS,
     Ignored,
     echoed_metadata,
     echoed_texts,
-    epoch_time,
     limited_tags,
     parsed_metadata,
     read_elements,
@@ -26,6 +24,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import MIN_EPOCH_MILLISECONDS, epoch_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,15 +19,14 @@ from schemas.providers._common import (
     callback_metadata,
     channel_label,
     echoed_texts,
-    epoch_time,
     form_fields,
     international_number,
     read_elements,
     reference_metadata,
-    time_field,
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import epoch_time, reported_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,7 +142,7 @@ def _status_events(status: Mapping[str, object], metadata: EventFields) -> Itera
     event: EventFields = {
         **metadata,
         **reference_metadata(as_text(status.get("clientMessageId"))),
-        **time_field(epoch_time, status.get("timestamp")),
+        **reported_time(as_text(status.get("timestamp")), epoch_time),
         "kind": kind,
         "recipient": international_number(as_text(status.get("to"))),
         "provider_message_id": message_id,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.providers._common import (
     METADATA_FIELDS,
+    as_text,
     callback_metadata,
     echoed_texts,
     form_fields,
     international_number,
-    time_field,
-    utc_time,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     event: EventFields = {
         **callback_metadata(headers),
         **echoed_texts(report),
-        **time_field(utc_time, get("delivered")),
+        **reported_time(as_text(get("delivered")), utc_time),
         "kind": STATUS_KINDS[word],
         "recipient": international_number(get("to", "")),
         "provider_message_id": message_id,

@@ -18,11 +18,10 @@ from schemas.providers._common import (
     international_number,
     part_count,
     read_elements,
-    time_field,
-    utc_time,
 )
 from schemas.providers._infobip import RESULTS_PATH, outcome, read_result, shared_fields
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -115,10 +114,10 @@ def _result_events(result: Mapping[str, object], metadata: EventFields) -> Itera
         **part_count(as_text(result.get("smsCount") or result.get("messageCount"))),
     }
     if not has_status and (read_at := result.get("seenAt")):
-        event |= {"kind": "read", "label": "SEEN", **time_field(utc_time, read_at)}
+        event |= {"kind": "read", "label": "SEEN", **reported_time(as_text(read_at), utc_time)}
     else:
         event |= _status_fields(result)
-        event |= time_field(utc_time, result.get("doneAt") or result.get("sentAt"))
+        event |= reported_time(as_text(result.get("doneAt") or result.get("sentAt")), utc_time)
     event["recipient"] = international_number(as_text(result.get("to")))
     yield event
 

@@ -17,11 +17,10 @@ from schemas.providers._common import (
     callback_metadata,
     read_elements,
     reply_fields,
-    time_field,
-    utc_time,
 )
 from schemas.providers._infobip import RESULTS_PATH, outcome, read_result, shared_fields
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -132,7 +131,7 @@ def _report_fields(result: Mapping[str, object]) -> EventFields:
         "label": report.error or report.status,
         "recipient": as_text(result.get("to")),
         **reply_fields(as_text(smtp.get("response")) if isinstance(smtp, dict) else ""),
-        **time_field(utc_time, result.get("doneAt") or result.get("sentAt")),
+        **reported_time(as_text(result.get("doneAt") or result.get("sentAt")), utc_time),
     }
     if report.kind in FAILURE_KINDS:
         is_bounce = report.error in LABEL_CLASSES

@@ -19,7 +19,6 @@ from schemas.providers._common import (
     METADATA_FIELDS,
     echoed_metadata,
     echoed_texts,
-    epoch_time,
     form_fields,
     limited_tags,
     non_empty,
@@ -27,6 +26,7 @@ from schemas.providers._common import (
     reply_fields,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import epoch_time
 from schemas.smtp_replies import leading_status
 
 if TYPE_CHECKING:

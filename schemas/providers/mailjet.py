@@ -14,14 +14,9 @@ from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from schemas.addresses import bare_address
-from schemas.providers._common import (
-    epoch_time,
-    parsed_metadata,
-    read_elements,
-    reply_fields,
-    validator,
-)
+from schemas.providers._common import parsed_metadata, read_elements, reply_fields, validator
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import epoch_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

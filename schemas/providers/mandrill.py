@@ -17,13 +17,13 @@ from schemas.addresses import bare_address
 from schemas.providers._common import (
     Ignored,
     echoed_metadata,
-    epoch_time,
     limited_tags,
     read_elements,
     reply_fields,
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import epoch_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -25,10 +25,10 @@ from schemas.providers._common import (
     international_number,
     part_count,
     reference_metadata,
-    utc_time,
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

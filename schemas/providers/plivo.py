@@ -19,9 +19,9 @@ from schemas.providers._common import (
     form_fields,
     international_number,
     part_count,
-    utc_time,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,8 +13,9 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from schemas.addresses import bare_address
-from schemas.providers._common import Ignored, epoch_time, parsed_metadata, reply_fields
+from schemas.providers._common import Ignored, parsed_metadata, reply_fields
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import epoch_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

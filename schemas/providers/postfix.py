@@ -15,9 +15,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from schemas.providers._common import callback_metadata, echoed_texts, iso_time, reply_fields
+from schemas.providers._common import callback_metadata, echoed_texts, reply_fields
 from schemas.providers._mail import OWN_HEADERS, field_address
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import iso_time
 from schemas.providers.verp import verp_fields
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from schemas.providers._common import (
     EXPLANATION_PREFIX,
     Ignored,
     echoed_metadata,
-    iso_time,
     limited_tags,
     reader,
     reply_fields,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

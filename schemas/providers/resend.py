@@ -14,8 +14,9 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from schemas.addresses import addresses_in, bare_address
-from schemas.providers._common import Ignored, echoed_metadata, iso_time, reply_fields
+from schemas.providers._common import Ignored, echoed_metadata, reply_fields
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import iso_time
 from schemas.providers.ses import LABEL_CLASSES, PROVIDER_REFUSALS
 
 if TYPE_CHECKING:

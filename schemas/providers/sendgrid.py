@@ -16,13 +16,13 @@ from schemas.providers._common import (
     METADATA_FIELDS,
     Ignored,
     echoed_metadata,
-    epoch_time,
     limited_tags,
     read_elements,
     reply_fields,
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import epoch_time
 from schemas.smtp_replies import leading_status
 
 if TYPE_CHECKING:

@@ -16,13 +16,15 @@ from typing_extensions import TypedDict
 
 from schemas.addresses import bare_address
 from schemas.providers._common import (
-    METADATA_FIELDS,
+    METADATA_HEADERS,
+    SNS_ADMINISTRATION,
     echoed_texts,
-    iso_time,
+    header_metadata,
     reader,
     reply_fields,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import iso_time
 from schemas.smtp_replies import leading_status
 
 if TYPE_CHECKING:
@@ -57,11 +59,9 @@ LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
 IGNORED_EVENTS: Final = frozenset({"Received", "AmazonSnsSubscriptionSucceeded"})
 #: EventBridge's names for events about the account: its reputation, whether it may send.
 ACCOUNT_EVENT_PREFIXES: Final = ("Advisor Recommendation Status ", "Sending Status ")
-#: SNS messages about its own subscription, and the one by which SES tries a topic out.
-SNS_ADMINISTRATION: Final = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
+#: The SNS message by which SES tries a topic out.
 VALIDATION_TEXT: Final = "Successfully validated SNS topic"
-#: Mail headers with the metadata of a mailer that sets no message tags.
-METADATA_HEADERS: Final = {f"x-{name.replace('_', '-')}": name for name in METADATA_FIELDS}
+#: The headers of a mailer that sets no message tags, as JSON names them.
 _HEADER_MARKS: Final = tuple(f'"{name}"' for name in METADATA_HEADERS)
 
 
@@ -233,9 +233,7 @@ def _header_metadata(source: str | bytes) -> EventFields:
     headed: _Headed = _read_headed(text)
     mail = headed.get("detail", headed).get("mail", {})
     values = {header["name"].lower(): header["value"] for header in mail.get("headers") or ()}
-    return echoed_texts(
-        {field: values[name].strip() for name, field in METADATA_HEADERS.items() if name in values}
-    )
+    return header_metadata(values)
 
 
 def _sent(_: _Part, mail: _Mail) -> Iterator[EventFields]:

@@ -20,6 +20,7 @@ from schemas.providers._signatures import (
     sns,
     vonage,
 )
+from schemas.providers._signatures.shared import without_secret
 from schemas.providers._signatures.verification import (
     SIGNATURE_TOLERANCE,
     Request,
@@ -30,7 +31,7 @@ from schemas.providers._signatures.verification import (
 
 __all__ = [
     "SIGNATURE_TOLERANCE", "Request", "SignatureError", "certificate_needed", "check_secret",
-    "scheme", "verify",
+    "scheme", "signed_token", "verify", "without_secret",
 ]  # fmt: skip
 
 
@@ -46,14 +47,20 @@ class Scheme(NamedTuple):
     parse_secret: Callable[[str], object] = require_secret
 
 
-SHARED_SECRET: Final = Scheme("Basic credentials or a bearer token", shared.check)
+SHARED_SECRET: Final = Scheme("Basic credentials, bearer token or ?secret=", shared.check)
 _SNS: Final = Scheme("SNS signature (topic ARN), or Basic credentials", sns.check, sns.parse_secret)
 #: By provider; all others share a secret.
 SCHEMES: Final[Mapping[str, Scheme]] = {
     "sendgrid": Scheme("ECDSA signature (verification key)", public.sendgrid, public.ec_key),
     "mailgun": Scheme("HMAC signature (webhook signing key)", keyed.mailgun),
+    "mailersend": Scheme("HMAC signature (signing secret)", keyed.hex_of_body("signature")),
+    "mailtrap": Scheme("HMAC signature (signing secret)", keyed.hex_of_body("mailtrap-signature")),
     "mandrill": Scheme("HMAC signature (webhook key)", keyed.mandrill),
+    "postal": Scheme(
+        "RSA signature (public key), or Basic credentials", public.postal, public.postal_secret
+    ),
     "resend": Scheme("Svix signature (signing secret)", keyed.svix, keyed.svix_key),
+    "scaleway": _SNS,
     "ses": _SNS,
     "messagebird": Scheme(
         "JWT or HMAC signature (signing key), or Basic credentials",
@@ -71,6 +78,7 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
     "vonage": Scheme("JWT or sig (signature secret)", vonage.check),
     "telnyx": Scheme("Ed25519 signature (public key)", public.telnyx, public.ed25519_key),
     "aws_sms": _SNS,
+    "zeptomail": Scheme("HMAC signature (authentication key)", keyed.zeptomail),
 }
 #: The text for a shape that no scheme foresaw; the error's own text might quote the request.
 UNEXPECTED_SHAPE: Final = "the request has an unexpected shape"
@@ -111,13 +119,21 @@ def verify(
         raise SignatureError(UNEXPECTED_SHAPE) from None
 
 
+def signed_token(provider: str, request: Request) -> str:
+    """Return what was signed in place of a verified request's body; '' if the body was signed.
+
+    Whoever knows such a token could send it again with any body: so it is good for one body only.
+    """
+    return keyed.mailgun_token(request) if provider == "mailgun" else ""
+
+
 def check_secret(provider: str, secret: str) -> None:
     """Raise `SignatureError` if no request could ever match a secret, for it is no key."""
     scheme(provider).parse_secret(secret)
 
 
 def certificate_needed(provider: str, request: Request, secret: str) -> str:
-    """Return the address of Amazon's certificate that `verify` needs; '' if it needs none.
+    """Return the address of the certificate of SNS that `verify` needs; '' if it needs none.
 
     Raises `SignatureError` if the request is refused whatever the certificate.
     """

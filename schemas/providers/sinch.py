@@ -20,13 +20,13 @@ from schemas.providers._common import (
     callback_metadata,
     channel_label,
     international_number,
-    iso_time,
     part_count,
     reader,
     reference_metadata,
     validator,
 )
 from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
+from schemas.providers._times import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

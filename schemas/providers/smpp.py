@@ -23,7 +23,6 @@ from schemas.providers._common import (
     as_text,
     callback_metadata,
     echoed_texts,
-    epoch_time,
     form_fields,
     international_number,
     validator,
@@ -37,6 +36,7 @@ from schemas.providers._smpp_http import (
     is_push,
     receipt_fields,
 )
+from schemas.providers._times import epoch_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

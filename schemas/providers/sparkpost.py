@@ -15,14 +15,13 @@ from typing_extensions import TypedDict
 from schemas.bounces import classify_bounce
 from schemas.providers._common import (
     echoed_metadata,
-    epoch_time,
-    iso_time,
     limited_tags,
     read_elements,
     reply_fields,
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import epoch_time, iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,13 +19,13 @@ from schemas.providers._common import (
     callback_metadata,
     echoed_texts,
     explained_kind,
-    iso_time,
     limited_tags,
     part_count,
     reader,
     validator,
 )
 from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
+from schemas.providers._times import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

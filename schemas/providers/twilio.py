@@ -21,12 +21,12 @@ from schemas.providers._common import (
     echoed_metadata,
     explained_kind,
     form_fields,
-    iso_time,
     part_count,
     read_elements,
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

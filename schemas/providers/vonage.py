@@ -25,9 +25,9 @@ from schemas.providers._common import (
     part_count,
     reader,
     reference_metadata,
-    utc_time,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._times import utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

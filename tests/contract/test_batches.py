@@ -94,11 +94,36 @@ def clickatell_push(statuses: list[Any]) -> str:
     return json.dumps({"integrationId": "1", "event": {"messageStatusUpdate": statuses}})
 
 
+def mailtrap_events(payload: str) -> list[Any]:
+    return json.loads(payload)["events"] if payload.startswith('{"events"') else []
+
+
+def kumomta_lines(payload: str) -> list[Any]:
+    lines = [payload] if payload.startswith("[") else payload.splitlines()
+    return [record for line in lines for record in array(line)]
+
+
+def zeptomail_messages(payload: str) -> list[Any]:
+    """Return the messages of a push of deliveries, as those of another event would say."""
+    body = json.loads(payload) if payload.startswith("{") else {"event_name": ""}
+    return body["event_message"] if body["event_name"] == ["delivered"] else []
+
+
 BATCHES = {
     "aws_sms": Batch(
         split=aws_records,
         join=aws_log_group,
         unknown={"message": '{"eventType": "TEXT_TELEPORTED", "messageStatus": "TELEPORTED"}'},
+    ),
+    "azure": Batch(
+        split=array,
+        join=json.dumps,
+        unknown={"eventType": "Microsoft.Communication.EmailTeleported", "data": {}},
+    ),
+    "azure_sms": Batch(
+        split=array,
+        join=json.dumps,
+        unknown={"type": "Microsoft.Communication.SMSDeliveryTeleported", "data": {}},
     ),
     "bandwidth": Batch(
         split=array,
@@ -121,7 +146,17 @@ BATCHES = {
         join=infobip_push,
         unknown={"messageId": "m-1", "notificationType": "TELEPORTED"},
     ),
+    "kumomta": Batch(
+        split=kumomta_lines,
+        join=lambda elements: "\n".join(map(json.dumps, elements)),
+        unknown={"type": "Teleported"},
+    ),
     "mailjet": Batch(split=array, join=json.dumps, unknown={"event": "teleported"}),
+    "mailtrap": Batch(
+        split=mailtrap_events,
+        join=lambda elements: json.dumps({"events": elements}),
+        unknown={"event": "teleported"},
+    ),
     "mandrill": Batch(
         split=mandrill_form,
         join=lambda elements: urlencode({"mandrill_events": json.dumps(elements)}),
@@ -147,6 +182,11 @@ BATCHES = {
         split=array,
         join=json.dumps,
         unknown={"data": {"messageSid": "SM1", "messageStatus": "teleported"}},
+    ),
+    "zeptomail": Batch(
+        split=zeptomail_messages,
+        join=lambda messages: json.dumps({"event_name": ["delivered"], "event_message": messages}),
+        unknown=["teleported"],
     ),
 }
 

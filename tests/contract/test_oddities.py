@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from schemas.providers import UnreadableError, normalise
+from schemas.providers import UnreadableError, adapters, decode, normalise
 
 NOW = datetime(2026, 7, 25, 12, 0, tzinfo=UTC)
 SMPP = {"smpp-source-addr": "447700900123", "smpp-source-addr-ton": "1"}
@@ -55,18 +55,73 @@ def test_each_recipient_has_its_own_reply():
 @pytest.mark.parametrize(
     ("provider", "body"),
     [
+        ("azure", {"type": "Microsoft.Communication.CallStarted", "id": [1], "data": "text"}),
+        ("azure", [{"eventType": "Microsoft.EventGrid.SubscriptionValidationEvent", "id": {}}]),
+        ("azure_sms", [{"eventType": "Microsoft.Communication.SMSReceived", "data": [1]}]),
         ("brevo", {"event": "contact_deleted", "email": ["ann@example.org"]}),
+        ("kumomta", {"type": "Rejection", "recipient": {}}),
+        ("kumomta", [{"type": "XferOut", "meta": []}]),
+        ("mailersend", {"type": "webhook.test", "data": 7}),
+        ("mailersend", {"type": "recipient.on_hold_added", "data": [{"email": "ann@x.example"}]}),
+        ("mailtrap", {"events": [{"event": "inbound.message_received", "email": [1]}]}),
         ("resend", {"type": "contact.created", "data": [1], "created_at": 5}),
         ("postal", {"event": "DomainDNSError", "payload": "text"}),
         ("postmark", {"RecordType": "Inbound", "MessageID": [1], "Tag": {}}),
         ("mandrill", [{"type": "blacklist", "action": "add", "msg": []}]),
         ("mandrill", [{"event": "inbound", "msg": []}]),
+        ("scaleway", {"type": "blocklist_created", "email_to": ["ann@example.org"]}),
         ("sinch", {"app_id": "a", "conversation_start_notification": {"conversation": {}}}),
         ("sinch", {"app_id": "a", "opt_out_notification": {"contact_id": "c"}}),
     ],
 )
 def test_what_is_about_no_message_is_nothing_whatever_its_layout(provider, body):
     assert read(provider, body) == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "body"),
+    [
+        ("elasticemail", b"status=Teleported&to=ann@example.org"),
+        ("elasticemail", b""),
+        ("elasticemail", b'[{"status": "Sent"}]'),
+        ("kumomta", {"type": "Teleported"}),
+        ("mailersend", {"type": "activity.teleported", "data": {}}),
+        ("mailtrap", {"events": [{"event": "teleported"}]}),
+        ("scaleway", {"type": "unknown_type"}),
+        ("smtp2go", b"event=teleported&rcpt=ann@example.org"),
+        ("zeptomail", {"event_name": ["softbounce", "open"], "event_message": [{}]}),
+        ("zeptomail", {"event_name": "delivered"}),
+    ],
+)
+def test_a_word_that_nobody_documents_is_an_error(provider, body):
+    with pytest.raises(UnreadableError, match=r"is not known|name its|not a JSON|event_message"):
+        read(provider, body)
+
+
+def test_a_form_of_smtp2go_may_name_its_fields_twice_in_either_case():
+    form = b"event=processed&recipients=a@x.example&recipients=b@x.example&Subject=Hi&subject=Hi"
+    assert [(e.recipient, e.subject) for e in read("smtp2go", form)] == [
+        ("a@x.example", "Hi"), ("b@x.example", "Hi"),
+    ]  # fmt: skip
+
+
+def test_a_complaint_to_kumomta_is_not_of_the_mailbox_that_takes_complaints():
+    report = {"feedback_type": "abuse", "original_rcpto_to": ["<ann@example.org>"]}
+    [event] = read("kumomta", {
+        "type": "Feedback", "id": "1d98", "recipient": "fbl@school.example",
+        "feedback_report": report, "headers": {"X-Message-Id": "of the report"},
+    })  # fmt: skip
+    assert (event.kind, event.recipient, event.message_id) == ("complaint", "ann@example.org", "")
+
+
+def test_a_broken_line_leaves_its_neighbours_alone():
+    line = '{"event": "delivery", "email": "ann@example.org", "message_id": "m1"}'
+    ignored = '{"event": "activity_log.user.login", "email": [1]}'
+    payload = "\r\n".join([line, "{", "", ignored, '{"event": 7}', line.replace("m1", "m2")])
+    decoded = decode(adapters()["mailtrap"], payload.encode(), {}, 1_785_000_000_000, "default")
+    assert [event["provider_message_id"] for event in decoded.events] == ["m1", "m2"]
+    rejected = [(part.element, part.raw) for part in decoded.rejected]
+    assert rejected == [(1, b"{"), (3, b'{"event": 7}')]
 
 
 def test_a_message_held_at_the_provider_has_not_failed():

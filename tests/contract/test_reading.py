@@ -9,13 +9,16 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from schemas.providers import adapters
-from schemas.providers._common import reader
+from schemas.providers._common import (
+    reader,
+)
 from tests.contract.test_mutations import spoiled
 
 #: The types that adapters read a payload as.
 READ = [
-    ("aws_sms", "_Push"), ("mailgun", "_Push"), ("postmark", "_Record"), ("ses", "_Push"),
-    ("ses", "_Headed"), ("sinch", "_Report"), ("telnyx", "_Push"), ("vonage", "_Push"),
+    ("aws_sms", "_Push"), ("mailersend", "_Event"), ("mailgun", "_Push"), ("postmark", "_Record"),
+    ("scaleway", "_Push"), ("ses", "_Push"), ("ses", "_Headed"), ("sinch", "_Report"),
+    ("telnyx", "_Push"), ("vonage", "_Push"), ("zeptomail", "_Push"),
 ]  # fmt: skip
 
 

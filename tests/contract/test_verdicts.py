@@ -14,7 +14,9 @@ from processor.settings import IntakeSettings
 from schemas.bounces import BounceRules, default_rules
 from schemas.events import milliseconds
 from schemas.providers import adapters, normalise, verdict
-from schemas.providers._common import EXPLANATION_PREFIX
+from schemas.providers._common import (
+    EXPLANATION_PREFIX,
+)
 from tests.chunks import chunk_of
 from tests.paths import PAYLOADS
 

@@ -19,7 +19,7 @@ REFUSED = frozenset({
     "seen", "standing", "tell", "told", "trace", "traces", "trouble", "wanted", "whose",
 })  # fmt: skip
 #: Names that are fields on the wire.
-WIRE_NAMES = frozenset({"facts", "listed"})
+WIRE_NAMES = frozenset({"facts", "listed", "supplemental_trace"})
 
 
 def names_in(tree):

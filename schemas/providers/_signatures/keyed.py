@@ -1,15 +1,16 @@
-"""Signatures by a secret key that both sides hold: Mailgun, Resend (Svix), Twilio, Mandrill, Sinch.
+"""Signatures by a secret key that both sides hold: of Mailgun, Resend (Svix), Twilio and others.
 
-Sources: Mailgun's docs, "Securing webhooks"; Svix's docs, "Verifying webhooks manually", and the
-Standard Webhooks specification; Twilio's docs, "Webhooks security"; Mandrill's docs, "How to
-authenticate webhook requests"; Sinch's docs, "Conversation API: Callbacks" (validating the
-signature).
+Sources: Mailgun's docs, "Securing webhooks"; MailerSend's and Mailtrap's docs, "Webhooks"; Svix's
+docs, "Verifying webhooks manually", and the Standard Webhooks specification; Twilio's docs,
+"Webhooks security"; Mandrill's docs, "How to authenticate webhook requests"; ZeptoMail's help,
+"Webhooks"; Sinch's docs, "Conversation API: Callbacks" (validating the signature).
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, unquote_to_bytes
 
 from pydantic_core import from_json
 
@@ -26,9 +27,9 @@ from schemas.providers._signatures.verification import (
 from schemas.providers.mailgun import multipart_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from schemas.providers._signatures.verification import VerificationContext
+    from schemas.providers._signatures.verification import Request, VerificationContext
 
 #: The prefix of a Svix key as a dashboard shows it; what follows is base64.
 SVIX_PREFIX: Final = "whsec_"
@@ -39,11 +40,46 @@ _SINCH_HEADER: Final = "x-sinch-webhook-signature"
 SINCH_HEADERS: Final = (_SINCH_HEADER,)
 _SINCH_ALGORITHM: Final = "hmacsha256"
 _BODY_HASH_PARAMETER: Final = "bodySHA256"
+_ZEPTOMAIL_ALGORITHM: Final = "HmacSHA256"
+
+
+def hex_of_body(header: str) -> Callable[[VerificationContext, str], None]:
+    """Return the check of a body's HMAC-SHA256, which a header holds in hexadecimal.
+
+    Nothing else is signed, and no time: an old webhook can be sent again, and counts once.
+    """
+
+    def check(context: VerificationContext, secret: str) -> None:
+        signature = context.request.header(header)
+        expected = hmac_digest(require_secret(secret), context.request.body, "sha256").hex()
+        require_match(signature, expected)
+
+    return check
 
 
 def mailgun(context: VerificationContext, secret: str) -> None:
-    """Check Mailgun, which signs a time and a token only; legacy pushes have form fields."""
-    request = context.request
+    """Check Mailgun, which signs a time and a token only; legacy pushes have form fields.
+
+    An event of a subaccount is signed by its own account's key and by the primary account's.
+    """
+    fields = _mailgun_fields(context.request)
+    timestamp, token, *signatures = (
+        str(fields.get(name) or "")
+        for name in ("timestamp", "token", "signature", "parent-signature")
+    )
+    if not (timestamp and token and any(signatures)):
+        raise SignatureError("the body has to hold timestamp, token and signature")
+    expected = hmac_digest(require_secret(secret), timestamp + token, "sha256").hex()
+    require_match(expected, *signatures)
+    context.check_timestamp(timestamp)
+
+
+def mailgun_token(request: Request) -> str:
+    """Return the token that Mailgun signed in place of the body, of a verified request."""
+    return str(_mailgun_fields(request)["token"])
+
+
+def _mailgun_fields(request: Request) -> Mapping[str, object]:
     start = request.body.lstrip()[:2]
     fields: object
     if start.startswith(b"{"):
@@ -54,13 +90,22 @@ def mailgun(context: VerificationContext, secret: str) -> None:
         fields = dict(request.form)
     if not isinstance(fields, dict):
         raise SignatureError("the body has no signature")
-    timestamp, token, signature = (
-        str(fields.get(name) or "") for name in ("timestamp", "token", "signature")
-    )
-    if not (timestamp and token and signature):
-        raise SignatureError("the body has to hold timestamp, token and signature")
-    require_match(signature, hmac_digest(require_secret(secret), timestamp + token, "sha256").hex())
-    context.check_timestamp(timestamp)
+    return fields
+
+
+def zeptomail(context: VerificationContext, secret: str) -> None:
+    """Check ZeptoMail, which signs the body as it is, or as it reads when decoded as a form.
+
+    The time beside the signature is not signed, so it proves nothing and is not read.
+    """
+    request = context.request
+    parts = (part.partition("=") for part in request.header("producer-signature").split(";"))
+    fields = {name.strip(): value.strip() for name, _, value in parts}
+    if fields.get("s-algorithm", "") != _ZEPTOMAIL_ALGORITHM:
+        raise SignatureError(f"the signature is missing, or not made with {_ZEPTOMAIL_ALGORITHM}")
+    bodies = (request.body, unquote_to_bytes(request.body.replace(b"+", b" ")))
+    digests = [b64encode(hmac_digest(require_secret(secret), body, "sha256")) for body in bodies]
+    require_match(unquote(fields.get("s", "")), *digests)
 
 
 def svix_key(secret: str) -> bytes:

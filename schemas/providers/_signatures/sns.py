@@ -1,9 +1,13 @@
-"""Amazon SNS, which carries SES and AWS SMS: envelopes that Amazon signed, of our own topic.
+"""SNS, of Amazon for SES and AWS SMS and of Scaleway: envelopes they signed, of our own topic.
 
-Amazon signs for every customer alike, so a signature proves nothing without the topic: the secret
-is the topic's ARN (several with commas). Any other secret is a shared one, as the subscription's
-address can hold it; raw deliveries and EventBridge's calls, which nobody signs, then pass as well.
-Source: Amazon SNS's docs, "Verifying the signatures of messages".
+They sign for every customer alike, so a signature proves nothing without the topic: the secret is
+the topic's ARN (several with commas). Any other secret is a shared one, as the subscription's
+address can hold it; raw deliveries and the calls of EventBridge and Firehose, which nobody signs,
+then pass as well.
+A certificate is good if its address is the signer's own; Scaleway advises to check its issuer, too.
+Sources: Amazon SNS's docs, "Verifying the signatures of messages"; AWS's docs, "AWS service
+endpoints" of its partitions; Amazon Data Firehose's docs, "HTTP endpoint delivery request and
+response specifications"; Scaleway's docs, "Verifying webhook signatures".
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -21,15 +25,39 @@ from cryptography.x509 import load_pem_x509_certificate
 from pydantic_core import from_json
 
 from schemas.providers._signatures import shared
-from schemas.providers._signatures.verification import SignatureError, from_base64, require_secret
+from schemas.providers._signatures.verification import (
+    SignatureError,
+    constant_time_equal,
+    from_base64,
+    require_secret,
+)
 
 if TYPE_CHECKING:
     from schemas.providers._signatures.verification import Request, VerificationContext
 
-_TOPIC_ARN: Final = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]+")
-_CERTIFICATE_URL: Final = re.compile(
-    r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?/[A-Za-z0-9_.-]{1,200}\.pem"
-)
+
+class _Signer(NamedTuple):
+    """Whose topics are named so, and where the certificates are by which it signs."""
+
+    topic_arn: re.Pattern[str]
+    certificate_url: re.Pattern[str]
+
+
+_SIGNERS: Final = {
+    "aws": _Signer(
+        re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]+"),
+        re.compile(
+            r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.(?:com|com\.cn|eu)/[A-Za-z0-9_.-]{1,200}\.pem"
+        ),
+    ),
+    "scw": _Signer(
+        re.compile(r"arn:scw:sns:[a-z0-9-]+:[A-Za-z0-9-]+:[A-Za-z0-9_.-]+"),
+        re.compile(
+            r"https://messaging\.s3\.[a-z]{2}-[a-z]{3}\.scw\.cloud/(?:[a-z0-9-]{1,40}/){0,3}"
+            r"[A-Za-z0-9_-]{1,200}\.pem"
+        ),
+    ),
+}
 _CONFIRMATION_MEMBERS: Final = (
     "Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type",
 )  # fmt: skip
@@ -40,6 +68,7 @@ SIGNED_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "UnsubscribeConfirmation": _CONFIRMATION_MEMBERS,
 }
 _OPTIONAL_MEMBER: Final = "Subject"
+_FIREHOSE_HEADER: Final = "x-amz-firehose-access-key"
 HASHES: Final = {"1": SHA1, "2": SHA256}
 
 
@@ -51,9 +80,14 @@ def is_topic(secret: str) -> bool:
 def topics(secret: str) -> frozenset[str]:
     """Return the configured topics. Raises `SignatureError` if one is no ARN of a topic."""
     arns = frozenset(part.strip() for part in secret.split(","))
-    if not all(_TOPIC_ARN.fullmatch(arn) for arn in arns):
+    if not all(_signer(arn).topic_arn.fullmatch(arn) for arn in arns):
         raise SignatureError("the configured secret is no ARN of an SNS topic")
     return arns
+
+
+def _signer(arn: str) -> _Signer:
+    """Return who signs for a topic; Amazon has several partitions, as `aws-cn`."""
+    return _SIGNERS["scw" if arn.startswith("arn:scw:") else "aws"]
 
 
 def parse_secret(secret: str) -> object:
@@ -75,15 +109,15 @@ def envelope(request: Request, secret: str) -> Mapping[str, str]:
         raise SignatureError(f"the SNS envelope has no {missing[0]}")
     if checked["TopicArn"] not in topics(secret):
         raise SignatureError("the SNS envelope is of another topic than the one configured")
-    if not _CERTIFICATE_URL.fullmatch(checked["SigningCertURL"]):
-        raise SignatureError("the SigningCertURL is not one of Amazon SNS")
+    if not _signer(checked["TopicArn"]).certificate_url.fullmatch(checked["SigningCertURL"]):
+        raise SignatureError("the SigningCertURL is not one of the topic's own SNS")
     return checked
 
 
 def check(context: VerificationContext, secret: str) -> None:
-    """Accept an envelope that Amazon signed, or a shared secret if no topic is configured."""
+    """Accept an envelope signed for its topic, or a shared secret if no topic is configured."""
     if not is_topic(secret):
-        shared.check(context, secret)
+        _check_shared(context, secret)
         return
     fields = envelope(context.request, secret)
     certificate = context.certificates.get(fields["SigningCertURL"])
@@ -103,6 +137,15 @@ def check(context: VerificationContext, secret: str) -> None:
     except (InvalidSignature, UnsupportedAlgorithm):
         raise SignatureError("the signature does not match") from None
     context.check_time(_seconds(fields["Timestamp"]))
+
+
+def _check_shared(context: VerificationContext, secret: str) -> None:
+    """Accept a shared secret, which Firehose has a header of its own for."""
+    access_key = context.request.headers.get(_FIREHOSE_HEADER)
+    if access_key is None:
+        shared.check(context, secret)
+    elif not constant_time_equal(access_key, require_secret(secret)):
+        raise SignatureError("the access key does not match")
 
 
 def _public_key(pem: bytes, now: datetime) -> RSAPublicKey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,12 +25,15 @@ from schemas.providers.signatures import (
     certificate_needed,
     check_secret,
     scheme,
+    signed_token,
     verify,
+    without_secret,
 )
 from tests.signing import (
     CERTIFICATE_URL,
     DER,
     RAW,
+    RSA,
     SECRETS,
     SHARED,
     TOPIC,
@@ -317,6 +322,45 @@ def test_a_shared_secret_is_taken_as_password_as_credentials_and_as_token():
     refused("postal", authorized("x", "Digest"), "neither Basic nor Bearer", "x")
 
 
+def in_address(query, **headers):
+    return Hook(
+        url=f"https://hooks.example.com/hooks/acme/azure?{query}", headers=headers, body=b""
+    )
+
+
+def test_a_shared_secret_may_be_a_parameter_of_the_address():
+    judge("azure", in_address("secret=pa%26ss%20word&tenant_id=a"), "pa&ss word")
+    judge("azure", in_address("a=1&secret=s3cret"), "s3cret")
+    judge("azure_sms", in_address("secret=s3cret&secret=s3cret"), "s3cret")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "", "secret", "secret=", "secret=S3cret", "secret=s3cret%20", "secret=s3cre",
+        "Secret=s3cret", "secret=other&secret=s3cret", "secret=s3cret&secret=",
+        "secret[]=s3cret", "code=s3cret", "x=secret=s3cret", "secret%3Ds3cret",
+        "secret=s3cret;", "secret=czNjcmV0",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("provider", ["azure", "azure_sms"])
+def test_an_address_without_the_one_secret_is_refused(provider, query):
+    refused(provider, in_address(query), "does not match|missing", "s3cret")
+    credentials = {"authorization": "Bearer s3cret"} if query.startswith("secret=") else {}
+    refused(provider, in_address(query, **credentials), "does not match|missing", "s3cret")
+
+
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [
+        (b"", b""), (b"secret=x", b""), (b"a=1&secret=x&b=%20", b"a=1&b=%20"),
+        (b"%73ecret=x&a", b"a"), (b"secret=x&secret=y&c=d=e", b"c=d=e"), (b"secrets=1",) * 2,
+    ],
+)  # fmt: skip
+def test_a_query_is_passed_on_without_the_secret(query, rest):
+    assert without_secret(query) == rest
+
+
 def test_no_secret_at_all_matches_nothing():
     empty = Hook(url=URL, headers={"authorization": "Basic " + b64(b":")}, body=b"")
     request = Request(method="POST", url=URL, headers=empty.headers, body=b"")
@@ -337,8 +381,12 @@ def test_no_secret_at_all_matches_nothing():
         ("telnyx", SECRETS["sendgrid"], "no Ed25519 key"),
         ("resend", "whsec_é", "not base64"),
         ("ses", "arn:aws:s3:::bucket", "no ARN of an SNS topic"),
+        ("scaleway", "arn:scw:sqs:fr-par:project-1:queue", "no ARN of an SNS topic"),
+        ("postal", SECRETS["sendgrid"], "no RSA public key"),
+        ("postal", "-----BEGIN PUBLIC KEY-----\nbm8=\n", "no RSA public key"),
+        ("postal", "-----BEGIN PUBLIC KEY-----\né\n", "no RSA public key"),
     ],
-    ids=range(7),  # keys are drawn anew by each process, names must not be
+    ids=range(11),  # keys are drawn anew by each process, names must not be
 )
 def test_a_secret_that_cannot_be_one_is_told_before_any_webhook(provider, secret, words):
     with pytest.raises(SignatureError, match=words) as caught:
@@ -366,6 +414,85 @@ def test_mailgun_does_not_sign_the_event_so_a_token_covers_any():
             refused("mailgun", replace(hook, body=json.dumps(changed).encode()))
 
 
+def test_an_event_of_a_subaccount_of_mailgun_is_signed_by_either_account():
+    hook = signed("mailgun")
+    body = json.loads(hook.body)
+    own = body["signature"]["signature"]
+    for signature, parent, good in (
+        ("0" * 64, own, True), (own, "0" * 64, True), ("", own, True), (None, own, True),
+        ("0" * 64, "0" * 64, False), ("0" * 64, "", False), ("", None, False), ([own], 7, False),
+    ):  # fmt: skip
+        pair = {"signature": signature, "parent-signature": parent}
+        either = {**body, "signature": {**body["signature"], **pair}}
+        webhook = replace(hook, body=json.dumps(either).encode())
+        if good:
+            judge("mailgun", webhook)
+        else:
+            refused("mailgun", webhook, "match|has to hold")
+
+
+@pytest.mark.parametrize("bodies", [BODIES, FORMS])
+def test_the_token_of_mailgun_stands_in_for_the_body(bodies):
+    hook = signed("mailgun", bodies)
+    request = Request(method="POST", url=URL, headers={}, body=hook.body)
+    assert len(signed_token("mailgun", request)) == 50
+    assert signed_token("sendgrid", request) == ""
+
+
+def postal_signed(algorithm, header, key=RSA, body=b'{"event": "MessageSent"}'):
+    signature = b64(key.sign(body, padding.PKCS1v15(), algorithm()))
+    return Hook(url=URL, headers={header: signature}, body=body)
+
+
+POSTAL_KEY = b64(RSA.public_key().public_bytes(*DER))
+POSTAL_PEM = f"-----BEGIN PUBLIC KEY-----\n{POSTAL_KEY}\n-----END PUBLIC KEY-----\n"
+SHA1_HEADER, SHA256_HEADER = "x-postal-signature", "x-postal-signature-256"
+
+
+def test_postal_signs_a_body_by_its_key():
+    for secret in (POSTAL_KEY, POSTAL_PEM):
+        check_secret("postal", secret)
+        judge("postal", postal_signed(hashes.SHA1, SHA1_HEADER), secret)
+        newer = postal_signed(hashes.SHA256, SHA256_HEADER)
+        judge("postal", newer, secret)
+        judge("postal", newer.with_headers(x_postal_signature="bm9uZQ=="), secret)
+
+
+def test_what_postal_did_not_sign_is_refused():
+    newer = postal_signed(hashes.SHA256, SHA256_HEADER)
+    older = postal_signed(hashes.SHA1, SHA1_HEADER)
+    stranger = rsa.generate_private_key(65537, 2048)
+    for hook in (
+        replace(newer, body=newer.body + b" "),
+        replace(newer, body=b""),
+        replace(newer, headers={SHA1_HEADER: newer.headers[SHA256_HEADER]}),
+        replace(older, headers={SHA256_HEADER: older.headers[SHA1_HEADER]}),
+        replace(older, body=b"{}"),
+        older.with_headers(x_postal_signature_256="bm9uZQ=="),
+        replace(newer, headers={SHA256_HEADER: "é"}),
+        replace(newer, headers={SHA256_HEADER: newer.headers[SHA256_HEADER][:-4]}),
+        replace(newer, headers={SHA256_HEADER: ""}),
+        replace(newer, headers={}),
+        postal_signed(hashes.SHA256, SHA256_HEADER, stranger),
+        sign("postal", replace(newer, headers={})),  # a password is none while there is a key
+        replace(newer, headers={}, url=f"{URL}&secret={quote(POSTAL_KEY)}"),
+    ):
+        refused("postal", hook, "match|missing|not base64", POSTAL_KEY)
+
+
+@pytest.mark.parametrize("header", ["x-amz-firehose-access-key"])
+@pytest.mark.parametrize("provider", ["aws_sms", "ses"])
+def test_firehose_has_a_header_for_a_shared_secret(provider, header):
+    webhook = Hook(url=URL, headers={header: "s3cret"}, body=b"{}")
+    judge(provider, webhook, "s3cret")
+    for key in ("", "S3cret", "s3cret ", "s3cre", b64(b"s3cret"), "Bearer s3cret", "x:s3cret"):
+        other = replace(webhook, headers={header: key, "authorization": "Bearer s3cret"})
+        refused(provider, other, "access key does not match", "s3cret")
+    refused(provider, webhook, "no SNS envelope", TOPIC)
+    refused(provider, replace(webhook, headers={header: TOPIC}), "no SNS envelope", TOPIC)
+    refused("postal", webhook, "missing", "s3cret")
+
+
 def test_mailgun_signs_a_form_with_attachments_too():
     part = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
     body = "".join(part.format(*pair) for pair in [("timestamp", AT), ("event", "bounced")])
@@ -375,6 +502,56 @@ def test_mailgun_signs_a_form_with_attachments_too():
     )  # fmt: skip
     judge("mailgun", sign("mailgun", hook, AT))
     refused("mailgun", hook, "has to hold")
+
+
+def zepto(signature, body=b'{"a": "1+1 %"}'):
+    return Hook(url=URL, headers={"producer-signature": signature}, body=body)
+
+
+def zepto_mac(body, algorithm="sha256"):
+    return b64(hmac.new(SECRETS["zeptomail"].encode(), body, algorithm).digest())
+
+
+def test_zeptomail_signs_a_body_as_it_is_or_as_it_reads():
+    encoded = b"%7B%22a%22%3A+1%7D"
+    for body, signed_body in ((encoded, encoded), (encoded, b'{"a": 1}'), (b"{}", b"{}")):
+        mac = quote(zepto_mac(signed_body), safe="")
+        judge("zeptomail", zepto(f"ts=1; s={mac} ;s-algorithm=HmacSHA256", body))
+        judge("zeptomail", zepto(f"s-algorithm=HmacSHA256;s={zepto_mac(signed_body)}", body))
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "ts=1;s={mac};s-algorithm=HmacSHA1", "ts=1;s={mac};s-algorithm=none", "ts=1;s={mac}",
+        "ts=1;s=;s-algorithm=HmacSHA256", "ts=1;s-algorithm=HmacSHA256", "{mac}",
+        "s={mac},s-algorithm=HmacSHA256", "ts=1;s={mac}x;s-algorithm=HmacSHA256",
+        "ts=1;S={mac};s-algorithm=HmacSHA256", "ts={mac};s=1;s-algorithm=HmacSHA256",
+        "ts=1;s={sha1};s-algorithm=HmacSHA256", "ts=1;s=%00{mac};s-algorithm=HmacSHA256",
+    ],
+)  # fmt: skip
+def test_zeptomail_signatures_in_any_other_way_are_refused(signature):
+    body = b'{"a": "1+1 %"}'
+    text = signature.format(mac=quote(zepto_mac(body)), sha1=quote(zepto_mac(body, "sha1")))
+    refused("zeptomail", zepto(text, body), "match|missing|not made with")
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"), [("mailersend", "signature"), ("mailtrap", "mailtrap-signature")]
+)
+def test_a_body_is_signed_in_lower_case_hexadecimal_and_with_sha256_alone(provider, name):
+    hook = signed(provider)
+    mac = hook.headers[name]
+    key = SECRETS[provider].encode()
+    others = (
+        mac.upper(), f"sha256={mac}", mac[:-1], mac + "0", mac + " ", f" {mac}", b64(mac.encode()),
+        b64(bytes.fromhex(mac)), hashlib.sha256(key + hook.body).hexdigest(),
+        hmac.new(key, hook.body, "sha1").hexdigest(), hmac.new(key, b"", "sha256").hexdigest(),
+        hmac.new(b"test_Am3L1GuOIc4blLUuHqAPxxwkZaJyEk8G", hook.body, "sha256").hexdigest(),
+    )  # fmt: skip
+    for other in others:
+        refused(provider, replace(hook, headers={name: other}), "match")
+    refused(provider, replace(hook, headers={f"x-{name}": mac}), "missing")
 
 
 @pytest.mark.parametrize("method", ["md5hash", "md5", "sha1", "sha256", "sha512"])
@@ -674,18 +851,68 @@ def test_changing_any_part_of_an_envelope_is_refused(name):
     ("changes", "words"),
     [
         ({"TopicArn": TOPIC + "x"}, "another topic"),
-        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com.evil.example/a.pem"}, "Amazon"),
-        ({"SigningCertURL": "http://sns.eu-west-2.amazonaws.com/a.pem"}, "Amazon"),
-        ({"SigningCertURL": "https://evil.example/sns.eu-west-2.amazonaws.com/a.pem"}, "Amazon"),
-        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com/../a.pem"}, "Amazon"),
-        ({"SigningCertURL": "https://x@sns.eu-west-2.amazonaws.com/a.pem"}, "Amazon"),
-        ({"SigningCertURL": CERTIFICATE_URL + "\n"}, "Amazon"),
+        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com.evil.example/a.pem"}, "own SNS"),
+        ({"SigningCertURL": "http://sns.eu-west-2.amazonaws.com/a.pem"}, "own SNS"),
+        ({"SigningCertURL": "https://evil.example/sns.eu-west-2.amazonaws.com/a.pem"}, "own SNS"),
+        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com/../a.pem"}, "own SNS"),
+        ({"SigningCertURL": "https://x@sns.eu-west-2.amazonaws.com/a.pem"}, "own SNS"),
+        ({"SigningCertURL": CERTIFICATE_URL + "\n"}, "own SNS"),
         ({"SignatureVersion": "3"}, "neither 1 nor 2"),
     ],
 )
 def test_an_envelope_of_another_topic_or_certificate_is_refused(changes, words):
     with pytest.raises(SignatureError, match=words):
         certified({**sns("{}", AT), **changes})
+
+
+SCALEWAY_TOPIC = "arn:scw:sns:fr-par:project-8c8bfa06-0a1b:mail-events"
+SCALEWAY_CERTIFICATE = "https://messaging.s3.fr-par.scw.cloud/fr-par/sns/sns-cert-0a1b.pem"
+
+
+@pytest.mark.parametrize(
+    ("provider", "topic", "url"),
+    [
+        ("scaleway", SCALEWAY_TOPIC, SCALEWAY_CERTIFICATE),
+        ("scaleway", SCALEWAY_TOPIC, "https://messaging.s3.nl-ams.scw.cloud/certs/cert-1.pem"),
+        ("ses", TOPIC.replace("aws", "aws-cn"), CERTIFICATE_URL.replace(".com", ".com.cn")),
+        ("ses", TOPIC.replace("aws", "aws-us-gov"), CERTIFICATE_URL),
+        ("ses", TOPIC.replace("aws", "aws-eusc"), CERTIFICATE_URL.replace(".com", ".eu")),
+    ],
+    ids=range(5),
+)
+def test_an_envelope_may_be_of_another_partition_or_of_scaleway(provider, topic, url):
+    check_secret(provider, topic)
+    hook = enveloped(sns("{}", AT, TopicArn=topic, SigningCertURL=url))
+    judge(provider, hook, topic, certificates={url: certificate(NOW)})
+    refused(provider, hook, "another topic", topic + "x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        CERTIFICATE_URL,
+        "http://messaging.s3.fr-par.scw.cloud/fr-par/sns/a.pem",
+        "https://attacker.s3.fr-par.scw.cloud/fr-par/sns/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud.evil.example/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud@evil.example/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud:8443/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud/../a.pem",
+        "https://messaging.s3.fr-par.scw.cloud/a.pem?b=c",
+        "https://messaging.s3.evil.scw.cloud/a.pem",
+        "https://messaging.s3.fr-par.scw.cloud/a/b/c/d/e.pem",
+        SCALEWAY_CERTIFICATE + "\n",
+        SCALEWAY_CERTIFICATE.removesuffix(".pem"),
+    ],
+)
+def test_a_certificate_is_only_scaleways_own(url):
+    hook = enveloped(sns("{}", AT, TopicArn=SCALEWAY_TOPIC, SigningCertURL=url))
+    refused("scaleway", hook, "own SNS", SCALEWAY_TOPIC, certificates={url: certificate(NOW)})
+
+
+def test_a_topic_of_amazon_takes_no_certificate_of_scaleway():
+    hook = enveloped(sns("{}", AT, SigningCertURL=SCALEWAY_CERTIFICATE))
+    pems = {SCALEWAY_CERTIFICATE: certificate(NOW)}
+    refused("ses", hook, "own SNS", TOPIC, certificates=pems)
 
 
 def test_the_certificate_has_to_be_at_hand_valid_and_the_one_that_signed():

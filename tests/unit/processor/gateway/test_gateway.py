@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,9 +16,15 @@ from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from processor.gateway.certificates import Certificates, fetch_certificate
-from processor.gateway.handshakes import QUERY_PROVIDERS, allowed_methods, is_test
+from processor.gateway.handshakes import (
+    EVENT_GRID_PROVIDERS,
+    QUERY_PROVIDERS,
+    allowed_methods,
+    is_test,
+)
 from processor.gateway.hooks import Hook, configured_hooks
 from processor.gateway.producer import NotPublishedError
+from processor.gateway.tokens import TokenMemory
 from processor.gateway.webhooks import CALLBACK_QUERY_HEADER, PASSED_HEADERS, Webhooks
 from processor.kafka.topics import feed_topic
 from processor.settings import GatewaySettings, SettingsError, load
@@ -266,6 +275,93 @@ def test_neither_answer_nor_log_shows_what_came():
         assert "s3cret" not in text
 
 
+def mailgun_hook(body, token="t" * 50):
+    now = str(int(datetime.now(UTC).timestamp()))
+    mac = hmac.new(SECRETS["mailgun"].encode(), f"{now}{token}".encode(), "sha256").hexdigest()
+    signed = {**body, "signature": {"timestamp": now, "token": token, "signature": mac}}
+    return signing.Hook(headers={}, body=json.dumps(signed).encode())
+
+
+def test_a_token_is_good_for_the_body_that_it_first_came_with():
+    door = Door(hook("mailgun"), hook("mailgun", tenant="other"))
+    first = mailgun_hook({"event-data": {"event": "opened"}})
+    forged = replace(first, body=first.body.replace(b"opened", b"complained"))
+    assert [door.send("mailgun", each)[0] for each in (first, first, forged, first)] == [
+        200, 200, 401, 200,
+    ]  # fmt: skip
+    assert "came with another body" in door.send("mailgun", forged)[2]["detail"]
+    assert door.send("mailgun", forged, tenant="other")[0] == 200  # an account of its own
+    assert door.send("mailgun", mailgun_hook({"a": 1}, "another"))[0] == 200
+
+
+def test_what_kafka_did_not_take_may_come_again_with_its_token():
+    door = Door(hook("mailgun"))
+    webhook = mailgun_hook({"event-data": {"event": "opened"}})
+    door.kafka.why = "the broker is away"
+    assert door.send("mailgun", webhook)[0] == 503
+    door.kafka.why = ""
+    assert door.send("mailgun", webhook)[0] == 200
+
+
+def test_a_token_is_remembered_for_twice_its_lifetime_and_the_oldest_gives_way():
+    memory, now, hour = TokenMemory(capacity=2), datetime.now(UTC), timedelta(hours=1)
+    assert memory.admits("acme", "a", b"1", now, hour)
+    assert not memory.admits("acme", "a", b"2", now + timedelta(minutes=119), hour)
+    assert memory.admits("acme", "a", b"2", now + 2 * hour, hour)
+    for token in ("b", "c"):
+        assert memory.admits("acme", token, b"1", now + 2 * hour, hour)
+    assert memory.admits("acme", "a", b"3", now + 2 * hour, hour)
+
+
+def test_a_form_whose_boundary_is_drawn_anew_is_the_same_body():
+    memory, now, hour = TokenMemory(), datetime.now(UTC), timedelta(hours=1)
+    form = b'--%s\r\nContent-Disposition: form-data; name="event"\r\n\r\n%s\r\n--%s--'
+    assert memory.admits("acme", "a", form % (b"b1", b"opened", b"b1"), now, hour)
+    assert memory.admits("acme", "a", form % (b"b22", b"opened", b"b22"), now, hour)
+    assert not memory.admits("acme", "a", form % (b"b1", b"bounced", b"b1"), now, hour)
+
+
+FIREHOSE = {
+    "x-amz-firehose-access-key": "s3cret", "x-amz-firehose-request-id": "ed4acda5-034f",
+    "content-type": "application/json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pack", [None, gzip.compress])
+def test_firehose_has_its_key_and_its_answer(pack):
+    door = Door(hook("aws_sms", secret="s3cret"))
+    plain = b'{"requestId": "ed4acda5-034f", "timestamp": 1578090901599, "records": []}'
+    headers = {**FIREHOSE, **({"content-encoding": "gzip"} if pack else {})}
+    webhook = signing.Hook(headers=headers, body=pack(plain) if pack else plain)
+    status, _, answer = door.send("aws_sms", webhook)
+    assert (status, answer["requestId"]) == (200, "ed4acda5-034f")
+    taken = datetime.fromtimestamp(answer["timestamp"] / 1000, UTC)
+    assert abs(datetime.now(UTC) - taken) < timedelta(minutes=5)
+    assert [value for _, value, _ in door.kafka.records] == [plain]
+    for key in ("other", ""):
+        wrong = replace(webhook, headers={**headers, "x-amz-firehose-access-key": key})
+        assert door.send("aws_sms", wrong)[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{}", 400),
+        (b"\x1f\x8b", 400),
+        (gzip.compress(b"x" * 100)[:-9], 400),
+        (gzip.compress(b"x" * (LIMIT + 1)), 413),
+        (gzip.compress(b"x" * 50_000_000), 413),
+    ],
+    ids=range(5),
+)
+def test_what_cannot_be_unpacked_within_the_limit_is_refused(body, status):
+    door = Door(hook("aws_sms", secret="s3cret"))
+    webhook = signing.Hook(headers={**FIREHOSE, "content-encoding": "gzip"}, body=body)
+    assert len(body) < 60_000
+    assert door.send("aws_sms", webhook, chunks=[body[:LIMIT]])[0] == status
+    assert door.kafka.records == []
+
+
 # ----------------------------------------------------------------- handshakes
 
 
@@ -273,6 +369,8 @@ def test_tests_of_an_address_are_answered_without_proof():
     for provider, method, body in (
         ("mailjet", "GET", b""), ("mailjet", "HEAD", b""), ("mandrill", "HEAD", b""),
         ("mandrill", "GET", b""), ("mandrill", "POST", b"mandrill_events=%5B%5D"),
+        ("mailersend", "POST", b'{"type": "webhook.test", "message": "This is a test"}'),
+        ("zeptomail", "GET", b""), ("zeptomail", "HEAD", b""),
     ):  # fmt: skip
         door = Door(hook(provider))
         webhook = signing.Hook(method=method, headers={}, body=body)
@@ -287,10 +385,98 @@ def test_only_an_empty_batch_is_a_test_of_mandrill(body):
     assert not is_test("mandrill", "POST", body)
 
 
+VALIDATION = {
+    "id": "2d1781af", "topic": "/subscriptions/11aa", "subject": "", "dataVersion": "2",
+    "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
+    "eventTime": "2025-05-06T07:10:11Z",
+    "data": {"validationCode": "512d38b6-c7b8", "validationUrl": "https://rp.example/validate?id=5"},
+}  # fmt: skip
+
+
+def azure_hook(body, query="secret=s3cret", method="POST", **headers):
+    url = f"https://hooks.example.com/hooks/acme/azure?{query}"
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return signing.Hook(method=method, url=url, headers=headers, body=content)
+
+
+@pytest.mark.parametrize("provider", sorted(EVENT_GRID_PROVIDERS))
+def test_event_grid_gets_its_code_back_only_with_the_secret(provider):
+    door = Door(hook(provider, secret="s3cret"))
+    before = counted("sendlog_hooks_handshakes_total", provider=provider)
+    status, headers, answer = door.send(provider, azure_hook([VALIDATION]))
+    assert (status, answer) == (200, {"validationResponse": "512d38b6-c7b8"})
+    assert headers["content-type"] == "application/json"
+    assert counted("sendlog_hooks_handshakes_total", provider=provider) == before + 1
+    for query in ("", "secret=other"):
+        status, _, answer = door.send(provider, azure_hook([VALIDATION], query))
+        assert status == 401
+        assert "validationResponse" not in answer
+    assert door.send("azure", azure_hook([VALIDATION]), tenant="other")[0] == 404
+    assert door.kafka.records == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [{**VALIDATION, "eventType": "Microsoft.Communication.EmailDeliveryReportReceived"}],
+        [{**VALIDATION, "data": {"validationCode": 7}}],
+        [VALIDATION, VALIDATION],
+        [{**VALIDATION, "subject": "x" * 9_000}],
+        b"Microsoft.EventGrid.SubscriptionValidationEvent",
+    ],
+)
+def test_what_only_resembles_a_validation_is_published(body):
+    door = Door(hook("azure", secret="s3cret"))
+    webhook = azure_hook(body)
+    assert door.send("azure", webhook)[::2] == (200, {})
+    [(_, value, headers)] = door.kafka.records
+    assert value == webhook.body
+    assert headers == {"sendlog-tenant": b"acme"}  # without the secret
+
+
+def test_cloud_events_may_be_sent_from_the_origin_that_asks_with_the_secret():
+    door = Door(hook("azure", secret="s3cret"))
+    origin = {"webhook-request-origin": "eventgrid.azure.net", "webhook-request-rate": "120"}
+    asked = azure_hook(b"", method="OPTIONS", **origin)
+    status, headers, _ = door.send("azure", asked)
+    assert status == 200
+    assert headers["webhook-allowed-origin"] == "eventgrid.azure.net"
+    assert headers["webhook-allowed-rate"] == "*"
+    for webhook, expected in (
+        (azure_hook(b"", "secret=other", "OPTIONS", **origin), 401),
+        (azure_hook(b"", method="OPTIONS"), 200),
+    ):
+        status, headers, _ = door.send("azure", webhook)
+        assert status == expected
+        assert "webhook-allowed-origin" not in headers
+    assert Door(hook("postal")).send("postal", asked)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b'"webhook.test"', b'{"type": "activity.sent"}', b'{"data": "webhook.test"}',
+        b'[{"type": "webhook.test"}]', b'{"type": "webhook.test", "m": "%s"}' % (b"x" * 1_000),
+    ],
+)  # fmt: skip
+def test_only_the_event_of_a_test_is_a_test_of_mailersend(body):
+    assert not is_test("mailersend", "POST", body)
+
+
+def test_a_get_without_a_query_only_tests_an_address_of_elastic_email():
+    door = Door(hook("elasticemail", secret="s3cret"))
+    url = "https://hooks.example.com/hooks/acme/elasticemail?secret="
+    for query, status in (("s3cret", 200), ("other", 401), ("s3cret&status=Sent", 200)):
+        webhook = signing.Hook(method="GET", url=url + query, headers={})
+        assert door.send("elasticemail", webhook)[0] == status
+    assert [value for _, value, _ in door.kafka.records] == [b"status=Sent"]
+
+
 def test_methods_are_post_and_what_a_provider_is_documented_to_use():
     assert allowed_methods("sendgrid") == {"POST"}
     assert allowed_methods("vonage") == {"POST", "GET"}
     assert allowed_methods("mailjet") == {"POST", "GET", "HEAD"}
+    assert allowed_methods("azure") == {"POST", "OPTIONS"}
 
 
 def test_a_ping_of_sparkpost_is_answered_and_an_event_goes_on():
@@ -328,7 +514,7 @@ def test_an_address_of_somebody_else_is_not_shown_as_amazons():
         body = json.dumps({"Type": "SubscriptionConfirmation", "SubscribeURL": url}).encode()
         with capture_logs() as logs:
             assert door.signed("ses", body=body)[0] == 200
-        assert logs[0]["subscribe_url"] == "not an address of Amazon SNS"
+        assert logs[0]["subscribe_url"] == "not an address of SNS"
 
 
 def test_a_notification_that_speaks_of_a_subscription_is_an_event():
