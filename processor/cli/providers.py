@@ -12,7 +12,12 @@ from rich.text import Text
 from processor.cli.logs import RowFormat, print_rows
 from processor.kafka.topics import feed_topic
 from schemas.providers import adapters
+from schemas.providers.signatures import scheme
 
+_TELLS_COLUMNS = (
+    "provider", "channel", "names the recipient", "failed attempts", "opens by machines",
+    "your ids come back in", "verified by", "batches",
+)  # fmt: skip
 _COLUMNS = ("provider", "channel", "topic", "about")
 
 
@@ -20,8 +25,14 @@ def print_providers(
     form: Annotated[
         RowFormat, typer.Option("--format", help="For people or programs.")
     ] = RowFormat.TABLE,
+    tells: Annotated[
+        bool, typer.Option("--tells", help="What each can tell, and how it is verified.")
+    ] = False,
 ) -> None:
     """List the providers whose feeds can be read; json is a line per provider."""
+    if tells:
+        print(tells_table(), end="")
+        return
     rows = [
         {
             "provider": name,
@@ -40,3 +51,16 @@ def print_providers(
     for row in rows:
         table.add_row(*(Text(row[name]) for name in _COLUMNS))
     Console().print(table)
+
+
+def tells_table() -> str:
+    """Return what the providers can tell as a table in Markdown, as their page has it."""
+    rows: list[tuple[str, ...]] = [_TELLS_COLUMNS, ("---",) * len(_TELLS_COLUMNS)]
+    for name, adapter in sorted(adapters().items(), key=lambda item: (item[1].CHANNEL, item[0])):
+        tells = adapter.TELLS
+        rows.append((
+            f"`{name}`", adapter.CHANNEL, tells.recipient, "yes" if tells.deferrals else "no",
+            "no opens" if tells.opens == "no" else tells.opens, tells.ids or "nothing",
+            scheme(name).description, "yes" if tells.batches else "no",
+        ))  # fmt: skip
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

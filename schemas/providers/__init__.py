@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from schemas.bounces import BounceRules, LabelClass
+    from schemas.providers._tells import Tells
 
 __all__ = [
     "DEFAULT_TENANT_HEADER", "TENANT_HEADER", "Adapter", "Decoded", "RejectedPart",
@@ -70,6 +71,7 @@ class Adapter(Protocol):
 
     PROVIDER: str
     CHANNEL: Channel
+    TELLS: Tells
 
     def events(
         self, payload: bytes, headers: Mapping[str, str]

@@ -31,6 +31,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time, utc_time
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "aws_sms"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`context`, query", batches=True)
 
 STATUS_KINDS: Final = {
     "QUEUED": "queued",

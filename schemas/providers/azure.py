@@ -16,6 +16,7 @@ from schemas.addresses import bare_address
 from schemas.providers._common import reply_fields, validator
 from schemas.providers._event_grid import ignored_types, read_events
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time, reported_time
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "azure"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(
+    ids="",
+    recipient="yes; opens and clicks may not",
+    opens="unmarked",
+    batches=True,
+)
 
 STATUS_KINDS: Final = {
     "Delivered": "delivery",

@@ -20,6 +20,7 @@ from schemas.providers._common import (
 )
 from schemas.providers._event_grid import ignored_types, read_events
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time, reported_time
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "azure_sms"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`tag`", batches=True)
 
 STATUS_KINDS: Final = {"delivered": "delivery", "failed": "failed"}
 #: In the details of a failure, in lower case: the number opted out.

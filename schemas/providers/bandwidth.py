@@ -24,6 +24,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "bandwidth"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`tag`, query", recipient="yes; of a group none", batches=True)
 
 TYPE_KINDS: Final = {
     "message-sending": "queued",

@@ -24,6 +24,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import MIN_EPOCH_MILLISECONDS, epoch_time
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "brevo"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`X-Mailin-custom`", deferrals=True, opens="marked", batches=True)
 
 EVENT_KINDS: Final = {
     "request": "queued",

@@ -26,6 +26,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time, reported_time
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "clickatell"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`clientMessageId`, query", recipient="not by One API", batches=True)
 
 #: Where the statuses of One API are.
 STATUSES_PATH: Final = ("event", "messageStatusUpdate")

@@ -20,6 +20,7 @@ from schemas.providers._common import (
     unknown_event,
 )
 from schemas.providers._forms import text_fields
+from schemas.providers._tells import Tells
 from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "elasticemail"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`postback`", opens="unmarked")
 
 #: By status, in lower case.
 STATUS_KINDS: Final = {

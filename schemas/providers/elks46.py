@@ -18,6 +18,7 @@ from schemas.providers._common import (
     international_number,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 #: The module is not named so, because no module's name may begin with a digit.
 PROVIDER: Final = "46elks"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="query", recipient="no")
 
 STATUS_KINDS: Final = {
     "sent": "sent",

@@ -21,6 +21,7 @@ from schemas.providers._common import (
 )
 from schemas.providers._infobip import RESULTS_PATH, outcome, read_result, shared_fields
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "infobip"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`callbackData`, query", batches=True)
 
 GROUP_KINDS: Final = {
     "ACCEPTED": "queued",

@@ -26,6 +26,7 @@ from schemas.providers._common import (
     unknown_event,
     validator,
 )
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time, reported_time
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "kumomta"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(
+    ids="`meta`, `X-…` headers",
+    recipient="yes, or a list",
+    deferrals=True,
+    batches=True,
+)
 
 EVENT_KINDS: Final = {
     "Reception": "queued",

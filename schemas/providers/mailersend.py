@@ -24,6 +24,7 @@ from schemas.providers._common import (
     unknown_event,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "mailersend"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`tags`", deferrals=True, opens="unmarked")
 
 EVENT_KINDS: Final = {
     "activity.sent": "sent",

@@ -26,6 +26,7 @@ from schemas.providers._common import (
     reply_fields,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time
 from schemas.smtp_replies import leading_status
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "mailgun"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`v:…` variables", deferrals=True, opens="marked", batches=True)
 
 EVENT_KINDS: Final = {
     "accepted": "queued",

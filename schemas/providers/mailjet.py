@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from schemas.addresses import bare_address
 from schemas.providers._common import parsed_metadata, read_elements, reply_fields, validator
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "mailjet"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(
+    ids="`CustomID`, `EventPayload`",
+    deferrals=True,
+    opens="unmarked",
+    batches=True,
+)
 
 EVENT_KINDS: Final = {
     "sent": "delivery",

@@ -25,6 +25,7 @@ from schemas.providers._common import (
     unknown_event,
     validator,
 )
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time, reported_time
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "mailtrap"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`custom_variables`", deferrals=True, opens="unmarked", batches=True)
 BATCH_MEMBER: Final = "events"
 
 EVENT_KINDS: Final = {

@@ -23,6 +23,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "mandrill"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`metadata`", deferrals=True, opens="unmarked", batches=True)
 EVENTS_FIELD: Final = b"mandrill_events"
 
 EVENT_KINDS: Final = {

@@ -28,6 +28,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import utc_time
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "messagebird"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`reference`, `source`, query")
 
 STATUS_KINDS: Final = {
     "scheduled": "queued",

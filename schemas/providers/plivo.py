@@ -21,6 +21,7 @@ from schemas.providers._common import (
     part_count,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import utc_time
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "plivo"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="query")
 
 STATUS_KINDS: Final = {
     "queued": "queued",

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from schemas.addresses import bare_address
 from schemas.providers._common import Ignored, parsed_metadata, reply_fields
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "postal"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`tag`", deferrals=True, opens="unmarked")
 
 EVENT_KINDS: Final = {
     "MessageSent": "delivery",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from schemas.providers._common import callback_metadata, echoed_texts, reply_fields
 from schemas.providers._mail import OWN_HEADERS, field_address
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time
 from schemas.providers.verp import verp_fields
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "postfix"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(
+    ids="logged `X-Sendlog-…`, VERP",
+    recipient="yes; of a mail given up maybe none",
+    deferrals=True,
+    batches=True,
+)
 
 STATUS_KINDS: Final = {
     "sent": "delivery",

@@ -20,6 +20,7 @@ from schemas.providers._common import (
     reply_fields,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "postmark"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`Metadata`", deferrals=True, opens="unmarked")
 
 #: The kinds of bounce records by type; many are no bounces.
 BOUNCE_TYPE_KINDS: Final = {

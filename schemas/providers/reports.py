@@ -32,6 +32,7 @@ from schemas.providers._mail import (
     xtext,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers.verp import QUERY_HEADER, verp_fields, verp_headers
 from schemas.smtp_replies import leading_status
 
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "reports"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(
+    ids="`X-Sendlog-…`, VERP, ENVID",
+    recipient="yes; of a complaint if known",
+    deferrals=True,
+    batches=True,
+)
 
 #: By the action of a recipient (RFC 3464, 2.3.3). Whoever relays a message, or expands a list,
 #: cannot tell what comes of it.

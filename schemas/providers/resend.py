@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from schemas.addresses import addresses_in, bare_address
 from schemas.providers._common import Ignored, echoed_metadata, reply_fields
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time
 from schemas.providers.ses import LABEL_CLASSES, PROVIDER_REFUSALS
 
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "resend"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(
+    ids="`tags`",
+    recipient="yes; of several maybe none",
+    deferrals=True,
+    opens="unmarked",
+    batches=True,
+)
 EVENT_ID_HEADERS: Final = ("svix-id", "webhook-id")
 
 EVENT_KINDS: Final = {

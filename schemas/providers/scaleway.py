@@ -23,6 +23,7 @@ from schemas.providers._common import (
     reply_fields,
     unknown_event,
 )
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time, reported_time
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "scaleway"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`X-…` headers", deferrals=True)
 
 EVENT_KINDS: Final = {
     "email_queued": "queued",

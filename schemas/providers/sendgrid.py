@@ -22,6 +22,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time
 from schemas.smtp_replies import leading_status
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "sendgrid"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="custom arguments", deferrals=True, opens="marked", batches=True)
 
 EVENT_KINDS: Final = {
     "processed": "queued",

@@ -24,6 +24,7 @@ from schemas.providers._common import (
     reply_fields,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time
 from schemas.smtp_replies import leading_status
 
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "ses"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(
+    ids="tags, `X-…` headers",
+    recipient="yes; opens of several none",
+    deferrals=True,
+    opens="unmarked",
+    batches=True,
+)
 NO_TYPE: Final = "an SES event has to name its eventType or notificationType"
 ALL_TOPICS: Final = "all topics"
 

@@ -26,6 +26,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "sinch"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`client_reference`, metadata", batches=True)
 
 RECIPIENT_REPORTS: Final = frozenset(
     {"recipient_delivery_report_sms", "recipient_delivery_report_mms"}

@@ -36,6 +36,7 @@ from schemas.providers._smpp_http import (
     is_push,
     receipt_fields,
 )
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "smpp"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="query", recipient="if the receipt has it")
 
 STATE_WORDS: Final = {
     0: "SCHEDULED",

@@ -20,6 +20,7 @@ from schemas.providers._common import (
     unknown_event,
 )
 from schemas.providers._forms import text_fields
+from schemas.providers._tells import Tells
 from schemas.providers._times import reported_time, utc_time
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "smtp2go"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="chosen `X-…` headers", opens="unmarked", batches=True)
 
 EVENT_KINDS: Final = {
     "processed": "queued",

@@ -21,6 +21,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time, iso_time
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "sparkpost"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(ids="`rcpt_meta`", deferrals=True, opens="marked", batches=True)
 
 EVENT_KINDS: Final = {
     "injection": "queued",

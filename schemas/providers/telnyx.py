@@ -25,6 +25,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "telnyx"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`tags`, query", batches=True)
 
 STATUS_KINDS: Final = {
     "queued": "queued",

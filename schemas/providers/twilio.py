@@ -26,6 +26,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "twilio"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`tags`, query", recipient="nearly always", batches=True)
 
 STATUS_KINDS: Final = {
     "accepted": "queued",

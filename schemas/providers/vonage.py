@@ -27,6 +27,7 @@ from schemas.providers._common import (
     reference_metadata,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import utc_time
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "vonage"
 CHANNEL: Final[Channel] = "sms"
+TELLS: Final = Tells(ids="`client-ref`, query")
 
 STATUS_KINDS: Final = {
     # Receipts

@@ -26,6 +26,7 @@ from schemas.providers._common import (
     validator,
 )
 from schemas.providers._rejections import UnreadableError
+from schemas.providers._tells import Tells
 from schemas.providers._times import iso_time, reported_time
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "zeptomail"
 CHANNEL: Final[Channel] = "email"
+TELLS: Final = Tells(
+    ids="`client_reference`",
+    recipient="yes; of several maybe none",
+    opens="unmarked",
+    batches=True,
+)
 
 #: By event name, in lower case and without what stands between its words.
 EVENT_KINDS: Final = {

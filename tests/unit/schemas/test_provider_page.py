@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import schemas.providers
+from processor.cli.providers import tells_table
 from schemas.events import MessageEvent, milliseconds
 from schemas.providers import _common, adapters, decode
 from tests.paths import PAYLOADS
@@ -81,3 +82,30 @@ def test_the_page_names_only_helpers_and_files_that_exist() -> None:
     for names in re.findall(r"((?:`\w+`(?:, | or )?)+) of `_common`", PAGE):
         for name in re.findall(r"`(\w+)`", names):
             assert hasattr(_common, name), name
+
+
+def examples_of(provider: str) -> list[list[dict[str, object]]]:
+    """Return the expected events of each example of a provider."""
+    module = adapters()[provider].__name__.rpartition(".")[2]
+    folder = PAYLOADS / (provider if (PAYLOADS / provider).is_dir() else module)
+    return [json.loads(file.read_text("utf-8"))["expected"] for file in folder.glob("*.json")]
+
+
+@pytest.mark.parametrize("provider", adapters())
+def test_what_a_provider_tells_is_what_its_examples_show(provider) -> None:
+    tells, examples = adapters()[provider].TELLS, examples_of(provider)
+    events = [event for example in examples for event in example]
+    assert events
+    assert tells.deferrals == any(event["kind"] == "deferral" for event in events)
+    opens = [event for event in events if event["kind"] == "open"]
+    is_marked = any(event.get("machine") for event in opens)
+    assert tells.opens == ("no" if not opens else "marked" if is_marked else "unmarked")
+    assert tells.batches == any(len(example) > 1 for example in examples)
+    own_ids = [event for event in events if event.get("tenant_id") not in {None, "default"}]
+    assert bool(tells.ids) == bool(own_ids)
+    if tells.recipient == "yes":
+        assert all(event.get("recipient") for event in events)
+
+
+def test_the_page_has_the_table_of_what_the_providers_tell() -> None:
+    assert tells_table() in PAGE
