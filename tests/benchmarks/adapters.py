@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import cycle, groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 
@@ -49,6 +49,9 @@ USUAL = {
 PER = 100_000
 #: No adapter may cost more than so many times what SES costs.
 MAX_TIMES_SES = 2.0
+#: Of these a record is no small JSON: a whole mail, whose headers alone cost ten times as much to
+#: parse, and several lines of a log.
+MAX_TIMES_SES_OF: Final = {"reports": 20.0, "postfix": 3.0}
 FOLDED_EVENTS = 200_000  # in the engine
 
 
@@ -79,10 +82,8 @@ def run(options: Options, console: Console) -> Result:
     for row in rows:
         row["of_ses"] = row["microseconds"] / ses
     decoded = [row for row in rows if row["what"].partition(",")[0] in adapters()]
-    if slow := [f"{r['what']} {r['of_ses']:.2f}" for r in decoded if r["of_ses"] > MAX_TIMES_SES]:
-        raise BenchmarkError(
-            f"over {MAX_TIMES_SES} times what an event of SES costs: {'; '.join(slow)}"
-        )
+    if slow := [f"{row['what']} {row['of_ses']:.2f}" for row in decoded if is_slow(row)]:
+        raise BenchmarkError(f"costs too many times what an event of SES does: {'; '.join(slow)}")
     folded = f"the fold in the engine is of {FOLDED_EVENTS:,} facts"
     return {
         "title": "Processor time of an event: decoding to Arrow columns, and folding",
@@ -111,6 +112,12 @@ def run(options: Options, console: Console) -> Result:
             ],
         },
     }
+
+
+def is_slow(row: dict[str, Any]) -> bool:
+    provider = row["what"].partition(",")[0]
+    limit: float = MAX_TIMES_SES_OF.get(provider, MAX_TIMES_SES)
+    return row["of_ses"] > limit
 
 
 def cost(what: str, act: Any, rounds: int, events: int = 0) -> dict[str, Any]:
