@@ -31,6 +31,11 @@ from schemas.events import (
 )
 from schemas.providers._common import EXPLANATION_PREFIX, Ignored
 from schemas.providers._rejections import RejectedPart, UnreadableError, explain_validation
+from schemas.providers._repair import (
+    may_have_control_bytes,
+    strip_control_bytes,
+    without_lone_surrogates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -158,16 +163,34 @@ def decode(
     sent must not be able to write another tenant's rows. Otherwise it comes from the sender's
     metadata in the payload, then from the header `sendlog-default-tenant`, then from `tenant`.
     """
+    decoded = _decode(adapter, payload, headers, recorded_ms, tenant, rules)
+    if decoded.rejected and (repaired := without_lone_surrogates(payload)) != payload:
+        return _decode(adapter, repaired, headers, recorded_ms, tenant, rules)
+    return decoded
+
+
+def _decode(
+    adapter: Adapter,
+    payload: bytes,
+    headers: Mapping[str, str],
+    recorded_ms: int,
+    tenant: str,
+    rules: BounceRules | None,
+) -> Decoded:
+    """Decode a payload as it is."""
     events: list[EventFields] = []
     rejected: list[RejectedPart] = []
     problems: list[str] = []
     fixed_tenant = headers.get(TENANT_HEADER)
     default_tenant = headers.get(DEFAULT_TENANT_HEADER) or tenant
+    strip_controls = may_have_control_bytes(payload)
     try:
         for event in adapter.events(payload, headers):
             if isinstance(event, RejectedPart):
                 rejected.append(event)
                 continue
+            if strip_controls:
+                strip_control_bytes(event)
             event["tenant_id"] = fixed_tenant or event.get("tenant_id") or default_tenant
             problem = _complete(event, adapter, recorded_ms, rules)
             if problem:

@@ -10,9 +10,11 @@ from urllib.parse import urlencode
 
 import pytest
 
+from schemas.events import milliseconds
 from schemas.providers import UnreadableError, adapters, decode, normalise
 
 NOW = datetime(2026, 7, 25, 12, 0, tzinfo=UTC)
+ARRIVED_MS = milliseconds(NOW)
 SMPP = {"smpp-source-addr": "447700900123", "smpp-source-addr-ton": "1"}
 
 
@@ -284,3 +286,79 @@ def test_a_number_is_one_number_by_whichever_channel_it_was_reached(to, recipien
 def test_an_id_of_vonage_s_messenger_is_no_number(to, channel, recipient):
     body = {"message_uuid": "m1", "to": to, "status": "read", "channel": channel}
     assert [event.recipient for event in read("vonage", body)] == [recipient]
+
+
+# ---- Characters that no text may have ----
+
+
+def test_half_of_a_surrogate_pair_costs_no_event_of_a_batch():
+    payload = (
+        rb'[{"email":"a@x.org","timestamp":1746515411,"event":"bounce","reason":"550 cut \ud83d",'
+        rb'"sg_event_id":"1","sg_message_id":"m1"},{"email":"b@x.org","timestamp":1746515411,'
+        rb'"event":"delivered","sg_event_id":"2","sg_message_id":"m2",'
+        rb'"category":"\ude00 \ud83d\ude00"}]'
+    )
+    decoded = decode(adapters()["sendgrid"], payload, {}, ARRIVED_MS, "acme")
+    assert [event["recipient"] for event in decoded.events] == ["a@x.org", "b@x.org"]
+    assert decoded.events[0]["diagnostic"] == "550 cut \ufffd"
+    assert not decoded.rejected
+
+
+@pytest.mark.parametrize(
+    ("provider", "payload"),
+    [
+        (
+            "postmark",
+            (
+                rb'{"RecordType":"Bounce","MessageID":"m","Email":"a@x.org","Type":"HardBounce",'
+                rb'"Details":"550 \uD83D","BouncedAt":"2025-05-06T07:10:11Z"}'
+            ),
+        ),
+        (
+            "mandrill",
+            (
+                b"mandrill_events=%5B%7B%22event%22%3A%22send%22%2C%22ts%22%3A1746515411%2C%22_id%22"
+                b"%3A%22x%22%2C%22msg%22%3A%7B%22email%22%3A%22a%40x.org%22%2C%22_id%22%3A%22x%22%2C"
+                b"%22subject%22%3A%22%5Cud83d%22%7D%7D%5D"
+            ),
+        ),
+        (
+            "ses",
+            (
+                rb'{"Type":"Notification","Message":"{\"eventType\":\"Delivery\",'
+                rb"\"mail\":{\"messageId\""
+                rb":\"m\",\"destination\":[\"a@x.org\"],\"commonHeaders\":{\"subject\":\"x \\ud83d\"}},"
+                rb"\"delivery\":{\"timestamp\":\"2025-05-06T07:10:11.345Z\",\"recipients\":"
+                rb'[\"a@x.org\"]}}"}'
+            ),
+        ),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_repaired_in_every_layout(provider, payload):
+    decoded = decode(adapters()[provider], payload, {}, ARRIVED_MS, "acme")
+    assert [event["recipient"] for event in decoded.events] == ["a@x.org"]
+
+
+def test_what_is_no_json_for_another_reason_is_rejected_as_it_came():
+    payload = rb'{"event":"x","text":"\ud83d'
+    (part,) = decode(adapters()["sendgrid"], payload, {}, ARRIVED_MS, "acme").rejected
+    assert "not JSON" in part.reason
+
+
+@pytest.mark.parametrize(
+    ("provider", "payload"),
+    [
+        ("twilio", b"MessageSid=SM1%00&To=%2B44770%010900123%00&MessageStatus=delivered"),
+        (
+            "telnyx",
+            (
+                rb'{"data":{"event_type":"message.finalized","id":"e","occurred_at":'
+                rb'"2025-05-06T07:10:11Z","payload":{"id":"SM1\u0000","to":[{"phone_number":'
+                rb'"+44770\u00010900123\u007f\u0000","status":"delivered"}]}}}'
+            ),
+        ),
+    ],
+)
+def test_control_bytes_are_no_part_of_an_id_or_a_number(provider, payload):
+    (event,) = decode(adapters()[provider], payload, {}, ARRIVED_MS, "acme").events
+    assert (event["message_id"], event["recipient"]) == ("SM1", "+447700900123")
