@@ -326,8 +326,8 @@ def test_half_of_a_surrogate_pair_costs_no_event_of_a_batch():
             "ses",
             (
                 rb'{"Type":"Notification","Message":"{\"eventType\":\"Delivery\",'
-                rb"\"mail\":{\"messageId\""
-                rb":\"m\",\"destination\":[\"a@x.org\"],\"commonHeaders\":{\"subject\":\"x \\ud83d\"}},"
+                rb"\"mail\":{\"messageId\":\"m\",\"destination\":[\"a@x.org\"],"
+                rb"\"commonHeaders\":{\"subject\":\"x \\ud83d\"}},"
                 rb"\"delivery\":{\"timestamp\":\"2025-05-06T07:10:11.345Z\",\"recipients\":"
                 rb'[\"a@x.org\"]}}"}'
             ),
