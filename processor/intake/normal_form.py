@@ -6,8 +6,10 @@ one event, whenever they reach Kafka.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 
 from processor.intake.arrow import TIME_TYPE, EventGroup
 from schemas.addresses import NumberRegions, normal_form, plain_pattern
-from schemas.events import MAX_CLOCK_SKEW, MAX_EVENT_AGE, bounded_time
+from schemas.events import MAX_CLOCK_SKEW, MAX_EVENT_AGE, Channel, bounded_time
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _MIN_AGE_MS: Final = -(MAX_CLOCK_SKEW // _MILLISECOND)
@@ -62,8 +64,15 @@ def _odd_recipients(group: EventGroup) -> Sequence[int]:
     """Return the places of events whose recipient may not be in its normal form."""
     if group.columns is None or len(channels := set(group.columns["channel"])) > 1:
         return range(len(group.events))
-    recipients = pa.array(group.columns["recipient"], pa.string())
-    plain = pc.match_substring_regex(recipients, plain_pattern(channels.pop()))
-    group.columns["recipient"] = recipients.cast(pa.binary())
-    odd: list[int] = pc.indices_nonzero(pc.invert(plain)).to_pylist()
-    return odd
+    is_plain = _plain_form(channels.pop()).match
+    return [
+        place
+        for place, recipient in enumerate(group.columns["recipient"])
+        if not is_plain(recipient)
+    ]
+
+
+@cache
+def _plain_form(channel: Channel) -> re.Pattern[str]:
+    """Return the pattern, compiled once: Arrow would compile it anew for each group of a chunk."""
+    return re.compile(plain_pattern(channel))
