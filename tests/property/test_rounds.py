@@ -126,6 +126,22 @@ def test_few_are_those_up_to_the_limit(client, tenant, limit, there):
         assert len({each.key for each in few}) == 9
 
 
+@pytest.mark.parametrize(("limit", "there"), [(8, False), (9, True), (10, True)])
+def test_the_messages_of_a_record_are_few_up_to_the_limit(client, limit, there):
+    tenant = f"t{next(TENANTS)}"
+    put(client, tenant, *[("sent", f"r{n % 2}", n, f"m{n}") for n in range(12)])
+    records = [event("sent", f"r{n % 2}", n, f"m{n}", record_id="F1") for n in range(9)]
+    insert_rows(client, NAME, EVENTS, table_of(strategies.complete(records, tenant)))
+    candidates = Candidates(
+        client=client, database=NAME, tuning=Tuning(),
+        listing=Listing(channel="email", tenant=tenant, filters=[Filter("record_id", "=", "F1")]),
+    )  # fmt: skip
+    few = candidates.all_if_few(limit)
+    assert (few is not None) == there
+    if few is not None:
+        assert sorted(each.message_id for each in few) == [f"m{n}" for n in range(9)]
+
+
 @pytest.mark.parametrize("sort", ["date", "status"])
 def test_a_page_whose_rows_got_another_place_meanwhile_is_read_again_and_full(
     client, sort, monkeypatch
