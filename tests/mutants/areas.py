@@ -32,7 +32,8 @@ AREAS = (
          "projections/witness.py", "projections/expressions.py", "projections/tables/*.py"),
         (f"{_UNIT}/projections", f"{_UNIT}/processor/demo/test_demo.py"),
         ("tests/property/test_witness.py", "tests/property/test_laws.py",
-         "tests/property/test_pages.py", "tests/property/test_as_of.py"),
+         "tests/property/test_pages.py", "tests/property/test_as_of.py",
+         f"{_WHOLE}/projections/queries"),
     ),
     Area(
         ("projections/queries/*.py", "projections/clickhouse/store.py",
