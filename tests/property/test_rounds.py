@@ -87,6 +87,21 @@ WAYS = {
 }  # fmt: skip
 
 
+def test_a_row_shows_what_came_in_after_its_message_was_chosen(client, monkeypatch):
+    tenant, read = f"t{next(TENANTS)}", _Page._read
+    put(client, tenant, ("sent", "r", 0))
+
+    def arrive_and_read(page, candidates):
+        put(client, tenant, ("open", "r", 5))
+        return read(page, candidates)
+
+    monkeypatch.setattr(_Page, "_read", arrive_and_read)
+    listing = Listing(channel="email", tenant=tenant)
+    [row] = read_listing(client, NAME, listing)
+    assert (row["status"], row["open_count"]) == ("Open", 1)
+    assert row["opened_at"] == START + timedelta(minutes=5)
+
+
 @pytest.mark.parametrize(
     ("way", "sort", "descending"),
     [(way, sort, (m + n) % 2 == 0) for m, way in enumerate(WAYS) for n, sort in enumerate(SORTS)]
@@ -126,6 +141,22 @@ def test_few_are_those_up_to_the_limit(client, tenant, limit, there):
         assert len({each.key for each in few}) == 9
 
 
+@pytest.mark.parametrize(("limit", "there"), [(8, False), (9, True), (10, True)])
+def test_the_messages_of_a_record_are_few_up_to_the_limit(client, limit, there):
+    tenant = f"t{next(TENANTS)}"
+    put(client, tenant, *[("sent", f"r{n % 2}", n, f"m{n}") for n in range(12)])
+    records = [event("sent", f"r{n % 2}", n, f"m{n}", record_id="F1") for n in range(9)]
+    insert_rows(client, NAME, EVENTS, table_of(strategies.complete(records, tenant)))
+    candidates = Candidates(
+        client=client, database=NAME, tuning=Tuning(),
+        listing=Listing(channel="email", tenant=tenant, filters=[Filter("record_id", "=", "F1")]),
+    )  # fmt: skip
+    few = candidates.all_if_few(limit)
+    assert (few is not None) == there
+    if few is not None:
+        assert sorted(each.message_id for each in few) == [f"m{n}" for n in range(9)]
+
+
 @pytest.mark.parametrize("sort", ["date", "status"])
 def test_a_page_whose_rows_got_another_place_meanwhile_is_read_again_and_full(
     client, sort, monkeypatch
@@ -152,21 +183,6 @@ def test_a_page_whose_rows_got_another_place_meanwhile_is_read_again_and_full(
     assert not {row["recipient"] for row in rows} & set(moved)
     whole = list(stream(client, *listing_sql(listing, NAME)))
     assert [comparable(row) for row in rows] == [comparable(row) for row in whole]
-
-
-def test_a_row_shows_what_came_in_after_its_message_was_chosen(client, monkeypatch):
-    tenant, read = f"t{next(TENANTS)}", _Page._read
-    put(client, tenant, ("sent", "r", 0))
-
-    def arrive_and_read(page, candidates):
-        put(client, tenant, ("open", "r", 5))
-        return read(page, candidates)
-
-    monkeypatch.setattr(_Page, "_read", arrive_and_read)
-    listing = Listing(channel="email", tenant=tenant)
-    [row] = read_listing(client, NAME, listing)
-    assert (row["status"], row["open_count"]) == ("Open", 1)
-    assert row["opened_at"] == START + timedelta(minutes=5)
 
 
 @pytest.mark.parametrize("sort", SORTS)

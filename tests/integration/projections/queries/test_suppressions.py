@@ -178,6 +178,17 @@ def test_history_is_in_order_of_time_and_a_copy_is_no_second_line(put) -> None:
     assert put.entry(ANN) is None
 
 
+@pytest.mark.parametrize("changes", [("added", "reset"), ("reset", "added")])
+@pytest.mark.parametrize("beginning", ["added", "extended"])
+def test_of_a_beginning_and_an_end_at_one_time_the_end_counts(put, changes, beginning) -> None:
+    for change in changes:  # whichever has the greater id
+        put.line(ANN, beginning if change == "added" else change)
+    put.line(BOB, "added", at=NOW + timedelta(milliseconds=1))
+    put.line(BOB, "reset")
+    assert put.entry(ANN) is None
+    assert put.addresses() == [BOB.address]
+
+
 def test_the_outcome_of_a_command_is_the_line_it_led_to(put) -> None:
     put.line(ANN, "reset", "hard_bounce", cause_event_id="c1", actor="kim")
     put.line(ANN, "reset", "by_hand", cause_event_id="c1", actor="kim")

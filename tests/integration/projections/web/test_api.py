@@ -153,7 +153,8 @@ def exported(client, channel, form, **parameters):
 
 QUESTIONS = [
     {}, {"sort": "recipient", "order": "desc"}, {"status": "Sent", "q": "in"},
-    {"as_of": "2026-11-01T12:00"}, {"filter": "subject~nothing has this"},
+    {"as_of": "2026-11-01T12:00"}, {"as_of": "2026-11-01T12:00", "q": "a-"},
+    {"filter": "subject~nothing has this"},
 ]  # fmt: skip
 
 

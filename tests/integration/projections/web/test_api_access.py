@@ -157,6 +157,8 @@ def test_only_an_operator_sees_dead_letters(api):
         first = client.get("/api/v1/dead-letters?limit=1").json()
         last = client.get(f"/api/v1/dead-letters?limit=1&cursor={first['next']}").json()
         assert (first["rows"] + last["rows"], last["next"]) == (rows, None)
+        whole = client.get("/api/v1/dead-letters?limit=2").json()
+        assert (whole["rows"], whole["next"]) == (rows, None)
         dead_letter = client.get(one).json()
         assert (dead_letter["raw"], dead_letter["headers"]) == ("/yBub3QgdGV4dA==", {"h": "v"})
         is_problem(client.get(one.replace("/7/", "/9/")), 404)

@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from projections.queries.listing import Filter, Listing, QueryError, listing_sql, place_of
+from projections.queries.listing import (
+    Filter,
+    Listing,
+    QueryError,
+    listing_sql,
+    place_of,
+    searching_sql,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,17 @@ def test_what_cannot_be_asked_is_named(listing, words):
 def test_a_filter_without_an_operator_is_named():
     with pytest.raises(QueryError, match="has no operator"):
         Filter.parse("bounced")
+
+
+def test_rows_to_search_in_are_of_the_log_now_and_not_of_the_log_as_it_was():
+    now = Listing(channel="email", tenant="t")
+    then = replace(now, as_of=datetime(2026, 11, 1, tzinfo=UTC))
+    for listing, uses_them in ((now, True), (then, False)):
+        sql, _ = searching_sql(
+            listing, "sendlog", lambda _: "has_text", lambda _: "SELECT * FROM rows_of_now"
+        )
+        assert ("rows_of_now" in sql) == uses_them
+        assert "has_text" in sql
 
 
 ROW = {

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from projections.queries import api_keys
 from projections.queries.export import BrokenExportError, open_export
+from projections.queries.listing import Filter
 from projections.queries.search import SEARCHED_COLUMNS
-from projections.tables import log_of
+from projections.status import fold_message, read_row
+from projections.tables import KEY, log_of
 from projections.web.cursor import decode_cursor, encode_cursor
+from projections.web.log_query import check_filters
 from projections.web.problems import ProblemError
 from projections.web.rate_limit import RateLimiter
-from projections.web.row_models import COLUMN_MEANINGS
+from projections.web.row_models import COLUMN_MEANINGS, EmailRow, SmsRow, json_row
 
 ITEMS = st.one_of(st.none(), st.text(), st.integers(-(2**63), 2**63))
 
@@ -188,3 +193,34 @@ def test_every_column_is_explained_and_what_is_searched_is_one(channel):
 
 def test_no_meaning_is_of_a_column_that_is_gone():
     assert set(COLUMN_MEANINGS) == {*log_of("email").columns, *log_of("sms").columns}
+
+
+@pytest.mark.parametrize(
+    ("filter_", "is_possible"),
+    [
+        ("smtp_code=65535", True), ("smtp_code=65536", False), ("smtp_code>=-1", False),
+        ("open_count=0", True), ("date>=2026-11-01", True), ("date>=0001-01-01", False),
+        ("date<9999-12-31T23:59:59-14:00", False), ("conflict=true", True), ("tags=x", True),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_column_of_its_type_has_is_refused(filter_, is_possible):
+    filters = [Filter.parse("status=Sent"), Filter.parse(filter_)]
+    if is_possible:
+        check_filters("email", filters)
+        return
+    with pytest.raises(ProblemError, match="out of range") as refused:
+        check_filters("email", filters)
+    assert refused.value.errors[0].parameter == "filter"
+
+
+@pytest.mark.parametrize(("channel", "model"), [("email", EmailRow), ("sms", SmsRow)])
+def test_a_row_as_json_is_one_of_its_model(channel, model):
+    at = datetime(2026, 11, 1, 9, tzinfo=UTC)
+    sent = {"kind": "sent", "occurred_at": at, "recorded_at": at, "event_id": "f" * 32}
+    log = log_of(channel)
+    row = json_row(read_row(log, dict.fromkeys(KEY, "x"), fold_message(log, [sent])))
+    assert (row["date"], row["delivered_at"]) == ("2026-11-01T09:00:00.000Z", None)
+    assert json.loads(json.dumps(row)) == row
+    assert model.model_validate(row).model_dump(mode="json") == row
+    with pytest.raises(ValidationError):
+        model.model_validate({**row, "status": None})
