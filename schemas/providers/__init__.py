@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
@@ -38,7 +39,7 @@ from schemas.providers._repair import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from schemas.bounces import BounceRules, LabelClass
@@ -163,21 +164,6 @@ def decode(
     sent must not be able to write another tenant's rows. Otherwise it comes from the sender's
     metadata in the payload, then from the header `sendlog-default-tenant`, then from `tenant`.
     """
-    decoded = _decode(adapter, payload, headers, recorded_ms, tenant, rules)
-    if decoded.rejected and (repaired := without_lone_surrogates(payload)) != payload:
-        return _decode(adapter, repaired, headers, recorded_ms, tenant, rules)
-    return decoded
-
-
-def _decode(
-    adapter: Adapter,
-    payload: bytes,
-    headers: Mapping[str, str],
-    recorded_ms: int,
-    tenant: str,
-    rules: BounceRules | None,
-) -> Decoded:
-    """Decode a payload as it is."""
     events: list[EventFields] = []
     rejected: list[RejectedPart] = []
     problems: list[str] = []
@@ -197,29 +183,39 @@ def _decode(
                 problems.append(problem)
             else:
                 events.append(event)
-    except ValidationError as error:
-        if not _is_ignored(adapter, payload):
-            rejected.append(RejectedPart(reason=explain_validation(error), raw=payload))
-    except UnreadableError as error:
-        rejected.append(RejectedPart(reason=str(error), raw=payload))
-    except _SHAPE_ERRORS as error:
-        # A shape that the adapter did not foresee is rejected like any other bad payload.
-        # The error's own text is left out, for it may quote an address.
-        reason = f"unexpected shape ({type(error).__name__})"
-        rejected.append(RejectedPart(reason=reason, raw=payload))
+    except (UnreadableError, *_SHAPE_ERRORS) as error:
+        rejected += _rejections_of(error, adapter, payload)
     if problems:
-        # Once for the whole payload: a copy of it for each event would multiply a large batch.
-        more = f" (and {len(problems) - 1} more of its events)" if len(problems) > 1 else ""
-        rejected.append(RejectedPart(reason=problems[0] + more, raw=payload))
+        rejected.append(_rejected_events(problems, payload))
+    if rejected and (repaired := without_lone_surrogates(payload)) != payload:
+        return decode(adapter, repaired, headers, recorded_ms, tenant, rules)
     return Decoded(events, rejected)
 
 
-def _is_ignored(adapter: Adapter, payload: bytes) -> bool:
-    ignored: Ignored | None = getattr(adapter, "IGNORED", None)
-    try:
-        return ignored is not None and ignored.includes(from_json(payload))
-    except ValueError:
-        return False
+def _rejected_events(problems: Sequence[str], payload: bytes) -> RejectedPart:
+    """Return one rejection for all events that something is wrong with.
+
+    A copy of the payload for each of them would multiply a large batch.
+    """
+    more = f" (and {len(problems) - 1} more of its events)" if len(problems) > 1 else ""
+    return RejectedPart(reason=problems[0] + more, raw=payload)
+
+
+def _rejections_of(error: Exception, adapter: Adapter, payload: bytes) -> list[RejectedPart]:
+    """Return the rejection of a payload that an error has ended; none if it is about no message."""
+    if isinstance(error, ValidationError):
+        ignored: Ignored | None = getattr(adapter, "IGNORED", None)
+        with suppress(ValueError):
+            if ignored is not None and ignored.includes(from_json(payload)):
+                return []
+        reason = explain_validation(error)
+    elif isinstance(error, UnreadableError):
+        reason = str(error)
+    else:
+        # A shape that the adapter did not foresee is rejected like any other bad payload.
+        # The error's own text is left out, for it may quote an address.
+        reason = f"unexpected shape ({type(error).__name__})"
+    return [RejectedPart(reason=reason, raw=payload)]
 
 
 def _complete(
