@@ -1,11 +1,10 @@
 """Amazon SES: one event per named recipient, by SNS, raw delivery or EventBridge.
 
 Event publishing says `eventType`, feedback notifications say `notificationType`; the rest is the
-same. Sources: Amazon SES Developer Guide, "Contents of event data that Amazon SES publishes to
-Amazon SNS" and "Amazon SNS notification contents for Amazon SES".
+same. Sources: Amazon SES Developer Guide, "Contents of event data that Amazon SES publishes" and
+"Amazon SNS notification contents for Amazon SES".
 
-If a message went to several addresses, SES does not say who opened, clicked or unsubscribed: the
-event then has no recipient, and is never copied to all.
+Of several addresses SES does not say who opened, clicked or unsubscribed: then it is nobody.
 """
 
 from __future__ import annotations
@@ -36,15 +35,10 @@ if TYPE_CHECKING:
 PROVIDER: Final = "ses"
 CHANNEL: Final[Channel] = "email"
 TELLS: Final = Tells(
-    ids="tags, `X-…` headers",
-    recipient="yes; opens of several none",
-    deferrals=True,
-    opens="unmarked",
-    batches=True,
+    "tags, `X-…` headers", "yes; opens maybe not", deferrals=True, opens="unmarked", batches=True
 )
 NO_TYPE: Final = "an SES event has to name its eventType or notificationType"
 ALL_TOPICS: Final = "all topics"
-
 #: Refusals by SES itself (a suppression list, a check): never a new bounce or complaint.
 PROVIDER_REFUSALS: Final = {
     "Suppressed": "invalid",
