@@ -182,8 +182,11 @@ def test_an_error_of_the_group_is_checked_and_crashes_only_if_nothing_goes_on(
 
 @pytest.mark.parametrize(
     ("broker", "generation", "rejoins", "outside"),
-    [(1, 7, False, False), (1, -1, False, True), (1, 7, True, True), (None, -1, True, False)],
-)
+    [
+        (1, 7, False, False), (1, 1, False, False), (1, 0, False, True), (1, -1, False, True),
+        (1, 7, True, True), (None, -1, True, False),
+    ],
+)  # fmt: skip
 def test_outside_the_group_is_who_is_no_member_while_the_broker_is_there(
     broker, generation, rejoins, outside
 ):
