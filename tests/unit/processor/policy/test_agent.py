@@ -279,10 +279,45 @@ def test_a_chunk_of_which_one_part_was_lost_is_not_acked(no_wait, monkeypatch):
 
 def test_states_that_cannot_be_read_yet_are_read_when_the_broker_is_back(no_wait):
     async def scenario():
-        worker = FakeWorker()
+        worker, publishers = FakeWorker(), []
+
+        async def take_over(number):
+            publishers.append(FakePublisher(worker, number))
+            return publishers[-1]
+
+        worker.take_over = take_over
+        worker.start_agent()
         worker.read_errors = [KafkaConnectionError("away"), OSError("away")]
         assert await worker.take(bounce("soft"))
         assert worker.read_errors == []
+        # A connection to the broker for each attempt would be one too many soon.
+        assert [each.is_closed for each in publishers] == [True, True, False]
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_that_runs_decides_and_lets_time_pass_and_lets_go_of_its_partitions(monkeypatch):
+    for name in ("TICK_INTERVAL_SECONDS", "GATHER_SECONDS", "MIN_BATCH_INTERVAL_SECONDS"):
+        monkeypatch.setattr(agent, name, 0)
+
+    async def scenario():
+        worker, acked = FakeWorker(), asyncio.Event()
+        await worker.assign(0)
+        running = asyncio.create_task(worker.agent.run())
+        [record] = to_records([bounce("soft").model_dump()], [], 1)
+        async with asyncio.timeout(60):
+            worker.agent.take(
+                SimpleNamespace(value=chunk_of([fetched(record.value)]), ack=acked.set)
+            )
+            await acked.wait()
+            worker.pass_time(START + HOURS)
+            while not worker.retries():
+                await asyncio.sleep(0)
+        assert not worker.publishers[0].is_closed
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert worker.publishers[0].is_closed
 
     asyncio.run(scenario())
 
