@@ -17,10 +17,12 @@ from kafka.errors import KafkaError
 from kafka.errors import KafkaTimeoutError as SyncTimeoutError
 from structlog.testing import capture_logs
 
+from processor.kafka import producer
 from processor.kafka.batch_producer import OutgoingRecord, publish_batch
 from processor.kafka.fenced_producer import FencedProducer, TransactionLostError
-from processor.kafka.producer import SyncProducer
+from processor.kafka.producer import SyncProducer, sync_producer
 from processor.kafka.topics import BrokerError
+from processor.settings import KafkaSettings
 
 TOPIC = "delivery.policy"
 BATCH_RECORDS = 2
@@ -213,3 +215,17 @@ def test_a_flush_ends_well_only_if_the_broker_has_every_record(error):
     assert answers.flushes == 1
     send("email.sends", b"{}")
     send.flush()  # of what was reported before, nothing is left
+
+
+@pytest.mark.parametrize("error", [KafkaError("nobody"), OSError("no route")])
+def test_without_a_broker_it_is_named_with_what_to_do(monkeypatch, error):
+    def refuse(**_):
+        raise error
+
+    monkeypatch.setattr(producer, "KafkaProducer", refuse)
+    settings = KafkaSettings(bootstrap="localhost:9092")
+    with (
+        pytest.raises(BrokerError, match="no Kafka broker answers at localhost:9092"),
+        sync_producer(settings),
+    ):
+        pass

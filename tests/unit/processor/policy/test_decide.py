@@ -662,6 +662,18 @@ def test_a_success_between_ends_refusals_in_a_row():
     assert list(ann.state.refusals) == ["m3"]
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_refusal_from_before_the_last_success_does_not_count(is_late):
+    at = START + (0 if is_late else 2) * DAYS
+    jo = AddressLife()
+    jo.take_all(refusal(START - HOURS, "m0"), message_event("delivery", START + DAYS, "d"))
+    jo.take(refusal(at, "m1"), START + 2 * DAYS)
+    ann = AddressLife()
+    ann.take(refusal(at, "m1"), START + 2 * DAYS, last_success_at=START + DAYS)
+    for life in (jo, ann):
+        assert list(life.state.refusals) == ([] if is_late else ["m1"])
+
+
 def test_a_refusal_threshold_of_nothing_turns_the_rule_off():
     jo = AddressLife(refusal_threshold=0)
     jo.take_all(*(refusal(START + n * HOURS, f"m{n}") for n in range(9)))
