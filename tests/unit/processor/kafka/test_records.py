@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from processor.kafka import records
-from processor.kafka.records import recorded_ms
+from processor.kafka.records import recorded_ms, text_headers
 
 OWN, READ = 1_793_550_000_000, 1_800_000_000_000
 FIRST, LAST = 631_152_000_000, 4_102_444_799_999  # 1990 to 2099
@@ -44,3 +44,10 @@ def test_a_record_arrived_when_the_header_of_a_replay_says_or_when_it_was_publis
 def test_a_time_outside_of_1990_to_2099_is_that_of_the_reading(monkeypatch, timestamp, expected):
     monkeypatch.setattr(records, "time", lambda: READ / 1000)
     assert recorded_ms(SimpleNamespace(timestamp=timestamp, headers=())) == expected
+
+
+def test_headers_are_text_by_names_without_case_and_the_last_of_several_counts():
+    headers = [("X-A", b"1"), ("x-a", "ü".encode()), ("b", None), ("c", b"\xff")]
+    record = SimpleNamespace(headers=headers)
+    assert text_headers(record) == {"x-a": "ü", "b": "", "c": "\ufffd"}
+    assert text_headers(SimpleNamespace(headers=None)) == {}
