@@ -69,7 +69,7 @@ class WebhookProducer:
             ) from None
         except KafkaError as error:
             if producer is self._producer:
-                log.warning("producer_lost", error=str(error) or type(error).__name__)
+                log.warning("producer_lost", error=str(error))
                 self._producer = None
                 self._lost.set()
             raise NotPublishedError("the broker did not take the record") from error

@@ -142,7 +142,7 @@ async def _retry_while_away(topic: str, work: Callable[[], Awaitable[Any]]) -> N
             except KafkaError as error:
                 if not error.retriable and not isinstance(error, KafkaTimeoutError):
                     raise
-                begin(error=str(error) or type(error).__name__)
+                begin(error=str(error))
             else:
                 return
             finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, partial, wraps
+from math import inf
 from typing import Any, Final, NamedTuple
 
 import aiokafka
@@ -38,8 +39,8 @@ log = get(__name__)
 
 #: A chunk ends when its records have this many bytes.
 CHUNK_BYTES: Final = 4 * 1024 * 1024
-#: The longest that a consumer may read nothing, in the unit and size that Kafka has for it.
-MAX_POLL_INTERVAL_MS: Final = 2**31 - 1
+#: The longest that a consumer may read nothing: for ever. aiokafka only compares it.
+MAX_POLL_INTERVAL_MS: Final = inf
 #: Attributes of a partition's state: the position that is given up, and what came of that.
 _ABANDONED: Final = "_abandoned_position"
 _RESET: Final = "_last_reset"
@@ -254,7 +255,7 @@ def handle_group_error(consumer: Any) -> None:
     except KafkaError as error:
         if coordinator._coordination_task.done():  # noqa: SLF001 - it has given up
             raise
-        log.warning("kafka_group_error", error=str(error) or type(error).__name__)
+        log.warning("kafka_group_error", error=str(error))
         tasks = (coordinator._heartbeat_task, coordinator._commit_refresh_task)  # noqa: SLF001
         if any(task is not None and task.done() for task in tasks):
             coordinator.request_rejoin()

@@ -62,10 +62,19 @@ def test_value_and_headers_are_cut_to_what_the_topic_takes(raw, headers):
     assert (about(record)["topic"], about(record)["offset"]) == (b"email.sends", b"7")
 
 
+def test_a_value_that_is_cut_leaves_room_for_its_headers():
+    headers = {f"x-{n}": "y" * 1000 for n in range(100)}
+    record = to_record(letter(b"x" * 16 * MEGABYTE, headers))
+    own = {name: value.decode() for name, value in record.headers if name in headers}
+    assert own == headers
+    assert "headers-cut" not in about(record)
+    assert about(record)["truncated-from"] == b"%d" % (16 * MEGABYTE)
+
+
 def test_a_pointer_is_small_whatever_the_record_was():
     huge = letter(b"x" * MEGABYTE, {"x": "y" * MEGABYTE}, reason="\ufffd" * MEGABYTE)
     record = to_pointer(huge)
     assert size(record) < 2_000
     assert record.key == b"email.sends/1/7"
     assert about(record)["truncated-from"] == b"%d" % MEGABYTE
-    assert about(record)["reason"]
+    assert about(record)["reason"] == ("\ufffd" * MEGABYTE).encode()[:1000]

@@ -343,11 +343,14 @@ def test_what_nobody_foresaw_becomes_one_dead_letter_and_spares_its_neighbours(
     )
 
 
-def test_a_record_of_very_many_bad_elements_is_one_dead_letter():
-    value = json.dumps([1] * 3000).encode()
-    [dead_letter] = dead_letters_of(decode([record(value, topic="sms.events.twilio")]))
-    assert dead_letter.reason.startswith("3,000 elements cannot be read, the first: ")
-    assert dead_letter.raw == value
+@pytest.mark.parametrize(("elements", "dead_letters"), [(100, 100), (101, 1), (3000, 1)])
+def test_a_record_of_very_many_bad_elements_is_one_dead_letter(elements, dead_letters):
+    value = json.dumps([1] * elements).encode()
+    dead = dead_letters_of(decode([record(value, topic="sms.events.twilio")]))
+    assert len(dead) == dead_letters
+    if dead_letters == 1:
+        assert dead[0].reason.startswith(f"{elements:,} elements cannot be read, the first: ")
+        assert dead[0].raw == value
 
 
 def says_nothing(topic, value):
@@ -390,6 +393,30 @@ COMMAND = json.dumps({
     "id": "c1", "command": "add", "tenant_id": "acme", "channel": "email", "actor": "Kim",
     "address": "jo@example.com", "reason": "asked by phone",
 }).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "it is no command as JSON: EOF while parsing"),
+        (b"", "it is no command as JSON: EOF while parsing"),
+        (b"{", "it is no command as JSON: EOF while parsing"),
+        (b"[]", "it is no command as JSON: "),
+        (b"7", "it is no command as JSON: "),
+        (COMMAND.replace(b'"add"', b'"forget"'), "command: Input should be "),
+        (COMMAND.replace(b'"c1"', b'""'), "id: String should have at least 1 character"),
+    ],
+)
+def test_a_bad_command_is_a_dead_letter_that_names_the_cause(value, reason):
+    values = [COMMAND, value, COMMAND]
+    decoded = decode(
+        [record(each, topic="delivery.commands", offset=n) for n, each in enumerate(values)]
+    )
+    [dead_letter] = dead_letters_of(decoded)
+    assert (dead_letter.topic, dead_letter.offset) == ("delivery.commands", 1)
+    assert dead_letter.raw == (value or b"")
+    assert dead_letter.reason.startswith(reason)
+    assert sum(len(lines_of(fed.value)) for fed in decoded.policy_records) == 2
 
 
 @pytest.mark.parametrize(

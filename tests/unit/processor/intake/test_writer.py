@@ -115,8 +115,9 @@ class FakeServices:
                 event.steps = self.steps
                 await intake.take(event)
             writer = asyncio.create_task(intake.run())
-            while not writer.done() and not all(event.acked for event in events):
-                await asyncio.sleep(0.005)
+            async with asyncio.timeout(30):
+                while not writer.done() and not all(event.acked for event in events):
+                    await asyncio.sleep(0.005)
             writer.cancel()
             with suppress(asyncio.CancelledError):
                 await writer
@@ -134,8 +135,9 @@ class FakeServices:
             writer = asyncio.create_task(intake.run())
             for event in events:
                 await intake.take(event)
-            while not writer.done() and not all(event.acked for event in events):
-                await asyncio.sleep(0.005)
+            async with asyncio.timeout(30):
+                while not writer.done() and not all(event.acked for event in events):
+                    await asyncio.sleep(0.005)
             writer.cancel()
             with suppress(asyncio.CancelledError):
                 await writer

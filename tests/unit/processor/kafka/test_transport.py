@@ -101,6 +101,13 @@ def test_offsets_without_records_are_committed_once_all_before_them_is_acked():
     assert made._new_offset(TP0) == 110
 
 
+@pytest.mark.parametrize(("position", "offset"), [(0, None), (1, 1)])
+def test_of_a_partition_without_any_commit_the_first_offset_is_committed_too(position, offset):
+    made = consumer()
+    made._follow(progress(position), {})
+    assert made._new_offset(TP0) == offset
+
+
 def test_nothing_behind_what_was_fetched_is_committed_before_that_is_acked():
     made = consumer()
     [delivery] = made._follow(progress(10), {TP0: ["a record"]}).values()
@@ -182,8 +189,11 @@ def test_an_error_of_the_group_is_checked_and_crashes_only_if_nothing_goes_on(
 
 @pytest.mark.parametrize(
     ("broker", "generation", "rejoins", "outside"),
-    [(1, 7, False, False), (1, -1, False, True), (1, 7, True, True), (None, -1, True, False)],
-)
+    [
+        (1, 7, False, False), (1, 1, False, False), (1, 0, False, True), (1, -1, False, True),
+        (1, 7, True, True), (None, -1, True, False),
+    ],
+)  # fmt: skip
 def test_outside_the_group_is_who_is_no_member_while_the_broker_is_there(
     broker, generation, rejoins, outside
 ):
@@ -390,7 +400,7 @@ def test_a_chunk_ends_when_it_has_enough_records_or_bytes_and_what_is_left_comes
     assert fetcher.FetchResult.getall is read_chunk
     fetched, mega = FakeFetchResult(*[1 << 20] * 6, 1, 1, 1), 1 << 20
     chunks = []
-    while fetched.has_more():
+    while fetched.has_more() and len(chunks) < 9:
         chunks.append([len(each.value) for each in read_chunk(fetched, max_records=4)])
     assert chunks == [[mega] * 4, [mega, mega, 1, 1], [1]]
     assert read_chunk(fetched) == []

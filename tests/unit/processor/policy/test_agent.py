@@ -279,10 +279,74 @@ def test_a_chunk_of_which_one_part_was_lost_is_not_acked(no_wait, monkeypatch):
 
 def test_states_that_cannot_be_read_yet_are_read_when_the_broker_is_back(no_wait):
     async def scenario():
-        worker = FakeWorker()
+        worker, publishers = FakeWorker(), []
+
+        async def take_over(number):
+            publishers.append(FakePublisher(worker, number))
+            return publishers[-1]
+
+        worker.take_over = take_over
+        worker.start_agent()
         worker.read_errors = [KafkaConnectionError("away"), OSError("away")]
         assert await worker.take(bounce("soft"))
         assert worker.read_errors == []
+        # A connection to the broker for each attempt would be one too many soon.
+        assert [each.is_closed for each in publishers] == [True, True, False]
+
+    asyncio.run(scenario())
+
+
+def test_inputs_are_gathered_and_batches_are_apart(monkeypatch):
+    monkeypatch.setattr(agent, "monotonic", lambda: 100.0)
+    sleep, waits = asyncio.sleep, []
+
+    async def pass_by(seconds):
+        waits.append(seconds)
+        await sleep(0)
+
+    async def scenario():
+        worker = FakeWorker()
+        await worker.assign(0)
+        running = asyncio.create_task(worker.agent.run())
+        for message in ("m1", "m2"):
+            [record] = to_records([bounce("soft", message=message).model_dump()], [], 1)
+            acked = asyncio.Event()
+            worker.agent.take(
+                SimpleNamespace(value=chunk_of([fetched(record.value)]), ack=acked.set)
+            )
+            async with asyncio.timeout(60):
+                await acked.wait()
+        running.cancel()
+        await asyncio.wait([running])
+
+    monkeypatch.setattr(asyncio, "sleep", pass_by)
+    monkeypatch.setattr(agent, "TICK_INTERVAL_SECONDS", 0)
+    asyncio.run(scenario())
+    assert [seconds for seconds in waits if seconds] == [0.1, 1.0]
+
+
+def test_an_agent_that_runs_decides_and_lets_time_pass_and_lets_go_of_its_partitions(monkeypatch):
+    for name in ("TICK_INTERVAL_SECONDS", "GATHER_SECONDS", "MIN_BATCH_INTERVAL_SECONDS"):
+        monkeypatch.setattr(agent, name, 0)
+
+    async def scenario():
+        worker, acked = FakeWorker(), asyncio.Event()
+        await worker.assign(0)
+        running = asyncio.create_task(worker.agent.run())
+        [record] = to_records([bounce("soft").model_dump()], [], 1)
+        async with asyncio.timeout(60):
+            worker.agent.take(
+                SimpleNamespace(value=chunk_of([fetched(record.value)]), ack=acked.set)
+            )
+            await acked.wait()
+            worker.pass_time(START + HOURS)
+            while not worker.retries():
+                await asyncio.sleep(0)
+        assert not worker.publishers[0].is_closed
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert worker.publishers[0].is_closed
 
     asyncio.run(scenario())
 

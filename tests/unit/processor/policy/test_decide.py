@@ -505,6 +505,7 @@ def test_five_messages_in_a_row_a_day_apart_suppress_the_address_for_thirty_days
     assert "5 messages in a row" in entry.reason
     assert jo.take(message_event("sent", START + 20 * DAYS, "m9")) == ["invalid"]
     assert jo.tick(START + 34 * DAYS - MS) == []
+    assert jo.next_wake_at == START + 34 * DAYS
     assert jo.tick(START + 34 * DAYS) == ["reinstated"]
     assert (jo.events[-1].change, jo.events[-1].occurred_at) == ("expired", START + 34 * DAYS)
     assert jo.entries[-1] is None
@@ -661,6 +662,18 @@ def test_a_success_between_ends_refusals_in_a_row():
     assert list(ann.state.refusals) == ["m3"]
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_refusal_from_before_the_last_success_does_not_count(is_late):
+    at = START + (0 if is_late else 2) * DAYS
+    jo = AddressLife()
+    jo.take_all(refusal(START - HOURS, "m0"), message_event("delivery", START + DAYS, "d"))
+    jo.take(refusal(at, "m1"), START + 2 * DAYS)
+    ann = AddressLife()
+    ann.take(refusal(at, "m1"), START + 2 * DAYS, last_success_at=START + DAYS)
+    for life in (jo, ann):
+        assert list(life.state.refusals) == ([] if is_late else ["m1"])
+
+
 def test_a_refusal_threshold_of_nothing_turns_the_rule_off():
     jo = AddressLife(refusal_threshold=0)
     jo.take_all(*(refusal(START + n * HOURS, f"m{n}") for n in range(9)))
@@ -767,16 +780,65 @@ def test_a_refusal_decided_twice_is_the_same_event():
 # ---- What is kept of an address -----------------------------------------------------------------
 
 
-def test_a_state_of_which_nothing_matters_any_more_becomes_empty():
+RESETTABLE = {"hard_bounce", "opt_out", "echo", "by_hand"}
+#: What happens to an address, and of which rules something is kept for ever.
+LIVES = {
+    "a soft bounce": (soft_days(1), set()),
+    "a retry": ([*soft_days(1), message_event("sent", START + HOURS, "s0", attempt=2)], set()),
+    "soft bounces": (soft_days(2), set()),
+    "a delivery": ([*soft_days(1), message_event("delivery", START + DAYS, "d1")], set()),
+    "refusals": ([refusal(START + n * HOURS, f"m{n}") for n in range(3)], set()),
+    "a reset of soft bounces": ([*soft_days(2), command("reset", START + 3 * DAYS)], RESETTABLE),
+    "a reset of refusals": ([refusal(), command("reset", START + DAYS)], RESETTABLE),
+    "a reset": ([bounce("hard"), command("reset", START + HOURS)], RESETTABLE),
+    "many resets": (
+        [
+            event for n in range(9) for event in (
+                bounce("hard", START + n * DAYS, f"h{n}"),
+                command("reset", START + n * DAYS + HOURS),
+            )
+        ],
+        RESETTABLE,
+    ),
+    "a reset before those of more": (
+        [
+            bounce("hard"), command("reset", START + HOURS),
+            *(event for n in range(2, 12) for event in (
+                bounce("hard", START + n * HOURS, f"h{n}"),
+                message_event("invalid", START + n * HOURS, f"i{n}", provider="ses"),
+                message_event("complaint", START + n * HOURS, f"c{n}"),
+            )),
+            command("reset", START + DAYS, confirmed_complaint=True),
+            *(event for n in range(2, 5) for event in (
+                bounce("hard", START + n * DAYS, f"d{n}"),
+                command("reset", START + n * DAYS + HOURS),
+            )),
+        ],
+        RESETTABLE | {"complaint"},
+    ),
+    "a subscription": (
+        [message_event("unsubscribe"), message_event("resubscribe", START + HOURS)],
+        {"unsubscribe"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("inputs", "kept"), LIVES.values(), ids=LIVES)
+def test_an_address_wakes_when_time_changes_something_and_only_then_until_nothing_is_left(
+    inputs, kept
+):
     jo = AddressLife(soft_threshold=2)
-    jo.take_all(*soft_days(2))
-    steps = 0
+    jo.take_all(*inputs)
+    assert jo.next_wake_at
     while (wake := jo.next_wake_at) is not None:
-        jo.tick(wake + MS)
-        steps += 1
-        assert steps < 50
-    assert jo.state == AddressState()
-    assert dump_state(jo.state) == b"{}"
+        state = jo.state
+        assert jo.tick(wake - MS) == []
+        assert jo.state == state
+        jo.tick(wake)
+        assert jo.state != state
+    assert jo.state.cleared.keys() | jo.state.reasons.keys() == kept
+    assert jo.state == AddressState(cleared=jo.state.cleared, reasons=jo.state.reasons)
+    assert (dump_state(jo.state) == b"{}") == (not kept)
 
 
 def test_a_state_is_small_however_much_happens():
