@@ -26,7 +26,8 @@ from schemas.providers._times import reported_time, utc_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.bounces import LabelClass
+    from schemas.events import Channel, EventFields
     from schemas.providers._rejections import RejectedPart
 
 PROVIDER: Final = "infobip_email"
@@ -55,14 +56,14 @@ ERROR_KINDS: Final = {
 }
 #: The class of a bounce's label, by the error or the group of the status. "Hard" and "permanently"
 #: alone do not say that the recipient is the cause.
-LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
+LABEL_CLASSES: Final[Mapping[str, LabelClass]] = {
     "EC_INVALID_EMAIL_ADDRESS": "hard",
     "EC_MAILBOX_PERMANENTLY_UNAVAILABLE": "hard",
     "EC_RECIPIENT_DOMAIN_MX_NOT_FOUND": "hard",
     "EC_MAILBOX_TEMPORARY_UNAVAILABLE": "soft",
     "EC_RECIPIENT_INBOX_FULL": "soft",
     "EC_SOFT_BOUNCE": "soft",
-    "EC_HARD_BOUNCE": "block",
+    "EC_HARD_BOUNCE": "refused",
     "EC_SENDER_IP_BLACKLISTED": "block",
     "EC_SPAM_REVERTED": "block",
     "EC_SUSPICIOUS_CONTENT": "block",
@@ -145,6 +146,6 @@ def _report_fields(result: Mapping[str, object]) -> EventFields:
     return fields
 
 
-def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+def label_class(bounce: Mapping[str, Any]) -> LabelClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return LABEL_CLASSES.get(bounce.get("label", ""))

@@ -32,7 +32,8 @@ from schemas.providers._times import epoch_time, reported_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.bounces import LabelClass
+    from schemas.events import Channel, EventFields
     from schemas.providers._rejections import RejectedPart
 
 PROVIDER: Final = "kumomta"
@@ -72,7 +73,7 @@ FEEDBACK_KINDS: Final = {
     "opt-out": "unsubscribe",
 }
 #: The class by KumoMTA's classifier, else by the type of record.
-LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
+LABEL_CLASSES: Final[Mapping[str, LabelClass]] = {
     "InvalidRecipient": "hard",
     "InactiveMailbox": "hard",
     "BadDomain": "hard",
@@ -96,7 +97,7 @@ LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
     "SpamContent": "block",
     "SpamRelated": "block",
     "VirusRelated": "block",
-    "Bounce": "block",
+    "Bounce": "refused",
     "Expiration": "soft",
 }
 UNCATEGORIZED: Final = "Uncategorized"
@@ -219,6 +220,6 @@ def _addresses(value: str | list[Any] | None) -> list[str]:
     return [bare_address(as_text(address)) for address in several] or [""]
 
 
-def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+def label_class(bounce: Mapping[str, Any]) -> LabelClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return LABEL_CLASSES.get(bounce.get("label", ""))

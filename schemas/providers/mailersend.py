@@ -30,7 +30,8 @@ from schemas.providers._times import reported_time, utc_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.bounces import LabelClass
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "mailersend"
 CHANNEL: Final[Channel] = "email"
@@ -51,9 +52,9 @@ EVENT_KINDS: Final = {
     "activity.suppressed": "invalid",
 }
 #: The class of a label. MailerSend also calls a message hard-bounced that was blocked completely.
-LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {
+LABEL_CLASSES: Final[Mapping[str, LabelClass]] = {
     "activity.soft_bounced": "soft",
-    "activity.hard_bounced": "block",
+    "activity.hard_bounced": "refused",
 }
 #: Accounts, lists, surveys, SMS, incoming mail and the test of an address.
 IGNORED_PREFIXES: Final = (
@@ -173,6 +174,6 @@ def _detail_fields(kind: str, details: _Meta | list[object]) -> EventFields:
     }
 
 
-def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+def label_class(bounce: Mapping[str, Any]) -> LabelClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return LABEL_CLASSES.get(bounce.get("label", ""))

@@ -31,7 +31,8 @@ from schemas.providers._times import epoch_time, reported_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.bounces import LabelClass
+    from schemas.events import Channel, EventFields
     from schemas.providers._rejections import RejectedPart
 
 PROVIDER: Final = "mailtrap"
@@ -57,8 +58,8 @@ IGNORED: Final = Ignored(("event",), prefixes=IGNORED_PREFIXES)
 SUPPRESSED_TEXT: Final = "suppression list"
 UNSUBSCRIBED_TEXT: Final = "unsubscri"
 #: The class of a `bounce_category`; `hard` only says that the refusal is for good.
-CATEGORY_CLASSES: Final[Mapping[str, BounceClass]] = {
-    "hard": "block",
+CATEGORY_CLASSES: Final[Mapping[str, LabelClass]] = {
+    "hard": "refused",
     "spam": "block",
     "greylisting": "soft",
 }
@@ -129,6 +130,6 @@ def _element_events(element: object) -> Iterator[EventFields]:
     }
 
 
-def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+def label_class(bounce: Mapping[str, Any]) -> LabelClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return CATEGORY_CLASSES.get(bounce.get("label", ""))

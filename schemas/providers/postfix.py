@@ -25,7 +25,8 @@ from schemas.providers.verp import verp_fields
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.bounces import LabelClass
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "postfix"
 CHANNEL: Final[Channel] = "email"
@@ -48,7 +49,7 @@ STATUS_KINDS: Final = {
 #: Of probes that only verify an address; there is no message.
 IGNORED_STATUSES: Final = frozenset({"deliverable", "undeliverable"})
 #: A bounce that Postfix gave up on, but not for which cause; of an expired one the codes say it.
-LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {"bounced": "block", "expired": "soft"}
+LABEL_CLASSES: Final[Mapping[str, LabelClass]] = {"bounced": "refused", "expired": "soft"}
 #: The record header with the time of the last line, ISO 8601 with a zone.
 TIME_HEADER: Final = "syslog-time"
 #: Postfix logs shorter ones; what is longer is cut.
@@ -162,7 +163,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
         yield {**message, **_recipient_fields(each, last.program, status)}
 
 
-def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+def label_class(bounce: Mapping[str, Any]) -> LabelClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return LABEL_CLASSES.get(bounce.get("label", "").removeprefix("force-"))
 

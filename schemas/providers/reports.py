@@ -39,7 +39,8 @@ from schemas.smtp_replies import leading_status
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.bounces import LabelClass
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "reports"
 CHANNEL: Final[Channel] = "email"
@@ -73,7 +74,7 @@ FEEDBACK_KINDS: Final = {
     "miscategorized": "note",
 }
 #: That a report is a bounce says that the server gave up, but not on what.
-LABEL_CLASSES: Final[Mapping[str, BounceClass]] = {"failed": "block"}
+LABEL_CLASSES: Final[Mapping[str, LabelClass]] = {"failed": "refused"}
 #: Record headers with the envelope of a mail that came by SMTP or LMTP.
 RECIPIENT_HEADER: Final = "smtp-rcpt-to"
 SENDER_HEADER: Final = "smtp-mail-from"
@@ -128,7 +129,7 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     yield from _text_events(mail, headers)
 
 
-def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+def label_class(bounce: Mapping[str, Any]) -> LabelClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return LABEL_CLASSES.get(bounce.get("label", ""))
 

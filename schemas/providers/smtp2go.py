@@ -26,7 +26,8 @@ from schemas.providers._times import reported_time, utc_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.events import BounceClass, Channel, EventFields
+    from schemas.bounces import LabelClass
+    from schemas.events import Channel, EventFields
 
 PROVIDER: Final = "smtp2go"
 CHANNEL: Final[Channel] = "email"
@@ -45,7 +46,7 @@ EVENT_KINDS: Final = {
 }
 #: In the text of a rejection: the address is not bad, but wants no mail.
 UNSUBSCRIBED_TEXT: Final = "unsubscri"
-BOUNCE_CLASSES: Final[Mapping[str, BounceClass]] = {"hard": "block", "soft": "soft"}
+BOUNCE_CLASSES: Final[Mapping[str, LabelClass]] = {"hard": "refused", "soft": "soft"}
 FIELDS: Final = frozenset(
     {
         "event", "rcpt", "recipients", "email_id", "id", "time", "subject", "bounce", "message",
@@ -87,6 +88,6 @@ def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
         yield {**event, "recipient": address}
 
 
-def label_class(bounce: Mapping[str, Any]) -> BounceClass | None:
+def label_class(bounce: Mapping[str, Any]) -> LabelClass | None:
     """Return the class that the provider's label stands for; see `schemas.providers.Adapter`."""
     return BOUNCE_CLASSES.get(bounce.get("label", "").lower())
