@@ -46,8 +46,7 @@ def _feed_policy(
         if Address(tenant, row["channel"], row["recipient"]) in addresses:
             command = past_command(past_event(row))
             if command is None:
-                # No class is no text for the policy.
-                events.append({**row, "bounce_class": row["bounce_class"] or None})
+                events.append(row)
             else:
                 commands.append(command)
     with sync_producer(settings.kafka) as send:

@@ -38,6 +38,9 @@ _FIELDS: Final = {name: name for name in COLUMNS if name not in {"diagnostic", "
     "recorded_ms": "recorded_at"
 }
 
+#: A row of the event store has '' where an event has none of these.
+_CLASS_FIELDS: Final = frozenset({"bounce_class", "classified_by"})
+
 
 class PolicyLine(BaseModel):
     """A line of a record of `delivery.policy`: an event or a command."""
@@ -122,7 +125,7 @@ def to_records(
 def _fields_of(event: Mapping[str, Any]) -> dict[str, Any]:
     fields = {
         _FIELDS[name]: value for name, value in event.items()
-        if name in _FIELDS and value is not None
+        if name in _FIELDS and value is not None and (value or name not in _CLASS_FIELDS)
     }  # fmt: skip
     fields["occurred_at"] = _in_milliseconds(event["occurred_at"])
     fields["diagnostic"] = (event.get("diagnostic") or "")[:MAX_QUOTED_CHARACTERS]

@@ -313,3 +313,13 @@ def test_commands_that_were_fed_are_read_as_they_were() -> None:
         id="c2", command="add", tenant_id="t", channel="email", address="jo@example.com",
         actor="Kim", reason="left the school", asked_at=nine(2),
     )  # fmt: skip
+
+
+def test_an_event_out_of_the_store_is_read_though_it_has_nothing_in_some_columns() -> None:
+    row = {
+        "channel": "email", "kind": "complaint", "tenant_id": "t", "recipient": "jo@example.com",
+        "message_id": "", "occurred_at": nine(2), "recorded_at": nine(2), "event_id": "e1",
+        "bounce_class": "", "classified_by": "", "label": "", "diagnostic": "",
+    }  # fmt: skip
+    ((_, event),) = entries_of(to_records([row], [], 4)[0].value)
+    assert (event.kind, event.bounce_class, event.classified_by) == ("complaint", None, None)
