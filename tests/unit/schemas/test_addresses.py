@@ -13,6 +13,7 @@ from schemas.addresses import (
     AddressError,
     NumberRegions,
     address_parts,
+    addresses_in,
     normal_form,
     parse_address,
     plain_pattern,
@@ -149,3 +150,10 @@ def test_a_part_is_looked_for_as_it_may_stand_in_an_address():
 def test_a_tenant_may_have_a_country_of_its_own():
     regions = NumberRegions("US", {"acme": "GB"})
     assert (regions.of("acme"), regions.of("other")) == ("GB", "US")
+
+
+def test_addresses_are_looked_for_in_a_time_that_grows_with_the_text() -> None:
+    text = "a" * 2_000_000  # by the square of it this would take hours
+    assert addresses_in(text + " To <Joann@Example.org>, kim@example.org.") == {
+        "joann@example.org", "kim@example.org",
+    }  # fmt: skip
