@@ -268,7 +268,8 @@ def _code_patterns(code: str) -> Iterator[str]:
 
 
 def _words_of(text: str) -> list[str]:
-    return _WORD.findall(text)
+    """Return the words of a text, each once: a phrase is looked for once, not at every place."""
+    return list(dict.fromkeys(_WORD.findall(text)))
 
 
 def _phrase_pattern(phrases: Sequence[str]) -> re.Pattern[str]:

@@ -366,3 +366,10 @@ def test_a_hint_may_be_about_several_codes():
     classes = [classify_bounce(code, text="gone", rules=rules).bounce_class
                for code in ("5.9.1", "5.9.2", "5.9.3")]  # fmt: skip
     assert classes == ["hard", "hard", "block"]
+
+
+@pytest.mark.parametrize("words", ["a ", "user ", "mailbox "])
+def test_a_text_of_one_word_over_and_over_is_read_only_once(words) -> None:
+    text = words * 200_000  # by the square of it this would take hours
+    assert classify_bounce(text=text).bounce_class == "undetermined"
+    assert classify_bounce(text=text + "user unknown").bounce_class == "hard"
