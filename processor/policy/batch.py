@@ -43,7 +43,6 @@ from processor.policy.outputs import Outputs, to_outputs
 from processor.policy.state import AddressState
 from processor.policy.state_store import PartitionStates
 from schemas.addresses import Address
-from schemas.events import MessageEvent, is_soft, is_unexplained_refusal
 
 log = get(__name__)
 
@@ -225,11 +224,7 @@ def _messages_to_look_up(
     """Return the messages of an address to look up; None: nothing is needed."""
     messages: set[str] | None = None
     for place, entry in enumerate(entries):
-        message_ids = lookups_needed(state, entry.input, now)
-        if place and isinstance(entry.input, MessageEvent) and is_soft(entry.input):
-            message_ids = frozenset({entry.input.message_id})  # of a streak that began here
-        if place and isinstance(entry.input, MessageEvent) and is_unexplained_refusal(entry.input):
-            message_ids = frozenset()
+        message_ids = lookups_needed(state, entry.input, now, is_first=place == 0)
         if message_ids is not None:
             messages = (messages or set()) | message_ids
     return messages

@@ -75,9 +75,12 @@ def lookups_needed(
     state: AddressState,
     input: Input,  # noqa: A002
     now: datetime,
+    *,
+    is_first: bool = True,
 ) -> frozenset[str] | None:
     """Return the messages to look up in the log before deciding; None: nothing is needed.
 
+    Before an input that is not the first one on a state, a row of bounces may have begun.
     `last_success_at` is needed with every lookup, also where no message is named. A first soft
     bounce or refusal needs none: what ends a streak matters when there is one, and its message is
     looked up when the retry falls due. (Each answer costs the database as much as writing twenty
@@ -86,9 +89,9 @@ def lookups_needed(
     match input:
         case Tick():
             return frozenset(name for name, *_ in retry_rules.due_retries(state, now)) or None
-        case MessageEvent() if is_soft(input) and state.streak:
+        case MessageEvent() if is_soft(input) and (state.streak or not is_first):
             return frozenset({input.message_id} - {""})
-        case MessageEvent() if is_unexplained_refusal(input) and state.refusals:
+        case MessageEvent() if is_unexplained_refusal(input) and (state.refusals or not is_first):
             return frozenset()
         case _:
             return None

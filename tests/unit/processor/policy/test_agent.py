@@ -508,10 +508,10 @@ def test_a_line_that_is_no_feed_is_a_dead_letter_and_its_neighbours_are_decided_
 def test_whatever_the_rules_raise_is_a_dead_letter_of_that_entry_alone(monkeypatch, broken):
     rule = getattr(batch, broken)
 
-    def break_for_jo(*values):
+    def break_for_jo(*values, **options):
         if "about jo" in str(values):
             raise OverflowError("nobody foresaw it")
-        return rule(*values)
+        return rule(*values, **options)
 
     monkeypatch.setattr(batch, broken, break_for_jo)
 
