@@ -16,13 +16,12 @@ from processor.bounce_grades import grades_of, proposed_rules
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force, read_bounce_rules
 from processor.cli.times import parse_since
 from processor.clickhouse import client_of, target_of
-from processor.kafka.topics import feed_topic
+from processor.kafka.topics import provider_feeds
 from processor.settings import load
 from projections.queries.bounce_outcomes import bounce_outcomes
 from schemas.bounces import BounceRules, classify_bounce
 from schemas.errors import ExplainedError
 from schemas.events import BounceClass
-from schemas.providers import adapters
 from schemas.smtp_replies import find_codes, format_codes, leading_status
 
 _REPLY_CODE: Final = re.compile(r"[245][0-9][0-9]", re.ASCII)
@@ -128,10 +127,9 @@ def grade_rules(
     agree with, and try it with `sendlog rebuild --reclassify --dry-run`.
     """
     in_force, settings = _rules_of(rules), load()
-    feeds = {name: feed_topic(adapter.CHANNEL, name) for name, adapter in adapters().items()}
     start: datetime | None = parse_since(since)
     rows = bounce_outcomes(
-        client_of(settings), target_of(settings), feeds, tenant=tenant, since=start,
+        client_of(settings), target_of(settings), provider_feeds(), tenant=tenant, since=start,
         failing_days=days,
     )  # fmt: skip
     grades = grades_of(rows, in_force.rules)

@@ -14,14 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force
 from processor.cli.suppression_options import actor_of
 from processor.clickhouse import client_of, target_of
-from processor.kafka.topics import feed_topic
+from processor.kafka.topics import provider_feeds
 from processor.settings import Settings, load
 from processor.suppression_commands import new_command, publish_commands
 from projections.clickhouse import rebuild, reclassify
 from projections.clickhouse.ddl import Target
 from projections.tables import Projection, projections
 from schemas.addresses import shown_address
-from schemas.providers import adapters
 
 _status = Console(stderr=True)
 #: Entries of the blacklist that are reported one by one.
@@ -138,8 +137,7 @@ def _chosen_logs(names: Sequence[str], *, judge_bounces: bool) -> list[Projectio
 
 def _report_class_changes(client: Any, target: Target, rules: BounceRulesInForce) -> None:
     """Find the events whose class changes, and report them."""
-    feeds = {name: feed_topic(adapter.CHANNEL, name) for name, adapter in adapters().items()}
-    steps = reclassify.classify_history(client, target, rules.rules, feeds)
+    steps = reclassify.classify_history(client, target, rules.rules, provider_feeds())
     _show_progress(steps, "judging bounces", "bounces")
     print(f"rules: {rules}")
     changes = reclassify.class_changes(client, target)

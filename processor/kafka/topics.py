@@ -76,6 +76,11 @@ def feed_topic(channel: Channel, provider: str) -> str:
     return f"{channel}.events.{provider}"
 
 
+def provider_feeds() -> dict[str, str]:
+    """Return the topic of each provider's raw feed, by provider."""
+    return {name: feed_topic(adapter.CHANNEL, name) for name, adapter in adapters().items()}
+
+
 def feed_provider(topic: str) -> tuple[str, str] | None:
     """Return the channel and provider of a raw feed's topic, or None for any other topic."""
     match = _FEED_TOPIC.match(topic)
@@ -90,7 +95,7 @@ def has_adapter(topic: str) -> bool:
 
 def declared_topics() -> list[Topic]:
     """Return every topic that Sendlog reads or writes."""
-    feeds = [feed_topic(a.CHANNEL, a.PROVIDER) for a in adapters().values()]
+    feeds = list(provider_feeds().values())
     kept, ours = _RETAINED | _LARGE_RECORDS, _BROKER_TIME
     return [
         *(Topic(name, kept) for name in (*MAILER_CHANNELS, *feeds)),

@@ -13,7 +13,7 @@ import pytest
 
 from processor.intake.decoder import Decoder
 from processor.kafka import topics
-from processor.kafka.topics import feed_topic
+from processor.kafka.topics import provider_feeds
 from processor.settings import IntakeSettings, KafkaSettings
 from projections.clickhouse import rebuild, reclassify
 from projections.clickhouse.ddl import Target
@@ -33,7 +33,7 @@ from tests.system import read
 
 LOG = projections()["email_log"]
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-FEEDS = {name: feed_topic(adapter.CHANNEL, name) for name, adapter in adapters().items()}
+FEEDS = provider_feeds()
 #: Another opinion about nearly everything: codes, a phrase, and a code that nothing lists yet.
 OTHER = """
 rules_version = 2
