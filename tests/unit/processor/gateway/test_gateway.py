@@ -23,30 +23,18 @@ from processor.gateway.handshakes import (
     is_test,
 )
 from processor.gateway.hooks import Hook, configured_hooks
-from processor.gateway.producer import NotPublishedError
 from processor.gateway.tokens import TokenMemory
 from processor.gateway.webhooks import CALLBACK_QUERY_HEADER, PASSED_HEADERS, Webhooks
 from processor.kafka.topics import feed_topic
 from processor.settings import GatewaySettings, SettingsError, load
 from schemas.providers import adapters
 from tests import signing
+from tests.gateway_kafka import Kafka
 from tests.paths import PAYLOADS
 from tests.signing import SECRETS, SHARED, TOPIC, certificate, sign, sns
 
 LIMIT = 10_000
 SUBSCRIBE = "https://sns.eu-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=2336"
-
-
-class Kafka:
-    """Takes records into a list, or says why not."""
-
-    def __init__(self):
-        self.records, self.why = [], ""
-
-    async def publish(self, topic, value, headers):
-        if self.why:
-            raise NotPublishedError(self.why)
-        self.records.append((topic, value, dict(headers)))
 
 
 def hook(provider, secret=None, **more):

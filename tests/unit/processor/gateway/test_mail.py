@@ -16,25 +16,13 @@ from structlog.testing import capture_logs
 
 from processor.gateway import mail
 from processor.gateway.hooks import Hook, configured_hooks
-from processor.gateway.producer import NotPublishedError
 from processor.settings import GatewaySettings, SettingsError
+from tests.gateway_kafka import Kafka
 from tests.mailboxes import mails
 
 LIMIT = 100_000
 MAIL = mails()["postfix"].replace(b"\n", b"\r\n")
 TO = "bounces+m-postfix@mail.acme.example"
-
-
-class Kafka:
-    """Takes records into a list, or says why not."""
-
-    def __init__(self):
-        self.records, self.why = [], ""
-
-    async def publish(self, topic, value, headers):
-        if self.why:
-            raise NotPublishedError(self.why)
-        self.records.append((topic, value, dict(headers)))
 
 
 def hook(tenant="acme", *addresses, **more):
