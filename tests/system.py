@@ -55,6 +55,18 @@ def read(bootstrap, topic):
         consumer.close()
 
 
+def empty_topics(kafka):
+    """Make the topics anew: other tests have published to the broker that all of them share."""
+    with topics.admin_client(kafka) as admin:
+
+        def present():
+            return {topic for topic in admin.list_topics() if not topic.startswith("__")}
+
+        admin.delete_topics(list(present()))
+        wait_for(lambda: not present(), "the topics to be gone")
+    topics.create_missing_topics(kafka)
+
+
 class System:
     """Broker, engine, topics and tables; `worker` starts a worker on them."""
 

@@ -9,12 +9,13 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from processor.kafka import topics
 from processor.kafka.producer import sync_producer
 from processor.settings import KafkaSettings
+from tests.system import empty_topics
 
 
 @pytest.fixture
 def kafka(broker):
     settings = KafkaSettings(bootstrap=broker.bootstrap, replication=1)
-    topics.create_missing_topics(settings)
+    empty_topics(settings)
     return settings
 
 

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from processor.intake.policy_feed import to_records
-from processor.kafka import patches, topics
+from processor.kafka import patches
 from processor.kafka.batch_producer import OutgoingRecord
 from processor.kafka.broker_clock import BrokerClock
 from processor.kafka.fenced_producer import FencedProducer, TransactionLostError
@@ -25,7 +25,7 @@ from processor.policy.state_store import StateStore, read_partition_states, take
 from processor.settings import KafkaSettings
 from tests.address_life import HOURS, START, bounce, message_event
 from tests.chunks import chunk_of
-from tests.system import read
+from tests.system import empty_topics, read
 
 PARTITION = 0
 
@@ -36,10 +36,7 @@ def kafka(broker):
     settings = KafkaSettings(
         bootstrap=broker.bootstrap, replication=1, partitions=1, group=f"g{uuid.uuid4().hex}"
     )
-    with topics.admin_client(settings) as admin:
-        present = set(admin.list_topics())
-        admin.delete_topics([name for name in present if name.startswith("delivery.")])
-    topics.create_missing_topics(settings)
+    empty_topics(settings)
     return settings
 
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from processor.intake.decoder import Decoder
-from processor.kafka import topics
 from processor.kafka.topics import provider_feeds
 from processor.settings import IntakeSettings, KafkaSettings
 from projections.clickhouse import rebuild, reclassify
@@ -29,7 +28,7 @@ from tests import clickhouse
 from tests.chunks import chunk_of
 from tests.clickhouse import connect_to
 from tests.paths import PAYLOADS
-from tests.system import read
+from tests.system import empty_topics, read
 
 LOG = projections()["email_log"]
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -354,7 +353,7 @@ def put_entry(history, number, rule="hard_bounce"):
 def test_whom_the_old_classes_have_blacklisted_is_reported_and_lifted(
     history, broker, command, monkeypatch
 ):
-    topics.create_missing_topics(KafkaSettings(bootstrap=broker.bootstrap, replication=1))
+    empty_topics(KafkaSettings(bootstrap=broker.bootstrap, replication=1))
     monkeypatch.setenv("SENDLOG_KAFKA__BOOTSTRAP", broker.bootstrap)
     for number in (0, 1, 8):  # of 8 the mailer says itself that it is hard, and that stays
         put_entry(history, number)
