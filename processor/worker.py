@@ -158,6 +158,7 @@ def _build_policy(
         feed=lambda sends: publish(to_records(sends, [], partitions)),
         owns=lambda address: states.owns(partition_of(address, partitions)),
         watermark=watermark.refresh,
+        clock=clock.now,
     )
     add_policy(app, agent, states)
     add_task(app, partial(follower.run, kafka.bootstrap))

@@ -97,7 +97,7 @@ class SuppressionFollower:
         feed: Callable[[list[dict[str, Any]]], Awaitable[None]],
         owns: Callable[[Address], bool],
         watermark: Callable[[], Awaitable[datetime]],
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime],
     ) -> None:
         self._suppressed = suppressed
         self._fetch_sends = fetch_sends

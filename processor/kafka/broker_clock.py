@@ -1,9 +1,9 @@
-"""The time that rules go by: the worker's clock, but never far ahead of the broker's.
+"""The time that rules go by: the broker's, and what has passed since.
 
-A clock that is wrong for a moment must not make retries too late or streaks too old, for that is
-decided once and for all. The broker says its time with each record that it stores in a topic of its
-own times; from then on at most the time that has passed since, by a clock that nobody can set, is
-added. A clock that is behind only makes things late.
+What a wrong clock decides for a moment, it decides once and for all: that a retry is too late, a
+streak too old, a wait over. The broker says its time with each record that it stores in a topic of
+its own times; from then on the time that has passed is added, by a clock that nobody can set. The
+worker's own clock only tells that there is something to ask: whoever set it, or the machine slept.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from processor.logging import get
 log = get(__name__)
 
 #: Clocks that agree to this are in order.
-MAX_CLOCK_LEAD: Final = timedelta(minutes=1)
+CLOCK_TOLERANCE: Final = timedelta(minutes=1)
 
 
 class BrokerClock:
-    """A clock; `observe` sets it right."""
+    """A clock; `observe` sets it right. Until then it goes on from the worker's."""
 
     def __init__(
         self,
@@ -31,8 +31,7 @@ class BrokerClock:
     ) -> None:
         self._wall = wall
         self._elapsed_seconds = elapsed_seconds
-        self._is_ahead = False
-        #: Until the broker says its time: from now on nobody sets the clock forward.
+        self._was_in_doubt = False
         self.observe(wall())
 
     def observe(self, broker_time: datetime) -> None:
@@ -42,15 +41,14 @@ class BrokerClock:
 
     def now(self) -> datetime:
         """Return the current time."""
-        elapsed = timedelta(seconds=self._elapsed_seconds() - self._anchored_at)
-        wall, latest = self._wall(), self._anchor + elapsed + MAX_CLOCK_LEAD
-        if self._is_ahead != (wall > latest):
-            self._is_ahead = wall > latest
-            if self._is_ahead:
-                log.warning("clock_ahead", seconds=round((wall - latest).total_seconds()))
-        return min(wall, latest)
+        return self._anchor + timedelta(seconds=self._elapsed_seconds() - self._anchored_at)
 
     @property
-    def is_ahead(self) -> bool:
-        """Whether the worker's clock was too far ahead when it was read last."""
-        return self._is_ahead
+    def is_in_doubt(self) -> bool:
+        """Whether the worker's clock is far ahead: perhaps more time has passed than is known."""
+        lead = self._wall() - self.now()
+        is_in_doubt = lead > CLOCK_TOLERANCE
+        if is_in_doubt and not self._was_in_doubt:
+            log.warning("clock_ahead", seconds=round(lead.total_seconds()))
+        self._was_in_doubt = is_in_doubt
+        return is_in_doubt

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -39,7 +39,7 @@ class Watermark:
         group: str,
         inputs: Mapping[str, int],
         policy_feed: Mapping[str, int],
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime],
     ) -> None:
         """Take topics, each with its number of partitions: what intake reads, and what it feeds."""
         self._bootstrap = bootstrap

@@ -165,9 +165,9 @@ class PolicyAgent:
 
     async def tick(self) -> None:
         """Let time pass once, as far as the watermark."""
-        now = self._clock.now()
-        if self._clock.is_ahead:
+        if self._clock.is_in_doubt:
             await self._check_clock()
+        now = self._clock.now()
         if any(partition.wakes_before(now) for partition in self._states.ready()):
             now = min(now, await self._watermark())
             while ticks := self._due(now):

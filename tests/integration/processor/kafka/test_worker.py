@@ -164,7 +164,10 @@ def test_committed_transactions_are_read_aborted_are_not_and_all_offsets_are_com
 async def watermark_after(system, moment):
     """Return whether the watermark reaches a moment."""
     counts = dict.fromkeys(("email.sends", "sms.sends"), 4)
-    watermark = Watermark(system.broker.bootstrap, system.group, counts, {topics.POLICY_TOPIC: 4})
+    watermark = Watermark(
+        system.broker.bootstrap, system.group, counts, {topics.POLICY_TOPIC: 4},
+        clock=lambda: datetime.now(UTC),
+    )  # fmt: skip
     try:
         async with asyncio.timeout(60):
             while await watermark.refresh() < moment:
