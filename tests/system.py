@@ -70,6 +70,8 @@ def empty_topics(kafka):
 class System:
     """Broker, engine, topics and tables; `worker` starts a worker on them."""
 
+    worker_module = "processor"
+
     def __init__(self, broker, engine, folder, group="sendlog"):
         self.broker, self.engine, self.folder, self.group = broker, engine, folder, group
         self.kafka = KafkaSettings(bootstrap=broker.bootstrap, replication=1, group=group)
@@ -109,7 +111,7 @@ class System:
     def start_worker(self, **environment):
         program = Program(
             name="worker",
-            command=[sys.executable, "-m", "processor", "worker"],
+            command=[sys.executable, "-m", self.worker_module, "worker"],
             environment={**self.environment, **environment},
             grace=60,
         )

@@ -17,6 +17,7 @@ from tests.faults import stage as stages
 from tests.faults.faults import FAULTS
 from tests.faults.load import Publisher, Template
 from tests.faults.oracle import Oracle
+from tests.faults.staff import Staff
 from tests.system import wait_for
 
 #: Between two looks at the workers.
@@ -77,6 +78,7 @@ class Report:
     wrong: int = 0
     stuck: int = 0
     endings: Counter = field(default_factory=Counter)
+    commands: Counter = field(default_factory=Counter)
     hits: Counter = field(default_factory=Counter)
     committed_checks: int = 0
     failed_looks: Counter = field(default_factory=Counter)
@@ -95,6 +97,7 @@ class Report:
             f"{self.records:,} records, {self.seconds:,.0f} s; {self.committed_checks} looks at "
             f"committed offsets; checked in {self.check_seconds:.1f} s\n"
             f"looks in vain: {_counts(self.failed_looks)}\n"
+            f"commands of staff by answer: {_counts(self.commands)}\n"
             f"spoiled on the way: {_counts(self.hits)}\n"
             f"workers that ended by themselves: {_counts(self.endings)}\n"
             f"{self.lost:,} lost, {self.wrong:,} wrong, {self.stuck:,} stuck{problems}"
@@ -120,12 +123,14 @@ class Run:
             live_rate=plan.live_rate, max_facts=plan.facts,
         )  # fmt: skip
         stage.poison = poison.Poison(stage)
+        stage.staff = Staff(stage)
         stage.oracle = self._oracle = Oracle(stage, self._publisher)
 
     def go(self):
         """Inject the faults, then check everything; return the report."""
         self._stage.crew.tend()
         self._publisher.start()
+        self._stage.staff.start()
         deck = self._dice.sample(self._plan.deck, len(self._plan.deck))
         while not self._is_over() and (deck or not self._plan.deck):
             self._inject(deck)
@@ -133,6 +138,7 @@ class Run:
             if not self._is_advancing():
                 break
         self._publisher.end()
+        self._stage.staff.end()
         self._finish()
         return self.report
 
@@ -262,6 +268,8 @@ class Run:
             if not any(words in ending for words in EXPECTED_ENDINGS)
         ]  # fmt: skip
         findings.add_wrong("workers that ended and should not", unexpected)
+        findings.add_wrong("commands of staff", self._stage.staff.differences())
+        report.commands = self._stage.staff.answers
         report.hits = self._stage.database_link.hits + self._stage.broker_link.hits
         report.failed_looks = self._oracle.failed_looks
         report.committed_checks = self._oracle.committed_checks

@@ -35,6 +35,8 @@ class Fault(NamedTuple):
 
 
 FAULTS = {}
+HOUR_SECONDS = 3600
+MAX_JUMP_SECONDS = 72 * HOUR_SECONDS
 LOGS = ("email_log", "sms_log")
 UNDER_WAY = (
     "SELECT (SELECT count() FROM system.merges) + "
@@ -95,6 +97,20 @@ def _paused(stage, dice):
 fault("worker paused", weight=6, seconds=(0.3, 4), parts=["worker"])(_paused)
 # Longer than a session lasts: others take its partitions over before it goes on.
 fault("worker paused beyond its session", weight=2, seconds=(11, 14), parts=["worker"])(_paused)
+
+
+def _clock_set(sign):
+    def set_clock(stage, dice):
+        clock = stage.crew.clock(dice.choice(stage.crew.slots))
+        clock.write_text(str(sign * dice.choice([HOUR_SECONDS, dice.uniform(1, MAX_JUMP_SECONDS)])))
+        yield
+        clock.unlink()
+
+    return set_clock
+
+
+fault("a worker's clock jumps ahead", weight=2, seconds=(0.5, 8), parts=["clock"])(_clock_set(1))
+fault("a worker's clock jumps back", weight=2, seconds=(0.5, 8), parts=["clock"])(_clock_set(-1))
 
 
 # ---- Servers ----

@@ -84,6 +84,10 @@ class Crew:
     def slots(self):
         return range(len(self._environments))
 
+    def clock(self, slot):
+        """Return the file that says by how many seconds the clock of a worker is wrong."""
+        return self._system.folder / f"clock-{slot}"
+
     def tend(self):
         """Start the workers that should be there and are not."""
         for slot in self.slots:
@@ -95,7 +99,9 @@ class Crew:
             is_due = monotonic() > self._started_at.get(slot, 0) + RESTART_SECONDS
             if slot not in self.held and slot not in self.workers and is_due:
                 self._started_at[slot] = monotonic()
-                self.workers[slot] = self._system.start_worker(**self._environments[slot])
+                self.workers[slot] = self._system.start_worker(
+                    **self._environments[slot], WORKER_CLOCK=str(self.clock(slot))
+                )
 
     def kill(self, slot):
         self._end(slot, lambda worker: worker.kill())
@@ -128,6 +134,8 @@ def resume(server):
 class Stage(System):
     """A system, its crew, and the proxies."""
 
+    worker_module = "tests.faults.clock"
+
     def __init__(self, broker, engine, folder, disk, *, workers):
         super().__init__(broker, engine, folder)
         #: Of the database; None where it cannot be filled.
@@ -143,6 +151,12 @@ class Stage(System):
         first = {"SENDLOG_KAFKA__BOOTSTRAP": broker.proxied_bootstrap}
         self.crew = Crew(self, [common | first, *([common] * (workers - 1))])
         self._new_feeds = count()
+        self.poison = self.oracle = self.staff = None
+
+    def stop(self):
+        super().stop()
+        if self.staff:
+            self.staff.api.kill()
 
     def inserted_rows(self):
         """Return how many rows the database has taken since its start."""
