@@ -76,6 +76,8 @@ TRANSIENT_STATUSES: Final = frozenset({"408", "429", "500", "502", "503", "504"}
 _ERROR_CODE: Final = re.compile(r"(?:code: |Code: )(\d+)")
 
 
+#: By the beginning of a version. A filter of the latest rows overflows on times as small as EPOCH.
+_WORKAROUNDS: Final = {"26.5.": {"use_top_k_dynamic_filtering": 0}}
 _SETTINGS: Final = {
     # On a cluster all of a recipient is on one shard, so a set of messages may be found on each
     # shard for itself; else a distributed table within a distributed query is refused.
@@ -93,7 +95,7 @@ def connect(
     Raises `TransientError` if nothing answers, `FatalError` if the user or database is refused.
     """
     try:
-        return clickhouse_connect.get_client(
+        client = clickhouse_connect.get_client(
             dsn=url,
             # The client goes by the port otherwise, and would send the password in clear.
             secure=urlsplit(url).scheme == "https",
@@ -110,6 +112,16 @@ def connect(
         )
     except (ClickHouseError, OSError) as error:
         raise classify_error(error) from error
+    work_around(client)
+    return client
+
+
+def work_around(client: Client) -> None:
+    """Set what a version of the server needs, because it answers wrongly without it."""
+    for version, settings in _WORKAROUNDS.items():
+        if (client.server_version or "").startswith(version):
+            for name, value in settings.items():
+                client.set_client_setting(name, value)
 
 
 def classify_error(error: Exception) -> TransientError | FatalError | BadRowsError:

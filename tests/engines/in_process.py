@@ -8,7 +8,9 @@ import clickhouse_connect
 from chdb.state.sqlitelike import Connection
 from clickhouse_connect.driver._backend.chdb_backend import ChdbBackend
 
-EXECUTE = ChdbBackend.execute_query
+from projections.clickhouse.client import work_around
+
+EXECUTE, COMMAND = ChdbBackend.execute_query, ChdbBackend.execute_command
 
 
 def in_process_client(url, database=""):
@@ -17,7 +19,9 @@ def in_process_client(url, database=""):
         Connection.send_query = binding(Connection.send_query)
     if ChdbBackend.execute_query is not without_streams:
         ChdbBackend.execute_query = without_streams
+        ChdbBackend.execute_command = without_waits
     client = clickhouse_connect.get_client(interface="chdb", dsn=url, tz_mode="aware")
+    work_around(client)
     if database:
         client.database = database
     return client
@@ -27,6 +31,11 @@ def without_streams(self, context, *arguments):
     """Answer as a whole: older wheels answer nothing else while a stream is open."""
     context.streaming = False
     return EXECUTE(self, context, *arguments)
+
+
+def without_waits(self, command, *arguments):
+    """Drop without waiting: in older wheels nothing runs that would end the wait."""
+    return COMMAND(self, command.removesuffix(" SYNC"), *arguments)
 
 
 def binding(method):

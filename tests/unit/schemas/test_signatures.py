@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.providers import adapters
+from schemas.providers._signatures.verification import VerificationContext
 from schemas.providers.signatures import (
     SIGNATURE_TOLERANCE,
     Request,
@@ -945,3 +946,14 @@ def test_a_percent_sign_or_a_plus_in_a_form_is_signed_as_it_reads():
     body = f"To=%2B44&Text={quote('a+b %&=é')}".encode()
     for provider in ("twilio", "mandrill"):
         judge(provider, sign(provider, Hook(url=URL, headers={}, body=body), AT))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "-1614265330", "1614265330.5", "१६१४२६५३३०", "1" * 40]
+)
+def test_a_timestamp_that_is_no_number_of_seconds_is_refused_as_that(text):
+    context = VerificationContext(
+        request=Request(method="POST", url=URL, headers={}, body=b""), now=NOW
+    )
+    with pytest.raises(SignatureError, match="not a number of seconds"):
+        context.check_timestamp(text)

@@ -153,6 +153,15 @@ def test_a_record_without_a_usable_time_bounds_none():
     assert row["occurred_at"].year == 2026
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(None, "the record has no value"), (b"x" * 10_001, "over the limit of 10,000")],
+)
+def test_a_record_of_a_feed_without_a_value_or_with_too_large_a_one_is_named_as_that(value, reason):
+    decoded = decode([record(value, topic="email.events.ses"), record(b"{", topic="x")])
+    assert reason in decoded.rejections[0].reason
+
+
 def test_a_provider_s_time_that_cannot_be_is_that_of_the_record():
     value = json.dumps({
         "eventType": "Open", "mail": {"messageId": "m", "destination": ["jo@example.com"]},
