@@ -123,18 +123,15 @@ class KeyCache:
 
     def cached(self, secret: str) -> ApiKey | None:
         """Return the key of a secret without a query; None if it is unknown or the cache is old."""
-        if self._age() > CACHE_SECONDS:
-            return None
-        secret_hash = hash_secret(secret)
-        key = self._valid_keys.get(secret_hash)
-        return key if key is not None and hmac.compare_digest(key.hash, secret_hash) else None
+        return None if self._age() > CACHE_SECONDS else self._valid_key(secret)
 
     def find(self, secret: str) -> ApiKey | None:
         """Return the valid key of a secret, or None. Raises as `load` does."""
         key = self.cached(secret)
         if key is None:
             self._refresh(_UNKNOWN_KEY_CACHE_SECONDS)
-            key = self.cached(secret)
+            # However long reading them took: a key that was valid then is not taken for revoked.
+            key = self._valid_key(secret)
         return key
 
     def find_by_id(self, key_id: str) -> ApiKey | None:
@@ -142,6 +139,11 @@ class KeyCache:
         if self._age() > CACHE_SECONDS:
             self._refresh(CACHE_SECONDS)
         return next((key for key in self._valid_keys.values() if key.id == key_id), None)
+
+    def _valid_key(self, secret: str) -> ApiKey | None:
+        secret_hash = hash_secret(secret)
+        key = self._valid_keys.get(secret_hash)
+        return key if key is not None and hmac.compare_digest(key.hash, secret_hash) else None
 
     def _age(self) -> float:
         return self._clock() - self._loaded_at

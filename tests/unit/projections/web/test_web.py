@@ -114,6 +114,17 @@ def test_while_the_keys_cannot_be_read_none_is_taken_for_longer_than_they_are_ke
         cache.find(secret)
 
 
+def test_a_key_is_not_taken_for_revoked_because_reading_the_keys_took_long():
+    clock = Clock()
+    key, secret = api_keys.new_key("x", ["a"], ["read"])
+
+    def load_slowly():
+        clock.now += api_keys.CACHE_SECONDS + 1
+        return [key]
+
+    assert api_keys.KeyCache(load_slowly, clock).find(secret) == key
+
+
 def test_a_bucket_lets_a_burst_through_and_then_the_rate():
     clock = Clock()
     limiter = RateLimiter(rate=10, burst=5, clock=clock)
