@@ -56,14 +56,17 @@ def read(bootstrap, topic):
 
 
 def empty_topics(kafka):
-    """Make the topics anew: other tests have published to the broker that all of them share."""
+    """Empty all topics: other tests have published to the broker that all of them share."""
     with topics.admin_client(kafka) as admin:
+        names = {name for name in admin.list_topics() if not name.startswith("__")}
+    recreate_topics(kafka, names)
 
-        def present():
-            return {topic for topic in admin.list_topics() if not topic.startswith("__")}
 
-        admin.delete_topics(list(present()))
-        wait_for(lambda: not present(), "the topics to be gone")
+def recreate_topics(kafka, names):
+    """Delete topics and make those of Sendlog anew: they are empty then."""
+    with topics.admin_client(kafka) as admin:
+        admin.delete_topics(list(names))
+        wait_for(lambda: not set(names) & set(admin.list_topics()), "topics to be deleted")
     topics.create_missing_topics(kafka)
 
 
@@ -180,11 +183,7 @@ class System:
             raise AssertionError(f"{error}; lags are {self.lags()}\n{logs}") from None
 
     def recreate_topics(self, *names):
-        """Delete topics and make them anew: they are empty then."""
-        with topics.admin_client(self.kafka) as admin:
-            admin.delete_topics(list(names))
-            wait_for(lambda: not set(names) & set(admin.list_topics()), "topics to be deleted")
-        topics.create_missing_topics(self.kafka)
+        recreate_topics(self.kafka, names)
 
     def read(self, topic):
         return read(self.broker.bootstrap, topic)

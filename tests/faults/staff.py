@@ -48,7 +48,7 @@ class Staff:
             ),
             stage.folder / "api.log",
         )  # fmt: skip
-        self._stage = stage
+        self._stage, self._key = stage, ""
         self._is_over = Event()
         self._thread = Thread(target=self._work, daemon=True)
         #: Whether an address must be listed; None if it may be.
@@ -58,17 +58,8 @@ class Staff:
         self.unexpected = []
 
     def start(self):
-        self._key = self._stage.command(
-            "keys",
-            "create",
-            "staff",
-            "--tenant",
-            STAFF_TENANT,
-            "--scope",
-            "read",
-            "--scope",
-            "reset",
-        ).strip()
+        rights = ("--tenant", STAFF_TENANT, "--scope", "read", "--scope", "reset")
+        self._key = self._stage.command("keys", "create", "staff", *rights).strip()
         self.api.start()
         self._thread.start()
 
@@ -116,7 +107,7 @@ class Staff:
 
     def _ask(self, path, body=None):
         """Return status and text of an answer; 0 if there is none."""
-        headers = {"Authorization": f"Bearer {getattr(self, '_key', '')}"}
+        headers = {"Authorization": f"Bearer {self._key}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         data = None if body is None else json.dumps(body).encode()
