@@ -14,6 +14,9 @@ UNMATCHED_EVENTS_TOTAL: Final = Counter(
     "sendlog_unmatched_events_total", "events of a feed that name no message", ["provider"]
 )
 EVENTS_TOTAL: Final = Counter("sendlog_events_total", "events written to ClickHouse")
+REFUSED_RAW_RECORDS_TOTAL: Final = Counter(
+    "sendlog_refused_raw_records_total", "raw records that ClickHouse refused; their events go on"
+)
 DEAD_LETTERS_TOTAL: Final = Counter("sendlog_dead_letters_total", "dead letters", ["topic"])
 WRITE_SECONDS: Final = Histogram("sendlog_write_seconds", "time of one write of events")
 WRITE_ROWS: Final = Histogram(

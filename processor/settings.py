@@ -96,6 +96,15 @@ class IntakeSettings(BaseModel):
     )
 
 
+class RawSettings(BaseModel):
+    """Whether raw records are kept, and how long."""
+
+    keep: bool = Field(default=True, description="the raw record of every event, in ClickHouse")
+    days: int = Field(
+        0, ge=0, le=36_500, description="that they are kept; 0: for ever; `sendlog migrate` sets it"
+    )
+
+
 class NumberSettings(BaseModel):
     """How phone numbers are read that name no country."""
 
@@ -192,6 +201,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     intake: IntakeSettings = IntakeSettings()
+    raw: RawSettings = RawSettings()
     numbers: NumberSettings = NumberSettings()
     gateway: GatewaySettings = GatewaySettings()
     api: ApiSettings = ApiSettings()

@@ -100,6 +100,7 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
         publish=publish,
         batch_rows=settings.intake.batch_rows,
         write_interval=settings.intake.write_interval,
+        keep_raw=settings.raw.keep,
         pauses=TopicPauses(
             after_bad=settings.intake.stop_after_bad,
             rate=settings.intake.bad_rate,

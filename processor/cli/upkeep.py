@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from processor.policy.topic_growth import grow, topics_to_grow
 from processor.readdressing import readdress_all
 from processor.settings import load
 from projections.clickhouse.migrate import migrate
+from projections.clickhouse.retention import apply_retention
 
 topics_app = typer.Typer(help="The Kafka topics: make them, check them.", no_args_is_help=True)
 
@@ -21,7 +23,8 @@ def migrate_database() -> None:
     settings = load()
     client, target = client_of(settings, database=""), target_of(settings)
     unchanged = True
-    for line in migrate(client, target):
+    steps = chain(migrate(client, target), apply_retention(client, target, settings.raw.days))
+    for line in steps:
         print(line, flush=True)
         unchanged = False
     if replaced := sum(1 for _ in readdress_all(client, target, settings)):

@@ -5,7 +5,8 @@ The steps of a write:
 1. decode each chunk as it arrives;
 2. collect all that waits;
 3. publish its dead letters, wait for the broker to have them, and insert them;
-4. insert its events; the engine makes the folds of the logs in the same insert;
+4. insert its raw records, then its events; the engine makes the folds of the logs in the same
+   insert;
 5. insert its rows of the suppression history;
 6. publish what the policy needs of it, all of which the log knows by then;
 7. ack the chunks, in order.
@@ -31,7 +32,7 @@ import pyarrow as pa
 
 from processor import metrics
 from processor.clickhouse import retry_while_away
-from processor.intake import dead_letters, suppression_history
+from processor.intake import dead_letters, raw_records, suppression_history
 from processor.intake.dead_letters import DeadLetter, Rejection
 from processor.intake.decoder import DecodedChunk, Decoder
 from processor.intake.topic_pauses import TopicPauses
@@ -43,6 +44,7 @@ from projections.clickhouse.client import BadRowsError, TransientError
 from projections.tables import Table
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
+from projections.tables.raw_records import TABLE as RAW_RECORDS
 from projections.tables.suppression_history import TABLE as HISTORY
 
 log = get(__name__)
@@ -86,8 +88,10 @@ class Intake:
         batch_rows: int,
         write_interval: float,
         pauses: TopicPauses,
+        keep_raw: bool = False,
     ) -> None:
         self._decode = decode
+        self._keep_raw = keep_raw
         self._insert = insert
         self._publish = publish
         self._batch_rows = batch_rows
@@ -201,6 +205,8 @@ class Intake:
         if not events.num_rows:
             return
         started = monotonic()
+        if self._keep_raw:
+            await self._insert_raw(chunks)
         try:
             await self._insert_or_wait(EVENTS, events)
         except BadRowsError:
@@ -231,15 +237,20 @@ class Intake:
     def _waiting_rows(self) -> int:
         return sum(each.decoded.row_count for each in self._waiting)
 
+    async def _insert_raw(self, chunks: Sequence[_WaitingChunk]) -> None:
+        """Insert what the events were made of. What is refused of it keeps no event back."""
+        decoded = [each.decoded for each in chunks]
+        rows = await asyncio.to_thread(raw_records.to_rows, decoded)
+        try:
+            await self._insert_or_wait(RAW_RECORDS, rows)
+        except BadRowsError:
+            refused = await self._insert_in_halves(RAW_RECORDS, rows)
+            metrics.REFUSED_RAW_RECORDS_TOTAL.inc(len(refused))
+            log.warning("raw_records_refused", count=len(refused), records=rows.num_rows)
+
     async def _isolate_bad_rows(self, events: pa.Table, chunks: Sequence[_WaitingChunk]) -> None:
         """Insert refused events in halves; the rows refused on their own become dead letters."""
-        loop = asyncio.get_running_loop()
-
-        def write(rows: pa.Table) -> None:
-            inserting = self._insert_or_wait(EVENTS, rows)
-            asyncio.run_coroutine_threadsafe(inserting, loop).result()
-
-        refused = await asyncio.to_thread(store.isolate_bad_rows, events, write)
+        refused = await self._insert_in_halves(EVENTS, events)
         records = [
             (each.decoded.chunk, record)
             for each in chunks for record in each.decoded.records_of_events()
@@ -250,6 +261,16 @@ class Intake:
             rejection = Rejection(record, f"ClickHouse refuses the row: {reason}")
             letters.append(DeadLetter.of(chunk, rejection))
         await self.dead_letter(letters)
+
+    async def _insert_in_halves(self, table: Table, rows: pa.Table) -> list[tuple[int, str]]:
+        """Insert refused rows in halves; return those refused on their own, and why."""
+        loop = asyncio.get_running_loop()
+
+        def write(part: pa.Table) -> None:
+            inserting = self._insert_or_wait(table, part)
+            asyncio.run_coroutine_threadsafe(inserting, loop).result()
+
+        return await asyncio.to_thread(store.isolate_bad_rows, rows, write)
 
     async def _insert_or_wait(self, table: Table, rows: pa.Table) -> None:
         """Insert; while the database is away, wait. Raises its other errors."""

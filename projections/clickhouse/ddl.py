@@ -227,8 +227,9 @@ def table_statements(target: Target) -> Iterator[str]:
     for table in tables().values():
         yield plain_table(table, target)
         stored = f"{target.stored(table.name)}{target.on_cluster}"
-        yield f"ALTER TABLE {stored} MODIFY SETTING {_PART_SETTING}"
-        by_place = f"cityHash64({', '.join(table.order_by)})"
+        settings = ", ".join(filter(None, [_PART_SETTING, table.settings]))
+        yield f"ALTER TABLE {stored} MODIFY SETTING {settings}"
+        by_place = f"cityHash64({', '.join(table.shard_by or table.order_by)})"
         shard_key = SHARD_KEY if "recipient" in table.columns else by_place
         yield from distributed_table(table.name, target, shard_key)
     yield record_index_table(target)

@@ -33,6 +33,9 @@ _ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "DateTime64(3, 'UTC')": pa.timestamp("ms", tz="UTC"),
     "Array(String)": pa.list_(pa.binary()),
     "Map(String, String)": pa.map_(pa.binary(), pa.binary()),
+    "Array(Tuple(name String, value Nullable(String)))": pa.list_(
+        pa.struct([("name", pa.binary()), ("value", pa.binary())])
+    ),
 }
 #: What an acknowledged insert means must not depend on a server's version or its users' profiles.
 _INSERT_SETTINGS: Final = {

@@ -28,7 +28,8 @@ class Table:
 
     `columns` maps names to ClickHouse types (with codec or default); `computed` are columns that
     the engine fills in, never inserted. Of rows alike in `order_by` the one of the highest
-    `version` stays.
+    `version` stays; '' where such are copies. `settings` are the engine's, of this table.
+    `shard_by` names what is on one shard, where that is neither a recipient nor a row.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Table:
     version: str
     computed: Mapping[str, str]
     comment: str
+    settings: str = ""
+    shard_by: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Column:
         """Return a column's value in an expression. Raises `KeyError` for an unknown column."""

@@ -54,8 +54,9 @@ def send(message_id):
 class FakeServices:
     """A database and a broker: they keep what they get, and fail with `failures` first."""
 
-    def __init__(self, *failures, refused_messages=()):
+    def __init__(self, *failures, refused_messages=(), refused_values=()):
         self.failures, self.refused_messages = list(failures), set(refused_messages)
+        self.refused_values, self.raw_values = set(refused_values), []
         self.message_ids, self.dead_letters, self.published = [], [], []
         #: What was done, in order; which of it fails for good, and which at first.
         self.history, self.steps, self.impossible, self.away = [], [], "", []
@@ -68,6 +69,11 @@ class FakeServices:
         self.take_step(f"insert {table.name}")
         if table.name == "suppression_history":
             self.history += rows.to_pylist()
+            return
+        if table.name == "raw_records":
+            if self.refused_values & {*rows["value"].to_pylist()}:
+                raise BadRowsError("Code: 27. Cannot parse input")
+            self.raw_values += rows["value"].to_pylist()
             return
         if table.name == "dead_letters":
             self.dead_letters += [raw.decode() for raw in rows["raw"].to_pylist()]
@@ -221,6 +227,43 @@ def test_a_bad_record_is_published_and_stored_before_its_chunk_is_acked():
     assert dict(record.headers)["sendlog-dead-offset"] == b"1"
     assert sorted(services.steps[:2]) == STEPS[:2]
     assert services.steps[2:] == ["insert events", "ack email.sends"]
+
+
+def test_raw_records_are_inserted_before_their_events_if_they_are_kept():
+    services, event = FakeServices(), FakeChunkEvent(send("a"), b"rubbish", send("b"))
+    services.run(event, keep_raw=True)
+    assert services.steps[2:] == ["insert raw_records", "insert events", "ack email.sends"]
+    assert services.raw_values == [send("a"), send("b")]
+
+
+def test_without_the_setting_no_raw_record_is_inserted():
+    services = FakeServices()
+    services.run(FakeChunkEvent(send("a")), keep_raw=False)
+    assert services.steps == ["insert events", "ack email.sends"]
+
+
+def test_raw_records_that_the_database_refuses_keep_no_event_back_and_are_counted():
+    values = [send(name) for name in "abc"]
+    services, event = FakeServices(refused_values=values[1:2]), FakeChunkEvent(*values)
+    before = REGISTRY.get_sample_value("sendlog_refused_raw_records_total")
+    with capture_logs() as logs:
+        services.run(event, keep_raw=True)
+    assert services.message_ids == ["a", "b", "c"]
+    assert services.raw_values == [values[0], values[2]]
+    assert services.dead_letters == []
+    assert event.acked
+    assert REGISTRY.get_sample_value("sendlog_refused_raw_records_total") == before + 1
+    [line] = [line for line in logs if line["event"] == "raw_records_refused"]
+    assert (line["count"], line["records"]) == (1, 3)
+    assert "example.com" not in str(line)
+
+
+def test_while_the_database_is_away_for_raw_records_no_event_is_inserted():
+    services = FakeServices()
+    services.away = ["insert raw_records"] * 2
+    services.run(FakeChunkEvent(send("a")), keep_raw=True)
+    steps = ["away", "away", "insert raw_records", "insert events", "ack email.sends"]
+    assert services.steps == steps
 
 
 def test_an_outage_is_waited_out_and_nothing_is_acked_meanwhile():

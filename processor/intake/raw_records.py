@@ -1,0 +1,62 @@
+"""The records that gave events, as they came: rows of `raw_records`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, chain
+from typing import Final
+
+import pyarrow as pa
+
+from processor.intake.decoder import DecodedChunk
+from processor.kafka.records import Record
+from projections.clickhouse.store import arrow_schema
+from projections.tables.raw_records import TABLE
+
+_SCHEMA: Final = arrow_schema(TABLE)
+_HEADERS_TYPE: Final = _SCHEMA.field("headers").type
+_HEADER_TYPE: Final = _HEADERS_TYPE.value_type
+#: What a client gives that has no timestamp; so does Kafka.
+NO_TIMESTAMP: Final = -1
+
+
+def to_rows(chunks: Sequence[DecodedChunk]) -> pa.Table:
+    """Return the records of chunks from which an event was made, by columns."""
+    return pa.Table.from_batches([_batch_of(each) for each in chunks], _SCHEMA)
+
+
+def _batch_of(decoded: DecodedChunk) -> pa.RecordBatch:
+    records, chunk = _records_with_events(decoded), decoded.chunk
+    timestamps = [record.timestamp for record in records]
+    if None in timestamps:
+        timestamps = [NO_TIMESTAMP if each is None else each for each in timestamps]
+    columns = {
+        "topic": pa.repeat(pa.scalar(chunk.topic.encode(), pa.binary()), len(records)),
+        "partition": pa.repeat(pa.scalar(chunk.partition, pa.int32()), len(records)),
+        "offset": pa.array([record.offset for record in records], pa.int64()),
+        "timestamp": pa.array(timestamps, pa.int64()),
+        "headers": _headers_of(records),
+        "value": pa.array([record.value for record in records], pa.binary()),
+    }
+    return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+
+
+def _records_with_events(decoded: DecodedChunk) -> Sequence[Record]:
+    records, offsets = decoded.chunk.records, decoded.events["source_offset"].unique()
+    if len(offsets) == len(records):
+        return records
+    kept = set(offsets.to_pylist())
+    return [record for record in records if record.offset in kept]
+
+
+def _headers_of(records: Sequence[Record]) -> pa.ListArray:
+    """Return all headers, in their order, as one column."""
+    each = [record.headers or () for record in records]
+    ends = accumulate(map(len, each), initial=0)
+    pairs = list(chain.from_iterable(each))
+    values = [value for _, value in pairs]
+    names = pa.array([name for name, _ in pairs], pa.string()).cast(pa.binary())
+    structs = pa.StructArray.from_arrays(
+        [names, pa.array(values, pa.binary())], fields=list(_HEADER_TYPE)
+    )
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), structs, type=_HEADERS_TYPE)
