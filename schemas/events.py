@@ -105,8 +105,9 @@ class MessageEvent(BaseModel):
     """One fact about one message to one recipient.
 
     Required of a mailer: `channel`, `kind`, `tenant_id`, `message_id`, `recipient`, `occurred_at`.
-    `event_id`, `recorded_at` and `source` are filled in by intake and never taken from outside;
-    unknown fields are ignored. Times are UTC with milliseconds; a time without a zone is refused.
+    `event_id`, `recorded_at`, `source` and `adapter_version` are filled in by intake and never
+    taken from outside; unknown fields are ignored. Times are UTC with milliseconds; a time
+    without a zone is refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -158,6 +159,9 @@ class MessageEvent(BaseModel):
     campaign: Code = ""
     tags: list[Code] = Field(default_factory=list, max_length=100)
     source: Source | None = None
+    adapter_version: SmallCount = Field(
+        0, description="Of the adapter that read it; 0: a mailer's own event, or unknown; computed"
+    )
 
 
 def is_soft(event: MessageEvent) -> bool:

@@ -59,17 +59,22 @@ def assign_ids(groups: Sequence[EventGroup]) -> None:
                 event["event_id"] = event_id
 
 
-def table_of(groups: Sequence[EventGroup], topic: str, partition: int) -> pa.Table:
+def table_of(
+    groups: Sequence[EventGroup], topic: str, partition: int, adapter_version: int = 0
+) -> pa.Table:
     """Return events of one partition of a topic, each with its id and `source_offset`, as a table.
 
     The order of rows is of no account.
     """
+    common = {
+        "source_topic": topic, "source_partition": partition, "adapter_version": adapter_version,
+    }  # fmt: skip
     batches = [
-        _by_column(group.columns, len(group.events), topic, partition)
+        _by_column(group.columns, len(group.events), common)
         for group in groups if group.columns is not None
     ]  # fmt: skip
     few = [event for group in groups if group.columns is None for event in group.events]
-    batches.append(_by_event(few, topic, partition))
+    batches.append(_by_event(few, common))
     return pa.Table.from_batches(batches, _SCHEMA)
 
 
@@ -83,21 +88,18 @@ def _columns_of(names: Sequence[str], alike: Sequence[EventFields]) -> dict[str,
     return columns
 
 
-def _by_column(
-    columns: Mapping[str, Any], count: int, topic: str, partition: int
-) -> pa.RecordBatch:
-    source = {"source_topic": (topic,) * count, "source_partition": (partition,) * count}
+def _by_column(columns: Mapping[str, Any], count: int, common: Mapping[str, Any]) -> pa.RecordBatch:
+    same = {name: (value,) * count for name, value in common.items()}
     arrays = [
-        _array(source.get(name) or columns.get(_NAMED.get(name, name)), kind, count)
+        _array(same.get(name) or columns.get(_NAMED.get(name, name)), kind, count)
         for name, kind in _TYPES.items()
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
 
 
-def _by_event(events: Sequence[EventFields], topic: str, partition: int) -> pa.RecordBatch:
-    source = {"source_topic": topic, "source_partition": partition}
+def _by_event(events: Sequence[EventFields], common: Mapping[str, Any]) -> pa.RecordBatch:
     rows = [
-        {**event, "recorded_at": event["recorded_ms"], **source} for event in events
+        {**event, "recorded_at": event["recorded_ms"], **common} for event in events
     ]  # fmt: skip
     return pa.RecordBatch.from_struct_array(pa.array(rows, _ROW))
 

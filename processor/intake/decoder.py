@@ -47,7 +47,7 @@ from schemas.events import (
     MessageEvent,
     Recipient,
 )
-from schemas.providers import adapters, decode, explain_validation
+from schemas.providers import adapters, decode, explain_validation, version_of
 
 #: Dead letters that one record may give.
 MAX_RECORD_REJECTIONS: Final = 100
@@ -59,7 +59,9 @@ MAX_EXPANSION: Final = 16
 MIN_EXPANSION_BYTES: Final = 256 * 1024
 #: Fields for texts of any length, beside the tags; all others of an event are a few kB at most.
 LONG_FIELDS: Final = ("subject", "text", "diagnostic", "url", "user_agent")
-_COMPUTED: Final = frozenset({"event_id", "recipient_error", "recorded_at", "source"})
+_COMPUTED: Final = frozenset(
+    {"event_id", "recipient_error", "recorded_at", "source", "adapter_version"}
+)
 
 
 @dataclass(slots=True)
@@ -164,6 +166,7 @@ class Decoder:
         events: Sequence[EventFields],
         rejections: Sequence[Rejection],
         commands: Sequence[Command] = (),
+        adapter_version: int = 0,
     ) -> DecodedChunk:
         """Give the events their ids, and return what is made of them and of commands."""
         groups = group_events(events)
@@ -174,7 +177,7 @@ class Decoder:
         if self._policy_partitions:
             chosen = chosen_events(events, self._suppressed)
             policy_records = to_records(chosen, commands, self._policy_partitions)
-        table = table_of(groups, chunk.topic, chunk.partition)
+        table = table_of(groups, chunk.topic, chunk.partition, adapter_version)
         return DecodedChunk(chunk, table, rejections, policy_records)
 
     def _commands(self, chunk: Chunk) -> DecodedChunk:
@@ -264,7 +267,7 @@ class Decoder:
         unmatched_count = sum(not event["message_id"] for event in events)
         metrics.IGNORED_RECORDS_TOTAL.labels(provider=provider).inc(ignored_count)
         metrics.UNMATCHED_EVENTS_TOTAL.labels(provider=provider).inc(unmatched_count)
-        return self._decoded(chunk, events, rejections)
+        return self._decoded(chunk, events, rejections, adapter_version=version_of(adapter))
 
 
 def _event_validator(

@@ -53,6 +53,8 @@ TABLE: Final = Table(
         "source_topic": _NAME,
         "source_partition": "Int32 CODEC(ZSTD)",
         "source_offset": "Int64 CODEC(Delta, ZSTD)",
+        # Of the adapter that read it; 0: a mailer's own event, or unknown.
+        "adapter_version": "UInt16 CODEC(ZSTD)",
     },
     # `content` keeps apart what has one fingerprint but differs in what the fingerprint leaves out
     # (a corrected subject, say): a merge of parts must never lose a fact that a fold has seen.

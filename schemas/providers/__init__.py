@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_TENANT_HEADER", "TENANT_HEADER", "Adapter", "Decoded", "RejectedPart",
     "UnreadableError", "adapters", "decode", "explain_validation", "normalise", "verdict",
+    "version_of",
 ]  # fmt: skip
 
 #: The record header with the tenant of a payload, whatever the payload itself says.
@@ -98,6 +99,9 @@ class Adapter(Protocol):
 
         A module whose provider also pushes what is about no message has `IGNORED`. It is asked of a
         JSON body whose layout is wrong: nothing of it is read then.
+
+        A module that reads old payloads otherwise than it did states a `VERSION`, of 65,535 at
+        most, above that of before (`version_of`).
         """
         ...
 
@@ -125,6 +129,12 @@ def adapters() -> Mapping[str, Adapter]:
             raise RuntimeError(f"two adapters are named {adapter.PROVIDER!r}; see {info.name}")
         by_name[adapter.PROVIDER] = adapter
     return by_name
+
+
+def version_of(adapter: Adapter) -> int:
+    """Return the version of an adapter, which its events are stored with; 1 if it states none."""
+    version: int = getattr(adapter, "VERSION", 1)
+    return version
 
 
 def verdict(
@@ -285,13 +295,17 @@ def normalise(
     if decoded.rejected:
         raise UnreadableError("; ".join(part.reason for part in decoded.rejected))
     try:
-        return [_as_logged(event, recorded_at) for event in decoded.events]
+        version = version_of(adapter)
+        return [_as_logged(event, recorded_at, version) for event in decoded.events]
     except ValidationError as error:
         raise UnreadableError(explain_validation(error)) from error
 
 
-def _as_logged(event: EventFields, recorded_at: datetime) -> MessageEvent:
+def _as_logged(event: EventFields, recorded_at: datetime, version: int) -> MessageEvent:
     """Return an event with its recipient as the log has it."""
     recipient, error = normal_form(event["channel"], event["recipient"])
-    logged = {"recipient": recipient, "recipient_error": error, "recorded_at": recorded_at}
+    logged = {
+        "recipient": recipient, "recipient_error": error, "recorded_at": recorded_at,
+        "adapter_version": version,
+    }  # fmt: skip
     return MessageEvent.model_validate({**event, **logged})

@@ -313,3 +313,13 @@ def test_a_table_that_has_lost_what_was_folded_into_it_is_not_swapped_in(fresh_d
 def count_rows(client, target):
     [[count]] = client.query(f"SELECT count() FROM {target.database}.email_log").result_rows
     return count
+
+
+def test_events_of_before_are_of_an_unknown_version_of_their_adapter(fresh_database):
+    client, target = log_with(fresh_database)
+    client.command(f"ALTER TABLE {target.stored('events')} DROP COLUMN adapter_version")
+    client.command(f"INSERT INTO {target.stored('events')} (event_id) VALUES ('before')")
+    assert list(migrate.migrate(client, target)) == ["added column adapter_version to events"]
+    put(client, target.database, event(1, adapter_version=3))
+    sql = f"SELECT adapter_version FROM {target.stored('events')} ORDER BY adapter_version"
+    assert client.query(sql).result_rows == [(0,), (3,)]

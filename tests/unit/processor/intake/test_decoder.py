@@ -502,3 +502,21 @@ def test_what_is_about_no_message_and_what_names_none_is_counted():
     assert decoded.events.num_rows == 2
     assert len(decoded.rejections) == 1
     assert [now - earlier for now, earlier in zip(counts(), before, strict=True)] == [2, 1]
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_an_event_has_its_adapters_version_which_is_no_part_of_its_identity(monkeypatch, count):
+    records = [
+        record(ses_bounce(1, f"s{n}"), topic="email.events.ses", offset=n) for n in range(count)
+    ]
+    before = decode(records).events
+    assert set(before["adapter_version"].to_pylist()) == {1}
+    monkeypatch.setattr(adapters()["ses"], "VERSION", 7, raising=False)
+    after = decode(records).events
+    assert set(after["adapter_version"].to_pylist()) == {7}
+    assert after["event_id"].equals(before["event_id"])
+
+
+def test_a_mailers_own_event_has_no_adapters_version_whatever_it_says():
+    decoded = decode([record(value_of(adapter_version=9))])
+    assert decoded.events["adapter_version"].to_pylist() == [0]
