@@ -50,6 +50,8 @@ _COMMANDS: Final = {
     "retries": _Command("retries:app", "Read"),
     "migrate": _Command("upkeep:migrate_database", "Upkeep"),
     "rebuild": _Command("rebuild:rebuild_logs", "Upkeep"),
+    "replay": _Command("replay:replay_message", "Upkeep"),
+    "upgrade": _Command("replay:preview_upgrade", "Upkeep"),
     "topics": _Command("upkeep:topics_app", "Upkeep"),
     "policy": _Command("policy:app", "Upkeep"),
     "keys": _Command("keys:app", "Upkeep"),

@@ -54,6 +54,11 @@ def recorded_ms(record: Record) -> int:
     Brokers take any timestamp: none, 0, seconds, microseconds. One outside of these years has no
     meaning, and is never read in another unit: the worker's own time stands in for it.
     """
+    return plausible_ms(stated_ms(record))
+
+
+def stated_ms(record: Record) -> int | None:
+    """Return when a record first arrived by what it says itself, which may be no time."""
     for name, value in record.headers or ():
         if (
             name == RECORDED_AT_HEADER
@@ -61,13 +66,18 @@ def recorded_ms(record: Record) -> int:
             and value.isdigit()
             and len(value) <= _MAX_TIME_DIGITS
         ):
-            return plausible_ms(int(value))
-    return plausible_ms(record.timestamp)
+            return int(value)
+    return record.timestamp
+
+
+def is_plausible(timestamp: int | None) -> bool:
+    """Return whether a timestamp is one in milliseconds, from 1990 to 2099."""
+    return timestamp is not None and _MIN_MS <= timestamp < _MAX_MS
 
 
 def plausible_ms(timestamp: int | None) -> int:
     """Return a timestamp in milliseconds, or the current time for one outside of 1990 to 2099."""
-    if timestamp is not None and _MIN_MS <= timestamp < _MAX_MS:
+    if timestamp is not None and is_plausible(timestamp):
         return timestamp
     return int(time() * 1000)
 

@@ -217,6 +217,53 @@ def test_publish_and_normalise_are_usable_from_a_script(system, tmp_path):
     assert "no adapter for provider 'nobody'" in bad["error"]
 
 
+def test_rows_are_derived_again_from_what_kafka_had(system, scenarios):
+    late = next(e for e in scenarios if e.status == "Bounce" and e.conflict)
+    out = system.command("replay", late.message_id, "--tenant", late.tenant_id)
+    assert out.startswith(f"email_log: {late.tenant_id}, {late.recipient}: the same, by ")
+    other = system.command("replay", late.message_id, "--channel", "sms", check=False)
+    assert (other.returncode, other.stdout) == (1, "")
+    assert other.stderr == f"sendlog: no row of message {late.message_id!r}\n"
+    preview = json.loads(system.command("upgrade", "--preview", "--format", "json"))
+    assert preview["facts"] >= preview["records"] > len(scenarios)
+    assert (preview["differences"], preview["rows"]) == ([], [])
+    some = system.command("upgrade", "--preview", "--provider", "twilio", "--since", str(START))
+    assert some.endswith("0 differ, 0 rows would change; nothing was written\n")
+
+
+def test_a_row_that_the_raw_records_do_not_give_is_shown_with_what_differs(system):
+    complaint = event_value(tenant_id="lost", message_id="lost", kind="complaint")
+    publish(system, "email.sends", event_value(tenant_id="lost", message_id="lost"), complaint)
+    assert "the same" in system.command("replay", "lost")
+    system.client.command(
+        "DELETE FROM sendlog.raw_records WHERE value = unhex({value:String})",
+        parameters={"value": complaint.hex()}, settings={"lightweight_deletes_sync": 2},
+    )  # fmt: skip
+    done = system.command("replay", "lost", check=False)
+    assert done.returncode == 1
+    assert "complained_at: " in done.stdout
+    assert "complaint of email.sends/" in done.stdout
+    assert done.stdout.endswith(": it has no raw record\n")
+    done = system.command("replay", "lost", "--format", "json", check=False)
+    row = json.loads(done.stdout)
+    assert row["same"] is False
+    assert row["differing"]["complained_at"]["raw"] is None
+    assert [event["kind"] for event in row["underived"]] == ["complaint"]
+
+
+def test_raw_records_are_not_kept_if_the_settings_say_so(system):
+    for worker in system.workers:
+        worker.stop()
+    system.worker(SENDLOG_RAW__KEEP="false")
+    publish(system, "email.sends", event_value(tenant_id="bare", message_id="bare"))
+    assert system.command("log", "email", "--tenant", "bare", "--format", "json")
+    kept = "SELECT count() FROM sendlog.raw_records WHERE position(value, '\"bare\"') > 0"
+    assert system.value(kept) == 0
+    done = system.command("replay", "bare", check=False)
+    assert done.returncode == 1
+    assert "by 0 facts from raw records" in done.stdout
+
+
 def test_the_same_notification_twice_counts_once(system):
     opened = event_value(tenant_id="twice", kind="open", message_id="m")
     publish(system, "email.sends", opened, opened, event_value(tenant_id="twice", message_id="m"))

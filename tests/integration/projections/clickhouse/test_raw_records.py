@@ -7,14 +7,18 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
+from processor.replay.message import replay_message
+from processor.replay.preview import Preview
 from projections.clickhouse.client import scalar
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.mutations import wait_for_mutations
 from projections.clickhouse.retention import apply_retention
 from projections.clickhouse.store import arrow_schema, insert_rows
+from projections.tables import log_of
 from projections.tables.raw_records import TABLE
 from tests.clickhouse import connect_to
+from tests.raw_history import decoder, demo_records, put_history
 
 
 def raw_record(offset, **fields):
@@ -102,3 +106,18 @@ def test_a_partition_is_on_one_shard_and_retention_on_all(cluster_database):
     for node in client.clients:
         sql = "SELECT engine_full FROM system.tables WHERE name = 'raw_records_local'"
         assert "toIntervalDay(7)" in scalar(node, f"{sql} AND database = '{target.database}'")
+
+
+def test_on_two_shards_history_is_derived_again_as_on_one_server(cluster_database):
+    client, target = cluster_database
+    records = list(demo_records(150))
+    put_history(client, target.database, records)
+    preview = Preview()
+    list(preview.compare(client, target.database, decoder()))
+    assert (preview.records, preview.differences, preview.rows) == (len(records), [], [])
+    rows = client.query(f"SELECT message_id FROM {target.database}.email_log LIMIT 5").result_rows
+    for (message_id,) in rows:
+        log = log_of("email")
+        for row in replay_message(client, target.database, decoder(), log, message_id):
+            assert row.is_same
+            assert not row.underived

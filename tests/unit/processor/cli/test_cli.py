@@ -167,3 +167,13 @@ def test_what_an_adapter_is_stands_on_one_line_where_there_is_room() -> None:
     wide = run("providers", width=200)
     assert len(wide.splitlines()) == len(adapters()) + 1
     assert '`{"msys": {class: event}}`' in wide
+
+
+# ---------------------------------------------------------------------- upgrade
+
+
+def test_an_upgrade_is_only_previewed_and_of_a_provider_that_there_is(monkeypatch, capsys):
+    line = error_of(monkeypatch, capsys, "upgrade")
+    assert line == "sendlog: sendlog upgrade writes nothing to history: say --preview"
+    line = error_of(monkeypatch, capsys, "upgrade", "--preview", "--provider", "pigeon")
+    assert line.startswith("sendlog: --provider 'pigeon' is none; there are: 46elks, ")

@@ -1,0 +1,1 @@
+"""Logs derived again from raw records: one message, or all that other adapters would change."""
