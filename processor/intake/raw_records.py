@@ -21,24 +21,31 @@ NO_TIMESTAMP: Final = -1
 
 
 def to_rows(chunks: Sequence[DecodedChunk]) -> pa.Table:
-    """Return the records of chunks from which an event was made, by columns."""
-    return pa.Table.from_batches([_batch_of(each) for each in chunks], _SCHEMA)
+    """Return the records of chunks from which an event was made, by columns.
 
-
-def _batch_of(decoded: DecodedChunk) -> pa.RecordBatch:
-    records, chunk = _records_with_events(decoded), decoded.chunk
+    All at once: to put columns together would copy the bytes again.
+    """
+    topics, partitions, records = list[bytes](), list[int](), list[Record]()
+    for each in chunks:
+        kept = _records_with_events(each)
+        topics += [each.chunk.topic.encode()] * len(kept)
+        partitions += [each.chunk.partition] * len(kept)
+        records += kept
     timestamps = [record.timestamp for record in records]
     if None in timestamps:
         timestamps = [NO_TIMESTAMP if each is None else each for each in timestamps]
     columns = {
-        "topic": pa.repeat(pa.scalar(chunk.topic.encode(), pa.binary()), len(records)),
-        "partition": pa.repeat(pa.scalar(chunk.partition, pa.int32()), len(records)),
-        "offset": pa.array([record.offset for record in records], pa.int64()),
-        "timestamp": pa.array(timestamps, pa.int64()),
-        "headers": _headers_of(records),
-        "value": pa.array([record.value for record in records], pa.binary()),
+        "topic": topics,
+        "partition": partitions,
+        "offset": [record.offset for record in records],
+        "timestamp": timestamps,
+        "value": [record.value for record in records],
     }
-    return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name in columns else _headers_of(records)
+        for field in _SCHEMA
+    ]
+    return pa.Table.from_arrays(arrays, schema=_SCHEMA)
 
 
 def _records_with_events(decoded: DecodedChunk) -> Sequence[Record]:

@@ -61,9 +61,13 @@ def peer(module, *arguments, **more):
 
 SYSTEMS = {
     "sendlog": Contender(("processor", "worker")),
+    "sendlog, no raw records": Contender(
+        ("processor", "worker"), environment={"SENDLOG_RAW__KEEP": "false"}
+    ),
     # What the peers do: without the policy for retries and the blacklist, and what it writes.
     "sendlog, log only": Contender(
-        ("processor", "worker"), environment={"SENDLOG_POLICY": "false"}
+        ("processor", "worker"),
+        environment={"SENDLOG_POLICY": "false", "SENDLOG_RAW__KEEP": "false"},
     ),
     "stock Faust": peer("faust_agent", max_events=50_000),
     "stock Faust, tuned": peer("faust_agent", "20000", "0.2"),
@@ -72,6 +76,8 @@ SYSTEMS = {
     "plain consumer": peer("plain"),
     "limit": peer("limit", database=LIMIT_DATABASE),
 }
+#: Those with the policy.
+DECIDING = ("sendlog", "sendlog, no raw records")
 MEASURED = (
     "events_per_second", "worker_cpu", "broker_cpu", "database_cpu", "worker_peak_mb", "seconds",
 )  # fmt: skip
@@ -104,7 +110,7 @@ def run(options, console):
                 events = min(count, contender.max_events or count) if number else count
                 empty(system, contender)
                 one = measure(system, name, contender, events, whole=events == count)
-                if events == count and name != "sendlog":  # its logs have decisions, too
+                if events == count and name not in DECIDING:  # their logs have decisions, too
                     one |= fingerprint(system, contender.database)
                 rounds[name].append(one)
                 console.print(
@@ -158,9 +164,14 @@ def compared(rows):
     """Say how Sendlog stands to stock Faust, to the best peer and to the limit, where measured."""
     speeds = {row["system"]: row["events_per_second"] for row in rows}
     ours, bare = speeds.pop("sendlog", None), speeds.pop("sendlog, log only", None)
-    if ours is None or not (speeds or bare):
+    without_raw = speeds.pop("sendlog, no raw records", None)
+    if ours is None or not (speeds or bare or without_raw):
         return []
-    comparisons = [f"{ours / bare:.2f} times itself without rules"] if bare else []
+    comparisons = [
+        f"{ours / itself:.2f} times itself {what}"
+        for what, itself in (("with the log only", bare), ("without raw records", without_raw))
+        if itself
+    ]
     comparisons += [
         f"{ours / speeds[name]:.2f} times {name}"
         for name in ("stock Faust", "stock Faust, tuned", "limit") if name in speeds
@@ -221,7 +232,8 @@ def empty(system, contender):
         topics.SUPPRESSIONS_TOPIC,
     )
     tables = [f"{contender.database}.events"]
-    tables += [f"{DATABASE}.{name}" for name in ("dead_letters", "records", "suppression_history")]
+    written = ("dead_letters", "raw_records", "records", "suppression_history")
+    tables += [f"{DATABASE}.{name}" for name in written]
     tables += [f"{DATABASE}.{log.state_table}" for log in projections().values()]
     for table in tables:
         system.client.command(f"TRUNCATE TABLE {table}")
