@@ -28,6 +28,11 @@ AREAS = (
         (f"{_WHOLE}/processor/intake", f"{_WHOLE}/processor/policy/test_address_life.py"),
     ),
     Area(
+        ("processor/replay/*.py",),
+        (f"{_UNIT}/processor/replay",),
+        (f"{_WHOLE}/processor/replay", f"{_WHOLE}/projections/clickhouse/test_raw_records.py"),
+    ),
+    Area(
         ("projections/folds.py", "projections/status.py", "projections/presence.py",
          "projections/witness.py", "projections/expressions.py", "projections/tables/*.py"),
         (f"{_UNIT}/projections", f"{_UNIT}/processor/demo/test_demo.py"),
