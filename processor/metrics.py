@@ -11,7 +11,14 @@ IGNORED_RECORDS_TOTAL: Final = Counter(
     "sendlog_ignored_records_total", "records of a feed that are about no message", ["provider"]
 )
 UNMATCHED_EVENTS_TOTAL: Final = Counter(
-    "sendlog_unmatched_events_total", "events of a feed that name no message", ["provider"]
+    "sendlog_unmatched_events_total",
+    "events of a feed that name no message, or an id of the provider that no edge explained yet",
+    ["provider", "tenant"],
+)
+JOINED_EVENTS_TOTAL: Final = Counter(
+    "sendlog_joined_events_total",
+    "unmatched events joined to their message by an edge that came later",
+    ["provider", "tenant"],
 )
 EVENTS_TOTAL: Final = Counter("sendlog_events_total", "events written to ClickHouse")
 REFUSED_RAW_RECORDS_TOTAL: Final = Counter(

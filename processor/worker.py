@@ -7,10 +7,11 @@ import ctypes
 import gc
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import faust
 import pyarrow as pa
@@ -30,10 +31,11 @@ from processor.faust_app import (
     pause_topic,
 )
 from processor.intake.decoder import Decoder
-from processor.intake.policy_feed import partition_of, to_records
+from processor.intake.identity import Identities
+from processor.intake.policy_feed import chosen_events, partition_of, to_records
 from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
 from processor.intake.topic_pauses import TopicPauses
-from processor.intake.writer import Intake
+from processor.intake.writer import Intake, JoinOutcome
 from processor.kafka import patches, topics, transport
 from processor.kafka.batch_producer import Publish, publish_batch
 from processor.kafka.broker_clock import BrokerClock
@@ -50,6 +52,7 @@ from processor.settings import Settings
 from projections.clickhouse import store
 from projections.queries.suppressed_sends import SuppressedSends
 from schemas.errors import ExplainedError
+from schemas.events import EventFields
 
 log = get(__name__)
 
@@ -87,16 +90,27 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
     publish = partial(publish_batch, app)
     connect = partial(client_of, settings)
     suppressed = SuppressedAddresses()
+    partitions = inputs.policy_partitions if settings.policy else 0
+    identities = Identities(connect, settings.clickhouse.database)
+
+    def join(tables: Sequence[pa.Table]) -> JoinOutcome:
+        joined = identities.join(tables)
+        events = cast("list[EventFields]", joined.events)
+        chosen = chosen_events(events, suppressed) if partitions else []
+        return JoinOutcome(to_records(chosen, [], partitions or 1), joined.marks)
+
     intake = Intake(
         decode=Decoder(
             settings.intake,
             max_record_bytes=settings.kafka.max_record_bytes,
             rules=inputs.bounce_rules.rules,
             suppressed=suppressed,
-            policy_partitions=inputs.policy_partitions if settings.policy else 0,
+            policy_partitions=partitions,
             regions=settings.numbers.by_tenant,
+            resolve=identities.resolve,
         ),
         insert=store.Store(connect, settings.clickhouse.database).insert,
+        join=join,
         publish=publish,
         batch_rows=settings.intake.batch_rows,
         write_interval=settings.intake.write_interval,

@@ -21,7 +21,7 @@ EventKind = Literal[
     "unsubscribe", "resubscribe", "invalid", "skipped", "failure",
     "read", "undelivered", "rejected", "failed", "expired", "unknown", "opt_out",
     "retry_scheduled", "retry_exhausted", "suppressed", "reinstated",
-    "note",
+    "note", "joined",
 ]  # fmt: skip
 BounceClass = Literal["hard", "soft", "block", "undetermined"]
 #: `refusal`: nothing but that it was refused for good.
@@ -31,6 +31,8 @@ ClassifiedBy = Literal["code", "text", "label", "refusal"]
 DECISION_KINDS: Final = frozenset(
     {"retry_scheduled", "retry_exhausted", "suppressed", "reinstated"}
 )
+#: That the events under a provider's id are of another message: made by intake, taken from nobody.
+JOINED_KIND: Final = "joined"
 #: The kinds of events of each channel. `skipped` is accepted for SMS, as a mailer may send it, but
 #: has no effect: nothing is sent to a number that opted out, so there is no status.
 KINDS_BY_CHANNEL: Final[Mapping[Channel, frozenset[str]]] = {
@@ -125,6 +127,11 @@ class MessageEvent(BaseModel):
             strip_whitespace=True, to_lower=True, max_length=MAX_RECIPIENT_CHARACTERS
         ),
     ] = Field(description="Address, lower-cased; or E.164 number; empty if a provider names none")
+    other_id: Annotated[str, StringConstraints(max_length=512)] = Field(
+        "",
+        description="The id it came under, if that is not its message's; of `joined`, the "
+        "message that the events under this id are of; computed",
+    )
     recipient_error: Code = Field(
         "", description="Why the recipient is no address or number, and stands as it came; computed"
     )
@@ -193,6 +200,7 @@ class EventFields(TypedDict, total=False):
     tenant_id: str
     message_id: str
     recipient: str
+    other_id: str
     recipient_error: str
     occurred_at: datetime
     recorded_ms: int

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from projections.column_types import TIME, base_type, tuple_elements
 from projections.folds import Fold, RowState
 from projections.ordered_bytes import zero_values
-from schemas.events import EPOCH, KINDS_BY_CHANNEL, fingerprint, milliseconds
+from schemas.events import EPOCH, JOINED_KIND, KINDS_BY_CHANNEL, fingerprint, milliseconds
 
 START = datetime(2026, 11, 1, 9, 0, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def facts(channel):
     fact = st.fixed_dictionaries(
         {
             "channel": st.just(channel),
-            "kind": st.sampled_from(sorted(KINDS_BY_CHANNEL[channel])),
+            "kind": st.sampled_from(sorted(KINDS_BY_CHANNEL[channel] | {JOINED_KIND})),
             "message_id": st.sampled_from(["m1", "m2", ""]),
             "recipient": st.sampled_from(["a@example.com", "b@example.com", ""]),
             "occurred_at": times,
@@ -49,6 +49,7 @@ def facts(channel):
             "parts": st.integers(0, 3),
             "campaign": st.sampled_from(["", "autumn"]),
             "tags": st.lists(st.sampled_from(["x", "y", "ü"]), max_size=3),
+            "source_topic": st.sampled_from([f"{channel}.sends", f"{channel}.events.ses"]),
             "url": st.sampled_from(["", "https://example.com/"]),
         },
     )

@@ -12,6 +12,8 @@ CREATE USER IF NOT EXISTS `sendlog_TENANT`
 
 CREATE ROW POLICY IF NOT EXISTS `sendlog_TENANT` ON
     sendlog.events,
+    sendlog.edges,
+    sendlog.unmatched,
     sendlog.email_log_state,
     sendlog.sms_log_state,
     sendlog.suppression_history

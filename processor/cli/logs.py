@@ -268,6 +268,13 @@ def _print_explanation(explanation: dict[str, Any]) -> None:
     console.print(f"Rule {explanation['rule_place']} decided: {explanation['rule']}.", markup=False)
     for other in explanation["overruled"]:
         console.print(f"  overruled: {other['status']} ({other['rule']})", markup=False)
+    for edge in explanation["edges"]:
+        whose = edge["provider"] or "the provider"
+        claim = "is" if edge["stands"] else "is claimed, too late, for"
+        console.print(
+            f"Id {edge['provider_message_id']} of {whose} {claim} attempt {edge['attempt']} of "
+            f"{edge['message_id']} (since {edge['occurred_at']:%Y-%m-%d %H:%M:%S})", markup=False,
+        )  # fmt: skip
     console.print()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("when", "kind", "details", "role"):

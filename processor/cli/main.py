@@ -45,6 +45,7 @@ _COMMANDS: Final = {
     "explain": _Command("logs:explain_message", "Read"),
     "classify": _Command("classify:app", "Read"),
     "providers": _Command("providers:print_providers", "Read"),
+    "unmatched": _Command("unmatched:print_unmatched", "Read"),
     "dead-letters": _Command("dead_letters:app", "Read"),
     "suppressions": _Command("suppressions:app", "Read"),
     "retries": _Command("retries:app", "Read"),

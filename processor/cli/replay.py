@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from processor.cli.logs import LogName, to_json_value
 from processor.cli.times import parse_since
 from processor.clickhouse import client_of
 from processor.intake.decoder import Decoder
+from processor.intake.identity import Identities
 from processor.replay.message import ReplayedRow
 from processor.replay.message import replay_message as rows_from_raw_records
 from processor.replay.preview import Preview, PreviewProgress
@@ -108,13 +110,18 @@ def preview_upgrade(
 
 
 def decoder_of(settings: Settings) -> Decoder:
-    """Return the decoder of a worker with these settings, which feeds no policy."""
+    """Return the decoder of a worker with these settings, which feeds no policy.
+
+    It goes by the edges that the database has now.
+    """
+    identities = Identities(partial(client_of, settings), settings.clickhouse.database)
     return Decoder(
         settings.intake,
         max_record_bytes=settings.kafka.max_record_bytes,
         rules=bounce_rules_in_force(settings).rules,
         policy_partitions=0,
         regions=settings.numbers.by_tenant,
+        resolve=identities.resolve,
     )
 
 

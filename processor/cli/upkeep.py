@@ -12,8 +12,10 @@ from processor.kafka import topics
 from processor.policy.topic_growth import grow, topics_to_grow
 from processor.readdressing import readdress_all
 from processor.settings import load
+from projections.clickhouse.joining import join_history
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.retention import apply_retention
+from projections.clickhouse.store import Store
 
 topics_app = typer.Typer(help="The Kafka topics: make them, check them.", no_args_is_help=True)
 
@@ -26,6 +28,12 @@ def migrate_database() -> None:
     steps = chain(migrate(client, target), apply_retention(client, target, settings.raw.days))
     for line in steps:
         print(line, flush=True)
+        unchanged = False
+    joined = 0
+    store = Store(lambda: client, target.database)
+    for count in join_history(client, target.database, store.insert):
+        joined += count
+        print(f"{joined:,} events are joined to their messages", flush=True)
         unchanged = False
     if replaced := sum(1 for _ in readdress_all(client, target, settings)):
         print(f"{replaced:,} addresses have their normal form now")

@@ -6,6 +6,7 @@ go as columns to Arrow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -47,6 +48,7 @@ from schemas.events import (
     MessageEvent,
     Recipient,
 )
+from schemas.identity import is_unmatched
 from schemas.providers import adapters, decode, explain_validation, version_of
 
 #: Dead letters that one record may give.
@@ -60,7 +62,7 @@ MIN_EXPANSION_BYTES: Final = 256 * 1024
 #: Fields for texts of any length, beside the tags; all others of an event are a few kB at most.
 LONG_FIELDS: Final = ("subject", "text", "diagnostic", "url", "user_agent")
 _COMPUTED: Final = frozenset(
-    {"event_id", "recipient_error", "recorded_at", "source", "adapter_version"}
+    {"event_id", "other_id", "recipient_error", "recorded_at", "source", "adapter_version"}
 )
 
 
@@ -116,9 +118,11 @@ class Decoder:
         suppressed: Container[Address] = (),
         policy_partitions: int = 1,
         regions: NumberRegions | None = None,
+        resolve: Callable[[Sequence[EventFields]], None] = lambda _: None,
     ) -> None:
         """Take the settings, the bounce rules, and addresses whose sends the policy has to see.
 
+        `resolve` gives events of providers the ids of their messages, as far as they are known.
         `regions` are the countries of numbers that name none. `policy_partitions`: how many
         `delivery.policy` has; 0: no policy is in force.
         """
@@ -133,6 +137,7 @@ class Decoder:
         self._suppressed = suppressed
         self._policy_partitions = policy_partitions
         self._regions = regions or NumberRegions()
+        self._resolve = resolve
 
     def __call__(self, chunk: Chunk) -> DecodedChunk:
         """Decode the records of one fetch of one partition."""
@@ -264,9 +269,11 @@ class Decoder:
                     Rejection(record, part.reason, part.raw, part.element)
                     for part in decoded.rejected
                 )
-        unmatched_count = sum(not event["message_id"] for event in events)
         metrics.IGNORED_RECORDS_TOTAL.labels(provider=provider).inc(ignored_count)
-        metrics.UNMATCHED_EVENTS_TOTAL.labels(provider=provider).inc(unmatched_count)
+        self._resolve(events)
+        unmatched = Counter(event["tenant_id"] for event in events if is_unmatched(event))
+        for tenant, count in unmatched.items():
+            metrics.UNMATCHED_EVENTS_TOTAL.labels(provider=provider, tenant=tenant).inc(count)
         return self._decoded(chunk, events, rejections, adapter_version=version_of(adapter))
 
 

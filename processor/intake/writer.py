@@ -7,12 +7,13 @@ The steps of a write:
 3. publish its dead letters, wait for the broker to have them, and insert them;
 4. insert its raw records, then its events; the engine makes the folds of the logs in the same
    insert;
-5. insert its rows of the suppression history;
-6. publish what the policy needs of it, all of which the log knows by then;
-7. ack the chunks, in order.
+5. join events under a provider's id to their messages, as far as edges say now;
+6. insert its rows of the suppression history;
+7. publish what the policy needs of it, all of which the log knows by then;
+8. ack the chunks, in order.
 
 A crash between any two of them repeats the write, which the folds absorb. While one write is in
-steps 3 and 4, the next chunks are decoded, up to a limit, and the write before is in steps 5 to 7;
+steps 3 and 4, the next chunks are decoded, up to a limit, and the write before is in steps 5 to 8;
 then the agent stops pulling.
 """
 
@@ -26,7 +27,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -36,7 +37,7 @@ from processor.intake import dead_letters, raw_records, suppression_history
 from processor.intake.dead_letters import DeadLetter, Rejection
 from processor.intake.decoder import DecodedChunk, Decoder
 from processor.intake.topic_pauses import TopicPauses
-from processor.kafka.batch_producer import TOO_LARGE_ERRORS, Publish
+from processor.kafka.batch_producer import TOO_LARGE_ERRORS, OutgoingRecord, Publish
 from processor.logging import get
 from processor.outages import Outage
 from projections.clickhouse import store
@@ -46,6 +47,7 @@ from projections.tables.dead_letters import TABLE as DEAD_LETTERS
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.raw_records import TABLE as RAW_RECORDS
 from projections.tables.suppression_history import TABLE as HISTORY
+from projections.tables.unmatched import TABLE as UNMATCHED
 
 log = get(__name__)
 
@@ -56,7 +58,17 @@ MAX_WAITING_BYTES: Final = 128 * 1024 * 1024
 LAG_LIFETIME_SECONDS: Final = 10.0
 LAG_POLL_INTERVAL_SECONDS: Final = 0.1
 
+T = TypeVar("T")
 Insert = Callable[[Table, pa.Table], None]
+#: Joins what can be joined now that events are written.
+Join = Callable[[Sequence[pa.Table]], "JoinOutcome"]
+
+
+class JoinOutcome(NamedTuple):
+    """Records that tell the policy of joined events; rows of `unmatched` to insert after that."""
+
+    records: Sequence[OutgoingRecord]
+    marks: pa.Table
 
 
 class ChunkEvent(Protocol):
@@ -77,13 +89,14 @@ class _WaitingChunk:
 
 
 class Intake:
-    """Takes chunks and writes them; `insert` runs on a thread and may block."""
+    """Takes chunks and writes them; `insert` and `join` run on threads and may block."""
 
     def __init__(
         self,
         *,
         decode: Decoder,
         insert: Insert,
+        join: Join,
         publish: Publish,
         batch_rows: int,
         write_interval: float,
@@ -93,6 +106,7 @@ class Intake:
         self._decode = decode
         self._keep_raw = keep_raw
         self._insert = insert
+        self._join = join
         self._publish = publish
         self._batch_rows = batch_rows
         self._write_interval = write_interval
@@ -172,12 +186,13 @@ class Intake:
                         await self._changed.wait_for(self._has_many)
 
     async def _ack_loop(self) -> None:
-        """Take steps 5 to 7 of a write, while the next is being written."""
+        """Take steps 5 to 8 of a write, while the next is being written."""
         while True:
             chunks = await self._written.get()
-            await self._step5_history(chunks)
-            await self._step6_policy_feed(chunks)
-            self._step7_ack(chunks)
+            joined = await self._step5_join(chunks)
+            await self._step6_history(chunks)
+            await self._step7_policy_feed(chunks, joined)
+            self._step8_ack(chunks)
 
     async def _step1_decode(self, event: ChunkEvent) -> DecodedChunk:
         decoded = await asyncio.to_thread(self._decode, event.value)
@@ -215,15 +230,24 @@ class Intake:
         metrics.WRITE_SECONDS.observe(monotonic() - started)
         metrics.WRITE_ROWS.observe(events.num_rows)
 
-    async def _step5_history(self, chunks: Sequence[_WaitingChunk]) -> None:
+    async def _step5_join(self, chunks: Sequence[_WaitingChunk]) -> JoinOutcome:
+        tables = [each.decoded.events for each in chunks]
+        return await self._work_or_wait(partial(self._join, tables), EVENTS)
+
+    async def _step6_history(self, chunks: Sequence[_WaitingChunk]) -> None:
         if rows := list(chain.from_iterable(each.decoded.history for each in chunks)):
             await self._insert_or_wait(HISTORY, suppression_history.to_table(rows))
 
-    async def _step6_policy_feed(self, chunks: Sequence[_WaitingChunk]) -> None:
-        if records := list(chain.from_iterable(each.decoded.policy_records for each in chunks)):
+    async def _step7_policy_feed(
+        self, chunks: Sequence[_WaitingChunk], joined: JoinOutcome
+    ) -> None:
+        fed = (each.decoded.policy_records for each in chunks)
+        if records := [*chain.from_iterable(fed), *joined.records]:
             await self._publish(records)
+        if joined.marks.num_rows:
+            await self._insert_or_wait(UNMATCHED, joined.marks)
 
-    def _step7_ack(self, chunks: Sequence[_WaitingChunk]) -> None:
+    def _step8_ack(self, chunks: Sequence[_WaitingChunk]) -> None:
         for each in chunks:
             each.event.ack()
 
@@ -274,12 +298,15 @@ class Intake:
 
     async def _insert_or_wait(self, table: Table, rows: pa.Table) -> None:
         """Insert; while the database is away, wait. Raises its other errors."""
-        insert = object()
+        await self._work_or_wait(partial(self._insert, table, rows), table)
+
+    async def _work_or_wait(self, work: Callable[[], T], table: Table) -> T:
+        key = object()
 
         def wait(error: TransientError) -> None:
-            self._outage.begin(insert, error=str(error), table=table.name)
+            self._outage.begin(key, error=str(error), table=table.name)
 
         try:
-            await retry_while_away(partial(self._insert, table, rows), wait)
+            return await retry_while_away(work, wait)
         finally:  # an error is an answer, too
-            self._outage.end(insert)
+            self._outage.end(key)

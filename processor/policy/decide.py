@@ -35,7 +35,7 @@ from typing import Final, TypeAlias
 
 from processor.policy import retry_rules, suppression_rules
 from processor.policy.config import Policy
-from processor.policy.decisions import Decision, SoftBounced
+from processor.policy.decisions import Decision, MessageJoined, SoftBounced
 from processor.policy.evolve import evolve
 from processor.policy.inputs import Context, Input, LookupResult, Tick, failure_in_words
 from processor.policy.state import AddressState
@@ -123,6 +123,17 @@ def _rules_for(input: Input, context: Context) -> Iterator[_DecisionRule]:  # no
                 yield partial(rule, input, context)
 
 
+def _join_message(
+    event: MessageEvent, _context: Context, state: AddressState
+) -> Iterator[Decision]:
+    """Forget what was known by the id under which an event of a message came."""
+    other_id = event.other_id
+    if other_id and (
+        other_id in state.messages or other_id in state.streak or other_id in state.refusals
+    ):
+        yield MessageJoined(message_id=event.message_id, other_id=other_id)
+
+
 def _bounce_softly(
     event: MessageEvent, context: Context, state: AddressState
 ) -> Iterator[Decision]:
@@ -149,6 +160,7 @@ def _bounce_softly(
 
 #: What an event is put to, in this order: a suppression comes before the sends that it voids.
 _EVENT_RULES: Final = (
+    _join_message,
     suppression_rules.suppress,
     suppression_rules.resubscribe,
     suppression_rules.end_streak,

@@ -36,6 +36,14 @@ class RefusalCounted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageJoined:
+    """What was known by a provider's id (`other_id`) is about a message of another id."""
+
+    message_id: str
+    other_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreakEnded:
     """Something was delivered, or touched by a person: bounces until then do not count."""
 
@@ -164,7 +172,7 @@ class CommandRejected:
 
 
 Decision: TypeAlias = (
-    SoftBounced | RefusalCounted | StreakEnded | AttemptSent | RetryScheduled | RetryDue
-    | RetryCancelled | RetriesExhausted | SendRefused | ReasonRecorded | Suppressed | Cleared
-    | Reinstated | CommandApplied | CommandRejected
+    MessageJoined | SoftBounced | RefusalCounted | StreakEnded | AttemptSent | RetryScheduled
+    | RetryDue | RetryCancelled | RetriesExhausted | SendRefused | ReasonRecorded | Suppressed
+    | Cleared | Reinstated | CommandApplied | CommandRejected
 )  # fmt: skip

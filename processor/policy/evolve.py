@@ -14,6 +14,7 @@ from processor.policy.decisions import (
     CommandApplied,
     CommandRejected,
     Decision,
+    MessageJoined,
     ReasonRecorded,
     RefusalCounted,
     Reinstated,
@@ -50,6 +51,8 @@ V = TypeVar("V")
 def evolve(state: AddressState, decision: Decision) -> AddressState:
     """Return the state after a decision; the same one again changes nothing."""
     match decision:
+        case MessageJoined():
+            after = _joined(state, decision)
         case SoftBounced():
             after = _bounced(state, decision)
         case AttemptSent() | RetryScheduled() | RetryDue() | RetryCancelled() | RetriesExhausted():
@@ -78,6 +81,28 @@ def evolve(state: AddressState, decision: Decision) -> AddressState:
         case _:
             assert_never(decision)
     return after
+
+
+def _joined(state: AddressState, joined: MessageJoined) -> AddressState:
+    """Forget a message whose events come again by another id, but not what was requested for it."""
+    other_id = joined.other_id
+    known = state.messages.get(other_id)
+    state = replace(
+        state,
+        streak=_without(state.streak, other_id),
+        refusals=_without(state.refusals, other_id),
+        messages=_without(state.messages, other_id),
+    )
+    if known is None or not (known.finished or known.has_requested):
+        return state
+    message = state.messages.get(joined.message_id, MessageState(first_at=known.first_at))
+    after = replace(
+        message,
+        first_at=min(message.first_at, known.first_at),
+        requested_attempt=max(message.requested_attempt, known.requested_attempt),
+        finished=message.finished or known.finished,
+    )
+    return _with_message(state, joined.message_id, after)
 
 
 def _attempted(
@@ -149,6 +174,10 @@ def _cleared(state: AddressState, rules: tuple[RuleName, ...], at: datetime) -> 
         applied_ids=_newest(applied_ids, MAX_SET_ITEMS, _itself),
     )
     return after if COUNTING_RULES.isdisjoint(rules) else evolve(after, StreakEnded(at=at))
+
+
+def _without(items: Mapping[str, V], name: str) -> Mapping[str, V]:
+    return {key: value for key, value in items.items() if key != name}
 
 
 def _later(times: Mapping[str, datetime], at: datetime) -> Mapping[str, datetime]:

@@ -41,6 +41,11 @@ class MessageState:
     finished: Annotated[bool, Field(alias="over")] = False
 
     @property
+    def has_requested(self) -> bool:
+        """Whether an attempt after the first has been requested."""
+        return self.requested_attempt > 1 and self.due_at is None
+
+    @property
     def last_attempt(self) -> int:
         """The last attempt that was made or decided on."""
         return max([self.requested_attempt, *self.sent_times])

@@ -64,7 +64,23 @@ def decode_records(
         reasons = {each.record.offset: each.reason for each in reversed(decoded.rejections)}
         for record, rows in zip(of_chunk, events, strict=True):
             offset = record.offset
-            yield DecodedRecord(record, rows, fresh.get(offset, ()), reasons.get(offset, ""))
+            now = fresh.get(offset, ())
+            yield DecodedRecord(record, _without_joined(rows, now), now, reasons.get(offset, ""))
+
+
+def _without_joined(stored: Sequence[EventRow], decoded: Sequence[EventRow]) -> Sequence[EventRow]:
+    """Return stored events without those that are decoded as of their message, for they are that.
+
+    An edge that came after them had them stored once more, by their message's id.
+    """
+    names = ("kind", "occurred_at")
+    joined = {
+        (value_of(row, "other_id"), *_values(row, names))
+        for row in decoded if value_of(row, "other_id")
+    }  # fmt: skip
+    return [
+        row for row in stored if (value_of(row, "message_id"), *_values(row, names)) not in joined
+    ]
 
 
 def differences_of(

@@ -19,7 +19,7 @@ from projections.expressions import Expression, quote
 from projections.folds import Fold
 from projections.presence import MERGED_PRESENCE, PRESENCE, T64_CODEC, presence_column
 from projections.status import derived_columns
-from projections.tables import KEY, Projection, Table, projections, tables, views
+from projections.tables import KEY, Fill, Projection, Table, projections, tables, views
 
 SHARD_KEY: Final = "cityHash64(tenant_id, recipient)"
 _KEY_DDL: Final = "tenant_id LowCardinality(String), recipient String, message_id String"
@@ -44,6 +44,8 @@ _COMPUTED_COLUMNS: Final = {
 #: (`projections.queries.record_index`).
 RECORD_INDEX_TABLE: Final = "records"
 RECORD_INDEX_VIEW: Final = "records_fill"
+#: The comment of a table that has not got what is in `events` of the past yet.
+UNFILLED: Final = "to be filled from events of the past"
 #: Tells the engine which granules hold nothing as early or late as what it has found already.
 DATE_INDEX: Final = f"by_time {STATE_DATE} TYPE minmax GRANULARITY 1"
 #: Small blocks keep the read of a few rows small (E-057).
@@ -125,8 +127,13 @@ def merge_select(
     )
 
 
-def log_select(log: Projection, source: str, more: Mapping[str, str] | None = None) -> str:
-    """Return the SELECT of a log's columns, of the states of `source` (a table with FINAL, say).
+def log_select(log: Projection, source: str) -> str:
+    """Return the SELECT of a log's rows, of the states of `source` (a table with FINAL, say)."""
+    return f"{message_select(log, source)} WHERE NOT {log.hidden.sql}"
+
+
+def message_select(log: Projection, source: str, more: Mapping[str, str] | None = None) -> str:
+    """Return the SELECT of a log's columns of all states of `source`, also of those it hides.
 
     `more` are other columns of a state, by name, in SQL.
     """
@@ -203,7 +210,18 @@ def plain_table(table: Table, target: Target) -> str:
     return (
         f"CREATE TABLE IF NOT EXISTS {target.stored(table.name)}{target.on_cluster} ({columns}) "
         f"ENGINE = {target.engine('ReplacingMergeTree', table.version)} "
-        f"ORDER BY ({', '.join(table.order_by)}) COMMENT {quote(table.comment)}"
+        f"ORDER BY ({', '.join(table.order_by)}) "
+        f"SETTINGS index_granularity = {table.index_granularity} "
+        f"COMMENT {quote(UNFILLED if table.fill else table.comment)}"
+    )
+
+
+def filling_view(table: Table, fill: Fill, target: Target) -> str:
+    """Return the statement that creates the view which fills a table from every insert."""
+    return (
+        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {target.database}.{table.name}_fill"
+        f"{target.on_cluster} TO {target.stored(table.name)} "
+        f"AS {fill.sql(target.stored('events'))}"
     )
 
 
@@ -249,6 +267,9 @@ def table_statements(target: Target) -> Iterator[str]:
 def view_statements(target: Target) -> Iterator[str]:
     """Yield the statements that create or renew the views, whose tables have all their columns."""
     yield record_index_view(target)
+    for table in tables().values():
+        if table.fill:
+            yield filling_view(table, table.fill, target)
     for log in projections().values():
         states, view = log.state_table, f"{target.database}.{log.name}"
         yield folding_view(log, target, f"{view}_fold", target.stored(states))

@@ -10,14 +10,16 @@ from projections.clickhouse.client import scalar
 from projections.clickhouse.ddl import (
     DATE_INDEX,
     STATE_DATE,
+    UNFILLED,
     Target,
     computed_columns,
     table_statements,
     view_statements,
 )
 from projections.clickhouse.mutations import UNWAITED, unfinished_mutations, wait_for_mutations
+from projections.clickhouse.store import insert_settings
 from projections.expressions import quote
-from projections.tables import Projection, projections, tables
+from projections.tables import Fill, Projection, Table, projections, tables
 from projections.tables.events import TABLE as EVENTS
 
 if TYPE_CHECKING:
@@ -60,6 +62,9 @@ def migrate(client: Client, target: Target) -> Iterator[str]:
     for statement in view_statements(target):
         client.command(statement)
     yield from _first_attempts(client, target)
+    for table in tables().values():
+        if table.fill:
+            yield from _fill(client, target, table, table.fill)
     for name in sorted(_objects(client, target) - before):
         yield f"created {target.database}.{name}"
 
@@ -81,6 +86,33 @@ def _first_attempts(client: Client, target: Target) -> Iterator[str]:
             )
         yield from wait_for_mutations(client, target, EVENTS.name)
         yield f"attempt 0 of {count:,} facts is 1: sendlog rebuild shows it in the logs"
+
+
+def _fill(client: Client, target: Target, table: Table, fill: Fill) -> Iterator[str]:
+    """Fill a table from the events of before there was its view: a tenant after the other.
+
+    Its comment says whether that is done, so that a run that is broken off is begun again; what is
+    inserted twice is there once.
+    """
+    stored = target.stored(table.name)
+    comments = client.query(
+        f"SELECT DISTINCT comment FROM {target.system('tables')} "
+        "WHERE database = {database:String} AND name = {table:String}",
+        parameters={"database": target.database, "table": stored.partition(".")[2]},
+    ).result_rows  # fmt: skip
+    if UNFILLED not in {comment for (comment,) in comments}:
+        return
+    events = f"{target.database}.{EVENTS.name}"
+    for (tenant,) in client.query(f"SELECT DISTINCT tenant_id FROM {events}").result_rows:
+        client.command(
+            f"INSERT INTO {target.database}.{table.name} ({', '.join(table.columns)}) "
+            f"SELECT {', '.join(table.columns)} "
+            f"FROM ({fill.sql(events, 'tenant_id = {tenant:String}')})",
+            parameters={"tenant": tenant},
+            settings=insert_settings(client),
+        )
+        yield f"filled {table.name} from the events of {tenant}"
+    client.command(f"ALTER TABLE {stored}{target.on_cluster} MODIFY COMMENT {quote(table.comment)}")
 
 
 def _computed(client: Client, target: Target, log: Projection) -> Iterator[str]:

@@ -28,6 +28,7 @@ _ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "String": pa.binary(),  # ClickHouse's String is bytes: a dead letter need not be UTF-8
     "Bool": pa.bool_(),
     "UInt16": pa.uint16(),
+    "UInt64": pa.uint64(),
     "Int32": pa.int32(),
     "Int64": pa.int64(),
     "DateTime64(3, 'UTC')": pa.timestamp("ms", tz="UTC"),

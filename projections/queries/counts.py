@@ -117,6 +117,10 @@ class _Messages(NamedTuple):
     def _needs_full_fold(self) -> str:
         return with_presence_bits(self.log, needs_full_fold(self.log)).sql
 
+    @property
+    def _is_row(self) -> str:
+        return f"NOT {with_presence_bits(self.log, self.log.hidden).sql}"
+
     def counted(self, client: Client, select: Callable[[Query], str]) -> Counter[tuple[date, str]]:
         """Return how many messages of a SELECT there are of each day and status."""
         query = Query(self.period.tenant)
@@ -132,7 +136,7 @@ class _Messages(NamedTuple):
         status = from_presence_alone(self.log, derived_columns(self.log)["status"]).sql
         return (
             f"SELECT date, if({self._needs_full_fold}, '', {status}) AS status "
-            f"FROM ({self._merged(query)}) WHERE {self._within('date', query)}"
+            f"FROM ({self._merged(query)}) WHERE {self._is_row} AND {self._within('date', query)}"
         )
 
     def by_full_fold(self, query: Query) -> str:
@@ -147,7 +151,7 @@ class _Messages(NamedTuple):
     def _folded(self, names: Sequence[str], which: str, query: Query) -> str:
         where = f"{query.of_tenant} AND {which}"
         rows = pruned_select(self.log, ["date", *names], self._states, where)
-        return f"SELECT * FROM ({rows}) WHERE {self._within('date', query)}"
+        return f"SELECT * FROM ({rows}) WHERE {self._is_row} AND {self._within('date', query)}"
 
     def _merged(self, query: Query) -> str:
         """Return the SELECT of hash, date and bits: no text of the key is read to merge them."""

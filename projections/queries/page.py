@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from projections.clickhouse.ddl import KEY_HASH_SQL, merge_select
 from projections.clickhouse.sql import Query, sent_along, stream
 from projections.ordered_bytes import unpack
-from projections.presence import PRESENCE, possible_folds
+from projections.presence import PRESENCE, possible_folds, with_presence_bits
 from projections.queries.candidates import Candidate, Candidates, MessageKey
 from projections.queries.listing import (
     CONTAINS,
@@ -291,7 +291,8 @@ class _Page:
         """Return those messages of a query that the page may have, as far as it goes."""
         listing, log = self.listing, self.candidates.log
         where = query.where
-        kept = [filter_condition(log, filter_, query).sql for filter_ in listing.filters]
+        kept = [f"NOT {with_presence_bits(log, log.hidden).sql}"]
+        kept += [filter_condition(log, filter_, query).sql for filter_ in listing.filters]
         if listing.after is not None:
             kept.append(after_condition(listing, listing.after, query))
         names = dict.fromkeys(["date", listing.sort, *(f.column for f in listing.filters)])
@@ -299,7 +300,7 @@ class _Page:
         status = "status" if listing.sort == "status" else "''"
         return self.candidates.fetch(
             f"SELECT recipient, message_id, {KEY_HASH_SQL}, assumeNotNull(date), {status}, "
-            f"{PRESENCE} FROM ({states}) WHERE {' AND '.join(kept or ['true'])} "
+            f"{PRESENCE} FROM ({states}) WHERE {' AND '.join(kept)} "
             f"ORDER BY {order_by(listing)} LIMIT {listing.limit}",
             query,
         )
@@ -354,7 +355,11 @@ class _Page:
                 break
             bits = bits_now  # events have come in between
         zeros = {fold.name: fold.zero for fold in log.folds}
-        return [read_row(log, {name: row[name] for name in KEY}, {**zeros, **row}) for row in rows]
+        whole = [{**zeros, **row} for row in rows]
+        return [
+            read_row(log, {name: state[name] for name in KEY}, state)
+            for state in whole if not log.hidden.evaluate(state)
+        ]  # fmt: skip
 
 
 def _in_order(messages: list[Candidate], *, descending: bool) -> list[Candidate]:

@@ -23,6 +23,7 @@ COLUMNS: Final = (
     "event_id", "channel", "kind", "tenant_id", "message_id", "recipient", "occurred_at",
     "recorded_at", "provider", "attempt", "bounce_class", "classified_by", "smtp_code",
     "enhanced_status", "reason_code", "diagnostic", "label", "machine", "tags",
+    "other_id",
 )  # fmt: skip
 
 

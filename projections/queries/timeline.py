@@ -6,17 +6,19 @@ page.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from projections.clickhouse.ddl import log_select, merge_select
+from projections.clickhouse.ddl import merge_select, message_select
+from projections.clickhouse.joining import ProviderId, edges_of
 from projections.clickhouse.sql import Parameters, Query, stream
 from projections.column_types import STRING, TIME
 from projections.status import explain, explanation_of, fold_message
 from projections.tables import KEY, Projection, log_of, projections
 from projections.tables.events import TABLE as EVENTS
-from schemas.events import Channel
+from schemas.events import EPOCH, Channel
+from schemas.identity import contradicting
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -57,8 +59,9 @@ def explain_message(
 
     None if there is no such message. An event's role is what it would make of the message alone:
     "decides" if that is the status it has, "lost" if it is another, "" if it says no more than
-    that the message is under way. `row` is the message in its log; `next` is the place after which
-    there are more events, or None.
+    that the message is under way. `edges` are what names messages for the ids that providers gave:
+    one stands unless an earlier one names another message. `row` is the message in its log; `next`
+    is the place after which there are more events, or None.
     """
     log, query = log_of(channel), Query(tenant)
     query.add(
@@ -73,6 +76,7 @@ def explain_message(
     has_more = len(events) > limit
     events = events[:limit]
     last = events[-1] if has_more else None
+    ids = {event["provider_message_id"] for event in events} - {""}
     next_place = last and EventPlace(last["occurred_at"], last["event_id"], last["content"])
     return {
         **{name: row[name] for name in KEY},
@@ -83,9 +87,26 @@ def explain_message(
         "rule_place": explanation.place,
         "overruled": [{"status": status, "rule": rule} for status, rule in explanation.overruled],
         "row": row,
+        "edges": _edges(
+            client, database, [ProviderId(tenant, channel, each) for each in sorted(ids)]
+        ),
         "facts": [_with_role(log, event, explanation.status) for event in events],
         "next": next_place,
     }
+
+
+def _edges(client: Client, database: str, ids: Iterable[ProviderId]) -> list[dict[str, Any]]:
+    """Return the edges of some ids in order of time, and whether they stand."""
+    return [
+        {
+            "provider_message_id": provider_id.id, "message_id": edge.message_id,
+            "recipient": edge.recipient, "attempt": edge.attempt, "provider": edge.provider,
+            "occurred_at": EPOCH + timedelta(milliseconds=edge.at_ms),
+            "stands": edge not in refuted,
+        }
+        for provider_id, edges in edges_of(client, database, ids).items()
+        for refuted in [contradicting(edges)] for edge in sorted(edges, key=lambda each: each.at_ms)
+    ]  # fmt: skip
 
 
 def _row_with_rules(
@@ -94,7 +115,7 @@ def _row_with_rules(
     """Return a message as its log has it, and which rules hold of it, in their order."""
     merged = f"({merge_select(log, f'{database}.{log.state_table}', query.where)})"
     holding = ", ".join(rule.when.sql for rule in log.rules)
-    sql = log_select(log, merged, more={_HOLDING: f"[{holding}]"})
+    sql = message_select(log, merged, more={_HOLDING: f"[{holding}]"})
     return next(stream(client, sql, query.values), None)
 
 

@@ -23,13 +23,30 @@ KEY: Final = ("tenant_id", "recipient", "message_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """What the engine takes of every insert into `events` (as `event`) for a table: a SELECT."""
+
+    select: str
+    where: str
+    group_by: tuple[str, ...] = ()
+
+    def sql(self, events: str, more: str = "") -> str:
+        """Return the SELECT, of the stored table of events; `more` narrows it further."""
+        grouped = f" GROUP BY {', '.join(self.group_by)}" if self.group_by else ""
+        condition = f"{self.where} AND {more}" if more else self.where
+        return f"{self.select} FROM {events} AS event WHERE {condition}{grouped}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A table that rows are inserted into.
 
     `columns` maps names to ClickHouse types (with codec or default); `computed` are columns that
     the engine fills in, never inserted. Of rows alike in `order_by` the one of the highest
-    `version` stays; '' where such are copies. `settings` are the engine's, of this table.
-    `shard_by` names what is on one shard, where that is neither a recipient nor a row.
+    `version` stays; '' where such are copies. What has a `fill` is filled from `events` by a view.
+    A smaller `index_granularity` makes it faster to find a few rows. `settings` are the engine's,
+    of this table. `shard_by` names what is on one shard, where that is
+    neither a recipient nor a row.
     """
 
     name: str
@@ -38,6 +55,8 @@ class Table:
     version: str
     computed: Mapping[str, str]
     comment: str
+    fill: Fill | None = None
+    index_granularity: int = 8192
     settings: str = ""
     shard_by: tuple[str, ...] = ()
 
@@ -46,6 +65,7 @@ class Table:
         return column(name, declared_type(self.columns[name]))
 
 
+NEVER: Final = literal(False)
 #: A status rule without words, or without codes, of its own.
 NO_REASON: Final = literal("")
 NO_CODES: Final = Call(
@@ -77,6 +97,7 @@ class Projection:
     (`status` and `status_reason` stand among them by name). `presence_folds` are those of which it
     is kept apart whether an event has counted (`projections.presence`: new ones go to the end).
     Of these, `begin_fold` keeps what comes first in a message's life, `late_folds` what follows.
+    A message of which `hidden` holds, by presence alone, is no row.
     """
 
     name: str
@@ -87,6 +108,7 @@ class Projection:
     presence_folds: tuple[Fold, ...]
     begin_fold: Fold
     late_folds: tuple[Fold, ...]
+    hidden: Expression = NEVER
     columns: Mapping[str, Expression]
     comment: str
 

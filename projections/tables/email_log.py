@@ -32,18 +32,21 @@ from projections.tables import NO_CODES, Projection, StatusRule
 from projections.tables.events import TABLE as EVENT
 from projections.tables.shared import (
     CODES,
+    HIDDEN,
     SHARED_FOLDS,
     campaign,
     codes_of,
     first_at,
     first_recorded_at,
     is_superseded,
+    joined_at,
     last_at,
+    own_at,
     record,
     resends,
     sender,
 )
-from schemas.events import DECISION_KINDS, FINAL_CLASSES, KINDS_BY_CHANNEL
+from schemas.events import DECISION_KINDS, FINAL_CLASSES, JOINED_KIND, KINDS_BY_CHANNEL
 
 OPERATORS.update(
     {
@@ -111,7 +114,7 @@ _FOLDS: Final = (
 _PRESENCE_FOLDS: Final = (
     sent_at, delivery_at, open_at, click_at, machine_at, complaint_at, unsubscribe_at, arrived_at,
     opens, clicks, resends, bounce, bounce_why, soft_bounce, soft_attempts, exhausted, deferral,
-    invalid, skipped, failure, tags, campaign,
+    invalid, skipped, failure, tags, campaign, own_at, joined_at,
 )  # fmt: skip
 
 # ---- What follows from it ---------------------------------------------------------------------
@@ -240,11 +243,13 @@ PROJECTION: Final = Projection(
     name="email_log",
     comment="one row per email and recipient, with its status and why",
     channel="email",
-    kinds=KINDS_BY_CHANNEL["email"] - {"note", "resubscribe", "suppressed", "reinstated"},
+    kinds=KINDS_BY_CHANNEL["email"] - {"note", "resubscribe", "suppressed", "reinstated"}
+    | {JOINED_KIND},
     folds=_FOLDS,
     rules=_RULES,
     presence_folds=_PRESENCE_FOLDS,
     begin_fold=sent_at,
     late_folds=(delivery_at, open_at, click_at, machine_at, complaint_at, unsubscribe_at, bounce),
+    hidden=HIDDEN,
     columns=_COLUMNS,
 )

@@ -50,6 +50,7 @@ TABLE: Final = Table(
         "campaign": "String CODEC(ZSTD)",
         "tags": "Array(String)",
         "recipient_error": _NAME,
+        "other_id": "String CODEC(ZSTD)",
         "source_topic": _NAME,
         "source_partition": "Int32 CODEC(ZSTD)",
         "source_offset": "Int64 CODEC(Delta, ZSTD)",

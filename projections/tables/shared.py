@@ -20,6 +20,7 @@ from projections.expressions import (
 )
 from projections.folds import Fold, earliest, last, latest, union
 from projections.tables.events import TABLE as EVENT
+from schemas.events import JOINED_KIND
 from schemas.smtp_replies import STATUS_MEANINGS
 
 
@@ -56,13 +57,23 @@ sender = latest(
 campaign = latest(
     "campaign", EVENT["occurred_at"], where=EVENT["campaign"].is_nonempty, value=EVENT["campaign"]
 )
+#: When the mailer first said something of it by this very id.
+own_at = earliest(
+    "own_at", EVENT["occurred_at"], where=EVENT["source_topic"].is_in("email.sends", "sms.sends")
+)
+#: When its events were found to be of another message, which has them, too.
+joined_at = earliest("joined_at", EVENT["occurred_at"], where=EVENT["kind"].is_in(JOINED_KIND))
 resends = union(
     "resends",
     together(attempt=EVENT["attempt"], at=EVENT["occurred_at"]),
     where=EVENT["kind"].is_in("sent") & (EVENT["attempt"] > literal(1)),
 )
 
-SHARED_FOLDS: Final = (first_at, last_at, first_recorded_at, record, sender, campaign)
+SHARED_FOLDS: Final = (
+    first_at, last_at, first_recorded_at, record, sender, campaign, own_at, joined_at,
+)  # fmt: skip
+#: Whether a message is no row of its log: its id was but the provider's for another message.
+HIDDEN: Final = joined_at.present & ~own_at.present
 
 #: What a fold keeps of an event that tells of a failure, to describe it.
 CODES: Final = {

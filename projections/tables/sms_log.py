@@ -23,18 +23,21 @@ from projections.tables import Projection, StatusRule
 from projections.tables.events import TABLE as EVENT
 from projections.tables.shared import (
     CODES,
+    HIDDEN,
     SHARED_FOLDS,
     campaign,
     codes_of,
     first_at,
     first_recorded_at,
     is_superseded,
+    joined_at,
     last_at,
+    own_at,
     record,
     resends,
     sender,
 )
-from schemas.events import KINDS_BY_CHANNEL
+from schemas.events import JOINED_KIND, KINDS_BY_CHANNEL
 
 OPERATORS.update(
     {
@@ -107,7 +110,7 @@ _FOLDS: Final = (
 _PRESENCE_FOLDS: Final = (
     sent_at, delivery_at, handset_at, operator_at, read_at, expired_at, rejected, undelivered,
     expired, failed, opt_out, campaign, part_delivery_at, delivered_parts, handset_parts,
-    undelivered_parts, expired_parts, resends, arrived_at,
+    undelivered_parts, expired_parts, resends, arrived_at, own_at, joined_at,
 )  # fmt: skip
 
 # ---- What follows from it ---------------------------------------------------------------------
@@ -236,11 +239,12 @@ PROJECTION: Final = Projection(
     name="sms_log",
     comment="one row per SMS and number, with its status and why",
     channel="sms",
-    kinds=KINDS_BY_CHANNEL["sms"] - {"note", "skipped", "suppressed", "reinstated"},
+    kinds=KINDS_BY_CHANNEL["sms"] - {"note", "skipped", "suppressed", "reinstated"} | {JOINED_KIND},
     folds=_FOLDS,
     rules=_RULES,
     presence_folds=_PRESENCE_FOLDS,
     begin_fold=sent_at,
     late_folds=(delivery_at, handset_at, operator_at, read_at, expired_at, undelivered),
+    hidden=HIDDEN,
     columns=_COLUMNS,
 )

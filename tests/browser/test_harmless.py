@@ -51,6 +51,7 @@ def pages():
         f"/logs/email?{tenant}", f"/logs/sms?{tenant}", f"/blacklist?{tenant}", "/dead-letters",
         f"/logs/email?{tenant}&q={quote(HOSTILE[0])}&record_id={quote(HOSTILE[5][:500])}",
         f"/overview/email?{tenant}", f"/overview/sms?{tenant}", "/tenants",
+        f"/unmatched?{tenant}&days=30",
     ]  # fmt: skip
     for number, text in enumerate(HOSTILE):
         message, recipient = quote(text[:500], safe=""), quote(text[:300].lower(), safe="")

@@ -16,7 +16,8 @@ PAGES = [
     "/logs/email?tenant=a&recipient=none-such", "/messages/email?{bounced}&tenant=a",
     f"/addresses?address={P1}&tenant=a", "/blacklist?tenant=a",
     f"/blacklist/email?address={P2}&tenant=a", "/blacklist/sms?address=%2B447700900999&tenant=a",
-    "/dead-letters", "/dead-letters/email.events.ses/1/7/-1", "/tenants", "/no-such-page",
+    "/unmatched?tenant=a&days=365", "/dead-letters", "/dead-letters/email.events.ses/1/7/-1",
+    "/tenants", "/no-such-page",
 ]  # fmt: skip
 
 

@@ -51,8 +51,9 @@ def as_it_was(log, events, sort):
         if event["kind"] in log.kinds and event["message_id"] and event["recipient"]:
             messages.setdefault(key_of(event), []).append(event)
     rows = [
-        read_row(log, dict(zip(KEY, key, strict=True)), fold_message(log, theirs))
+        read_row(log, dict(zip(KEY, key, strict=True)), state)
         for key, theirs in messages.items()
+        if not log.hidden.evaluate(state := fold_message(log, theirs))
     ]
     rows.sort(key=lambda row: (row["message_id"], row["recipient"]))
     rows.sort(key=lambda row: row["date"], reverse=True)

@@ -102,5 +102,6 @@ def get_message(
         caller, channel, message_id, recipient, limit=limit, cursor=cursor
     )
     explanation["row"] = json_row(explanation["row"])
-    explanation["facts"] = [json_row(event) for event in explanation["facts"]]
+    for name in ("edges", "facts"):
+        explanation[name] = [json_row(row) for row in explanation[name]]
     return JSONResponse(explanation)

@@ -64,6 +64,20 @@ class ExplainedEvent(BaseModel):
     )
 
 
+class ExplainedEdge(BaseModel):
+    """An event that says which message a provider's id means."""
+
+    model_config = _STRICT
+
+    provider_message_id: str
+    message_id: str
+    recipient: str
+    attempt: int
+    provider: str = Field(description="Empty if the mailer said it and named none")
+    occurred_at: JsonTime
+    stands: bool = Field(description="False if an earlier one names another message")
+
+
 class ExplainedMessage(BaseModel):
     """A message: its row, the rule that decided its status, and all its events."""
 
@@ -81,6 +95,9 @@ class ExplainedMessage(BaseModel):
     rule_place: int = Field(description="Of the rule in its table, from 1", examples=[1])
     overruled: list[OverruledRule]
     row: EmailRow | SmsRow  # type: ignore[valid-type]
+    edges: list[ExplainedEdge] = Field(
+        description="What says whose the ids are that providers gave, in these facts or others"
+    )
     facts: list[ExplainedEvent] = Field(description="In order of time")
     next: str | None = Field(description="The cursor of the next facts; null after the last")
 
@@ -202,6 +219,31 @@ class PendingCommand(BaseModel):
 
     command_id: str
     detail: str
+
+
+class UnmatchedEvent(BaseModel):
+    """An event that fits no message."""
+
+    model_config = _STRICT
+
+    occurred_at: JsonTime
+    channel: Channel
+    provider: str = Field(examples=["ses"])
+    kind: str = Field(examples=["delivery"])
+    provider_message_id: str = Field(description="The provider's id, or empty")
+    recipient: str = Field(description="Address or number, or empty")
+    reason: str = Field(examples=["no event says which message the provider's id means"])
+    near: list[str] = Field(
+        description="Ids of messages to the same address, sent just before: guesses"
+    )
+
+
+class UnmatchedEvents(BaseModel):
+    """The newest events that fit no message."""
+
+    model_config = _STRICT
+
+    rows: list[UnmatchedEvent]
 
 
 class DeadLetterSummary(BaseModel):

@@ -14,6 +14,7 @@ from projections.web.pages import (
     overview,
     sign_in,
     suppressions,
+    unmatched,
 )
 from projections.web.pages.auth import SessionCaller
 from projections.web.pages.errors import redirect
@@ -44,7 +45,7 @@ async def static_file(name: str, v: str = "") -> Response:
 
 def install_pages(app: FastAPI) -> None:
     """Add the pages to an application."""
-    for module in (sign_in, logs, messages, suppressions, overview, dead_letters):
+    for module in (sign_in, logs, messages, suppressions, unmatched, overview, dead_letters):
         app.include_router(module.router)
     app.include_router(router)
     app.add_exception_handler(RedirectError, redirect)

@@ -36,7 +36,7 @@ KIND_NAMES: Final[Mapping[str, str]] = {
     "rejected": "Stopped by the carrier", "failed": "Failed", "expired": "Expired",
     "unknown": "State unknown", "opt_out": "Opted out", "retry_scheduled": "Retry scheduled",
     "retry_exhausted": "Retries used up", "suppressed": "Address blacklisted",
-    "reinstated": "Blacklisting lifted", "note": "Note",
+    "reinstated": "Blacklisting lifted", "note": "Note", "joined": "Joined",
 }  # fmt: skip
 #: Notes of Sendlog's own, by reason code.
 _NOTE_NAMES: Final = {
@@ -55,10 +55,10 @@ EFFECTS: Final[Mapping[str, str]] = {
 #: Columns of an event that a page shows, in order.
 _DETAIL_COLUMNS: Final = (
     "bounce_class", "reason_code", "diagnostic", "label", "due_at", "url", "user_agent", "ip",
-    "provider",
+    "provider", "other_id",
 )  # fmt: skip
 _DETAIL_NAMES: Final = {"due_at": "due", "label": "the provider's verdict", "diagnostic": "text",
-                        "reason_code": "code"}  # fmt: skip
+                        "reason_code": "code", "other_id": "other id"}  # fmt: skip
 #: Values that the title of the event shows already.
 _REDUNDANT_DETAILS: Final = frozenset(
     {("label", DECISION_LABEL), *(("reason_code", note) for note in _NOTE_NAMES)}

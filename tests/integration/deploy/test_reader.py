@@ -105,6 +105,9 @@ def server(tmp_path_factory):
                 "channel": "email", "kind": "retry_scheduled", "message_id": f"{tenant}-email-1",
                 "recipient": "p1@d1.example", "attempt": 2, "occurred_at": START,
                 "recorded_at": START, "due_at": START,
+            }, {
+                "channel": "email", "kind": "delivery", "message_id": "p", "recipient": "",
+                "provider_message_id": "p", "occurred_at": START, "recorded_at": START,
             }], tenant))  # fmt: skip
             api.add_history_row(tenant, "jo@example.com", "added")
         api.add_key("somebody", ["a"])

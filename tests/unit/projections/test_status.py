@@ -359,12 +359,12 @@ def test_a_bit_keeps_its_place_for_there_are_tables_that_have_it():
             "sent_at", "delivery_at", "open_at", "click_at", "machine_at", "complaint_at",
             "unsubscribe_at", "arrived_at", "opens", "clicks", "resends", "bounce", "bounce_why",
             "soft_bounce", "soft_attempts", "exhausted", "deferral", "invalid", "skipped",
-            "failure", "tags", "campaign",
+            "failure", "tags", "campaign", "own_at", "joined_at",
         ],
         "sms_log": [
             "sent_at", "delivery_at", "handset_at", "operator_at", "read_at", "expired_at",
             "rejected", "undelivered", "expired", "failed", "opt_out", "campaign",
             "part_delivery_at", "delivered_parts", "handset_parts", "undelivered_parts",
-            "expired_parts", "resends", "arrived_at",
+            "expired_parts", "resends", "arrived_at", "own_at", "joined_at",
         ],
     }  # fmt: skip

@@ -487,11 +487,13 @@ def test_a_record_that_becomes_too_much_is_one_dead_letter_that_says_so(
 
 
 def test_what_is_about_no_message_and_what_names_none_is_counted():
-    names = ("sendlog_ignored_records_total", "sendlog_unmatched_events_total")
+    labels = {
+        "sendlog_ignored_records_total": {"provider": "reports"},
+        "sendlog_unmatched_events_total": {"provider": "reports", "tenant": "default"},
+    }
 
     def counts():
-        labels = {"provider": "reports"}
-        return [REGISTRY.get_sample_value(name, labels) or 0 for name in names]
+        return [REGISTRY.get_sample_value(*each) or 0 for each in labels.items()]
 
     before, reports = counts(), mails()
     topic = "email.events.reports"

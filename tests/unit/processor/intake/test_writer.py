@@ -15,9 +15,10 @@ from structlog.testing import capture_logs
 from processor.intake.dead_letters import DeadLetter, Rejection
 from processor.intake.decoder import Decoder
 from processor.intake.topic_pauses import TopicPauses
-from processor.intake.writer import Intake
+from processor.intake.writer import Intake, JoinOutcome
 from processor.settings import IntakeSettings
 from projections.clickhouse.client import BadRowsError, FatalError, TransientError
+from projections.clickhouse.joining import NOTHING_JOINED
 from tests.chunks import chunk_of, ses_bounce
 
 
@@ -105,9 +106,13 @@ class FakeServices:
             decode=Decoder(
                 IntakeSettings(), max_record_bytes=10_000_000, policy_partitions=policy_partitions
             ),
-            insert=self.insert, publish=self.publish,
+            insert=self.insert, join=self.join, publish=self.publish,
             pauses=TopicPauses(after_bad=5, rate=1, pause=self.pause), **settings,
         )  # fmt: skip
+
+    def join(self, tables):
+        self.take_step(f"join {sum(table.num_rows for table in tables)} events")
+        return JoinOutcome([], NOTHING_JOINED.marks)
 
     def pause(self, topic, paused):
         self.pauses.append((topic, paused))
@@ -167,7 +172,7 @@ DECISION = json.dumps({
 }).encode()  # fmt: skip
 #: Of a write that has all of them; of the first two either may come first.
 STEPS = ["insert dead_letters", "publish delivery.dead-letters", "insert events",
-         "insert suppression_history", "publish delivery.policy"]  # fmt: skip
+         "join 2 events", "insert suppression_history", "publish delivery.policy"]  # fmt: skip
 
 
 def write_of_all_steps(services):
@@ -226,20 +231,22 @@ def test_a_bad_record_is_published_and_stored_before_its_chunk_is_acked():
     [record] = services.published
     assert dict(record.headers)["sendlog-dead-offset"] == b"1"
     assert sorted(services.steps[:2]) == STEPS[:2]
-    assert services.steps[2:] == ["insert events", "ack email.sends"]
+    assert services.steps[2:] == ["insert events", "join 1 events", "ack email.sends"]
 
 
 def test_raw_records_are_inserted_before_their_events_if_they_are_kept():
     services, event = FakeServices(), FakeChunkEvent(send("a"), b"rubbish", send("b"))
     services.run(event, keep_raw=True)
-    assert services.steps[2:] == ["insert raw_records", "insert events", "ack email.sends"]
+    assert services.steps[2:] == [
+        "insert raw_records", "insert events", "join 2 events", "ack email.sends",
+    ]  # fmt: skip
     assert services.raw_values == [send("a"), send("b")]
 
 
 def test_without_the_setting_no_raw_record_is_inserted():
     services = FakeServices()
     services.run(FakeChunkEvent(send("a")), keep_raw=False)
-    assert services.steps == ["insert events", "ack email.sends"]
+    assert services.steps == ["insert events", "join 1 events", "ack email.sends"]
 
 
 def test_raw_records_that_the_database_refuses_keep_no_event_back_and_are_counted():
@@ -262,8 +269,9 @@ def test_while_the_database_is_away_for_raw_records_no_event_is_inserted():
     services = FakeServices()
     services.away = ["insert raw_records"] * 2
     services.run(FakeChunkEvent(send("a")), keep_raw=True)
-    steps = ["away", "away", "insert raw_records", "insert events", "ack email.sends"]
-    assert services.steps == steps
+    assert services.steps == [
+        "away", "away", "insert raw_records", "insert events", "join 1 events", "ack email.sends",
+    ]  # fmt: skip
 
 
 def test_an_outage_is_waited_out_and_nothing_is_acked_meanwhile():
@@ -271,7 +279,7 @@ def test_an_outage_is_waited_out_and_nothing_is_acked_meanwhile():
     event = FakeChunkEvent(send("a"))
     services.run(event)
     assert services.message_ids == ["a"]
-    assert services.steps == ["away", "away", "insert events", "ack email.sends"]
+    assert services.steps == ["away", "away", "insert events", "join 1 events", "ack email.sends"]
 
 
 def test_an_outage_is_logged_once_whatever_waits_for_its_end():

@@ -35,6 +35,7 @@ JO = Address("acme", "email", "jo@example.com")
 METRIC_LABELS = {
     decisions.SoftBounced: "SoftBounced",
     decisions.RefusalCounted: "RefusalCounted",
+    decisions.MessageJoined: "MessageJoined",
     decisions.StreakEnded: "StreakEnded",
     decisions.AttemptSent: "Resent",
     decisions.RetryScheduled: "RetryScheduled",

@@ -911,3 +911,50 @@ def test_a_later_attempt_at_the_message_that_suppressed_its_address_is_refused()
 def test_an_attempt_may_be_made_until_the_very_end_of_the_horizon(late, output):
     jo = AddressLife(horizon=2 * DAYS)
     assert jo.take(bounce("soft", START), START + 2 * DAYS + late) == [output]
+
+
+# ---- Messages that were known by a provider's id ------------------------------------------------
+
+
+def test_a_retry_is_of_the_message_that_a_bounce_was_joined_to():
+    jo = AddressLife()
+    jo.take(bounce("soft", START, "p-1"))
+    jo.take(bounce("soft", START, "m1", other_id="p-1"))
+    assert list(jo.state.messages) == ["m1"]
+    jo.tick(START + HOURS)
+    assert [(retry.message_id, retry.attempt) for retry in jo.retries] == [("m1", 2)]
+
+
+def test_what_was_requested_by_a_providers_id_is_not_requested_again():
+    jo = AddressLife()
+    jo.take(bounce("soft", START, "p-1"))
+    jo.tick(START + HOURS)
+    jo.take(bounce("soft", START, "m1", other_id="p-1"))
+    jo.tick(START + 2 * HOURS)
+    assert [(retry.message_id, retry.attempt) for retry in jo.retries] == [("p-1", 2)]
+    jo.take(message_event("sent", START + 2 * HOURS, "m1", attempt=2))
+    jo.take(bounce("soft", START + 3 * HOURS, "m1", attempt=2))
+    jo.tick(START + 9 * HOURS)
+    assert [(retry.message_id, retry.attempt) for retry in jo.retries][1:] == [("m1", 3)]
+
+
+def test_a_message_of_two_ids_counts_once_in_a_row():
+    jo = AddressLife()
+    for day in range(2):
+        at = START + day * 2 * DAYS
+        jo.take(bounce("soft", at, f"p-{day}"))
+        assert jo.take(bounce("soft", at, f"m{day}", other_id=f"p-{day}")) == ["retry_scheduled"]
+    assert list(jo.state.streak) == ["m0", "m1"]
+    for day in range(2):
+        at = START + day * 2 * DAYS
+        jo.take(refusal(at, f"r-{day}"))
+        assert jo.take(refusal(at, f"n{day}", other_id=f"r-{day}")) == []
+    assert jo.rules == []
+
+
+def test_an_event_of_a_message_changes_nothing_where_its_other_id_is_not_known():
+    jo = AddressLife()
+    jo.take(bounce("soft", START, "m1"))
+    before = jo.state
+    jo.take(bounce("soft", START, "m1", other_id="p-1"))
+    assert jo.state == before

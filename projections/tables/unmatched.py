@@ -1,0 +1,42 @@
+"""Unmatched events: those that came under a provider's id alone, until an edge says of what."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from projections.column_types import TIME
+from projections.tables import Fill, Table
+
+TABLE: Final = Table(
+    name="unmatched",
+    comment="events under a provider's id alone, and the message that they are joined to, if any",
+    columns={
+        "tenant_id": "LowCardinality(String)",
+        "channel": "LowCardinality(String)",
+        "provider_message_id": "String CODEC(ZSTD)",
+        "kind": "LowCardinality(String)",
+        "occurred_at": f"{TIME} CODEC(Delta, ZSTD)",
+        "event_id": "String CODEC(ZSTD)",
+        "provider": "LowCardinality(String)",
+        "recipient": "String CODEC(ZSTD)",
+        "joined_id": "String CODEC(ZSTD)",
+        "joined_recipient": "String CODEC(ZSTD)",
+        "version": "UInt64 CODEC(ZSTD)",
+    },
+    computed={"id_hash": "UInt32 MATERIALIZED CRC32(provider_message_id) CODEC(NONE)"},
+    order_by=(
+        "tenant_id", "channel", "id_hash", "provider_message_id", "kind", "occurred_at", "event_id",
+    ),
+    version="version",
+    fill=Fill(
+        select=(
+            "SELECT tenant_id, channel, provider_message_id, kind, occurred_at, event_id, "
+            "provider, recipient, '' AS joined_id, '' AS joined_recipient, 0 AS version"
+        ),
+        where=(
+            "provider_message_id != '' AND message_id = provider_message_id "
+            "AND source_topic NOT IN ('email.sends', 'sms.sends', 'delivery.decisions')"
+        ),
+    ),
+    index_granularity=512,
+)  # fmt: skip

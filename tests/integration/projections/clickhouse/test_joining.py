@@ -1,0 +1,175 @@
+"""Events under a provider's id are joined to their message: on shards, and of the past."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from processor.intake.arrow import group_events, table_of
+from processor.intake.identity import Identities
+from projections.clickhouse.ddl import UNFILLED, Target
+from projections.clickhouse.joining import join_history
+from projections.clickhouse.migrate import migrate
+from projections.clickhouse.sql import stream
+from projections.clickhouse.store import Store, insert_rows
+from projections.tables.events import TABLE as EVENTS
+from projections.tables.unmatched import TABLE as UNMATCHED
+from schemas.events import fingerprint, milliseconds
+from tests.clickhouse import connect_to
+
+START = datetime(2026, 3, 1, 9, tzinfo=UTC)
+DAYS = timedelta(days=1)
+
+
+class Log:
+    """A log that events are written to as intake writes them."""
+
+    def __init__(self, client, target):
+        self.client, self.target = client, target
+        self.identities = Identities(lambda: client, target.database)
+
+    def write(self, *events, joins=True):
+        """Write events one after the other, each with all that follows."""
+        for topic, event in events:
+            fields = [{**event}]
+            if joins and ".events." in topic:
+                self.identities.resolve(fields)
+            rows = table_of(group_events(fields), topic, 0)
+            insert_rows(self.client, self.target.database, EVENTS, rows)
+            if joins:
+                marks = self.identities.join([rows]).marks
+                insert_rows(self.client, self.target.database, UNMATCHED, marks)
+
+    def rows(self, channel="email"):
+        return sorted(
+            tuple(row.values()) for row in stream(
+                self.client,
+                "SELECT tenant_id, message_id, recipient, status "
+                f"FROM {self.target.database}.{channel}_log", {},
+            )
+        )  # fmt: skip
+
+
+@pytest.fixture(params=["one server", "two shards"])
+def log(request):
+    if request.param == "two shards":
+        return Log(*request.getfixturevalue("cluster_database"))
+    database = request.getfixturevalue("fresh_database")
+    client, target = connect_to(database.url), Target(database.name)
+    list(migrate(client, target))
+    return Log(client, target)
+
+
+def event_of(topic, fields, at):
+    event = {
+        "channel": topic.partition(".")[0], "tenant_id": "t", "recipient": "jo@example.com",
+        "occurred_at": at, "recorded_ms": milliseconds(at), "source_offset": 1, **fields,
+    }  # fmt: skip
+    return topic, {**event, "event_id": fingerprint(event)}
+
+
+def sent(message_id, provider_id="", at=START, **fields):
+    named = {"provider_message_id": provider_id} if provider_id else {}
+    return event_of(
+        f"{fields.get('channel', 'email')}.sends",
+        {"kind": "sent", "message_id": message_id, **named, **fields}, at,
+    )  # fmt: skip
+
+
+def reported(provider_id, kind="delivery", at=START, provider="ses", **fields):
+    ids = {"message_id": provider_id, "provider_message_id": provider_id, "provider": provider}
+    return event_of(
+        f"{fields.get('channel', 'email')}.events.{provider}", {"kind": kind, **ids, **fields}, at
+    )
+
+
+def test_two_recipients_on_whatever_shards_keep_their_rows(log):
+    people = [f"r{n}@example.com" for n in range(9)]
+    log.write(*(reported("p", "open", recipient=each) for each in people[:5]))
+    log.write(*(sent("m", "p", recipient=each) for each in people))
+    log.write(*(reported("p", "open", recipient=each) for each in people[5:]))
+    assert log.rows() == [("t", "m", each, "Open") for each in people]
+
+
+def test_an_event_without_a_recipient_is_of_the_only_one(log):
+    log.write(reported("p", recipient=""), sent("m", "p"), reported("p", "open", recipient=""))
+    assert log.rows() == [("t", "m", "jo@example.com", "Open")]
+
+
+def test_an_event_without_a_recipient_is_of_nobody_where_there_are_two(log):
+    log.write(sent("m", "p"), sent("m", "p", recipient="al@example.com"))
+    log.write(reported("p", recipient=""))
+    assert {row[3] for row in log.rows()} == {"Sent"}
+
+
+def test_one_id_of_two_tenants_channels_and_providers_is_of_two_messages(log):
+    log.write(
+        sent("m1", "p"), sent("m2", "p", tenant_id="u"),
+        sent("m3", "p", channel="sms", recipient="+12015550123"),
+        sent("m4", "q", provider="ses"),
+        reported("p"), reported("p", "open", tenant_id="u"),
+        reported("p", channel="sms", recipient="+12015550123", provider="twilio"),
+        reported("q", provider="postmark"),
+    )  # fmt: skip
+    assert log.rows() == [
+        ("t", "m1", "jo@example.com", "Delivery"), ("t", "m4", "jo@example.com", "Sent"),
+        ("t", "q", "jo@example.com", "Delivery"), ("u", "m2", "jo@example.com", "Open"),
+    ]  # fmt: skip
+    assert log.rows("sms") == [("t", "m3", "+12015550123", "Delivered")]
+
+
+def test_an_id_that_is_used_again_months_later_is_of_another_message(log):
+    later = START + 90 * DAYS
+    log.write(sent("m1", "p"), reported("p"), sent("m2", "p", later), reported("p", "open", later))
+    assert log.rows() == [
+        ("t", "m1", "jo@example.com", "Delivery"), ("t", "m2", "jo@example.com", "Open"),
+    ]  # fmt: skip
+
+
+def test_of_two_messages_that_claim_an_id_the_earlier_has_it(log):
+    log.write(sent("m1", "p"), sent("m2", "p", START + DAYS), reported("p", at=START + 2 * DAYS))
+    assert log.rows() == [
+        ("t", "m1", "jo@example.com", "Delivery"), ("t", "m2", "jo@example.com", "Sent"),
+    ]  # fmt: skip
+
+
+def test_a_message_that_its_mailer_names_by_that_id_is_never_hidden(log):
+    log.write(reported("p"), sent("m", "p"), sent("p", at=START + DAYS))
+    assert log.rows() == [
+        ("t", "m", "jo@example.com", "Delivery"), ("t", "p", "jo@example.com", "Delivery"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("folded", [True, False], ids=["as it is", "as a release before made it"])
+def test_what_was_split_in_the_past_is_joined_by_a_migration(log, folded):
+    database, on_cluster = log.target.database, log.target.on_cluster
+    for name in ("edges", "unmatched"):
+        log.client.command(f"DROP TABLE {database}.{name}_fill{on_cluster}")
+        log.client.command(
+            f"ALTER TABLE {log.target.stored(name)}{on_cluster} MODIFY COMMENT '{UNFILLED}'"
+        )
+    log.write(
+        sent("m1", "p1"), reported("p1", "open"), sent("m2", "p2"), reported("p2"),
+        reported("p3"), sent("own"), reported("own"), sent("m4", "p4"), sent("p4"), reported("p4"),
+        joins=False,
+    )  # fmt: skip
+    if not folded:
+        for table in ("email_log_state", "sms_log_state"):
+            log.client.command(
+                f"ALTER TABLE {log.target.stored(table)}{on_cluster} UPDATE own_at = NULL "
+                "WHERE true SETTINGS mutations_sync = 2"
+            )
+    insert = Store(lambda: log.client, database).insert
+    lines = list(migrate(log.client, log.target))
+    assert {"filled edges from the events of t", "filled unmatched from the events of t"} <= {
+        *lines
+    }
+    assert sum(join_history(log.client, database, insert)) == 3
+    assert log.rows() == [
+        ("t", "m1", "jo@example.com", "Open"), ("t", "m2", "jo@example.com", "Delivery"),
+        ("t", "m4", "jo@example.com", "Delivery"), ("t", "own", "jo@example.com", "Delivery"),
+        ("t", "p3", "jo@example.com", "Delivery"), ("t", "p4", "jo@example.com", "Delivery"),
+    ]  # fmt: skip
+    assert not any("filled" in line for line in migrate(log.client, log.target))
+    assert sum(join_history(log.client, database, insert)) == 0
