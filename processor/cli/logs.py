@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -17,6 +17,8 @@ from rich.text import Text
 
 from processor.clickhouse import client_of
 from processor.settings import load
+from projections.queries.days import by_day
+from projections.queries.export import MAX_EXPORT_ROWS, formula_safe
 from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, Listing, QueryError
 from projections.queries.page import read_listing
 from projections.queries.timeline import PAGE_EVENTS, tenants_with
@@ -51,6 +53,8 @@ _TABLE_COLUMNS = {
     "email": ("date", "recipient", "subject", "status", "status_reason", "message_id"),
     "sms": ("date", "recipient", "text", "status", "status_reason", "message_id"),
 }
+#: Rows of a table, unless another number is asked for.
+TABLE_ROWS = 50
 #: A narrower terminal has no room for a message's id.
 MIN_CHARACTERS_WITH_IDS = 130
 #: Columns that share the rest of a line, and the widths of those that may be cut off.
@@ -72,8 +76,8 @@ def print_log(
     contains: Annotated[
         str | None, typer.Option(help="Part of the subject, or of the SMS text.")
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Date from this time on, UTC.")] = None,
-    until: Annotated[str | None, typer.Option(help="Date before this time, UTC.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this day or time on, UTC.")] = None,
+    until: Annotated[str | None, typer.Option(help="To this day, with it, or time, UTC.")] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,7 +87,9 @@ def print_log(
     ] = None,
     sort: Annotated[str, typer.Option(help=f"One of: {', '.join(SORTS)}.")] = "date",
     ascending: Annotated[bool, typer.Option("--ascending", help="Smallest first.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many rows; else 50 in a table, or all.")
+    ] = None,
     as_of: Annotated[str | None, typer.Option(help="The log as it was at this time, UTC.")] = None,
     clock: Annotated[
         str, typer.Option(help="--as-of by what had 'occurred', or had been 'recorded'.")
@@ -108,6 +114,7 @@ def print_log(
         each.normalised(kind, region)
         for each in _filters(kind, values, contains, since, until, where or [])
     ]
+    filters = list(by_day(log_of(kind), filters, datetime.now(UTC).date()))
     if clock not in ("occurred", "recorded"):
         raise QueryError(f"--clock is occurred or recorded, not {clock!r}")
     rows = read_listing(
@@ -119,7 +126,7 @@ def print_log(
             filters=filters,
             sort=sort,
             descending=not ascending and sort == "date",
-            limit=limit,
+            limit=limit or (TABLE_ROWS if form is RowFormat.TABLE else MAX_EXPORT_ROWS),
             as_of=_parse_time(as_of) if as_of else None,
             clock=clock,  # type: ignore[arg-type]
         ),
@@ -141,7 +148,7 @@ def _filters(
     ]
     if contains is not None:
         filters.append(Filter("subject" if channel == "email" else "text", "~", contains))
-    filters += [Filter("date", op, time) for op, time in ((">=", since), ("<", until)) if time]
+    filters += [Filter("date", op, time) for op, time in ((">=", since), ("<=", until)) if time]
     filters += [Filter.parse(text) for text in where]
     return filters
 
@@ -169,7 +176,7 @@ def print_rows(
         case RowFormat.CSV:
             writer = csv.writer(sys.stdout)
             writer.writerow(columns)
-            writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+            writer.writerows([formula_safe(_cell(row[name])) for name in columns] for row in rows)
         case RowFormat.TABLE:
             _print_table(list(rows), list(table_columns))
 
@@ -269,10 +276,10 @@ def _print_explanation(explanation: dict[str, Any]) -> None:
     for other in explanation["overruled"]:
         console.print(f"  overruled: {other['status']} ({other['rule']})", markup=False)
     for edge in explanation["edges"]:
-        whose = edge["provider"] or "the provider"
+        claimant = edge["provider"] or "the provider"
         claim = "is" if edge["stands"] else "is claimed, too late, for"
         console.print(
-            f"Id {edge['provider_message_id']} of {whose} {claim} attempt {edge['attempt']} of "
+            f"Id {edge['provider_message_id']} of {claimant} {claim} attempt {edge['attempt']} of "
             f"{edge['message_id']} (since {edge['occurred_at']:%Y-%m-%d %H:%M:%S})", markup=False,
         )  # fmt: skip
     console.print()

@@ -7,6 +7,7 @@ width) gets an apostrophe in front, unless it is a telephone number: + and digit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -26,6 +27,7 @@ READ_CHUNK_BYTES: Final = 256 * 1024
 TAIL_BYTES: Final = 64 * 1024
 _TAG_HEADER: Final = "X-ClickHouse-Exception-Tag"
 _FORMULA: Final = r"^[=+\\-@\\t\\r\\n\\x{FF1D}\\x{FF0B}\\x{FF0D}\\x{FF20}]"
+_FORMULA_START: Final = "[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 _NUMBER: Final = r"^\\+[0-9]+$"
 
 
@@ -71,6 +73,12 @@ def formula_safe_sql(sql: str, channel: Channel) -> str:
         if base_type(expression.kind) == STRING
     ]
     return f"SELECT * REPLACE ({', '.join(texts)}) FROM ({sql})"
+
+
+def formula_safe(text: str) -> str:
+    """Return a text as `formula_safe_sql` has it."""
+    is_formula = re.match(_FORMULA_START, text) and not re.fullmatch(r"\+[0-9]+", text)
+    return f"'{text}" if is_formula else text
 
 
 class ExportStream:

@@ -1,4 +1,4 @@
-"""The search box: rows that have a text anywhere that people look for it.
+"""The search box: rows that have all words of a text anywhere that people look for them.
 
 First the newest rows (of the order asked for) are looked through: a common text fills a page from
 them. A rarer one is looked for in the texts that partial states keep, and only those messages are
@@ -11,14 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from projections.clickhouse.ddl import KEY_HASH, log_select, merge_select
 from projections.clickhouse.sql import Parameters, Query, stream
 from projections.column_types import STRING
 from projections.expressions import Expression, column
 from projections.ordered_bytes import packed_texts
-from projections.queries.listing import Listing, has_address_part, listing_sql, searching_sql
+from projections.queries.days import day_filters, day_of
+from projections.queries.listing import (
+    Filter,
+    Listing,
+    has_address_part,
+    listing_sql,
+    searching_sql,
+)
 from projections.queries.page import MAX_PAGE_ROWS, read_listing
 from projections.status import derived_columns
 from projections.tables import Projection, log_of
@@ -28,26 +36,75 @@ from schemas.events import Channel
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+#: What a message says, in its log.
+BODY_COLUMNS: Final[Mapping[Channel, str]] = {"email": "subject", "sms": "text"}
 #: Where a text is looked for, in upper or lower case alike.
 SEARCHED_COLUMNS: Final[Mapping[Channel, tuple[str, ...]]] = {
-    "email": ("recipient", "subject", "status_reason", "message_id", "record_type", "record_id",
-              "campaign", "provider_message_id", "diagnostic"),
-    "sms": ("recipient", "text", "status_reason", "message_id", "record_type", "record_id",
-            "campaign", "provider_message_id", "diagnostic"),
+    channel: (
+        "recipient", body, "status", "status_reason", "message_id", "record_type", "record_id",
+        "campaign", "provider_message_id", "diagnostic",
+    )
+    for channel, body in BODY_COLUMNS.items()
 }  # fmt: skip
-_CODE: Final = re.compile(r"[\d.,]*")
+#: What rules put together of parts; a number of seven digits is a telephone number.
+_CODE: Final = re.compile(r"(?!\d{7})[\d.,]*")
+_QUOTED: Final = re.compile(r'"(.+)"')
+_NUMBER: Final = re.compile(r"\+?[\d\s()./-]{7,}")
+#: Other words for statuses.
+_STATUS_WORDS: Final[Mapping[Channel, Mapping[str, str]]] = {
+    "email": {
+        "delivered": "Delivery", "opened": "Open", "clicked": "Click", "bounced": "Bounce",
+    },
+    "sms": {"delivery": "Delivered", "read": "Received", "not delivered": "Undelivered"},
+}  # fmt: skip
+
+
+class Search(NamedTuple):
+    """What a text in the search box asks for: conditions on columns, and words to look for."""
+
+    filters: tuple[Filter, ...]
+    text: str
+
+
+def read_search(channel: Channel, text: str, today: date) -> Search:
+    """Return what a text asks for: a status or a day, if it is just that; or else its words."""
+    text = text.strip()
+    if status := _status_of(channel, text):
+        return Search((Filter("status", "=", status),), "")
+    if day := day_of(text, today):
+        return Search(day_filters("date", day), "")
+    return Search((), text)
+
+
+def words_of(channel: Channel, text: str) -> list[str]:
+    """Return the words to look for, each of which a row must have somewhere.
+
+    What is in quotes is one, as it is; a telephone number is its digits, however it is written.
+    """
+    if quoted := _QUOTED.fullmatch(text):
+        return [quoted[1]]
+    if channel == "sms" and _NUMBER.fullmatch(text):
+        digits = "".join(filter(str.isdigit, text))
+        return [digits.lstrip("0") or text]
+    return text.split() or [text]
+
+
+def _status_of(channel: Channel, text: str) -> str:
+    statuses = {rule.status.lower(): rule.status for rule in log_of(channel).rules}
+    return {**_STATUS_WORDS[channel], **statuses}.get(text.lower(), "")
 
 
 def search_page(
     client: Client, database: str, listing: Listing, text: str, *, scan_limit: int = MAX_PAGE_ROWS
 ) -> list[dict[str, Any]]:
-    """Return the rows of a page that have a text in them; look through `scan_limit` rows first.
+    """Return the rows of a page that have all words of a text; `scan_limit` are looked at first.
 
     Raises `QueryError` as `listing_sql` does, and ClickHouse's errors.
     """
     if listing.as_of is None and scan_limit:
         newest = list(read_listing(client, database, replace(listing, limit=scan_limit)))
-        rows = [row for row in newest if _has(row, listing.channel, text)]
+        words = words_of(listing.channel, text)
+        rows = [row for row in newest if all(_has(row, listing.channel, word) for word in words)]
         if len(rows) >= listing.limit or len(newest) < scan_limit:
             return rows[: listing.limit]
     source = None
@@ -59,7 +116,7 @@ def search_page(
 def search_sql(
     listing: Listing, text: str, database: str, source: Callable[[Query], str] | None = None
 ) -> tuple[str, dict[str, Any]]:
-    """Return the query of a listing and its bound values, of the rows with a text in them.
+    """Return the query of a listing and its bound values, of the rows with all words of a text.
 
     Without a text that is the listing itself. `source` are rows to look in, rather than in all; of
     a log as it was it is not used. Raises `QueryError` as `listing_sql` does.
@@ -68,9 +125,12 @@ def search_sql(
         return listing_sql(listing, database)
     names = SEARCHED_COLUMNS[listing.channel]
     columns = [column(name, STRING) for name in names]
-    return searching_sql(
-        listing, database, lambda query: _any_has(listing.channel, columns, text, query), source
-    )
+    words = words_of(listing.channel, text)
+
+    def has_all(query: Query) -> str:
+        return " AND ".join(_any_has(listing.channel, columns, word, query) for word in words)
+
+    return searching_sql(listing, database, has_all, source)
 
 
 def _any_has(
@@ -102,8 +162,9 @@ def _distinctive_word(log: Projection, text: str) -> str:
 
     A row that has the text has this word in a text that one of its partial states keeps.
     """
-    own = clickhouse_lower("\n".join(derived_columns(log)["status_reason"].texts))
-    words = re.split(r"[\s:]+", text)
+    statuses = (rule.status for rule in log.rules)
+    own = clickhouse_lower("\n".join([*statuses, *derived_columns(log)["status_reason"].texts]))
+    words = re.split(r"[\s:]+", " ".join(words_of(log.channel, text)))
     distinctive = [w for w in words if clickhouse_lower(w) not in own and not _CODE.fullmatch(w)]
     return max(distinctive, key=len, default="")
 

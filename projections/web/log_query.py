@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Depends, Query
 
 from projections.column_types import base_type
+from projections.queries.days import by_day
 from projections.queries.listing import (
     EQUALITY_COLUMNS,
     FILTER_OPERATORS,
@@ -21,7 +22,7 @@ from projections.queries.listing import (
     place_of,
 )
 from projections.queries.page import MAX_PAGE_ROWS, read_listing
-from projections.queries.search import SEARCHED_COLUMNS, search_page
+from projections.queries.search import SEARCHED_COLUMNS, read_search, search_page
 from projections.tables import log_of
 from projections.web.auth import Caller, ReadCaller
 from projections.web.cursor import cursor_time, decode_cursor, encode_cursor
@@ -39,8 +40,8 @@ FilterQuery = Annotated[
     Query(
         max_length=20,
         description="A condition on any column of the log, COLUMNoperatorVALUE with one of "
-        f"`{' '.join(FILTER_OPERATORS)}`, where ~ means contains; may be repeated, and all must "
-        "hold",
+        f"`{' '.join(FILTER_OPERATORS)}`, where ~ means contains; a day, as 2026-11-25, is all of "
+        "it; may be repeated, and all must hold",
         examples=["subject~invoice", "open_count>=2"],
     ),
 ]
@@ -48,7 +49,8 @@ SearchQuery = Annotated[
     str,
     Query(
         max_length=200,
-        description="Rows with this text, in upper or lower case, in any of: "
+        description="A status or a day asks for that; else rows with each of these words, or this "
+        'text if it is in "quotes", in upper or lower case, in any of: '
         + "; ".join(
             f"{channel}: {', '.join(names)}" for channel, names in SEARCHED_COLUMNS.items()
         ),
@@ -145,9 +147,13 @@ class LogParameters:
         ]
         filters += [Filter.parse(text) for text in self.conditions]
         filters = [each.normalised(self.channel, caller.region) for each in filters]
+        today = datetime.now(UTC).date()
+        filters = list(by_day(log_of(self.channel), filters, today))
         check_filters(self.channel, filters)
+        search = read_search(self.channel, self.search, today)
         return LogQuery(
-            caller=caller, channel=self.channel, filters=tuple(filters), search=self.search.strip(),
+            caller=caller, channel=self.channel, filters=(*filters, *search.filters),
+            search=search.text,
             sort=self.sort, as_of=as_of, clock=self.clock,
             descending=self.order == "desc" if self.order else self.sort == "date",
         )  # fmt: skip

@@ -48,6 +48,14 @@ def test_a_search_finds_a_text_in_any_field_and_stands_in_the_address(reader, ap
         assert expected
         assert reader.links() == keys_of(expected)
         assert "q=" in reader.page.url
+    for text, meaning in (("bounced", "status is Bounce"), ("1 Nov 2026", "date is 1 Nov 2026")):
+        reader.page.get_by_label("Search all fields").fill(text)
+        reader.page.get_by_role("button", name="Search").click()
+        reader.page.get_by_text(meaning).wait_for()
+        assert reader.page.get_by_label("Search all fields").input_value() == text
+        assert reader.links() == keys_of(api_rows(api, f"/logs/email?q={text}"))
+    reader.page.get_by_role("link", name="Search for the text instead").click()
+    reader.page.get_by_text('anything contains "1 Nov 2026"').wait_for()
     reader.page.locator("select[name=status]").select_option("Bounce")
     reader.page.get_by_label("Search all fields").fill("")
     reader.page.get_by_role("button", name="Search").click()
@@ -99,6 +107,23 @@ def test_filters_on_any_column_are_added_and_taken_away_again(reader, api):
     assert reader.links() == keys_of(api_rows(api, f"/logs/email?{fewer_filters}"))
     page.get_by_role("link", name="Remove all").click()
     page.get_by_role("list", name="Filters").wait_for(state="detached")
+
+
+def test_a_period_has_its_first_and_last_day(reader, api):
+    page = reader.page
+    for start, end in (("2026-11-01", "2026-11-01"), ("2026-11-02", "2026-11-03")):
+        page.get_by_text("Dates", exact=True).click()
+        page.get_by_label("From", exact=True).fill(start)
+        page.get_by_label("To, with that day").fill(end)
+        page.get_by_role("button", name="Show").first.click()
+        page.get_by_text(f"date until {end}").wait_for()
+        expected = api_rows(api, f"/logs/email?filter=date>={start}&filter=date<={end}")
+        assert reader.links() == keys_of(expected)
+        assert {row["date"][:10] for row in expected} <= {"2026-11-01", "2026-11-02", "2026-11-03"}
+    page.get_by_text("Dates", exact=True).click()
+    page.get_by_role("link", name="90 days").click()
+    page.get_by_text("date until 2026-11-03").wait_for(state="detached")
+    assert page.url.count("filter=") == 1
 
 
 def test_a_filter_that_cannot_be_asked_is_refused_in_words(reader):

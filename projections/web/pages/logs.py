@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -26,6 +26,8 @@ router = APIRouter(include_in_schema=False)
 _SUBJECT_COLUMNS: Final = ("recipient", "record_type", "record_id")
 #: With more newer messages the hint says "100+".
 MAX_NEWER_MESSAGES: Final = 100
+#: How many days before today a period begins, by its name.
+_PRESET_DAYS: Final = {"Today": 0, "7 days": 6, "30 days": 29, "90 days": 89}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ def show_log(page: RequestedPage, cursor: CursorQuery = None) -> HTMLResponse:
         "log", page.caller,
         title=LOG_NAMES[query.channel], channel=query.channel, query=query, url=url,
         rows=rows, body="subject" if query.channel == "email" else "text",
+        is_text=bool(query.search), quoted_url=_quoted(url),
+        presets=_presets(), period_url=_without_period(url),
         statuses=list(dict.fromkeys(rule.status for rule in log.rules)),
         columns=[name for name in log.columns if name != "tenant_id"],
         filters=_filter_links(url, query), subject=_subject(query),
@@ -105,13 +109,37 @@ def _filter_links(url: PageUrl, query: LogQuery) -> list[tuple[str, PageUrl]]:
     links = []
     for name, value in url.pairs:
         rest = url.without_pairs((name, value))
-        if name == "q" and query.search:
-            links.append((f"anything contains {value}", rest))
+        if name == "q" and value.strip():
+            links.append((_search_text(query, value), rest))
         elif name in EQUALITY_COLUMNS:
             links.append((filter_text(Filter(name, "=", value)), rest))
         elif name == "filter":
             links.append((filter_text(Filter.parse(value)), rest))
     return links
+
+
+def _quoted(url: PageUrl) -> PageUrl:
+    """Return the URL that searches for the text itself."""
+    return url.with_values(q=f'"{url.value_of("q")}"')
+
+
+def _presets() -> list[tuple[str, date]]:
+    """Return periods that people often ask for, by their first day."""
+    today = datetime.now(UTC).date()
+    return [(name, today - timedelta(days=days)) for name, days in _PRESET_DAYS.items()]
+
+
+def _without_period(url: PageUrl) -> PageUrl:
+    of_date = (pair for pair in url.pairs if pair[0] == "filter" and pair[1].startswith("date"))
+    return url.without_pairs(*of_date)
+
+
+def _search_text(query: LogQuery, value: str) -> str:
+    """Return what is searched, as it was understood."""
+    if not query.search:
+        last = query.filters[-1]
+        return filter_text(last) if last.column == "status" else f"date is {value}"
+    return f"anything contains {value}"
 
 
 def _subject(query: LogQuery) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -35,6 +36,10 @@ def local_url(url: str) -> str:
     return url if is_local and url.isprintable() else "/"
 
 
+#: The fields of a period, and how the date of a message compares with them.
+_PERIOD_OPERATORS: Final = {"from": ">=", "to": "<="}
+
+
 @dataclass(frozen=True, slots=True)
 class PageUrl:
     """A page's path and parameters, without the cursor."""
@@ -50,6 +55,10 @@ class PageUrl:
 
     def __str__(self) -> str:
         return build_url(self.path, self.pairs)
+
+    def value_of(self, name: str) -> str:
+        """Return the value of a parameter; "" if there is none."""
+        return dict(self.pairs).get(name, "")
 
     def with_path(self, path: str) -> PageUrl:
         """Return the same parameters with another path."""
@@ -72,12 +81,21 @@ class PageUrl:
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair not in pairs))
 
     def normalised(self) -> PageUrl:
-        """Return it without empty parameters, and with a new filter's three fields as one."""
+        """Return it without empty parameters, and with a new filter's three fields as one.
+
+        The days from which and to which messages are asked for become filters, too.
+        """
         values = dict(self.pairs)
-        pairs = tuple(
-            pair for pair in self.pairs if pair[1] and pair[0] not in {"column", "is", "value"}
-        )
+        fields = {"column", "is", "value", *_PERIOD_OPERATORS}
+        pairs = tuple(pair for pair in self.pairs if pair[1] and pair[0] not in fields)
         url = replace(self, pairs=pairs)
+        for name, operator in _PERIOD_OPERATORS.items():
+            if day := values.get(name, "").strip():
+                url = url.without_pairs(*(
+                    pair for pair in url.pairs
+                    if pair[0] == "filter" and pair[1].startswith(f"date{operator}")
+                ))  # fmt: skip
+                url = url.with_pair("filter", f"date{operator}{day}")
         if column := values.get("column"):
             filter_ = f"{column}{values.get('is', '=')}{values.get('value', '').strip()}"
             url = url.without_pairs(("filter", filter_)).with_pair("filter", filter_)

@@ -122,6 +122,18 @@ def walk_on(client, cursor):
         ({"q": "a-email-4"}, lambda row: "a-email-4" in row["message_id"]),
         ({"q": "@D2."}, lambda row: "@d2." in row["recipient"]),
         ({"q": "nobody has this"}, lambda _row: False),
+        ({"q": "bounced"}, lambda row: row["status"] == "Bounce"),
+        ({"q": "family november"},
+         lambda row: row["record_type"] == "family" and "November" in row["subject"]),
+        ({"q": '"for November"'}, lambda row: "for November" in row["subject"]),
+        ({"q": '"November for"'}, lambda _row: False),
+        ({"q": "click p3@d0"},
+         lambda row: row["status"] == "Click" and row["recipient"] == "p3@d0.example"),
+        ({"q": "1 Nov 2026"}, lambda row: row["date"].startswith("2026-11-01")),
+        ({"filter": "date=11/1/2026"}, lambda row: row["date"].startswith("2026-11-01")),
+        ({"filter": ["date>=2026-11-01", "date<=2026-11-01"], "status": "Open"},
+         lambda row: row["status"] == "Open" and row["date"].startswith("2026-11-01")),
+        ({"filter": "date>2026-11-01"}, lambda row: row["date"] >= "2026-11-02"),
     ],
 )  # fmt: skip
 def test_filters_and_the_search_keep_what_they_say(api, client, parameters, keeps):
@@ -309,7 +321,7 @@ def test_what_is_sent_and_silent_is_stuck(api, client, channel):
 @pytest.mark.parametrize("channel", CHANNELS)
 @pytest.mark.parametrize("text", [
     "invoice", "ÜNÏCODE", "a-", "0090000", "550 5.1.1", "opened it", "nobody", "x1",
-    "5.1.1 mailbox", ": ", "zz",
+    "5.1.1 mailbox", ": ", "zz", "sent invoice", "family x1", '"opened it"', "+44 7700 900",
 ])  # fmt: skip
 def test_whatever_way_it_is_looked_for_a_text_is_found_where_it_is(api, channel, text):
     database = api.app.state.app_state.database
