@@ -102,6 +102,21 @@ def find_entry(client: Client, database: str, address: Address) -> dict[str, Any
     return {**entry, "refused_since": next(stream(client, sql, query.values))["refused"]}
 
 
+def find_entries(
+    client: Client, database: str, tenant: str, addresses: Sequence[Address]
+) -> dict[Address, dict[str, Any]]:
+    """Return the entries of those of some addresses of a tenant that are suppressed now."""
+    if not addresses:
+        return {}
+    query = Query(tenant)
+    pairs = [(each.channel, each.address) for each in addresses]
+    query.add(f"(channel, address) IN {query.bind_list(pairs, STRING, STRING)}")
+    return {
+        Address(tenant, row["channel"], row["address"]): row
+        for row in stream(client, _entries_sql(database, query), query.values)
+    }
+
+
 def entry_history(client: Client, database: str, address: Address) -> list[dict[str, Any]]:
     """Return what was done to an address, the oldest first; also commands that were rejected."""
     query = _query_about(address)

@@ -9,7 +9,15 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from projections.queries.api_keys import ApiKey, KeyCache, list_keys
-from projections.web.api import dead_letters, health, logs, statistics, suppressions, unmatched
+from projections.web.api import (
+    dead_letters,
+    health,
+    logs,
+    records,
+    statistics,
+    suppressions,
+    unmatched,
+)
 from projections.web.database import ReadOnlyDatabase
 from projections.web.middleware import SecurityHeaders
 from projections.web.pages.app import install_pages
@@ -76,7 +84,7 @@ def build_api(
         sessions=Sessions(session_secret),
     )
     install_error_handlers(app, render_error)
-    for module in (logs, statistics, suppressions, unmatched, dead_letters, health):
+    for module in (logs, records, statistics, suppressions, unmatched, dead_letters, health):
         app.include_router(module.router)
     install_pages(app)
     app.add_middleware(SecurityHeaders)

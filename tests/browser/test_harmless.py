@@ -58,6 +58,7 @@ def pages():
         paths += [
             f"/messages/email?{tenant}&message_id={message}&recipient={recipient}",
             f"/addresses?{tenant}&address={recipient}",
+            f"/records/family/{quote(text[:250], safe='')}?{tenant}",
             f"/blacklist/email?{tenant}&address={recipient}",
             f"/dead-letters/email.events.x/1/{number}/-1",
         ]  # fmt: skip

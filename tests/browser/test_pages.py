@@ -14,7 +14,7 @@ PAGES = [
     "/overview/email?tenant=a", "/overview/sms?tenant=a", "/logs/email?tenant=a",
     "/logs/sms?tenant=a&q=invoice&filter=record_type%3Dfamily&as_of=2026-11-20T10%3A00",
     "/logs/email?tenant=a&recipient=none-such", "/messages/email?{bounced}&tenant=a",
-    f"/addresses?address={P1}&tenant=a", "/blacklist?tenant=a",
+    "/records/family/3?tenant=a", f"/addresses?address={P1}&tenant=a", "/blacklist?tenant=a",
     f"/blacklist/email?address={P2}&tenant=a", "/blacklist/sms?address=%2B447700900999&tenant=a",
     "/unmatched?tenant=a&days=365", "/dead-letters", "/dead-letters/email.events.ses/1/7/-1",
     "/tenants", "/no-such-page",

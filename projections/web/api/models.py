@@ -172,6 +172,36 @@ class SuppressionState(BaseModel):
     refused_since: int = Field(description="Messages refused since it is listed", examples=[3])
 
 
+class AddressSuppression(BaseModel):
+    """Whether an address is blacklisted; if so, its entry."""
+
+    model_config = _STRICT
+
+    channel: Channel
+    address: str = Field(examples=["parent@example.com"])
+    listed: bool
+    entry: SuppressionEntry | None
+
+
+class Standings(BaseModel):
+    """How addresses stand, in the order asked."""
+
+    model_config = _STRICT
+
+    standings: list[AddressSuppression]
+
+
+class CustomerRecord(BaseModel):
+    """A customer record: its addresses, those in trouble first, and its newest messages."""
+
+    model_config = _STRICT
+
+    record_type: str = Field(examples=["family"])
+    record_id: str = Field(examples=["F-1162"])
+    standings: list[AddressSuppression]
+    rows: list[Annotated[RecipientEmail | RecipientSms, Field(discriminator="channel")]]
+
+
 class SuppressionChange(BaseModel):
     """A change of the entry of an address, or a refused command."""
 

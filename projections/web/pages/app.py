@@ -12,6 +12,7 @@ from projections.web.pages import (
     logs,
     messages,
     overview,
+    records,
     sign_in,
     suppressions,
     unmatched,
@@ -45,7 +46,16 @@ async def static_file(name: str, v: str = "") -> Response:
 
 def install_pages(app: FastAPI) -> None:
     """Add the pages to an application."""
-    for module in (sign_in, logs, messages, suppressions, unmatched, overview, dead_letters):
+    for module in (
+        sign_in,
+        logs,
+        messages,
+        records,
+        suppressions,
+        unmatched,
+        overview,
+        dead_letters,
+    ):
         app.include_router(module.router)
     app.include_router(router)
     app.add_exception_handler(RedirectError, redirect)

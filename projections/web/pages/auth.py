@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated
-from urllib.parse import parse_qsl
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, quote
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -51,6 +51,14 @@ class PageCaller(Caller):
         """Return the URL of a page of the same tenant, without empty parameters."""
         pairs = [(name, value) for name, value in parameters.items() if value not in {None, ""}]
         return build_url(path, [*self.tenant_parameters(), *pairs])
+
+    def record_link(self, row: Mapping[str, Any]) -> str:
+        """Return the URL of the customer record that a message is about."""
+        record_type, record_id = row["record_type"], row["record_id"]
+        if not record_type or "/" in record_type:  # no part of a path
+            log = "sms" if "text" in row else "email"
+            return self.link(f"/logs/{log}", record_type=record_type, record_id=record_id)
+        return self.link(f"/records/{quote(record_type, safe='')}/{quote(record_id)}")
 
     def tenant_parameters(self) -> list[tuple[str, object]]:
         """Return the parameters by which a URL names the tenant, if it has to."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Annotated, Any, cast, get_args
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -14,7 +15,7 @@ from projections.web.auth import check_scope
 from projections.web.pages.auth import FormFields, PageCaller, TenantCaller
 from projections.web.pages.labels import CHANNEL_NAMES
 from projections.web.pages.render import PAGE_ROWS, render_page
-from projections.web.pages.url import shareable_url
+from projections.web.pages.url import build_url, local_url, shareable_url
 from projections.web.params import ChannelPath, CursorQuery
 from projections.web.problems import ProblemError
 from projections.web.suppression_commands import CommandName, publish_command, wait_for_outcome
@@ -81,7 +82,12 @@ async def change_suppression(
             _render_suppression, caller, of_tenant, problem=problem, reason=reason
         )
     await wait_for_outcome(caller, of_tenant, command_id)
+    back = local_url(fields.get("back", ""))
     url = caller.link(f"/blacklist/{channel}", address=of_tenant.address, command=command_id)
+    if back.startswith("/records/"):
+        path, _, query = back.partition("?")
+        outcome = [("channel", channel), ("address", of_tenant.address), ("command", command_id)]
+        url = build_url(path, [*parse_qsl(query), *outcome])
     return RedirectResponse(url, status_code=HTTPStatus.SEE_OTHER)
 
 

@@ -45,7 +45,8 @@ def endpoints(api):
 
 #: A value of each path parameter that there is something for; of B, what B has.
 PLACES = {"channel": "email", "address": "p1@d1.example", "topic": "email.events.ses",
-          "partition": "1", "offset": "7", "element": "-1"}  # fmt: skip
+          "partition": "1", "offset": "7", "element": "-1", "record_type": "family",
+          "record_id": "1"}  # fmt: skip
 OF_B = {**PLACES, "address": f"{SECRET}@example.com"}
 #: A message of B, and to whom it went.
 NEEDED = {"message_id": "b-email-1", "recipient": "p4@d1.example"}

@@ -1,0 +1,78 @@
+"""The endpoints of customer records, and of how addresses stand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from projections.web.api import models
+from projections.web.auth import ReadCaller
+from projections.web.params import ApiRoute, LimitQuery
+from projections.web.problems import problem_responses
+from projections.web.records import KnownAddress, customer_record, known_addresses
+from projections.web.row_models import json_row
+from projections.web.state import API_PATH
+from schemas.events import Channel
+
+router = APIRouter(prefix=API_PATH, tags=["records"], route_class=ApiRoute)
+RecordName = Annotated[str, Path(min_length=1, max_length=512)]
+
+
+class AddressRequest(BaseModel):
+    """An address of a channel, in any way that it may be written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    channel: Channel
+    address: str = Field(min_length=1, max_length=320, examples=["parent@example.com"])
+
+
+class StandingsRequest(BaseModel):
+    """The addresses to look up."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    addresses: list[AddressRequest] = Field(min_length=1, max_length=200)
+
+
+@router.get(
+    "/records/{record_type}/{record_id:path}",
+    summary="A customer record: its addresses and its newest messages",
+    responses={200: {"model": models.CustomerRecord}, **problem_responses()},
+)
+def get_record(
+    caller: ReadCaller, record_type: RecordName, record_id: RecordName, limit: LimitQuery = 50
+) -> JSONResponse:
+    """Return how the addresses of a record stand, and its newest messages of both logs."""
+    record = customer_record(caller, record_type, record_id, limit=limit)
+    return JSONResponse({
+        "record_type": record_type, "record_id": record_id,
+        "standings": [_address_json(each) for each in record.standings],
+        "rows": [json_row(row) for row in record.rows],
+    })  # fmt: skip
+
+
+@router.post(
+    "/standings",
+    summary="How many addresses stand, by one call",
+    responses={200: {"model": models.Standings}, **problem_responses()},
+)
+def post_standings(caller: ReadCaller, body: StandingsRequest) -> JSONResponse:
+    """Return whether each address is blacklisted, in the order asked; changes nothing."""
+    addresses = [caller.address_of(each.channel, each.address) for each in body.addresses]
+    standings = known_addresses(caller, addresses)
+    return JSONResponse({"standings": [_address_json(each) for each in standings]})
+
+
+def _address_json(known: KnownAddress) -> dict[str, Any]:
+    entry = known.entry
+    model = models.SuppressionEntry
+    return {
+        "channel": known.address.channel,
+        "address": known.address.address,
+        "listed": entry is not None,
+        "entry": None if entry is None else model.model_validate(entry).model_dump(mode="json"),
+    }

@@ -1,0 +1,44 @@
+"""The page of a customer record: its addresses, how each stands, and its messages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import HTMLResponse
+
+from projections.queries.suppressions import command_outcome
+from projections.web.pages.auth import PageCaller, TenantCaller
+from projections.web.pages.render import PAGE_ROWS, render_page
+from projections.web.records import customer_record
+from schemas.addresses import Address
+from schemas.events import Channel
+
+router = APIRouter(include_in_schema=False)
+RecordName = Annotated[str, Path(min_length=1, max_length=512)]
+
+
+@router.get("/records/{record_type}/{record_id:path}")
+def show_record(
+    caller: TenantCaller,
+    record_type: RecordName,
+    record_id: RecordName,
+    command: Annotated[str, Query(max_length=64)] = "",
+    channel: Annotated[Channel, Query()] = "email",
+    address: Annotated[str, Query(max_length=320)] = "",
+) -> HTMLResponse:
+    """Show a record; after a reset from here (`command` for an address), also what came of it."""
+    record = customer_record(caller, record_type, record_id, limit=PAGE_ROWS)
+    changed = caller.address_of(channel, address) if command and address else None
+    return render_page(
+        "record", caller, record_type=record_type, record_id=record_id, rows=record.rows,
+        standings=record.standings, listed=sum(each.entry is not None for each in record.standings),
+        changed=changed, outcome=_outcome(caller, changed, command) if changed else None,
+        channels=sorted({row["channel"] for row in record.rows}), max_rows=PAGE_ROWS,
+    )  # fmt: skip
+
+
+def _outcome(caller: PageCaller, address: Address, command_id: str) -> dict[str, Any] | None:
+    database = caller.state.database
+    with database.client() as client:
+        return command_outcome(client, database.name, address, command_id)

@@ -1,0 +1,121 @@
+"""A customer record over the API and as a page: its addresses, how they stand, its messages."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from tests.api import START, complete_events, empty_api
+
+PEOPLE = {"ann@example.com": "email", "ben@example.com": "email", "+12025550105": "sms"}
+
+
+def events(tenant):
+    return complete_events([
+        {
+            "channel": channel, "kind": kind, "message_id": f"{tenant}-{record}-{number}",
+            "recipient": address, "occurred_at": START + timedelta(hours=number, minutes=minute),
+            "recorded_at": START, "record_type": "family", "record_id": record, "provider": "ses",
+        }
+        for record in ("F-1", "F 2/b")
+        for number, (address, channel) in enumerate(PEOPLE.items())
+        for minute, kind in enumerate(["sent", "delivery"])
+    ], tenant)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def api(engine):
+    api = empty_api(engine.url, "records", outcome_seconds=0)
+    for tenant in ("a", "b"):
+        api.add_key(tenant, [tenant], ["read", "reset"])
+    api.add_key("a reader", ["a"])
+    api.add_events(events("a"))
+    api.add_history_row("a", "ben@example.com", "added")
+    api.add_history_row("b", "ann@example.com", "added")
+    return api
+
+
+def test_a_record_has_its_addresses_those_in_trouble_first_and_both_logs(api):
+    with api.client("a") as client:
+        record = client.get("/api/v1/records/family/F-1").json()
+        assert [(each["address"], each["listed"]) for each in record["standings"]] == [
+            ("ben@example.com", True), ("+12025550105", False), ("ann@example.com", False),
+        ]  # fmt: skip
+        assert record["standings"][0]["entry"]["rule"] == "hard_bounce"
+        assert [(row["message_id"], row["channel"]) for row in record["rows"]] == [
+            ("a-F-1-2", "sms"), ("a-F-1-1", "email"), ("a-F-1-0", "email"),
+        ]  # fmt: skip
+        assert client.get("/api/v1/records/family/F%202%2Fb?limit=1").json()["rows"]
+    with api.client("b") as client:
+        record = client.get("/api/v1/records/family/F-1").json()
+        assert (record["standings"], record["rows"]) == ([], [])
+
+
+def test_standings_are_told_by_one_call_in_any_writing(api):
+    asked = [
+        {"channel": "email", "address": " Ben@Example.com"},
+        {"channel": "sms", "address": "+1 (202) 555-0105"},
+        {"channel": "email", "address": "nobody@example.com"},
+    ]
+    with api.client("a reader") as client:
+        standings = client.post("/api/v1/standings", json={"addresses": asked}).json()["standings"]
+        assert [(each["address"], each["listed"]) for each in standings] == [
+            ("ben@example.com", True), ("+12025550105", False), ("nobody@example.com", False),
+        ]  # fmt: skip
+        for wrong in ([], asked * 100, [{"channel": "fax", "address": "x"}]):
+            assert client.post("/api/v1/standings", json={"addresses": wrong}).status_code == 422
+
+
+def signed_in(api, key, client):
+    token = token_in(client.get("/sign-in").text)
+    client.post("/sign-in", data={"token": token, "key": api.keys[key], "next": "/"})
+
+
+def token_in(page):
+    return re.search(r'name="token" value="([^"]+)"', page)[1]
+
+
+def test_the_page_says_how_many_are_blacklisted_and_resets_in_place(api):
+    with api.client(None) as client:
+        signed_in(api, "a", client)
+        page = client.get("/records/family/F-1").text
+        assert "<strong>1 of 3 addresses</strong> is blacklisted" in page
+        form = re.search(r'<form class="stack" method="post" action="([^"]+)"', page)[1]
+        back = re.search(r'name="back" value="([^"]+)"', page)[1]
+        fields = {"token": token_in(page), "do": "reset", "back": back, "reason": "she called"}
+        reply = client.post(form, data=fields, follow_redirects=False)
+        assert reply.headers["location"].startswith("/records/family/F-1?")
+        [command] = api.commands
+        assert (command.reason, command.address) == ("she called", "ben@example.com")
+        pending = client.get(reply.headers["location"]).text
+        assert "It is not done yet" in pending
+        api.add_history_row(
+            "a", "ben@example.com", "reset", reason="she called", cause_event_id=command.id
+        )
+        done = client.get(reply.headers["location"]).text
+        assert "was reset." in done
+        assert "No address of this record is blacklisted" in done
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "/sign-out", "https://evil.example/records/"])
+def test_a_reset_leads_back_to_a_record_only(api, back):
+    with api.client(None) as client:
+        signed_in(api, "a", client)
+        page = client.get("/blacklist/email?address=ann@example.com").text
+        fields = {"token": token_in(page), "do": "reset", "reason": "x", "back": back}
+        reply = client.post(
+            "/blacklist/email?address=ann@example.com", data=fields, follow_redirects=False
+        )
+        assert reply.headers["location"].startswith("/blacklist/email?address=ann%40example.com")
+
+
+def test_a_record_without_messages_says_so_and_a_reader_has_no_reset(api):
+    with api.client(None) as client:
+        signed_in(api, "a reader", client)
+        assert "Nothing was sent about this record." in client.get("/records/family/none").text
+        assert "<summary>Reset" not in client.get("/records/family/F-1").text
+        page = client.get("/records/family/F%202%2Fb")
+        assert page.status_code == 200
+        assert "F 2/b" in page.text
