@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import clickhouse_connect
+from clickhouse_connect.driver import httputil
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ProtocolError
 
 from schemas.errors import ExplainedError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+    from urllib3 import BaseHTTPResponse, PoolManager
 
 
 class ClassifiedError(ExplainedError):
@@ -109,11 +113,43 @@ def connect(
             tz_mode="aware",
             client_name="sendlog",
             settings=_SETTINGS,
+            pool_mgr=_connections(url),
         )
     except (ClickHouseError, OSError) as error:
         raise classify_error(error) from error
     work_around(client)
     return client
+
+
+def _connections(url: str) -> PoolManager:
+    """Return the pools that the client would take, of connections that notice a cut answer."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxy = httputil.check_env_proxy(parts.scheme, host, parts.port or 0)
+    pools = httputil.get_proxy_manager(host, proxy) if proxy else httputil.default_pool_manager()
+    pools.pool_classes_by_scheme = {"http": _HttpConnections, "https": _HttpsConnections}
+    return pools
+
+
+class _HttpConnections(HTTPConnectionPool):
+    def urlopen(self, *args: Any, **options: Any) -> BaseHTTPResponse:
+        return _uncut(super().urlopen(*args, **options))
+
+
+class _HttpsConnections(HTTPSConnectionPool):
+    def urlopen(self, *args: Any, **options: Any) -> BaseHTTPResponse:
+        return _uncut(super().urlopen(*args, **options))
+
+
+def _uncut(answer: BaseHTTPResponse) -> BaseHTTPResponse:
+    """Return an answer that says where it ends, as those of ClickHouse do; of others raise.
+
+    A connection that breaks among the headers would leave one that reads as an empty result.
+    """
+    if not getattr(answer, "chunked", False) and answer.length_remaining is None:
+        answer.close()
+        raise ProtocolError("the answer does not say where it ends: it was cut")
+    return answer
 
 
 def work_around(client: Client) -> None:
