@@ -9,7 +9,8 @@ the same decisions with the same ids. (Stored first, a copy of the input would d
 what was not published would be lost.)
 
 **Copies.** An event that had its effect decides nothing; only a refusal is repeated, with the same
-id.
+id. An event that came by a provider's id comes by its message's, too, before or after: once that
+has come nothing is decided by the other.
 
 **Order.** Events that suppress an address, an unsubscribe and a new subscription may come in any
 order: the same reasons hold in the end. An event that happened before a reset and comes after it
@@ -59,7 +60,7 @@ def decide(
     """
     context = Context(_time_of(input, now), now, policy, lookup or LookupResult())
     decisions: list[Decision] = []
-    for rule in _rules_for(input, context):
+    for rule in _rules_for(state, input, context):
         if made := tuple(rule(state)):
             decisions += made
             state = evolve_all(state, made)
@@ -108,10 +109,16 @@ def _time_of(input: Input, now: datetime) -> datetime:  # noqa: A002
             return min(input.occurred_at, input.recorded_at or now)
 
 
-def _rules_for(input: Input, context: Context) -> Iterator[_DecisionRule]:  # noqa: A002
+def _rules_for(
+    state: AddressState,
+    input: Input,  # noqa: A002
+    context: Context,
+) -> Iterator[_DecisionRule]:
     """Yield the rules that an input is put to, in turn."""
-    if isinstance(input, MessageEvent) and input.label == DECISION_LABEL:
-        return  # what was decided once is not decided on again
+    if isinstance(input, MessageEvent) and (
+        input.label == DECISION_LABEL or (input.message_id in state.joined and not input.other_id)
+    ):
+        return  # what was decided once, or is by its message's id, is not decided on again
     yield partial(suppression_rules.expire, context)
     match input:
         case Tick():
@@ -123,15 +130,13 @@ def _rules_for(input: Input, context: Context) -> Iterator[_DecisionRule]:  # no
                 yield partial(rule, input, context)
 
 
-def _join_message(
-    event: MessageEvent, _context: Context, state: AddressState
-) -> Iterator[Decision]:
-    """Forget what was known by the id under which an event of a message came."""
-    other_id = event.other_id
-    if other_id and (
-        other_id in state.messages or other_id in state.streak or other_id in state.refusals
-    ):
-        yield MessageJoined(message_id=event.message_id, other_id=other_id)
+def _join_message(event: MessageEvent, context: Context, state: AddressState) -> Iterator[Decision]:
+    """Forget what was known by the id under which an event of a message came, and ignore it."""
+    if event.other_id and event.other_id not in state.joined:
+        yield MessageJoined(
+            message_id=event.message_id, other_id=event.other_id, attempt=event.attempt,
+            at=context.at,
+        )  # fmt: skip
 
 
 def _bounce_softly(

@@ -37,10 +37,12 @@ class RefusalCounted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageJoined:
-    """What was known by a provider's id (`other_id`) is about a message of another id."""
+    """What is known by a provider's id (`other_id`) is about an attempt at a message."""
 
     message_id: str
     other_id: str
+    attempt: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

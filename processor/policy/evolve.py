@@ -84,7 +84,10 @@ def evolve(state: AddressState, decision: Decision) -> AddressState:
 
 
 def _joined(state: AddressState, joined: MessageJoined) -> AddressState:
-    """Forget a message whose events come again by another id, but not what was requested for it."""
+    """Forget a message whose events come again by another id, but not what was requested for it.
+
+    By a provider's id, which names one attempt, the attempt after that was requested.
+    """
     other_id = joined.other_id
     known = state.messages.get(other_id)
     state = replace(
@@ -92,6 +95,7 @@ def _joined(state: AddressState, joined: MessageJoined) -> AddressState:
         streak=_without(state.streak, other_id),
         refusals=_without(state.refusals, other_id),
         messages=_without(state.messages, other_id),
+        joined=_newest({**state.joined, other_id: joined.at}, MAX_SET_ITEMS, _itself),
     )
     if known is None or not (known.finished or known.has_requested):
         return state
@@ -99,9 +103,12 @@ def _joined(state: AddressState, joined: MessageJoined) -> AddressState:
     after = replace(
         message,
         first_at=min(message.first_at, known.first_at),
-        requested_attempt=max(message.requested_attempt, known.requested_attempt),
         finished=message.finished or known.finished,
     )
+    if known.has_requested:
+        requested = max(known.requested_attempt, joined.attempt + 1)
+        if requested >= after.requested_attempt:
+            after = replace(after, requested_attempt=requested, due_at=None)
     return _with_message(state, joined.message_id, after)
 
 
@@ -227,6 +234,7 @@ def prune(state: AddressState, now: datetime, policy: Policy) -> AddressState:
             name: each for name, each in state.messages.items()
             if each.due_at is not None or each.first_at + message_period > now
         },
+        joined=_later(state.joined, now - message_period),
     )  # fmt: skip
 
 
@@ -239,6 +247,7 @@ def next_wake_at(state: AddressState, policy: Policy) -> datetime | None:
     cleared = [state.cleared[rule] for rule in COUNTING_RULES if rule in state.cleared]
     times = [
         *(each.due_at or each.first_at + message_period for each in state.messages.values()),
+        *(at + message_period for at in state.joined.values()),
         *(reason.until for reason in state.active_reasons if reason.until),
         *(reason.until + HISTORY_PERIOD for reason in state.ended if reason.until),
         *(at + HISTORY_PERIOD for at in state.applied_ids.values()),

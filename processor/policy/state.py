@@ -75,7 +75,8 @@ class AddressState:
     rule, events up to its `cleared` time count no more, nor do those whose ids are among
     `applied_ids`, where commands that took effect are too. `streak` are the messages that softly
     bounced in a row, `refusals` those that were refused for good without a cause, with their times,
-    all after `streak_from`.
+    all after `streak_from`. `joined` are ids of providers whose events are known as those of their
+    messages, with the times of these.
     """
 
     reasons: Mapping[RuleName, tuple[Reason, ...]] = field(default_factory=dict)
@@ -88,6 +89,7 @@ class AddressState:
     refusals: Mapping[str, datetime] = field(default_factory=dict)
     streak_from: datetime | None = None
     messages: Mapping[str, MessageState] = field(default_factory=dict)
+    joined: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:

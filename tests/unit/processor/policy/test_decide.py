@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -938,6 +939,45 @@ def test_what_was_requested_by_a_providers_id_is_not_requested_again():
     assert [(retry.message_id, retry.attempt) for retry in jo.retries][1:] == [("m1", 3)]
 
 
+def test_a_bounce_by_a_providers_id_after_that_of_its_message_decides_nothing():
+    jo = AddressLife()
+    jo.take(bounce("soft", START, "m1", other_id="p-1"))
+    assert jo.take(bounce("soft", START, "p-1")) == []
+    assert (list(jo.state.messages), list(jo.state.streak)) == (["m1"], ["m1"])
+    jo.tick(START + HOURS)
+    assert [(retry.message_id, retry.attempt) for retry in jo.retries] == [("m1", 2)]
+
+
+def test_by_the_providers_id_of_a_later_attempt_the_one_after_it_was_requested():
+    jo = AddressLife()
+    jo.take(bounce("soft", START, "m1", other_id="p-1"))
+    jo.tick(START + HOURS)
+    jo.take(bounce("soft", START + HOURS, "p-2"))
+    jo.tick(START + 2 * HOURS)
+    jo.take(bounce("soft", START + HOURS, "m1", attempt=2, other_id="p-2"))
+    jo.tick(START + 9 * HOURS)
+    requested = [(retry.message_id, retry.attempt) for retry in jo.retries]
+    assert requested == [("m1", 2), ("p-2", 2)]
+
+
+def test_a_retry_that_waits_is_void_if_a_later_one_was_requested_by_a_providers_id():
+    jo = AddressLife()
+    jo.take(bounce("soft", START + HOURS, "p-2"))
+    jo.tick(START + 2 * HOURS)
+    jo.take(bounce("soft", START + 2 * HOURS, "m1", other_id="p-1"))
+    jo.take(bounce("soft", START + HOURS, "m1", attempt=2, other_id="p-2"))
+    jo.tick(START + 9 * HOURS)
+    assert [(retry.message_id, retry.attempt) for retry in jo.retries] == [("p-2", 2)]
+
+
+def test_a_joined_id_is_forgotten_with_its_message():
+    jo = AddressLife()
+    jo.take(bounce("hard", START, "m1", other_id="p-1"))
+    assert list(jo.state.joined) == ["p-1"]
+    jo.tick(START + 100 * DAYS)
+    assert not jo.state.joined
+
+
 def test_a_message_of_two_ids_counts_once_in_a_row():
     jo = AddressLife()
     for day in range(2):
@@ -952,9 +992,10 @@ def test_a_message_of_two_ids_counts_once_in_a_row():
     assert jo.rules == []
 
 
-def test_an_event_of_a_message_changes_nothing_where_its_other_id_is_not_known():
+def test_a_copy_under_another_id_changes_nothing_but_that_this_is_known():
     jo = AddressLife()
     jo.take(bounce("soft", START, "m1"))
     before = jo.state
-    jo.take(bounce("soft", START, "m1", other_id="p-1"))
-    assert jo.state == before
+    for _ in range(2):
+        jo.take(bounce("soft", START, "m1", other_id="p-1"))
+        assert jo.state == replace(before, joined={"p-1": START})
