@@ -131,17 +131,14 @@ def _provider_id(event: EventFields) -> ProviderId:
 
 
 _PROVIDER_ID: Final = "provider_message_id"
-_ID_COLUMNS: Final = ("tenant_id", "channel", "message_id", _PROVIDER_ID, "other_id")
+_ID_COLUMNS: Final = ("tenant_id", "channel", "message_id", _PROVIDER_ID)
 
 
 def _with_provider_ids(rows: pa.Table) -> pa.Table:
-    """Return the events that have a provider's id and came under the one that they have."""
-    has_ids = pc.and_(
-        pc.and_(pc.not_equal(rows["message_id"], b""), _is_set(rows[_PROVIDER_ID])),
-        pc.invert(_is_set(rows["other_id"])),
-    )
-    return rows.filter(has_ids)
+    """Return the events that have a provider's id, and an id of a message.
 
-
-def _is_set(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(pc.not_equal(texts, b""), False)
+    Those too that were resolved: a worker may have written such an event, and ended before it
+    looked for the edge that has come since.
+    """
+    has_provider_id = pc.fill_null(pc.not_equal(rows[_PROVIDER_ID], b""), False)
+    return rows.filter(pc.and_(pc.not_equal(rows["message_id"], b""), has_provider_id))

@@ -92,6 +92,14 @@ def test_two_recipients_on_whatever_shards_keep_their_rows(log):
     assert log.rows() == [("t", "m", each, "Open") for each in people]
 
 
+def test_an_event_whose_worker_ended_before_it_looked_for_its_edge_is_joined_as_it_comes_again(log):
+    log.write(reported("p"), sent("m", "p"), joins=False)
+    log.write(reported("p"))
+    assert log.rows() == [("t", "m", "jo@example.com", "Delivery")]
+    sql = f"SELECT joined_id FROM {log.target.database}.unmatched FINAL"
+    assert [row["joined_id"] for row in stream(log.client, sql, {})] == ["m"]
+
+
 def test_an_event_without_a_recipient_is_of_the_only_one(log):
     log.write(reported("p", recipient=""), sent("m", "p"), reported("p", "open", recipient=""))
     assert log.rows() == [("t", "m", "jo@example.com", "Open")]
