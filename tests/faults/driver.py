@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from tests.faults import poison
 from tests.faults import stage as stages
 from tests.faults.faults import FAULTS
-from tests.faults.load import Publisher, Template
+from tests.faults.load import FORMS, Publisher, Template
 from tests.faults.oracle import Oracle
 from tests.faults.staff import Staff
 from tests.system import wait_for
@@ -115,7 +115,7 @@ class Run:
         self._rest_at = plan.rest_every
         self.report = Report(plan.seed)
         templates = [
-            Template(plan.seed * 100 + number, plan.template_facts, raw=bool(number % 2))
+            Template(plan.seed * 100 + number, plan.template_facts, form=FORMS[number % len(FORMS)])
             for number in range(plan.templates)
         ]
         self._publisher = Publisher(

@@ -7,13 +7,13 @@ content without the tenant, so one of each stands for all tenants of a template.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import md5
 from typing import NamedTuple
 
-from processor.kafka.topics import MAILER_CHANNELS, feed_provider
+from processor.kafka.topics import MAILER_CHANNELS
 from schemas.events import milliseconds
-from schemas.providers import normalise
+from tests.faults.silence import attempts_of, provider_events
 
 SEPARATOR = "\x1f"
 MASK = (1 << 64) - 1
@@ -76,10 +76,7 @@ def fact_keys(record):
             fact.get("attempt", 1), fact.get("part", 0), fact.get("url", ""),
         )  # fmt: skip
         return
-    recorded_at = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
-    provider = feed_provider(record.topic)[1]
-    headers = {name: value.decode() for name, value in record.headers}
-    for event in normalise(provider, record.value, headers, recorded_at):
+    for event in provider_events(record):
         yield fact_key(
             event.message_id, event.recipient, event.kind, milliseconds(event.occurred_at),
             event.attempt, event.part or 0, event.url,
@@ -104,7 +101,7 @@ class Expectation:
     """What must come of a template."""
 
     def __init__(self, template):
-        self.fact_keys = {key for record in template.records for key in fact_keys(record)}
+        self.fact_keys = {key for record in template.meant for key in fact_keys(record)}
         self.facts = digest(self.fact_keys)
         rows = template.expected
         self.rows = {
@@ -128,6 +125,11 @@ class Expectation:
                 self.possible_retries |= {
                     (*_id(row), attempt) for attempt in range(2, MAX_ATTEMPT + 1)
                 }
+        #: The attempts that ids of providers stand for, if nothing but a note says so.
+        self.attempts = {
+            attempt.provider_message_id: attempt
+            for attempt in (attempts_of(template.meant) if template.is_silent else ())
+        }
 
 
 def _id(row):

@@ -22,6 +22,7 @@ from processor.demo.traffic import messages
 from processor.kafka.producer import COMPRESSION, LINGER_MS, MAX_BATCH_BYTES
 from processor.kafka.topics import MAX_MESSAGE_BYTES
 from schemas.events import iso_milliseconds
+from tests.faults.silence import notes_of, silenced
 
 #: As long as the number that takes its place.
 TEMPLATE_TENANT = "tenant-000000"
@@ -33,19 +34,29 @@ RECORDS_PER_COPY = 10
 SLICE_SECONDS = 0.25
 #: Of so many live messages one is delivered after all.
 MESSAGES_PER_DELIVERY = 3
+#: How providers speak: by events as mailers publish them, in their own formats, or in those but
+#: without an id of the mailer, who notes which ids they gave.
+FORMS = ("events", "raw", "silent")
 
 
 class Template:
-    """The messages of one tenant, with the rows that must come of them."""
+    """The messages of one tenant, with the rows that must come of them.
 
-    def __init__(self, seed, facts, *, raw):
+    `meant` are its records as they would be if all providers echoed the mailer's ids.
+    """
+
+    def __init__(self, seed, facts, *, form):
         start = datetime.now(UTC).replace(microsecond=0) - AGE
-        self.expected, self.records = [], []
-        for message in messages(seed, start, tenant=TEMPLATE_TENANT, raw=raw):
+        self.is_silent = form == "silent"
+        self.expected, self.meant = [], []
+        for message in messages(seed, start, tenant=TEMPLATE_TENANT, raw=form != "events"):
             self.expected.append(message.expected)
-            self.records += message.records
-            if len(self.records) >= facts:
+            self.meant += message.records
+            if len(self.meant) >= facts:
                 break
+        if self.is_silent:
+            self.meant += notes_of(self.meant)
+        self.records = [silenced(each) for each in self.meant] if self.is_silent else self.meant
 
     def records_of(self, tenant, rng):
         """Return the records of a tenant in some order, a tenth of them twice."""

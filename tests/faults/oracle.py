@@ -35,8 +35,11 @@ MAX_SHOWN = 5
 #: A retry's wait is longer or shorter by at most a tenth.
 EARLIEST_MS, LATEST_MS = RETRY_DELAY_SECONDS * 900, RETRY_DELAY_SECONDS * 1100
 ODD_TENANT, STAFF_TENANT = "odd", "staff"
-#: A fact that a decision makes is in the store, too.
-PUBLISHED = "source_topic != 'delivery.decisions'"
+#: A fact that a decision makes is in the store, too; and of silent tenants what is joined by now.
+PUBLISHED = (
+    "source_topic != 'delivery.decisions' AND NOT (tenant_id IN {silent:Array(String)} "
+    "AND (kind = 'joined' OR message_id = provider_message_id))"
+)
 
 
 @dataclass
@@ -146,6 +149,7 @@ class Oracle:
             self._check_facts(part)
             for log in SQL_ROW_KEYS:
                 self._check_rows(log, part)
+        self._check_unmatched()
         self._check_suppressions(tenants)
         self._check_retries(tenants)
         self._check_live()
@@ -162,11 +166,12 @@ class Oracle:
         return certain - requested
 
     def _check_facts(self, tenants):
+        silent = [each for each in tenants if self._publisher.tenants[each].is_silent]
         digests = self._digests(
             "(SELECT DISTINCT tenant_id, message_id, recipient, kind, occurred_at, attempt, part, "
             f"url FROM {DATABASE}.events WHERE {PUBLISHED} "
             "AND tenant_id IN {tenants:Array(String)})",
-            SQL_FACT_KEY, tenants,
+            SQL_FACT_KEY, tenants, silent=silent,
         )  # fmt: skip
         for tenant in tenants:
             expected = self.expectation(tenant)
@@ -175,11 +180,18 @@ class Oracle:
             keys = {
                 row["key"] for row in self._stage.rows(
                     f"SELECT DISTINCT {SQL_FACT_KEY} AS key FROM {DATABASE}.events "
-                    f"WHERE {PUBLISHED} AND tenant_id = {{tenant:String}}", tenant=tenant,
+                    f"WHERE {PUBLISHED} AND tenant_id = {{tenant:String}}",
+                    tenant=tenant, silent=silent,
                 )
             }  # fmt: skip
             self.findings.add_lost(f"facts of {tenant}", expected.fact_keys - keys)
             self.findings.add_wrong(f"facts too many of {tenant}", keys - expected.fact_keys)
+
+    def _check_unmatched(self):
+        self.findings.add_lost("joins", [tuple(row.values()) for row in self._stage.rows(
+            "SELECT tenant_id, provider_message_id, kind, occurred_at "
+            f"FROM {DATABASE}.unmatched FINAL WHERE joined_id = ''"
+        )])  # fmt: skip
 
     def _check_rows(self, log, tenants):
         table = f"(SELECT * FROM {DATABASE}.{log} WHERE tenant_id IN {{tenants:Array(String)}})"
@@ -215,11 +227,11 @@ class Oracle:
                 differences = mismatches(self._stage, rows, tenant=tenant, logs=(log,))
                 self.findings.add_wrong(f"rows of {log} of {tenant}", differences)
 
-    def _digests(self, table, key, tenants):
+    def _digests(self, table, key, tenants, **parameters):
         return {
             row["tenant_id"]: Digest(row["n"], row["total"]) for row in self._stage.rows(
                 f"SELECT tenant_id, count() AS n, sum(halfMD5({key})) AS total "
-                f"FROM {table} GROUP BY tenant_id", tenants=tenants,
+                f"FROM {table} GROUP BY tenant_id", tenants=tenants, **parameters,
             )
         }  # fmt: skip
 
@@ -248,9 +260,21 @@ class Oracle:
         """Yield what each requested retry is of, with its record."""
         for record in self._stage.read(topics.RETRIES_TOPIC):
             retry = RetryRequested.model_validate_json(record.value)
-            yield (retry.tenant_id, retry.message_id, retry.recipient, retry.attempt), (
+            message_id, attempt = self._meant_by(retry)
+            yield (retry.tenant_id, message_id, retry.recipient, attempt), (
                 retry, record.timestamp,
             )  # fmt: skip
+
+    def _meant_by(self, retry):
+        """Return the message and attempt that a retry is of.
+
+        By a provider's id it is of the attempt that this stands for: the second is the one after.
+        """
+        if retry.tenant_id in self._publisher.tenants:
+            known = self.expectation(retry.tenant_id).attempts.get(retry.message_id)
+            if known:
+                return known.message_id, known.attempt + retry.attempt - 1
+        return retry.message_id, retry.attempt
 
     def _check_retries(self, tenants):
         certain, possible = self._live_retries(certain=True), self._live_retries(certain=False)
@@ -258,10 +282,15 @@ class Oracle:
             expected = self.expectation(tenant)
             certain |= {(tenant, *retry) for retry in expected.retries}
             possible |= {(tenant, *retry) for retry in expected.possible_retries}
-        counts, ids, early, misnamed = Counter(), Counter(), [], []
+        possible |= certain
+        counts, ids, vain, early, misnamed = Counter(), Counter(), [], [], []
         for key, (retry, published_ms) in self._retries():
             counts[key] += 1
             ids[retry.id] += 1
+            # Whose attempt is not known by then may have one too many.
+            is_named = retry.message_id == key[1]
+            if (key if is_named else (*key[:3], 2)) not in possible:
+                vain.append(key)
             if published_ms < retry.due_at.timestamp() * 1000:
                 early.append(key)
             address = Address(retry.tenant_id, retry.channel, retry.recipient)
@@ -269,7 +298,7 @@ class Oracle:
                 misnamed.append(key)
         findings = self.findings
         findings.add_wrong("retries not requested", certain - counts.keys())
-        findings.add_wrong("retries in vain", counts.keys() - possible - certain)
+        findings.add_wrong("retries in vain", vain)
         findings.add_wrong("retries requested again", [k for k, n in counts.items() if n > 1])
         findings.add_wrong("ids of retries used again", [k for k, n in ids.items() if n > 1])
         findings.add_wrong("retries before they are due", early)

@@ -15,7 +15,7 @@ SLOW = {
 MORE = ("worker paused", "database paused")
 QUICK = Plan(
     seed=1, deck=(*(name for name in FAULTS if name not in SLOW), *MORE), workers=2, rate=400,
-    templates=2, template_facts=3_000, gap_seconds=0.3, hold_factor=0.3, overlap_share=0.5,
+    templates=3, template_facts=3_000, gap_seconds=0.3, hold_factor=0.3, overlap_share=0.5,
     look_share=0.5,
 )  # fmt: skip
 
