@@ -272,6 +272,8 @@ def _print_explanation(explanation: dict[str, Any]) -> None:
         explanation["status_reason"],
     )
     console.print(head)
+    if cause := explanation["cause"]:
+        console.print(f"{cause['words']}. {explanation['advice']}", markup=False)
     console.print(f"Rule {explanation['rule_place']} decided: {explanation['rule']}.", markup=False)
     for other in explanation["overruled"]:
         console.print(f"  overruled: {other['status']} ({other['rule']})", markup=False)

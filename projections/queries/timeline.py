@@ -14,6 +14,7 @@ from projections.clickhouse.ddl import merge_select, message_select
 from projections.clickhouse.joining import ProviderId, edges_of
 from projections.clickhouse.sql import Parameters, Query, stream
 from projections.column_types import STRING, TIME
+from projections.queries.plain_reasons import plain_reason
 from projections.status import explain, explanation_of, fold_message
 from projections.tables import KEY, Projection, log_of, projections
 from projections.tables.events import TABLE as EVENTS
@@ -60,8 +61,9 @@ def explain_message(
     None if there is no such message. An event's role is what it would make of the message alone:
     "decides" if that is the status it has, "lost" if it is another, "" if it says no more than
     that the message is under way. `edges` are what names messages for the ids that providers gave:
-    one stands unless an earlier one names another message. `row` is the message in its log; `next`
-    is the place after which there are more events, or None.
+    one stands unless an earlier one names another message. `row` is the message in its log; `cause`
+    is why it failed in plain words, None if it did not, and `advice` what to do; `next` is the place
+    after which there are more events, or None.
     """
     log, query = log_of(channel), Query(tenant)
     query.add(
@@ -72,6 +74,7 @@ def explain_message(
     if row is None:
         return None
     explanation = explanation_of(log, row["status_reason"], row.pop(_HOLDING))
+    reason = plain_reason(channel, row)
     events = _events(client, database, log, query, limit + 1, after)
     has_more = len(events) > limit
     events = events[:limit]
@@ -83,6 +86,8 @@ def explain_message(
         "channel": channel,
         "status": explanation.status,
         "status_reason": explanation.reason,
+        "cause": reason.cause and reason.cause.model_dump(include={"name", "words"}),
+        "advice": reason.advice,
         "rule": explanation.rule,
         "rule_place": explanation.place,
         "overruled": [{"status": status, "rule": rule} for status, rule in explanation.overruled],

@@ -78,6 +78,15 @@ class ExplainedEdge(BaseModel):
     stands: bool = Field(description="False if an earlier one names another message")
 
 
+class ExplainedCause(BaseModel):
+    """Why a message failed, for people who know no codes; the table is `schemas/reasons.toml`."""
+
+    name: str = Field(description="It stays the same", examples=["mailbox_unknown"])
+    words: str = Field(
+        description="They may get better", examples=["This email address does not exist"]
+    )
+
+
 class ExplainedMessage(BaseModel):
     """A message: its row, the rule that decided its status, and all its events."""
 
@@ -89,6 +98,11 @@ class ExplainedMessage(BaseModel):
     channel: Channel
     status: str = Field(examples=["Bounce"])
     status_reason: str = Field(examples=["550 5.1.1 mailbox does not exist"])
+    cause: ExplainedCause | None = Field(description="Null if nothing failed")
+    advice: str = Field(
+        description="What to do, in one sentence or two",
+        examples=["Check the spelling, or ask them for the right address."],
+    )
     rule: str = Field(
         examples=["a hard or block bounce that no later delivered attempt superseded"]
     )

@@ -268,6 +268,36 @@ def test_a_fact_that_alone_would_give_another_status_has_lost(api, client):
     ]  # fmt: skip
 
 
+def test_a_failure_is_explained_in_plain_words_with_advice(api, client):
+    start = START + timedelta(days=420)
+    messages = [
+        ("twilio-1", "+447700900777", "sms", "undelivered",
+         {"provider": "twilio", "reason_code": "30006"}),
+        ("plain-1", "gone@x.example", "email", "bounce",
+         {"bounce_class": "hard", "smtp_code": 550, "enhanced_status": "5.1.1"}),
+        ("plain-2", "here@x.example", "email", "delivery", {}),
+    ]  # fmt: skip
+    api.add_events(complete_events(
+        [{"channel": channel, "kind": kind, "message_id": message_id, "recipient": recipient,
+          "occurred_at": start, "recorded_at": start, **more}
+         for message_id, recipient, channel, kind, more in messages], "a",
+    ))  # fmt: skip
+    answers = [
+        client.get(
+            f"/api/v1/messages/{channel}",
+            params={"message_id": message_id, "recipient": recipient},
+        ).json()
+        for message_id, recipient, channel, _, _ in messages
+    ]
+    assert [(answer["cause"] or {}).get("name") for answer in answers] == [
+        "landline", "mailbox_unknown", None,
+    ]  # fmt: skip
+    assert answers[0]["cause"]["words"].startswith("This number cannot get text messages")
+    assert answers[0]["advice"] == "Ask them for a mobile number."
+    assert answers[0]["status_reason"].endswith(": 30006")  # the code is kept
+    assert "spam folder" in answers[2]["advice"]
+
+
 def test_a_message_that_is_not_there_is_not_found(client):
     key = {"message_id": "a-email-1", "recipient": "nobody@example.com"}
     reply = client.get("/api/v1/messages/email", params=key)
