@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from projections.queries.plain_reasons import plain_reason
+from schemas.reasons import default_reasons
 from tests.api import START, complete_events
 
 
@@ -163,7 +165,20 @@ def test_an_address_can_be_shared(readers, reader, api):
     assert "tenant=a" in operator.page.get_by_role("link", name="SMS Log").get_attribute("href")
 
 
-def test_the_reason_of_a_status_is_shown_on_hover_and_on_focus(reader):
+def test_the_reason_of_a_status_has_a_column_where_there_is_room(reader, api):
+    reader.open("/logs/email?status=Bounce")
+    assert reader.page.get_by_role("columnheader", name="Reason").is_visible()
+    reasons = reader.page.locator("td.why").all_inner_texts()
+    assert "This email address does not exist" in reasons
+    for row, reason in zip(api_rows(api, "/logs/email?status=Bounce"), reasons, strict=True):
+        assert reason == plain_reason("email", row).words
+    reader.page.set_viewport_size({"width": 390, "height": 844})
+    assert not reader.page.locator("td.why").first.is_visible()
+    assert reader.page.locator("td.state .tip").first.inner_text() == reasons[0]
+
+
+def test_the_reason_of_a_status_is_shown_on_hover_and_on_focus_without_its_column(reader):
+    reader.page.set_viewport_size({"width": 900, "height": 900})
     reader.open("/logs/email?status=Bounce")
     badge = reader.page.locator("td.state a.badge").first
     tip = reader.page.locator(f"#{badge.get_attribute('aria-describedby')}")
@@ -172,13 +187,29 @@ def test_the_reason_of_a_status_is_shown_on_hover_and_on_focus(reader):
     assert tip.is_visible()
     reader.page.mouse.move(0, 0)
     assert not tip.is_visible()
-    reader.page.locator("td").last.locator("a").first.focus()
+    reader.page.locator("td.state a").last.focus()
     for _ in range(200):
         reader.page.keyboard.press("Shift+Tab")
         if badge.evaluate("it => it === document.activeElement"):
             break
     assert tip.is_visible()
-    assert "mailbox does not exist" in tip.inner_text() or "not sent" in tip.inner_text()
+    assert tip.inner_text() in {cause.words for cause in default_reasons().causes.values()}
+
+
+@pytest.mark.parametrize("channel", ["email", "sms"])
+def test_a_log_leads_to_the_meaning_of_its_statuses(reader, channel):
+    reader.open(f"/logs/{channel}")
+    statuses = reader.page.locator("select[name=status] option").all_inner_texts()
+    reader.page.get_by_role("link", name="What do the statuses mean?").click()
+    reader.page.wait_for_url(f"**/help/statuses**#{channel}")
+    section = reader.page.get_by_role(
+        "region", name={"email": "Email Log", "sms": "SMS Log"}[channel]
+    )
+    explained = section.locator("table").first.locator("tbody td:first-child").all_inner_texts()
+    assert explained == [status for status in statuses if status != "any"]
+    text = section.inner_text()
+    assert {"email": "Their mailbox is full", "sms": "it may be a landline"}[channel] in text
+    assert {"email": "landline", "sms": "mailbox"}[channel] not in text
 
 
 def test_newer_messages_are_hinted_at_and_what_is_read_stays(readers, api):

@@ -16,7 +16,8 @@ PAGES = [
     "/logs/email?tenant=a&recipient=none-such", "/messages/email?{bounced}&tenant=a",
     "/records/family/3?tenant=a", f"/addresses?address={P1}&tenant=a", "/blacklist?tenant=a",
     f"/blacklist/email?address={P2}&tenant=a", "/blacklist/sms?address=%2B447700900999&tenant=a",
-    "/unmatched?tenant=a&days=365", "/dead-letters", "/dead-letters/email.events.ses/1/7/-1",
+    "/help/statuses?tenant=a", "/unmatched?tenant=a&days=365", "/dead-letters",
+    "/dead-letters/email.events.ses/1/7/-1",
     "/tenants", "/no-such-page",
 ]  # fmt: skip
 
@@ -24,7 +25,9 @@ PAGES = [
 @pytest.fixture(scope="module")
 def bounced(api):
     with api.client("a") as client:
-        return client.get("/api/v1/logs/email?filter=smtp_code=550&limit=1").json()["rows"][0]
+        return client.get("/api/v1/logs/email?status=Bounce&filter=smtp_code=550&limit=1").json()[
+            "rows"
+        ][0]
 
 
 def address_of(row):
@@ -39,7 +42,7 @@ def test_every_page_is_accessible_and_fits(readers, api, bounced, scheme, width)
     reader.sign_in(api.keys["operator"], "/dead-letters")
     for path in PAGES:
         reader.open(path.format(bounced=address_of(bounced)))
-        for menu in reader.page.locator("details.menu > summary").all():
+        for menu in reader.page.locator("details.menu > summary, .technical > summary").all():
             menu.click()
         assert faults(reader) == [], path
         assert reader.page.evaluate("document.documentElement.scrollWidth") <= width, path
@@ -66,18 +69,33 @@ def test_the_keyboard_reaches_the_content_first(reader):
     assert reader.page.evaluate("document.activeElement.id") == "main"
 
 
-def test_a_message_says_why_it_has_its_status_and_what_happened(reader, bounced):
+def test_a_message_says_why_it_has_its_status_and_what_to_do(reader, bounced):
     reader.open(f"/messages/email?{address_of(bounced)}")
     text = reader.page.locator("main").inner_text()
     assert f"Why {bounced['status']}" in text
+    assert "This email address does not exist." in text
+    assert "What to do: Check the spelling, or ask them for the right address." in text
+    steps = reader.page.locator("ol.timeline li")
+    assert steps.count() >= 2
+    assert "Handed over for delivery" in steps.first.inner_text()
+    assert "1 Nov 2026" in steps.first.inner_text()
+    assert "Bounced" in text
+    for word in ("550", "5.1.1", "Rule", "decide", "email.sends", "offset", "lost"):
+        assert word not in text, word
+    assert reader.open("/messages/email?message_id=none&recipient=x").status == 404
+
+
+def test_technical_details_of_a_message_are_folded_away(reader, bounced):
+    reader.open(f"/messages/email?{address_of(bounced)}")
+    details = reader.page.locator("details.technical")
+    assert not details.locator("ol.events").is_visible()
+    details.locator("summary").first.click()
+    text = details.inner_text()
     assert bounced["status_reason"] in text
     assert "550 5.1.1 mailbox does not exist" in text  # the codes in plain words
     assert "=nobody here" in text  # and the provider's own
-    facts = reader.page.locator("ol.timeline li")
-    assert facts.count() >= 2
-    assert "Handed over for delivery" in facts.first.inner_text()
-    assert "1 Nov 2026" in facts.first.inner_text()
-    assert reader.open("/messages/email?message_id=none&recipient=x").status == 404
+    assert "Rule 1 of the log decided" in text
+    assert "recorded 1 Nov 2026" in text
 
 
 def test_an_address_has_both_logs_in_one_list_and_its_blacklist_entry(reader, api):

@@ -74,7 +74,7 @@ def test_a_blacklisted_address_is_reset_and_its_history_says_by_whom_and_why(
     page.get_by_role("link", name="1 newer: show").click()
     page.get_by_role("link", name="Bounce", exact=True).click()
     page.get_by_role("heading", name="Why Bounce").wait_for()
-    assert "550 5.1.1 mailbox does not exist" in page.locator("main").inner_text()
+    assert "This email address does not exist." in page.locator("main").inner_text()
     system.wait_until_committed()
 
     page.get_by_role("link", name=BOB).first.click()

@@ -14,6 +14,7 @@ from projections.web.pages import (
     overview,
     records,
     sign_in,
+    statuses,
     suppressions,
     unmatched,
 )
@@ -55,6 +56,7 @@ def install_pages(app: FastAPI) -> None:
         unmatched,
         overview,
         dead_letters,
+        statuses,
     ):
         app.include_router(module.router)
     app.include_router(router)

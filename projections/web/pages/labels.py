@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from projections.queries.listing import Filter
 from schemas.decisions import DECISION_LABEL, SUPPRESSION_RULES, RuleName
 from schemas.events import Channel
+from schemas.reasons import explain_code
 from schemas.smtp_replies import describe_codes
 
 CHANNEL_NAMES: Final[Mapping[Channel, str]] = {"email": "email", "sms": "SMS"}
@@ -23,26 +24,27 @@ _TIME_OPERATOR_NAMES: Final = {
 }  # fmt: skip
 _COLUMN_NAMES: Final = {
     "smtp_code": "SMTP code", "message_id": "message id", "record_id": "record id",
-    "provider_message_id": "provider's message id", "ip": "IP address", "url": "address",
+    "provider_message_id": "provider's message id", "ip": "IP address", "url": "link",
     "tenant_id": "tenant",
 }  # fmt: skip
 KIND_NAMES: Final[Mapping[str, str]] = {
     "queued": "Accepted for sending", "sent": "Handed over for delivery",
-    "deferral": "Deferred; the provider goes on trying", "delivery": "Delivered",
+    "deferral": "Delayed; it is tried again", "delivery": "Delivered",
     "open": "Opened", "click": "Clicked", "bounce": "Bounced", "complaint": "Reported as spam",
     "unsubscribe": "Unsubscribed", "resubscribe": "Subscribed again",
     "invalid": "Refused: the address is blacklisted", "skipped": "Skipped: opted out",
     "failure": "Not sent", "read": "Read", "undelivered": "Could not be delivered",
-    "rejected": "Stopped by the carrier", "failed": "Failed", "expired": "Expired",
-    "unknown": "State unknown", "opt_out": "Opted out", "retry_scheduled": "Retry scheduled",
-    "retry_exhausted": "Retries used up", "suppressed": "Address blacklisted",
-    "reinstated": "Blacklisting lifted", "note": "Note", "joined": "Joined",
+    "rejected": "Stopped by the phone company", "failed": "Failed",
+    "expired": "Not delivered in time", "unknown": "State unknown", "opt_out": "Opted out",
+    "retry_scheduled": "Another attempt planned", "retry_exhausted": "No attempts are left",
+    "suppressed": "Address blacklisted", "reinstated": "Blacklisting lifted", "note": "Note",
+    "joined": "Joined",
 }  # fmt: skip
 #: Notes of Sendlog's own, by reason code.
 _NOTE_NAMES: Final = {
-    "retry_asked": "Retry asked of the mailer", "retry_cancelled": "Retry cancelled",
+    "retry_asked": "Another attempt asked for", "retry_cancelled": "Planned attempt cancelled",
     "command_refused": "A change of the blacklist was refused",
-    "streak_reset": "Soft bounces are counted anew",
+    "streak_reset": "Failed attempts are counted anew",
 }  # fmt: skip
 CHANGE_NAMES: Final[Mapping[str, str]] = {
     "added": "Blacklisted", "extended": "Extended", "expired": "Expired", "reset": "Reset",
@@ -52,10 +54,14 @@ EFFECTS: Final[Mapping[str, str]] = {
     "invalid": "What is sent to it is refused, with status Invalid.",
     "skipped": "What is sent to it is skipped, with status Skipped.",
 }
-#: Columns of an event that a page shows, in order.
+#: Kinds of events that tell of a failure by codes and texts.
+_FAILURE_KINDS: Final = frozenset(
+    {"bounce", "deferral", "undelivered", "rejected", "failed", "expired"}
+)
+#: Columns of an event that are technical details, in order.
 _DETAIL_COLUMNS: Final = (
-    "bounce_class", "reason_code", "diagnostic", "label", "due_at", "url", "user_agent", "ip",
-    "provider", "other_id",
+    "bounce_class", "reason_code", "diagnostic", "label", "user_agent", "ip", "provider",
+    "other_id",
 )  # fmt: skip
 _DETAIL_NAMES: Final = {"due_at": "due", "label": "the provider's verdict", "diagnostic": "text",
                         "reason_code": "code", "other_id": "other id"}  # fmt: skip
@@ -64,9 +70,10 @@ _REDUNDANT_DETAILS: Final = frozenset(
     {("label", DECISION_LABEL), *(("reason_code", note) for note in _NOTE_NAMES)}
 )
 _FLAG_NAMES: Final = {
-    ("machine", True): "by a machine, not a person", ("late", True): "after acceptance",
-    ("handset", True): "confirmed by the handset",
-    ("handset", False): "confirmed by the operator only",
+    ("machine", True): "by a machine, not a person",
+    ("late", True): "after it was accepted at first",
+    ("handset", True): "confirmed by the phone",
+    ("handset", False): "confirmed by the phone company only",
 }  # fmt: skip
 
 
@@ -96,8 +103,27 @@ def event_title(event: Mapping[str, Any]) -> str:
     return KIND_NAMES.get(event["kind"], event["kind"])
 
 
+def event_notes(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the (name, value) of what people understand of an event: why it failed, and flags."""
+    if event["kind"] in _FAILURE_KINDS:
+        cause = explain_code(
+            event["channel"], event.get("provider", ""), event.get("reason_code", ""),
+            event.get("enhanced_status", ""), event.get("smtp_code"),
+            "soft" if event["kind"] == "deferral" else event.get("bounce_class") or "",
+            diagnostic=event.get("diagnostic", ""),
+        )  # fmt: skip
+        if cause.name != "unknown":
+            yield "", cause.words
+    for (column, value), name in _FLAG_NAMES.items():
+        if event.get(column) is value:
+            yield "", name
+    for name in ("due_at", "url"):
+        if text := event.get(name):
+            yield _DETAIL_NAMES.get(name) or column_name(name), text
+
+
 def event_details(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the (name, value) of an event's details: codes in plain words first, then raw."""
+    """Yield the (name, value) of an event's technical details: codes in words first, then raw."""
     if codes := describe_codes(event.get("smtp_code"), event.get("enhanced_status", "")):
         yield "reply", codes
     if event.get("attempt", 1) > 1:
@@ -108,9 +134,6 @@ def event_details(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         value = event.get(column)
         if value not in {None, ""} and (column, value) not in _REDUNDANT_DETAILS:
             yield _DETAIL_NAMES.get(column) or column_name(column), value
-    for (column, value), name in _FLAG_NAMES.items():
-        if event.get(column) is value:
-            yield "", name
 
 
 def short_number(number: int) -> str:

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Final, get_args
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
+from projections.queries.plain_reasons import plain_reason
 from projections.queries.retries import list_retries
 from projections.queries.suppressions import entry_history, find_entry
 from projections.web.message_explanation import explained_message
 from projections.web.pages.auth import PageCaller, TenantCaller
-from projections.web.pages.labels import event_details, event_title
+from projections.web.pages.labels import event_details, event_notes, event_title
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.params import ChannelPath, CursorQuery
 from projections.web.recipient_messages import recipient_page
@@ -44,6 +45,7 @@ def show_message(
     ]  # fmt: skip
     return render_page(
         "message", caller, channel=channel, explanation=explanation, row=row,
+        reason=plain_reason(channel, row),
         events=[_event_context(event) for event in explanation["facts"]],
         other_values=other_values, is_later_page=cursor is not None,
         first_url=caller.link(f"/messages/{channel}", **place),
@@ -63,6 +65,7 @@ def _event_context(event: dict[str, Any]) -> dict[str, Any]:
         "kind": event["kind"],
         "role": event["role"],
         "alone": event["alone"],
+        "notes": list(event_notes(event)),
         "details": list(event_details(event)),
         "is_decision": event["kind"] in DECISION_KINDS or event.get("label") == DECISION_LABEL,
         "source": "/".join(map(str, source)),

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
+from projections.queries.plain_reasons import plain_reason
 from projections.web.pages import labels
 from projections.web.pages.auth import PageCaller
 from schemas.addresses import shown_address
@@ -113,7 +114,8 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
     environment.globals |= {
-        "labels": labels, "suppression_rules": SUPPRESSION_RULES, "static_url": _static_url,
+        "labels": labels, "plain_reason": plain_reason, "suppression_rules": SUPPRESSION_RULES,
+        "static_url": _static_url,
     }  # fmt: skip
     return environment
 

@@ -197,3 +197,20 @@ def test_time_spans_are_said_shortly(seconds, text):
 @pytest.mark.parametrize(("number", "text"), [(0, "0"), (999, "999"), (1500, "1.5k"), (2e6, "2M")])
 def test_numbers_of_a_scale_are_short(number, text):
     assert labels.short_number(int(number)) == text
+
+
+@pytest.mark.parametrize(
+    ("event", "notes"),
+    [
+        ({"kind": "undelivered", "channel": "sms", "provider": "twilio", "reason_code": "30003"},
+         ["The phone was switched off or had no signal"]),
+        ({"kind": "bounce", "channel": "email", "enhanced_status": "5.2.2", "bounce_class": "soft",
+          "late": True}, ["Their mailbox is full", "after it was accepted at first"]),
+        ({"kind": "rejected", "channel": "sms"}, []),
+        ({"kind": "open", "channel": "email", "machine": True, "user_agent": "a bot"},
+         ["by a machine, not a person"]),
+        ({"kind": "click", "channel": "email", "url": "https://x.example"}, ["https://x.example"]),
+    ],
+)  # fmt: skip
+def test_a_step_of_a_message_is_noted_in_plain_words(event, notes):
+    assert [value for _, value in labels.event_notes(event)] == notes
