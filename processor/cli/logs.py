@@ -21,6 +21,7 @@ from projections.queries.days import by_day
 from projections.queries.export import MAX_EXPORT_ROWS, formula_safe
 from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, Listing, QueryError
 from projections.queries.page import read_listing
+from projections.queries.plain_reasons import reason_with_code
 from projections.queries.timeline import PAGE_EVENTS, tenants_with
 from projections.queries.timeline import explain_message as explanation_of_message
 from projections.tables import log_of
@@ -131,6 +132,8 @@ def print_log(
             clock=clock,  # type: ignore[arg-type]
         ),
     )
+    if form is RowFormat.TABLE:
+        rows = ({**row, "status_reason": reason_with_code(kind, row)} for row in rows)
     print_rows(rows, form, columns=list(log_of(kind).columns), table_columns=_TABLE_COLUMNS[kind])
 
 

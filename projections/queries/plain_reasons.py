@@ -46,6 +46,18 @@ def plain_reason(channel: Channel, row: Mapping[str, Any]) -> PlainReason:
     return PlainReason(words, reasons.statuses[channel][status].advice, None)
 
 
+def reason_with_code(channel: Channel, row: Mapping[str, Any]) -> str:
+    """Return the reason for people who also know codes, as "This number is not in use (30005)".
+
+    An email's reason has its codes in words already, and so has what nothing explains.
+    """
+    cause = plain_reason(channel, row).cause
+    if channel == "email" or cause is None or cause.name == "unknown":
+        return str(row["status_reason"])
+    code = row["reason_code"]
+    return f"{cause.words} ({code})" if code else cause.words
+
+
 def _cause(channel: Channel, row: Mapping[str, Any], bounce_class: str) -> Cause:
     return explain_code(
         channel, row["provider"], row["reason_code"], row.get("enhanced_status", ""),

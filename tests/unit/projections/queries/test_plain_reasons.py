@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from projections.queries.plain_reasons import FAILURE_STATUSES, plain_reason
+from projections.queries.plain_reasons import FAILURE_STATUSES, plain_reason, reason_with_code
 from projections.tables import log_of
 from schemas.reasons import default_reasons
 
@@ -26,6 +26,7 @@ def row(status, reason, **fields):
         ("sms", row("Failed", "opted out: BLOCKED", provider="aws_sms", reason_code="BLOCKED"),
          "opted_out"),
         ("sms", row("Rejected", "stopped by the carrier"), "carrier_refused"),
+        ("sms", row("Undelivered", "number wrong, unsuitable or out of reach"), "not_reached"),
         ("sms", row("Undelivered", "expired before it was delivered"), "expired"),
         ("email", row("Bounce", "550 5.1.1 mailbox does not exist", bounce_class="hard",
                       smtp_code=550, enhanced_status="5.1.1"), "mailbox_unknown"),
@@ -66,3 +67,20 @@ def test_every_status_is_a_failure_or_has_advice(channel):
         reason = plain_reason(channel, row(status, "any"))
         assert reason.advice
         assert (reason.cause is None) == (status not in FAILURE_STATUSES)
+
+
+@pytest.mark.parametrize(
+    ("channel", "message", "text"),
+    [
+        ("sms", row("Undelivered", "number wrong, unsuitable or out of reach: 30005",
+                    provider="twilio", reason_code="30005"), "This number is not in use (30005)"),
+        ("sms", row("Rejected", "stopped by the carrier"), "The phone company refused the message"),
+        ("sms", row("Failed", "the provider could not send it: 77", reason_code="77"),
+         "the provider could not send it: 77"),
+        ("sms", row("Sent", "handed to the carrier"), "handed to the carrier"),
+        ("email", row("Bounce", "550 5.1.1 mailbox does not exist", bounce_class="hard",
+                      enhanced_status="5.1.1"), "550 5.1.1 mailbox does not exist"),
+    ],
+)  # fmt: skip
+def test_a_reason_for_the_command_line_keeps_the_code(channel, message, text):
+    assert reason_with_code(channel, message) == text
