@@ -11,7 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,9 +20,27 @@ from schemas.events import BounceClass, Channel
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+#: A text says its reason at the beginning, and a page explains 50 of them.
+_SEARCHED_CHARACTERS: Final = 2_000
 _Words = Annotated[str, Field(min_length=1)]
 #: Codes or phrases, by the name of the cause that they stand for.
 _ByCause = dict[str, list[_Words]]
+
+
+class _Phrases(NamedTuple):
+    """Phrases in lower case, and a pattern for any of them as whole words."""
+
+    phrases: list[str]
+    pattern: re.Pattern[str]
+
+    @classmethod
+    def of(cls, phrases: list[str]) -> _Phrases:
+        pattern = rf"(?<![^\W_])(?:{'|'.join(map(re.escape, phrases))})(?![^\W_])"
+        return cls(phrases, re.compile(pattern))
+
+    def are_in(self, text: str) -> bool:
+        """Return whether a lower-case text has one; the pattern is slow, so most end before it."""
+        return any(phrase in text for phrase in self.phrases) and bool(self.pattern.search(text))
 
 
 class Cause(BaseModel):
@@ -78,7 +96,7 @@ class Reasons:
     codes: Mapping[str, Mapping[str, Cause]]
     enhanced: Mapping[str, Cause]
     general: Mapping[str, Cause]
-    phrases: Mapping[Channel, list[tuple[re.Pattern[str], Cause]]]
+    phrases: Mapping[Channel, list[tuple[_Phrases, Cause]]]
     #: By the reason of the rule that decided a status, or by it after "else ".
     rules: Mapping[Channel, Mapping[str, Cause]]
     classes: Mapping[str, Cause]
@@ -108,7 +126,7 @@ class Reasons:
             general=_by_code("general", file.general, causes),
             phrases={
                 channel: [
-                    (_phrase_pattern(phrases), _named(f"phrases.{channel}", name, causes))
+                    (_Phrases.of(phrases), _named(f"phrases.{channel}", name, causes))
                     for name, phrases in table.items()
                 ]
                 for channel, table in file.phrases.items()
@@ -177,10 +195,8 @@ def _candidates(
     # Some providers write their numbers with zeros in front.
     codes = [reason_code, reason_code.lstrip("0")]
     yield from _matches(reasons.codes.get(provider, {}), codes)
-    text = diagnostic.lower()
-    yield from (
-        cause for pattern, cause in reasons.phrases[channel] if text and pattern.search(text)
-    )
+    text = diagnostic[:_SEARCHED_CHARACTERS].lower()
+    yield from (cause for phrases, cause in reasons.phrases[channel] if phrases.are_in(text))
     if channel == "email":
         yield from _matches(reasons.general, [*patterns, str(smtp_code or "")])
 
@@ -216,8 +232,3 @@ def _named(table: str, name: str, causes: Mapping[str, Cause]) -> Cause:
     if name not in causes:
         raise ValueError(f"[{table}] names {name!r}, which is none of [causes]")
     return causes[name]
-
-
-def _phrase_pattern(phrases: list[str]) -> re.Pattern[str]:
-    """Return a pattern for any of the phrases, as whole words of a lower-case text."""
-    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, phrases))})(?![^\W_])")
