@@ -61,9 +61,9 @@ def explain_message(
     None if there is no such message. An event's role is what it would make of the message alone:
     "decides" if that is the status it has, "lost" if it is another, "" if it says no more than
     that the message is under way. `edges` are what names messages for the ids that providers gave:
-    one stands unless an earlier one names another message. `row` is the message in its log; `cause`
-    is why it failed in plain words, None if it did not, and `advice` what to do; `next` is the place
-    after which there are more events, or None.
+    one stands unless an earlier one names another message. `row` is the message in its log;
+    `cause` is why it failed in plain words, None if it did not, and `advice` what to do; `next` is
+    the place after which there are more events, or None.
     """
     log, query = log_of(channel), Query(tenant)
     query.add(
