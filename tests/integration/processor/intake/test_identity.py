@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from processor.kafka.producer import sync_producer
-from tests.system import DATABASE, running
+from projections.clickhouse.ddl import UNFILLED
+from tests.system import DATABASE, running, wait_for
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TENANT = "default"
@@ -35,14 +37,16 @@ def mailer(message_id, minutes, kind="sent", recipient="jo@example.com", **field
     return "email.sends", json.dumps(event).encode()
 
 
-def ses(provider_id, minutes, kind="Delivery", recipients=("jo@example.com",)):
+def ses(provider_id, minutes, kind="Delivery", recipients=("jo@example.com",), *, hard=False):
     """Return what SES says of a message that carries no tags."""
+    types = ("Permanent", "General") if hard else ("Transient", "MailboxFull")
+    status, text = ("5.1.1", "550 5.1.1 gone") if hard else ("4.2.2", "452 4.2.2 full")
     details = {
         "Delivery": {"timestamp": at(minutes), "recipients": recipients},
         "Bounce": {
-            "timestamp": at(minutes), "bounceType": "Transient", "bounceSubType": "MailboxFull",
+            "timestamp": at(minutes), "bounceType": types[0], "bounceSubType": types[1],
             "bouncedRecipients": [
-                {"emailAddress": each, "status": "4.2.2", "diagnosticCode": "smtp; 452 4.2.2 full"}
+                {"emailAddress": each, "status": status, "diagnosticCode": f"smtp; {text}"}
                 for each in recipients
             ],
         },
@@ -111,6 +115,31 @@ def test_a_second_attempt_has_another_id_of_the_provider(system):
         "AND kind IN ('bounce', 'delivery') ORDER BY kind"
     )
     assert [tuple(row.values()) for row in attempts] == [("bounce", 1), ("delivery", 2)]
+    ids = "message_id IN ('d', 'd-1', 'd-2')"
+    retries = system.rows(f"SELECT message_id, attempt FROM {DATABASE}.retries WHERE {ids}")
+    assert [tuple(row.values()) for row in retries] in ([], [("d", 2)])
+
+
+@pytest.mark.parametrize("edge_first", [True, False])
+def test_a_hard_bounce_blacklists_once_by_the_message_s_id(system, edge_first):
+    name = f"j{int(edge_first)}"
+    address = f"{name}@example.com"
+    sent = mailer(name, 0, recipient=address, provider_message_id=f"{name}-1")
+    bounce = ses(f"{name}-1", 5, "Bounce", [address], hard=True)
+    publish(system, *([sent, bounce] if edge_first else [bounce, sent]))
+    assert row_of(system, name, f"{name}-1") == [
+        (name, address, "Bounce", "Your invoice", "F-1", 1)
+    ]
+    wait_for(
+        lambda: system.value(
+            f"SELECT count() FROM {DATABASE}.suppressions WHERE address = '{address}'"
+        ) == 1,
+        "the address to be blacklisted",
+    )  # fmt: skip
+    added = system.rows(
+        f"SELECT change FROM {DATABASE}.suppression_history FINAL WHERE address = '{address}'"
+    )
+    assert [row["change"] for row in added] == ["added"]
 
 
 def test_two_recipients_of_one_id_keep_their_rows(system):
@@ -174,3 +203,24 @@ def test_what_fits_no_message_is_listed_with_why_and_what_it_may_be_of(system):
     assert (listed[""]["reason"], listed[""]["near"]) == ("it names no message", ["l"])
     publish(system, mailer("k", 8, "note", recipient=people[0], provider_message_id="k-1"))
     assert "k-1" not in {row["provider_message_id"] for row in unmatched(system)}
+
+
+def test_what_was_split_before_becomes_whole_by_a_migration_while_a_worker_runs(system):
+    for name in ("edges", "unmatched"):
+        system.client.command(f"DROP TABLE {DATABASE}.{name}_fill")
+        system.client.command(f"ALTER TABLE {DATABASE}.{name} MODIFY COMMENT '{UNFILLED}'")
+    names = [f"s{number}" for number in range(12)]
+    split, meanwhile = names[:4], names[4:]
+    publish(
+        system, *(mailer(each, 0, provider_message_id=f"{each}-1") for each in split),
+        *(ses(f"{each}-1", 5) for each in split),
+    )  # fmt: skip
+    assert len(row_of(system, *split, *(f"{each}-1" for each in split))) == 8
+    with ThreadPoolExecutor() as pool:
+        migration = pool.submit(system.command, "migrate")
+        for each in meanwhile:
+            publish(system, ses(f"{each}-1", 5), mailer(each, 0, provider_message_id=f"{each}-1"))
+        migration.result()
+    assert row_of(system, *names, *(f"{each}-1" for each in names)) == [
+        (each, "jo@example.com", "Delivery", "Your invoice", "F-1", 1) for each in sorted(names)
+    ]  # fmt: skip
