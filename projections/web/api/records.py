@@ -41,7 +41,7 @@ class StandingsRequest(BaseModel):
 @router.get(
     "/records/{record_type}/{record_id:path}",
     summary="A customer record: its addresses and its newest messages",
-    responses={200: {"model": models.CustomerRecord}, **problem_responses()},
+    responses={200: {"model": models.CustomerRecord}, **problem_responses(404)},
 )
 def get_record(
     caller: ReadCaller, record_type: RecordName, record_id: RecordName, limit: LimitQuery = 50

@@ -7,7 +7,7 @@ from processor.cli.logs import _print_explanation
 EXPLANATION = {
     "status": "Undelivered", "status_reason": "number wrong, unsuitable or out of reach: 30006",
     "rule": "the number is wrong, unsuitable or out of reach", "rule_place": 2,
-    "overruled": [], "facts": [],
+    "edges": [], "overruled": [], "facts": [],
     "cause": {"name": "landline", "words": "It may be a landline"},
     "advice": "Ask them for a mobile number.",
 }  # fmt: skip
