@@ -122,7 +122,7 @@ class Decoder:
     ) -> None:
         """Take the settings, the bounce rules, and addresses whose sends the policy has to see.
 
-        `resolve` gives events of providers the ids of their messages, as far as they are known.
+        `resolve` gives unmatched events the ids of their messages, as far as they are known.
         `regions` are the countries of numbers that name none. `policy_partitions`: how many
         `delivery.policy` has; 0: no policy is in force.
         """
@@ -270,9 +270,10 @@ class Decoder:
                     for part in decoded.rejected
                 )
         metrics.IGNORED_RECORDS_TOTAL.labels(provider=provider).inc(ignored_count)
-        self._resolve(events)
-        unmatched = Counter(event["tenant_id"] for event in events if is_unmatched(event))
-        for tenant, count in unmatched.items():
+        unmatched = [event for event in events if is_unmatched(event)]
+        self._resolve(unmatched)
+        counts = Counter(event["tenant_id"] for event in unmatched if is_unmatched(event))
+        for tenant, count in counts.items():
             metrics.UNMATCHED_EVENTS_TOTAL.labels(provider=provider, tenant=tenant).inc(count)
         return self._decoded(chunk, events, rejections, adapter_version=version_of(adapter))
 
