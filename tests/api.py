@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,6 +76,11 @@ def complete_events(events, tenant):
     return [{**event, "event_id": fingerprint(event)} for event in complete]
 
 
+def token_of(page):
+    """Return the token of the forms of a page."""
+    return re.search(r'name="token" value="([^"]+)"', page)[1]
+
+
 @dataclass
 class Api:
     """An application over a database; `keys` are secrets by name.
@@ -104,6 +110,12 @@ class Api:
         with TestClient(self.app, headers=headers, raise_server_exceptions=False,
                         **options) as client:  # fmt: skip
             yield client
+
+    def sign_in(self, client, key):
+        """Give a client the session of a key; return the token of its forms."""
+        token = token_of(client.get("/sign-in").text)
+        client.post("/sign-in", data={"token": token, "key": self.keys[key], "next": "/"})
+        return token
 
     def connect(self):
         return connect_to(self.url, database=self.database)

@@ -26,9 +26,10 @@ READ_CHUNK_BYTES: Final = 256 * 1024
 #: After a late error ClickHouse ends its answer with a mark, so its last bytes are checked.
 TAIL_BYTES: Final = 64 * 1024
 _TAG_HEADER: Final = "X-ClickHouse-Exception-Tag"
-_FORMULA: Final = r"^[=+\\-@\\t\\r\\n\\x{FF1D}\\x{FF0B}\\x{FF0D}\\x{FF20}]"
-_FORMULA_START: Final = "[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
-_NUMBER: Final = r"^\\+[0-9]+$"
+#: With what a formula begins for a spreadsheet.
+_FORMULA_CHARACTERS: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+_FORMULA: Final = "^[" + "".join(f"\\\\x{{{ord(each):X}}}" for each in _FORMULA_CHARACTERS) + "]"
+_NUMBER: Final = "^[+][0-9]+$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ def formula_safe_sql(sql: str, channel: Channel) -> str:
 
 def formula_safe(text: str) -> str:
     """Return a text as `formula_safe_sql` has it."""
-    is_formula = re.match(_FORMULA_START, text) and not re.fullmatch(r"\+[0-9]+", text)
+    is_formula = text.startswith(tuple(_FORMULA_CHARACTERS)) and not re.fullmatch(_NUMBER, text)
     return f"'{text}" if is_formula else text
 
 

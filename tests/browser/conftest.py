@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ import uvicorn
 from playwright.sync_api import sync_playwright
 
 from deploy.local.addresses import free_port
-from tests.api import api_with_data
+from tests.api import api_with_data, token_of
 from tests.browser import chromium
 from tests.system import wait_for
 
@@ -115,11 +114,6 @@ def session_cookie(site, key):
         assert reply.status_code == 303, reply.text
         [(name, value)] = client.cookies.items()
         return {"name": name, "value": value}
-
-
-def token_of(page):
-    """Return the token of the forms of a page."""
-    return re.search(r'name="token" value="([^"]+)"', page)[1]
 
 
 @pytest.fixture(scope="package")

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api import complete_events, empty_api
-from tests.browser.conftest import Reader, serve, token_of
+from tests.api import complete_events, empty_api, token_of
+from tests.browser.conftest import Reader, serve
 
 TENANT = "t</title><script>alert('tenant')</script>"
 HOSTILE = [

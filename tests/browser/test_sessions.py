@@ -7,8 +7,7 @@ import re
 import pytest
 
 from projections.queries import api_keys
-from tests.api import SECRET
-from tests.browser.conftest import token_of
+from tests.api import SECRET, token_of
 from tests.browser.test_harmless import sign_in
 from tests.system import wait_for
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.api import START, complete_events, empty_api
+from tests.api import START, complete_events, empty_api, token_of
 
 PEOPLE = {"ann@example.com": "email", "ben@example.com": "email", "+12025550105": "sms"}
 
@@ -68,23 +68,14 @@ def test_standings_are_told_by_one_call_in_any_writing(api):
             assert client.post("/api/v1/standings", json={"addresses": wrong}).status_code == 422
 
 
-def signed_in(api, key, client):
-    token = token_in(client.get("/sign-in").text)
-    client.post("/sign-in", data={"token": token, "key": api.keys[key], "next": "/"})
-
-
-def token_in(page):
-    return re.search(r'name="token" value="([^"]+)"', page)[1]
-
-
 def test_the_page_says_how_many_are_blacklisted_and_resets_in_place(api):
     with api.client(None) as client:
-        signed_in(api, "a", client)
+        api.sign_in(client, "a")
         page = client.get("/records/family/F-1").text
         assert "<strong>1 of 3 addresses</strong> is blacklisted" in page
         form = re.search(r'<form class="stack" method="post" action="([^"]+)"', page)[1]
         back = re.search(r'name="back" value="([^"]+)"', page)[1]
-        fields = {"token": token_in(page), "do": "reset", "back": back, "reason": "she called"}
+        fields = {"token": token_of(page), "do": "reset", "back": back, "reason": "she called"}
         reply = client.post(form, data=fields, follow_redirects=False)
         assert reply.headers["location"].startswith("/records/family/F-1?")
         [command] = api.commands
@@ -102,9 +93,9 @@ def test_the_page_says_how_many_are_blacklisted_and_resets_in_place(api):
 @pytest.mark.parametrize("back", ["//evil.example", "/sign-out", "https://evil.example/records/"])
 def test_a_reset_leads_back_to_a_record_only(api, back):
     with api.client(None) as client:
-        signed_in(api, "a", client)
+        api.sign_in(client, "a")
         page = client.get("/blacklist/email?address=ann@example.com").text
-        fields = {"token": token_in(page), "do": "reset", "reason": "x", "back": back}
+        fields = {"token": token_of(page), "do": "reset", "reason": "x", "back": back}
         reply = client.post(
             "/blacklist/email?address=ann@example.com", data=fields, follow_redirects=False
         )
@@ -113,7 +104,7 @@ def test_a_reset_leads_back_to_a_record_only(api, back):
 
 def test_a_record_without_messages_says_so_and_a_reader_has_no_reset(api):
     with api.client(None) as client:
-        signed_in(api, "a reader", client)
+        api.sign_in(client, "a reader")
         assert "Nothing was sent about this record." in client.get("/records/family/none").text
         assert "<summary>Reset" not in client.get("/records/family/F-1").text
         page = client.get("/records/family/F%202%2Fb")
