@@ -14,13 +14,13 @@ from typer.core import TyperGroup
 
 from processor.bounce_grades import grades_of, proposed_rules
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force, read_bounce_rules
+from processor.cli.options import OptionError
 from processor.cli.times import parse_since
 from processor.clickhouse import client_of, target_of
 from processor.kafka.topics import provider_feeds
 from processor.settings import load
 from projections.queries.bounce_outcomes import bounce_outcomes
 from schemas.bounces import BounceRules, classify_bounce
-from schemas.errors import ExplainedError
 from schemas.events import BounceClass
 from schemas.smtp_replies import find_codes, format_codes, leading_status
 
@@ -47,10 +47,6 @@ app = typer.Typer(
     cls=_TextOrCommand, add_completion=False, pretty_exceptions_enable=False,
     help="Say whether a bounce is hard, soft or block: sendlog classify '550 5.1.1 user unknown'.",
 )  # fmt: skip
-
-
-class OptionError(ExplainedError, ValueError):
-    """An option has a wrong value; the text names the option, the value and what it takes."""
 
 
 @app.command(_TEXT_COMMAND)

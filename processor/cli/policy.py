@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from processor.bounce_rules import bounce_rules_in_force
+from processor.cli.options import ReportFormat
 from processor.cli.times import parse_since
 from processor.clickhouse import client_of, target_of
 from processor.policy.config import (
@@ -31,13 +31,6 @@ from projections.queries import policy_events
 
 app = typer.Typer(help="The rules for retries and the blacklist, per tenant.", no_args_is_help=True)
 _status = Console(stderr=True)
-
-
-class ReportFormat(StrEnum):
-    """How a report is printed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 @app.command("check")

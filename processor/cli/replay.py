@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from processor.bounce_rules import bounce_rules_in_force
 from processor.cli.logs import LogName, to_json_value
+from processor.cli.options import OptionError, ReportFormat
 from processor.cli.times import parse_since
 from processor.clickhouse import client_of
 from processor.intake.decoder import Decoder
@@ -25,22 +25,10 @@ from processor.settings import Settings, load
 from projections.queries.listing import QueryError
 from projections.tables import log_of
 from schemas.addresses import shown_address
-from schemas.errors import ExplainedError
 from schemas.events import Channel
 from schemas.providers import adapters
 
 _status = Console(stderr=True)
-
-
-class OptionError(ExplainedError, ValueError):
-    """An option has a wrong value or is missing; the text names it and what it takes."""
-
-
-class ReportFormat(StrEnum):
-    """How a report is printed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 def replay_message(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -11,9 +10,7 @@ from processor.cli.logs import RowFormat, print_rows
 from processor.cli.times import parse_since
 from processor.clickhouse import client_of
 from processor.settings import load
-from projections.queries.unmatched import COLUMNS, list_unmatched
-
-DEFAULT_PERIOD: Final = timedelta(days=7)
+from projections.queries.unmatched import UNMATCHED_COLUMNS, list_unmatched
 
 
 def print_unmatched(
@@ -32,6 +29,6 @@ def print_unmatched(
     settings = load()
     rows = list_unmatched(
         client_of(settings), settings.clickhouse.database, tenant,
-        since=parse_since(since) or datetime.now(UTC) - DEFAULT_PERIOD, limit=limit,
+        since=parse_since(since), limit=limit,
     )  # fmt: skip
-    print_rows(rows, form, columns=list(COLUMNS), table_columns=COLUMNS)
+    print_rows(rows, form, columns=list(UNMATCHED_COLUMNS), table_columns=UNMATCHED_COLUMNS)

@@ -59,7 +59,6 @@ LAG_LIFETIME_SECONDS: Final = 10.0
 LAG_POLL_INTERVAL_SECONDS: Final = 0.1
 
 T = TypeVar("T")
-Insert = Callable[[Table, pa.Table], None]
 #: Joins what can be joined now that events are written.
 Join = Callable[[Sequence[pa.Table]], "JoinOutcome"]
 
@@ -95,7 +94,7 @@ class Intake:
         self,
         *,
         decode: Decoder,
-        insert: Insert,
+        insert: store.Insert,
         join: Join,
         publish: Publish,
         batch_rows: int,

@@ -47,7 +47,7 @@ class PreviewProgress(NamedTuple):
     total: int
 
 
-class RowChange(NamedTuple):
+class StatusChange(NamedTuple):
     """How many rows would change from one status to another, and in which columns any of them."""
 
     log: str
@@ -65,7 +65,7 @@ class Preview:
     events: int = 0
     differences: list[DifferenceCount] = field(default_factory=list)
     examples: list[DifferenceExample] = field(default_factory=list)
-    rows: list[RowChange] = field(default_factory=list)
+    rows: list[StatusChange] = field(default_factory=list)
     row_examples: list[ChangedRow] = field(default_factory=list)
 
     def compare(
@@ -127,7 +127,7 @@ class Preview:
             done += len(messages)
             yield PreviewProgress("rows", done, total)
         self.rows = [
-            RowChange(*way, count, tuple(sorted(columns[way])))
+            StatusChange(*way, count, tuple(sorted(columns[way])))
             for way, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))
         ]
 

@@ -9,7 +9,7 @@ same time at least one sees what the other has inserted.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from projections.clickhouse.ddl import fold_select
 from projections.clickhouse.sql import Parameters, fetch_rows, stream
-from projections.clickhouse.store import arrow_schema, insert_settings
+from projections.clickhouse.store import Insert, arrow_schema, insert_settings
 from projections.expressions import quote
 from projections.tables import KEY, Table, projections
 from projections.tables.edges import TABLE as EDGES
@@ -36,8 +36,6 @@ MAX_BATCH_EVENTS: Final = 5_000
 #: Ids of the past that are joined together; what binds them stays far below a server's limits.
 MAX_BATCH_IDS: Final = 1_000
 _EVENT_KEY: Final = ("tenant_id", "channel", "kind", "occurred_at", "event_id")
-
-Insert = Callable[[Table, pa.Table], None]
 
 
 class ProviderId(NamedTuple):

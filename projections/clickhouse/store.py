@@ -68,6 +68,10 @@ def arrow_schema(table: Table) -> pa.Schema:
     )
 
 
+#: Inserts rows into a table.
+Insert = Callable[[Table, pa.Table], None]
+
+
 class Store:
     """A database to write to, connected at the first write."""
 

@@ -7,7 +7,7 @@ a hint for people, and joins nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from projections.clickhouse.sql import Parameters, Query, stream
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 #: So many of the newest events under a provider's id are looked through.
 MAX_SCANNED_EVENTS: Final = 10_000
+#: So far back events are listed, unless a time is named.
+DEFAULT_PERIOD: Final = timedelta(days=7)
 #: A message that was sent so long before an event may be its own.
 MAX_NEAR_MESSAGE_AGE: Final = timedelta(minutes=10)
 MAX_NEAR_MESSAGES: Final = 3
-COLUMNS: Final = (
+UNMATCHED_COLUMNS: Final = (
     "occurred_at", "channel", "provider", "kind", "provider_message_id", "recipient", "reason",
     "near",
 )  # fmt: skip
@@ -35,12 +37,14 @@ _NO_RECIPIENT: Final = "it names no recipient, and its message has several, or n
 
 
 def list_unmatched(
-    client: Client, database: str, tenant: str, *, since: datetime, limit: int
+    client: Client, database: str, tenant: str, *, since: datetime | None, limit: int
 ) -> list[dict[str, Any]]:
-    """Return the newest unmatched events of a tenant since a time, by `COLUMNS`.
+    """Return the newest unmatched events of a tenant since a time, or of the last week.
 
-    `near` are the ids of messages that may be theirs. Raises ClickHouse's errors.
+    They have `UNMATCHED_COLUMNS`; `near` are the ids of messages that may be theirs. Raises
+    ClickHouse's errors.
     """
+    since = since or datetime.now(UTC) - DEFAULT_PERIOD
     rows = [
         row for log in projections().values()
         for row in _unexplained(client, database, log, tenant, since, limit)

@@ -54,6 +54,7 @@ SinceQuery = Annotated[
     UtcTime | None, Query(description="From this time on (UTC if no zone is named)")
 ]
 UntilQuery = Annotated[UtcTime | None, Query(description="Before this time")]
+RecordPath = Annotated[str, Path(min_length=1, max_length=512)]
 AddressPath = Annotated[
     str, Path(min_length=1, max_length=320, description="Email address, or number")
 ]

@@ -27,7 +27,7 @@ class KnownAddress(NamedTuple):
     last: dict[str, Any] | None
 
 
-class CustomerRecord(NamedTuple):
+class RecordOverview(NamedTuple):
     """The standings of a record's addresses, those in trouble first, and its newest messages."""
 
     standings: list[KnownAddress]
@@ -36,7 +36,7 @@ class CustomerRecord(NamedTuple):
 
 def customer_record(
     caller: Caller, record_type: str, record_id: str, *, limit: int
-) -> CustomerRecord:
+) -> RecordOverview:
     """Return a record of the caller's tenant, each row with its `channel`. Raises `ProblemError`.
 
     Its addresses are those that its newest messages went to.
@@ -60,7 +60,7 @@ def customer_record(
         each._replace(last=last[each.address]) for each in known_addresses(caller, [*last])
     ]
     standings.sort(key=lambda each: each.entry is None)
-    return CustomerRecord(standings, list(islice(rows, limit)))
+    return RecordOverview(standings, list(islice(rows, limit)))
 
 
 def known_addresses(caller: Caller, addresses: Sequence[Address]) -> list[KnownAddress]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from projections.queries.unmatched import list_unmatched
 from projections.web.auth import Caller
-
-DEFAULT_PERIOD: Final = timedelta(days=7)
 
 
 def unmatched_events(caller: Caller, since: datetime | None, limit: int) -> list[dict[str, Any]]:
     """Return the newest unmatched events of the caller's tenant. Raises `ProblemError`."""
     database = caller.state.database
     with database.client() as client:
-        return list_unmatched(
-            client, database.name, caller.tenant,
-            since=since or datetime.now(UTC) - DEFAULT_PERIOD, limit=limit,
-        )  # fmt: skip
+        return list_unmatched(client, database.name, caller.tenant, since=since, limit=limit)

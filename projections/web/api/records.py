@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from projections.web.api import models
 from projections.web.auth import ReadCaller
-from projections.web.params import ApiRoute, LimitQuery
+from projections.web.params import ApiRoute, LimitQuery, RecordPath
 from projections.web.problems import problem_responses
 from projections.web.records import KnownAddress, customer_record, known_addresses
 from projections.web.row_models import json_row
@@ -18,7 +18,6 @@ from projections.web.state import API_PATH
 from schemas.events import Channel
 
 router = APIRouter(prefix=API_PATH, tags=["records"], route_class=ApiRoute)
-RecordName = Annotated[str, Path(min_length=1, max_length=512)]
 
 
 class AddressRequest(BaseModel):
@@ -44,7 +43,7 @@ class StandingsRequest(BaseModel):
     responses={200: {"model": models.CustomerRecord}, **problem_responses(404)},
 )
 def get_record(
-    caller: ReadCaller, record_type: RecordName, record_id: RecordName, limit: LimitQuery = 50
+    caller: ReadCaller, record_type: RecordPath, record_id: RecordPath, limit: LimitQuery = 50
 ) -> JSONResponse:
     """Return how the addresses of a record stand, and its newest messages of both logs."""
     record = customer_record(caller, record_type, record_id, limit=limit)

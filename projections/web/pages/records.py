@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
 from projections.queries.suppressions import command_outcome
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.render import PAGE_ROWS, render_page
+from projections.web.params import RecordPath
 from projections.web.records import customer_record
 from schemas.addresses import Address
 from schemas.events import Channel
 
 router = APIRouter(include_in_schema=False)
-RecordName = Annotated[str, Path(min_length=1, max_length=512)]
 
 
 @router.get("/records/{record_type}/{record_id:path}")
 def show_record(
     caller: TenantCaller,
-    record_type: RecordName,
-    record_id: RecordName,
+    record_type: RecordPath,
+    record_id: RecordPath,
     command: Annotated[str, Query(max_length=64)] = "",
     channel: Annotated[Channel, Query()] = "email",
     address: Annotated[str, Query(max_length=320)] = "",
