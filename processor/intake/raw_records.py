@@ -23,10 +23,11 @@ NO_TIMESTAMP: Final = -1
 def to_rows(chunks: Sequence[DecodedChunk]) -> pa.Table:
     """Return the records of chunks from which an event was made, by columns.
 
-    All at once: to put columns together would copy the bytes again.
+    All at once: to put columns together would copy the bytes again. In the table's order, which
+    the database then need not make.
     """
     topics, partitions, records = list[bytes](), list[int](), list[Record]()
-    for each in chunks:
+    for each in sorted(chunks, key=_place):
         kept = _records_with_events(each)
         topics += [each.chunk.topic.encode()] * len(kept)
         partitions += [each.chunk.partition] * len(kept)
@@ -46,6 +47,11 @@ def to_rows(chunks: Sequence[DecodedChunk]) -> pa.Table:
         for field in _SCHEMA
     ]
     return pa.Table.from_arrays(arrays, schema=_SCHEMA)
+
+
+def _place(decoded: DecodedChunk) -> tuple[str, int, int]:
+    chunk = decoded.chunk
+    return chunk.topic, chunk.partition, chunk.records[0].offset
 
 
 def _records_with_events(decoded: DecodedChunk) -> Sequence[Record]:

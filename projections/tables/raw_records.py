@@ -8,6 +8,8 @@ from projections.tables import Table
 
 #: Neighbours are alike, and the more of them a block has, the less each takes (E-085).
 _BLOCK_BYTES: Final = 8 * 1024 * 1024
+#: A merge reads and writes every byte again, and nobody waits for one: few large ones (E-086).
+_MIN_MERGED_PARTS: Final = 16
 
 TABLE: Final = Table(
     name="raw_records",
@@ -31,6 +33,7 @@ TABLE: Final = Table(
     version="",
     shard_by=("topic", "partition"),
     settings=(
-        f"min_compress_block_size = {_BLOCK_BYTES}, max_compress_block_size = {_BLOCK_BYTES}"
+        f"min_compress_block_size = {_BLOCK_BYTES}, max_compress_block_size = {_BLOCK_BYTES}, "
+        f"min_parts_to_merge_at_once = {_MIN_MERGED_PARTS}"
     ),
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from processor.intake.decoder import Decoder
 from processor.intake.raw_records import to_rows
 from processor.settings import IntakeSettings
+from projections.tables.raw_records import TABLE
 from tests.chunks import chunk_of, ses_bounce
 
 
@@ -40,6 +42,17 @@ def test_headers_stay_with_their_record():
     several = decoded(ses_bounce(1, "a"), ses_bounce(1, "b"), headers=(("n", b"1"), ("m", b"2")))
     rows = to_rows([several, decoded(ses_bounce(1, "c"))])
     assert [len(each) for each in rows["headers"].to_pylist()] == [2, 2, 0]
+
+
+def test_records_are_in_the_order_of_their_table():
+    first = decoded(ses_bounce(1, "a"), ses_bounce(1, "b"))
+    chunk = first.chunk
+    later = replace(first, chunk=chunk._replace(partition=4))
+    earlier = replace(first, chunk=chunk._replace(topic="email.events.mailgun"))
+    rows = to_rows([later, first, earlier])
+    places = list(zip(*(rows[name].to_pylist() for name in TABLE.order_by), strict=True))
+    assert places == sorted(places)
+    assert len(set(places)) == 6
 
 
 def test_a_record_without_a_time_says_so():
