@@ -2,7 +2,7 @@
 
 An event that carries both ids is an edge: from the id that a provider gave an attempt to the id
 that the mailer gave the message. By edges, an event under a provider's id alone finds its message,
-and one without a recipient finds that of a message that has just one.
+and one without a recipient, under whichever id, finds that of a message that has just one.
 
 Providers use an id again after some months. So of edges that contradict each other the earlier
 stands, unless it is much earlier: then the id has a new use, and an event is of that of its time.
@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
+
+from schemas.events import milliseconds
 
 DAY_MS: Final = 86_400_000
 #: An id that names another message after so long is used again; before, one of the two is wrong.
@@ -35,7 +37,7 @@ class Edge(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """The message that an event is of, its recipient ('' if it has none, or several), its attempt.
+    """The message that an event is of, its recipient ('' if it has several, or none), its attempt.
 
     The attempt is the last that had begun, by the times of the edges, or else the first.
     """
@@ -46,9 +48,28 @@ class Identity(NamedTuple):
 
 
 def is_unmatched(event: Mapping[str, object]) -> bool:
-    """Tell whether a provider's event names no message by the id that its mailer gave it."""
-    message_id = event["message_id"]
-    return not message_id or message_id == event.get("provider_message_id")
+    """Tell whether a provider's event lacks its message, by the mailer's id, or its recipient."""
+    return not (_named_message(event) and event["recipient"])
+
+
+def _named_message(event: Mapping[str, Any]) -> str:
+    """Return the id by which an event names its message as the mailer does; '' if it does not."""
+    message_id = str(event["message_id"])
+    return "" if message_id == event.get("provider_message_id") else message_id
+
+
+def identity_of_event(event: Mapping[str, Any], edges: Iterable[Edge]) -> Identity | None:
+    """Return what an unmatched event is of, by the edges of its provider's id.
+
+    None if they do not say it, or not to which recipient: it may be known later. A message that the
+    event names is its message, whatever an edge says.
+    """
+    if named := _named_message(event):
+        edges = [edge for edge in edges if edge.message_id == named]
+    identity = identity_of(edges, event["provider"], milliseconds(event["occurred_at"]))
+    if identity is None or not (recipient := event["recipient"] or identity.recipient):
+        return None
+    return identity._replace(recipient=recipient)
 
 
 def identity_of(edges: Iterable[Edge], provider: str, at_ms: int) -> Identity | None:
@@ -91,14 +112,13 @@ def contradicting(edges: Iterable[Edge]) -> list[Edge]:
 
 
 def joined_fields(event: Mapping[str, Any], identity: Identity) -> dict[str, Any]:
-    """Return what an event has otherwise as one of its message. What it names itself stays."""
-    identity = identity._replace(recipient=event["recipient"] or identity.recipient)
+    """Return what an event has otherwise as one of its message, by `identity_of_event`."""
     return {
         "event_id": joined_event_id(event["event_id"], identity),
         "message_id": identity.message_id,
         "recipient": identity.recipient,
         "attempt": max(event.get("attempt", 1), identity.attempt),
-        "other_id": event["message_id"],
+        "other_id": event["provider_message_id"],
     }
 
 

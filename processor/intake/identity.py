@@ -1,4 +1,4 @@
-"""Which messages events are of that come under a provider's id alone.
+"""Which messages events are of that come under a provider's id alone, or name no recipient.
 
 What an edge says that is known already is taken as the event is decoded. What comes later is looked
 for after each write (`projections.clickhouse.joining`).
@@ -23,8 +23,8 @@ from projections.clickhouse.sql import Parameters, fetch_rows
 from projections.clickhouse.store import Store
 from projections.tables.edges import TABLE as EDGES
 from projections.tables.unmatched import TABLE as UNMATCHED
-from schemas.events import EventFields, milliseconds
-from schemas.identity import identity_of, is_unmatched, joined_fields
+from schemas.events import EventFields
+from schemas.identity import identity_of_event, is_unmatched, joined_fields
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -47,11 +47,13 @@ class Identities:
         self._resumes_at = 0.0
 
     def resolve(self, events: Sequence[EventFields]) -> None:
-        """Give events under a provider's id alone that of their message, if an edge is known.
+        """Give unmatched events the id and recipient of their message, if an edge is known.
 
         Never raises: what is not found here is joined after it is written.
         """
-        unmatched = [event for event in events if event["message_id"] and is_unmatched(event)]
+        unmatched = [
+            event for event in events if event.get("provider_message_id") and is_unmatched(event)
+        ]  # fmt: skip
         if not unmatched or monotonic() < self._resumes_at:
             return
         try:
@@ -69,10 +71,7 @@ class Identities:
             log.warning("edges_not_read", error=str(error))
             return
         for event in unmatched:
-            identity = identity_of(
-                edges.get(_provider_id(event), ()), event["provider"],
-                milliseconds(event["occurred_at"]),
-            )  # fmt: skip
+            identity = identity_of_event(event, edges.get(_provider_id(event), ()))
             if identity is not None:
                 event.update(cast("EventFields", joined_fields(event, identity)))
 
@@ -82,9 +81,11 @@ class Identities:
         Raises as `classified_errors` and `Store.insert` do.
         """
         rows = _with_provider_ids(pa.concat_tables([each.select(_ID_COLUMNS) for each in tables]))
-        is_own = pc.equal(rows["message_id"], rows["provider_message_id"])
-        ids = self._ids_among(EDGES.name, rows.filter(is_own))
-        ids |= self._ids_among(UNMATCHED.name, rows.filter(pc.invert(is_own)))
+        names_both = pc.not_equal(rows["message_id"], rows[_PROVIDER_ID])
+        has_recipient = pc.fill_null(pc.not_equal(rows["recipient"], b""), False)
+        is_complete = pc.and_(names_both, has_recipient)
+        ids = self._ids_among(EDGES.name, rows.filter(pc.invert(is_complete)))
+        ids |= self._ids_among(UNMATCHED.name, rows.filter(names_both))
         if not ids:
             return NOTHING_JOINED
         with classified_errors():
@@ -127,11 +128,11 @@ class Identities:
 
 
 def _provider_id(event: EventFields) -> ProviderId:
-    return ProviderId(event["tenant_id"], event["channel"], event["message_id"])
+    return ProviderId(event["tenant_id"], event["channel"], event["provider_message_id"])
 
 
 _PROVIDER_ID: Final = "provider_message_id"
-_ID_COLUMNS: Final = ("tenant_id", "channel", "message_id", _PROVIDER_ID)
+_ID_COLUMNS: Final = ("tenant_id", "channel", "message_id", _PROVIDER_ID, "recipient")
 
 
 def _with_provider_ids(rows: pa.Table) -> pa.Table:

@@ -270,6 +270,10 @@ def view_statements(target: Target) -> Iterator[str]:
     for table in tables().values():
         if table.fill:
             yield filling_view(table, table.fill, target)
+            yield (
+                f"ALTER TABLE {target.database}.{table.name}_fill{target.on_cluster} "
+                f"MODIFY QUERY {table.fill.sql(target.stored('events'))}"
+            )
     for log in projections().values():
         states, view = log.state_table, f"{target.database}.{log.name}"
         yield folding_view(log, target, f"{view}_fold", target.stored(states))

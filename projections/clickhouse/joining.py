@@ -1,4 +1,4 @@
-"""Events under a provider's id alone are joined to their messages, as far as edges say which.
+"""Unmatched events are joined to their messages, as far as edges say which.
 
 An event is joined by being inserted once more, as one of its message, beside an event `joined` that
 hides the row of the provider's id. Nothing is deleted, and to do it twice changes nothing. Who
@@ -26,7 +26,7 @@ from projections.tables.events import TABLE as EVENTS
 from projections.tables.events import ZEROS
 from projections.tables.unmatched import TABLE as UNMATCHED
 from schemas.events import JOINED_KIND, milliseconds
-from schemas.identity import Edge, Identity, identity_of, joined_event_id, joined_fields
+from schemas.identity import Edge, Identity, identity_of_event, joined_event_id, joined_fields
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 MAX_BATCH_EVENTS: Final = 5_000
 #: Ids of the past that are joined together; what binds them stays far below a server's limits.
 MAX_BATCH_IDS: Final = 1_000
-_EVENT_KEY: Final = ("tenant_id", "channel", "kind", "occurred_at", "event_id")
 
 
 class ProviderId(NamedTuple):
@@ -47,14 +46,12 @@ class ProviderId(NamedTuple):
 
 
 class _UnmatchedEvent(NamedTuple):
-    """What is kept of an unmatched event, and what it is joined to, if it is."""
+    """What is kept of an unmatched event, and the message that it is joined to, if any."""
 
     provider_id: ProviderId
     kind: str
     occurred_at: datetime
     event_id: str
-    provider: str
-    recipient: str
     joined_id: str
 
     @property
@@ -102,19 +99,16 @@ def join(client: Client, database: str, ids: Iterable[ProviderId], insert: Inser
     if not unmatched:
         return NOTHING_JOINED
     edges = edges_of(client, database, {event.provider_id for event in unmatched})
-    identities = {
-        event.key: (event, identity._replace(recipient=event.recipient or identity.recipient))
-        for event in unmatched
-        if (identity := identity_of(
-            edges.get(event.provider_id, ()), event.provider, milliseconds(event.occurred_at)
-        ))
-    }  # fmt: skip
-    keys = sorted(identities)
+    keys = sorted(event.key for event in unmatched if event.provider_id in edges)
     joined: list[dict[str, Any]] = []
+    marks: list[dict[str, Any]] = []
     for start in range(0, len(keys), MAX_BATCH_EVENTS):
-        batch = {key: identities[key] for key in keys[start : start + MAX_BATCH_EVENTS]}
-        joined += _join_batch(client, database, batch, insert)
-    return Joined(joined, _marks(identities.values()))
+        batch = list(_identified(client, database, keys[start : start + MAX_BATCH_EVENTS], edges))
+        events = [{**event, **joined_fields(event, identity)} for event, identity in batch]
+        insert(EVENTS, _table(EVENTS, [*events, *hiding_events(events)]))
+        joined += events
+        marks += (_mark(event, identity) for event, identity in batch)
+    return Joined(joined, _table(UNMATCHED, marks))
 
 
 def join_history(client: Client, database: str, insert: Insert) -> Iterator[int]:
@@ -177,31 +171,24 @@ def _fold_own_events(client: Client, database: str, ids: Sequence[ProviderId]) -
         )
 
 
-def _join_batch(
+def _identified(
     client: Client,
     database: str,
-    identities: Mapping[tuple[Any, ...], tuple[_UnmatchedEvent, Identity]],
-    insert: Insert,
-) -> list[dict[str, Any]]:
-    joined = [
-        {**row, **joined_fields(row, identities[tuple(row[name] for name in _EVENT_KEY)][1])}
-        for row in _events(client, database, list(identities))
-    ]
-    insert(EVENTS, _table(EVENTS, [*joined, *hiding_events(joined)]))
-    return joined
+    keys: Sequence[tuple[Any, ...]],
+    edges: Mapping[ProviderId, Sequence[Edge]],
+) -> Iterator[tuple[dict[str, Any], Identity]]:
+    """Yield the events of some keys of which edges say what they are of."""
+    for event in _events(client, database, keys):
+        identity = identity_of_event(event, edges[_provider_id(event)])
+        if identity is not None:
+            yield event, identity
 
 
-def _marks(identities: Iterable[tuple[_UnmatchedEvent, Identity]]) -> pa.Table:
-    return _table(UNMATCHED, [
-        {
-            "tenant_id": event.provider_id.tenant_id, "channel": event.provider_id.channel,
-            "provider_message_id": event.provider_id.id, "kind": event.kind,
-            "occurred_at": event.occurred_at, "event_id": event.event_id,
-            "provider": event.provider, "recipient": event.recipient,
-            "joined_id": identity.message_id, "joined_recipient": identity.recipient, "version": 1,
-        }
-        for event, identity in identities
-    ])  # fmt: skip
+def _mark(event: Mapping[str, Any], identity: Identity) -> dict[str, Any]:
+    """Return the row of `unmatched` that says what an event is joined to."""
+    named = {name: event[name] for name in UNMATCHED.columns if name in event}
+    joined = {"joined_id": identity.message_id, "joined_recipient": identity.recipient}
+    return {**named, **joined, "version": 1}
 
 
 def hiding_events(joined: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -227,9 +214,8 @@ def _unmatched_of(
     latest: dict[tuple[Any, ...], tuple[int, _UnmatchedEvent]] = {}
     for row in _rows_of(client, f"{database}.{UNMATCHED.name}", ids):
         event = _UnmatchedEvent(
-            _provider_id(row), row["kind"], row["occurred_at"], row["event_id"], row["provider"],
-            row["recipient"], row["joined_id"],
-        )  # fmt: skip
+            _provider_id(row), row["kind"], row["occurred_at"], row["event_id"], row["joined_id"]
+        )
         version, _ = latest.get(event.key, (-1, event))
         if row["version"] > version:
             latest[event.key] = row["version"], event

@@ -1,4 +1,4 @@
-"""Events that fit no message: under a provider's id that nobody explains, or without an id at all.
+"""Events that fit no row: under a provider's id that nobody explains, or without id or recipient.
 
 Beside each are messages that it may be of: to the same address, sent in the minutes before. That is
 a hint for people, and joins nothing.
@@ -61,7 +61,7 @@ def list_unmatched(
 def _unexplained(
     client: Client, database: str, log: Projection, tenant: str, since: datetime, limit: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield events under an id that neither an edge nor the mailer names."""
+    """Yield events under an id that no edge and no mailer names, and those without a recipient."""
     query = Query(tenant)
     query.add(
         f"channel = {query.bind(log.channel, STRING)}",
@@ -76,10 +76,14 @@ def _unexplained(
         f"SELECT message_id FROM {database}.{log.state_table} WHERE {query.of_tenant} "
         f"AND own_at IS NOT NULL AND message_id IN (SELECT provider_message_id FROM ({newest}))"
     )
+    no_recipient, unexplained = (
+        query.bind(reason, STRING) for reason in (_NO_RECIPIENT, _UNEXPLAINED)
+    )
     return stream(
         client,
-        f"SELECT *, {query.bind(_UNEXPLAINED, STRING)} AS reason FROM ({newest}) "
-        f"WHERE provider_message_id NOT IN ({named}) ORDER BY occurred_at DESC LIMIT {int(limit)}",
+        f"SELECT *, if(recipient = '', {no_recipient}, {unexplained}) AS reason FROM ({newest}) "
+        f"WHERE recipient = '' OR provider_message_id NOT IN ({named}) "
+        f"ORDER BY occurred_at DESC LIMIT {int(limit)}",
         query.values,
     )
 
@@ -87,12 +91,12 @@ def _unexplained(
 def _without_ids(
     client: Client, database: str, tenant: str, since: datetime, limit: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield events that name no message, or no recipient."""
+    """Yield events without a provider's id that name no message, or no recipient."""
     query = Query(tenant)
     own = query.bind(sorted(DECISION_KINDS), f"Array({STRING})")
     query.add(
         f"occurred_at >= {query.bind(since, TIME)}", f"kind NOT IN {own}",
-        "(message_id = '' OR (recipient = '' AND message_id != provider_message_id))",
+        "provider_message_id = '' AND (message_id = '' OR recipient = '')",
     )  # fmt: skip
     reasons = query.bind(_NO_ID, STRING), query.bind(_NO_RECIPIENT, STRING)
     return stream(

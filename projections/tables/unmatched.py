@@ -1,4 +1,7 @@
-"""Unmatched events: those that came under a provider's id alone, until an edge says of what."""
+"""Unmatched events: those under a provider's id that name no message or no recipient themselves.
+
+They are kept until an edge says of what they are, and afterwards with what they are joined to.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from projections.tables import Fill, Table
 
 TABLE: Final = Table(
     name="unmatched",
-    comment="events under a provider's id alone, and the message that they are joined to, if any",
+    comment="events that name no message or recipient, and what they are joined to, if anything",
     columns={
         "tenant_id": "LowCardinality(String)",
         "channel": "LowCardinality(String)",
@@ -34,7 +37,8 @@ TABLE: Final = Table(
             "provider, recipient, '' AS joined_id, '' AS joined_recipient, 0 AS version"
         ),
         where=(
-            "provider_message_id != '' AND message_id = provider_message_id "
+            "provider_message_id != '' AND other_id = '' "
+            "AND (message_id = provider_message_id OR recipient = '') "
             "AND source_topic NOT IN ('email.sends', 'sms.sends', 'delivery.decisions')"
         ),
     ),

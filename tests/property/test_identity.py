@@ -73,7 +73,7 @@ class History:
                 "bounce_class": dice.choice(["hard", "soft"]),
             }  # fmt: skip
             echoes = dice.random() < 0.3
-            names = echoes or len(recipients) > 1 or dice.random() < 0.7
+            names = len(recipients) > 1 or dice.random() < 0.7
             came = {} if echoes else {"message_id": provider_id, "attempt": 1}
             if not names:
                 came["recipient"] = ""

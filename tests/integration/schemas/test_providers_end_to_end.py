@@ -14,7 +14,7 @@ from processor.kafka import topics
 from projections.status import fold_message, read_row
 from projections.tables import projections
 from schemas.events import EPOCH, milliseconds
-from schemas.identity import Edge, identity_of, is_unmatched, joined_fields
+from schemas.identity import Edge, identity_of_event, is_unmatched, joined_fields
 from schemas.providers import TENANT_HEADER, adapters, decode
 from tests.gateway_process import GatewayProcess, hooks_of, webhook
 from tests.paths import PAYLOADS
@@ -128,8 +128,9 @@ def matched(adapted):
             edges[tenant, event["channel"], theirs].append(edge)
     events = []
     for tenant, event in adapted[0]:
-        known = edges[tenant, event["channel"], event["message_id"]] if is_unmatched(event) else ()
-        found = identity_of(known, event["provider"], at_ms(event))
+        provider_id = event.get("provider_message_id", "")
+        known = edges[tenant, event["channel"], provider_id] if is_unmatched(event) else ()
+        found = identity_of_event(event, known)
         events.append({**event, **joined_fields(event, found)} if found else event)
     return events
 

@@ -5,6 +5,7 @@ from itertools import permutations
 
 import pytest
 
+from schemas.events import EPOCH
 from schemas.identity import (
     MAX_EDGE_DELAY_MS,
     MIN_REUSE_MS,
@@ -12,6 +13,7 @@ from schemas.identity import (
     Identity,
     contradicting,
     identity_of,
+    identity_of_event,
     is_unmatched,
     joined_fields,
 )
@@ -72,14 +74,33 @@ def test_the_attempt_is_the_last_that_had_begun_or_else_the_first():
     ],
 )  # fmt: skip
 def test_an_event_is_unmatched_that_names_no_id_of_its_mailer(event, expected):
-    assert is_unmatched(event) is expected
+    assert is_unmatched({**event, "recipient": A}) is expected
+    assert is_unmatched({**event, "recipient": ""}) is True
+
+
+@pytest.mark.parametrize(
+    ("event", "edges", "expected"),
+    [
+        ({"message_id": "p", "recipient": B}, [edge("m", 0, "")], Identity("m", B)),
+        ({"message_id": "p", "recipient": ""}, [edge("m", 0)], Identity("m", A)),
+        # To whom is not known, or it has gone to two.
+        ({"message_id": "p", "recipient": ""}, [edge("m", 0, "")], None),
+        ({"message_id": "p", "recipient": ""}, [edge("m", 0), edge("m", 0, B)], None),
+        # It names its message, and an edge that stands another.
+        ({"message_id": "m", "recipient": ""}, [edge("m", 0)], Identity("m", A)),
+        ({"message_id": "n", "recipient": ""}, [edge("m", 0), edge("n", 1, B)], Identity("n", B)),
+        ({"message_id": "n", "recipient": ""}, [edge("m", 0)], None),
+    ],
+)
+def test_an_event_is_of_a_message_and_a_recipient_or_of_none(event, edges, expected):
+    named = {"provider": "ses", "provider_message_id": "p", "occurred_at": EPOCH, **event}
+    assert identity_of_event(named, edges) == expected
 
 
 def test_what_an_event_says_itself_stays_as_it_joins_its_message():
-    event = {"event_id": "e", "message_id": "p", "recipient": B, "attempt": 3}
-    joined = joined_fields(event, Identity("m", A, 2))
+    event = {"event_id": "e", "message_id": "p", "provider_message_id": "p", "attempt": 3}
+    joined = joined_fields(event, Identity("m", B, 2))
     assert joined.pop("event_id") not in {"e", joined_fields(event, Identity("n", A))["event_id"]}
     assert joined == {"message_id": "m", "recipient": B, "attempt": 3, "other_id": "p"}
-    nameless = {"event_id": "e", "message_id": "p", "recipient": ""}
-    joined = joined_fields(nameless, Identity("m", A, 2))
-    assert (joined["recipient"], joined["attempt"]) == (A, 2)
+    del event["attempt"]
+    assert joined_fields(event, Identity("m", A, 2))["attempt"] == 2

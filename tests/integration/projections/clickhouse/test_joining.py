@@ -13,6 +13,7 @@ from projections.clickhouse.joining import join_history
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.sql import stream
 from projections.clickhouse.store import Store, insert_rows
+from projections.queries.unmatched import list_unmatched
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.unmatched import TABLE as UNMATCHED
 from schemas.events import fingerprint, milliseconds
@@ -20,6 +21,12 @@ from tests.clickhouse import connect_to
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 DAYS = timedelta(days=1)
+
+
+def unmatched_reasons(log):
+    """Return why events are listed as unmatched."""
+    rows = list_unmatched(log.client, log.target.database, "t", since=START - DAYS, limit=9)
+    return [row["reason"] for row in rows]
 
 
 class Log:
@@ -109,6 +116,37 @@ def test_an_event_without_a_recipient_is_of_nobody_where_there_are_two(log):
     log.write(sent("m", "p"), sent("m", "p", recipient="al@example.com"))
     log.write(reported("p", recipient=""))
     assert {row[3] for row in log.rows()} == {"Sent"}
+
+
+def test_an_event_that_names_its_message_finds_its_recipient(log):
+    log.write(reported("p", "open", message_id="m", recipient=""), sent("m", "p"))
+    log.write(reported("p", "click", message_id="m", recipient="", at=START + DAYS))
+    assert log.rows() == [("t", "m", "jo@example.com", "Click")]
+    assert unmatched_reasons(log) == []
+
+
+def test_an_event_that_names_its_message_is_not_of_another_that_has_its_id(log):
+    log.write(sent("m", "p"), sent("n"), reported("p", "open", message_id="n", recipient=""))
+    assert {row[1]: row[3] for row in log.rows()} == {"m": "Sent", "n": "Sent"}
+    [reason] = unmatched_reasons(log)
+    assert "names no recipient" in reason
+
+
+def test_who_is_written_to_may_be_known_later_than_the_message(log):
+    log.write(reported("p", "open", recipient=""), reported("p", message_id="m", recipient=""))
+    assert len(unmatched_reasons(log)) == 2
+    log.write(sent("m", "p"))
+    assert log.rows() == [("t", "m", "jo@example.com", "Open")]
+    assert unmatched_reasons(log) == []
+
+
+def test_a_view_from_before_fills_its_table_as_it_is_declared_now(log):
+    view = f"{log.target.database}.unmatched_fill{log.target.on_cluster}"
+    none = UNMATCHED.fill.sql(log.target.stored("events")).replace("WHERE", "WHERE 0 AND")
+    log.client.command(f"ALTER TABLE {view} MODIFY QUERY {none}")
+    list(migrate(log.client, log.target))
+    log.write(reported("p"))
+    assert len(unmatched_reasons(log)) == 1
 
 
 def test_one_id_of_two_tenants_channels_and_providers_is_of_two_messages(log):
