@@ -117,7 +117,10 @@ TEXTS = {
     "delivered to the handset": (
         [("delivery", 1, {"handset": True})], "Delivered", "the handset confirmed it",
     ),
-    "confirmed by the operator only": ([("delivery", 1, {"handset": False})], "Sent", None),
+    "confirmed by the operator only": (
+        [("delivery", 1, {"handset": False})],
+        "Sent", "the operator has it; the handset has not confirmed it",
+    ),
     "read": ([("delivery", 1, {}), ("read", 2, {})], "Received", "received and read"),
     "read alone": ([("read", 2, {})], "Received", None),
     "a late delivery does not go back": ([("read", 1, {}), ("delivery", 2, {})], "Received", None),
@@ -174,6 +177,9 @@ TEXTS = {
     ),
     "a delivery that names no part is of all": (
         [("delivery", 1, {"parts": 3})], "Delivered", "delivered, not read",
+    ),
+    "a part is sent": (
+        [("sent", 0, {"part": 1, "parts": 2})], "Sent", "handed to the carrier",
     ),
     "the number of parts is known later": (
         [("delivery", 1, {"part": 1}), ("queued", 2, {"parts": 2})],
