@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     Field,
     SecretStr,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSettingsError
 
+from processor.connection_settings import (
+    CONTRADICTION,
+    HttpServerSettings,
+    OptionalPath,
+    TlsClientSettings,
+    contradiction,
+)
+from processor.secret_files import FILE_SUFFIX, SecretFileError, secret_fields, secrets_of_files
 from schemas.addresses import NumberRegions
 from schemas.errors import ExplainedError
 from schemas.providers.verp import compile_pattern
@@ -36,13 +44,16 @@ DEFAULT_USER = "default"
 LOCAL_USER = "sendlog"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 #: Groups with secrets: their wrong values are not shown, with these exceptions.
-SECRET_GROUPS = frozenset({"clickhouse", "gateway", "api"})
+SECRET_GROUPS = frozenset({"kafka", "clickhouse", "gateway", "api"})
 PLAIN_SETTINGS = frozenset({
+    ("kafka", "group"), ("kafka", "partitions"), ("kafka", "replication"),
+    ("kafka", "max_record_bytes"), ("kafka", "fetch_bytes"), ("kafka", "fetch_records"),
+    ("kafka", "protocol"), ("kafka", "mechanism"), ("kafka", "token_url"),
     ("clickhouse", "timeout"), ("clickhouse", "database"),
     ("gateway", "host"), ("gateway", "port"), ("gateway", "timeout"), ("gateway", "verp"),
     ("gateway", "mail_host"), ("gateway", "mail_port"), ("gateway", "mail_protocol"),
     ("api", "host"), ("api", "port"), ("api", "rate"), ("api", "burst"), ("api", "query_seconds"),
-    ("api", "outcome_seconds"),
+    ("api", "outcome_seconds"), ("api", "https"), ("api", "proxies"), ("gateway", "proxies"),
 })  # fmt: skip
 
 
@@ -50,8 +61,8 @@ class SettingsError(ExplainedError, ValueError):
     """A setting has a wrong value; the text names the variable and what it takes."""
 
 
-class KafkaSettings(BaseModel):
-    """The broker, and how the worker reads from it."""
+class KafkaSettings(TlsClientSettings):
+    """The broker, how to log in to it, and how the worker reads from it."""
 
     bootstrap: str = Field("127.0.0.1:9092", description="host:port, several with commas")
     group: str = Field("sendlog", description="consumer group, and Faust's application id")
@@ -62,12 +73,62 @@ class KafkaSettings(BaseModel):
     )
     fetch_bytes: int = Field(4_194_304, ge=65_536, description="largest fetch of a partition")
     fetch_records: int = Field(15_000, ge=1, description="largest chunk of a partition")
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    user: str = Field("", description="of PLAIN and SCRAM; of OAUTHBEARER the client's id")
+    password: SecretStr = Field(SecretStr(""), description="of it; the client's secret")
+    token_command: str = Field("", description="prints a token of OAUTHBEARER; no shell runs it")
+    token_url: str = Field(
+        "",
+        pattern=r"^(https://[^\s]+|http://(127\.0\.0\.1|\[::1\]|localhost)[:/][^\s]*)?$",
+        description="gives a token of OAUTHBEARER for the client's id and secret; https",
+    )
+    token_scope: str = Field("", description="of that token")
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether connections are by TLS."""
+        return self.protocol in {"SSL", "SASL_SSL"}
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether clients log in by SASL."""
+        return self.protocol in {"SASL_PLAINTEXT", "SASL_SSL"}
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> Self:
+        if self.tls_variables and not self.is_encrypted:
+            raise contradiction(
+                f"PROTOCOL is {self.protocol}, which takes no {', '.join(self.tls_variables)}:"
+                " did you mean SSL or SASL_SSL?"
+            )
+        has_user, sources = bool(self.user), [bool(self.token_command), bool(self.token_url)]
+        if not self.logs_in:
+            if has_user or any(sources):
+                raise contradiction(
+                    f"PROTOCOL is {self.protocol}, which has no login: did you mean SASL?"
+                )
+        elif self.mechanism != "OAUTHBEARER":
+            if not (has_user and self.password.get_secret_value()) or any(sources):
+                raise contradiction(
+                    f"MECHANISM {self.mechanism} takes USER and PASSWORD, and no TOKEN_…"
+                )
+        elif sum(sources) != 1:
+            raise contradiction("MECHANISM OAUTHBEARER takes one of TOKEN_COMMAND and TOKEN_URL")
+        elif self.token_url and not (has_user and self.password.get_secret_value()):
+            raise contradiction("TOKEN_URL takes USER and PASSWORD, the client's id and secret")
+        return self
 
 
-class ClickHouseSettings(BaseModel):
+class ClickHouseSettings(TlsClientSettings):
     """The database."""
 
-    url: str = Field("http://127.0.0.1:8123", pattern=r"^https?://", description="HTTP interface")
+    url: str = Field(
+        "http://127.0.0.1:8123",
+        # What follows a question mark would turn off the verification of certificates.
+        pattern=r"^https?://[^?#\s]+$",
+        description="HTTP interface; encrypted if it begins with https, whatever the port",
+    )
     database: DatabaseName = "sendlog"
     user: str = DEFAULT_USER
     password: SecretStr = SecretStr("")
@@ -77,6 +138,21 @@ class ClickHouseSettings(BaseModel):
         description="name of a cluster: replicated, sharded tables",
     )
     timeout: float = Field(120, gt=0, le=280, description="seconds for one insert or query")
+
+    @model_validator(mode="after")
+    def _check_scheme(self) -> Self:
+        if self.tls_variables and not self.url.startswith("https:"):
+            raise contradiction(
+                f"URL begins with http, which takes no {', '.join(self.tls_variables)}"
+            )
+        return self
+
+    @property
+    def sends_password_in_clear(self) -> bool:
+        """Whether a password goes unencrypted to another machine."""
+        parts = urlsplit(self.url)
+        is_far = parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS
+        return is_far and bool(self.password.get_secret_value() or parts.password)
 
 
 class IntakeSettings(BaseModel):
@@ -132,6 +208,7 @@ class WebhookSecret(BaseModel, extra="forbid"):
         SecretStr(""),
         description="as the provider shows it; '' needs unverified = true, or takes only mail",
     )
+    secret_file: OptionalPath = Field(None, description="a file with the secret, instead of it")
     unverified: bool = Field(default=False, description="take webhooks from anyone")
     tolerance: float | None = Field(
         None, gt=0, description="seconds a signature's time may be off; None: as is usual"
@@ -144,7 +221,7 @@ class WebhookSecret(BaseModel, extra="forbid"):
     )
 
 
-class GatewaySettings(BaseModel):
+class GatewaySettings(HttpServerSettings):
     """Where the gateway listens for webhooks, and how it verifies them."""
 
     host: str = Field("127.0.0.1", description="address to listen at")
@@ -168,6 +245,11 @@ class GatewaySettings(BaseModel):
         default_factory=dict, description="the same as JSON, beside the file"
     )
 
+    @property
+    def is_https(self) -> bool:
+        """Whether providers call it by https."""
+        return self.certificate_file is not None or self.public_url.startswith("https:")
+
 
 def _long_enough(secret: SecretStr) -> SecretStr:
     if 0 < len(secret.get_secret_value()) < 32:
@@ -175,7 +257,7 @@ def _long_enough(secret: SecretStr) -> SecretStr:
     return secret
 
 
-class ApiSettings(BaseModel):
+class ApiSettings(HttpServerSettings):
     """The HTTP API of the log, and its web pages."""
 
     host: str = Field("127.0.0.1", description="address to listen at")
@@ -191,6 +273,14 @@ class ApiSettings(BaseModel):
         description="signs the cookies of the pages, at least 32 characters, the same for all "
         "processes; '': made up at each start, so that everybody has to sign in again",
     )
+    https: bool = Field(
+        default=False, description="browsers use https, by a proxy; it is so with a certificate"
+    )
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers use https."""
+        return self.https or self.certificate_file is not None
 
 
 class Settings(BaseSettings):
@@ -205,13 +295,13 @@ class Settings(BaseSettings):
     numbers: NumberSettings = NumberSettings()
     gateway: GatewaySettings = GatewaySettings()
     api: ApiSettings = ApiSettings()
-    bounce_rules: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = Field(
+    bounce_rules: OptionalPath = Field(
         None, description="TOML file of a deployment's own rules, asked before the shipped ones"
     )
     policy: bool = Field(
         True, description="rules for retries and the blacklist; false: keep the log, decide nothing"
     )
-    policy_file: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = Field(
+    policy_file: OptionalPath = Field(
         None, description="TOML file of the rules for retries and the blacklist, per tenant"
     )
     data_dir: Path = Field(Path(".data"), description="of the local stack")
@@ -232,12 +322,18 @@ def load() -> Settings:
         head, _, nested = variable.removeprefix(ENVIRONMENT_PREFIX).partition("__")
         if not variable.startswith(ENVIRONMENT_PREFIX):
             continue
-        fields = getattr(groups[head].annotation, "model_fields", {}) if head in groups else {}
+        group = groups[head].annotation if head in groups else None
+        fields = list(getattr(group, "model_fields", ()))
+        fields += [f"{name}{FILE_SUFFIX.lower()}" for name in secret_fields(group)]
         if head not in groups or (nested and nested.split("__")[0].lower() not in fields):
             names = ", ".join(f"{head}__{name.upper()}" for name in fields) or ", ".join(groups)
             raise SettingsError(f"{variable}: there is no such setting; there are: {names}")
+    annotations = {name: field.annotation for name, field in groups.items()}
     try:
-        return _with_local_password(Settings())
+        secrets = secrets_of_files(annotations, os.environ, ENVIRONMENT_PREFIX)
+        return _with_local_password(Settings(**cast("Any", secrets)))
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         problems = map(_explain_problem, error.errors(include_url=False))
         raise SettingsError("\n".join(problems)) from None
@@ -277,6 +373,8 @@ def _explain_problem(problem: ErrorDetails) -> str:
     """Return the variable, what is wrong with it, and its value unless that may be a secret."""
     place = tuple(problem["loc"])
     variable = ENVIRONMENT_PREFIX + "__".join(str(step).upper() for step in place)
+    if problem["type"] == CONTRADICTION:
+        return f"{variable}: {problem['msg']}"
     is_secret = place[0] in SECRET_GROUPS and place not in PLAIN_SETTINGS
     value = "" if is_secret else f" (it is {problem['input']!r})"
     return f"{variable}: {problem['msg']}{value}"

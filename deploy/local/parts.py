@@ -129,7 +129,7 @@ def _variables(prefix: str, model: BaseModel, separator: str = "_") -> Mapping[s
             case BaseModel():
                 found |= _variables(key, value, "__")
             case SecretStr():
-                found[key] = value.get_secret_value()
+                found |= {key: value.get_secret_value(), f"{key}_FILE": ""}
             case dict():
                 found[key] = json.dumps(value)
             case None:

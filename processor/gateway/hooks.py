@@ -13,6 +13,7 @@ from typing import Final
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from processor.kafka.topics import feed_topic
+from processor.secret_files import SecretFileError, read_secret
 from processor.settings import GatewaySettings, SettingsError, WebhookSecret
 from schemas.providers import adapters, reports
 from schemas.providers.signatures import SIGNATURE_TOLERANCE, SignatureError, check_secret
@@ -130,6 +131,8 @@ def _hooks(source: str, tenants: Mapping[str, Mapping[str, WebhookSecret]]) -> I
             if adapter is None:
                 names = ", ".join(sorted(adapters()))
                 raise SettingsError(f"{place}: there is no such provider; there are: {names}")
+            if secret.secret_file is not None:
+                secret = _with_file(place, secret, secret.secret_file)  # noqa: PLW2901 - the same
             _check_hook(place, provider, secret)
             tolerance = RETRY_PERIODS.get(provider, SIGNATURE_TOLERANCE)
             if secret.tolerance is not None:
@@ -144,6 +147,16 @@ def _hooks(source: str, tenants: Mapping[str, Mapping[str, WebhookSecret]]) -> I
                 several_tenants=secret.several_tenants,
                 addresses=secret.addresses,
             )
+
+
+def _with_file(place: str, secret: WebhookSecret, path: Path) -> WebhookSecret:
+    """Return a hook with the secret that is in its file."""
+    if secret.secret.get_secret_value():
+        raise SettingsError(f"{place}: it has secret and secret_file; leave out one")
+    try:
+        return secret.model_copy(update={"secret": read_secret(f"{place}.secret_file", path)})
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _check_hook(place: str, provider: str, secret: WebhookSecret) -> None:
