@@ -14,6 +14,7 @@ from processor import suppression_commands
 from processor.clickhouse import client_of
 from processor.http_server import serve_http
 from processor.kafka import health, topics
+from processor.kafka.connection import BrokerError, refuse_early, sync_options
 from processor.logging import get
 from processor.settings import KafkaSettings, Settings
 from projections.web.app import build_api
@@ -36,25 +37,26 @@ class CommandProducer:
 
     def publish(self, command: Command) -> None:
         """Publish a command and wait until Kafka has it. Raises `CommandNotPublishedError`."""
-        if not self.answers():
+        if problem := asyncio.run(health.broker_problem(self._kafka)):
+            log.warning("command_not_taken", id=command.id, error=problem)
             raise CommandNotPublishedError(f"no broker answers at {self._kafka.bootstrap}")
         key, value = suppression_commands.command_record(command)
         try:
             future = self._connect().send(topics.COMMANDS_TOPIC, value=value, key=key)
             future.get(timeout=CONFIRM_TIMEOUT_MS / 1000)
-        except KafkaError as error:
+        except (KafkaError, BrokerError) as error:
             log.warning("command_not_taken", id=command.id, error=str(error))
             raise CommandNotPublishedError(str(error)) from error
 
     def answers(self) -> bool:
         """Tell whether a broker takes a connection."""
-        return asyncio.run(health.broker_answers(self._kafka.bootstrap))
+        return not asyncio.run(health.broker_problem(self._kafka))
 
     def _connect(self) -> KafkaProducer:
         with self._lock:
             if self._producer is None:
                 self._producer = KafkaProducer(
-                    bootstrap_servers=self._kafka.bootstrap.split(","),
+                    **sync_options(self._kafka),
                     acks="all",
                     max_block_ms=CONFIRM_TIMEOUT_MS,
                     request_timeout_ms=CONFIRM_TIMEOUT_MS // 2,
@@ -69,7 +71,12 @@ class CommandProducer:
 
 
 def run_api(settings: Settings) -> None:
-    """Serve until TERM or Ctrl-C. Raises `SettingsError` if it cannot listen."""
+    """Serve until TERM or Ctrl-C.
+
+    Raises `SettingsError` if it cannot listen, `RefusedConnectionError` or `TlsFileError` if Kafka
+    will never do; while it is away the pages can be read.
+    """
+    refuse_early(settings.kafka)
     api, producer = settings.api, CommandProducer(settings.kafka)
     app = build_api(
         connect=partial(client_of, settings),

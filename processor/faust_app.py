@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import faust
+from faust.types.auth import CredentialsT
 
 from processor.intake.writer import ChunkEvent, Intake
 from processor.kafka import topics
 from processor.kafka.batch_producer import PUBLISH_TIMEOUT_SECONDS
+from processor.kafka.connection import BrokerError, async_security
 from processor.kafka.producer import COMPRESSION, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from processor.logging import get
 from processor.policy.agent import PolicyAgent
@@ -49,6 +51,7 @@ def faust_app(kafka: KafkaSettings) -> faust.App:
         kafka.group,
         broker_consumer=[f"chunks://{host}" for host in hosts],
         broker_producer=[f"kafka://{host}" for host in hosts],
+        broker_credentials=_credentials(async_security(kafka)),
         # What in Faust would lose data, and the setting that does not.
         processing_guarantee="at_least_once",
         agent_supervisor="mode.supervisors.CrashingSupervisor",
@@ -75,6 +78,20 @@ def faust_app(kafka: KafkaSettings) -> faust.App:
         producer_max_request_size=MAX_REQUEST_BYTES,
         producer_compression_type=COMPRESSION,
     )
+
+
+def _credentials(security: Mapping[str, Any]) -> CredentialsT | None:
+    """Return the encryption and the login of aiokafka as Faust takes them; None: neither."""
+    context = security.get("ssl_context")
+    if "sasl_oauth_token_provider" in security:
+        tokens = security["sasl_oauth_token_provider"]
+        return faust.OAuthCredentials(oauth_cb=tokens, ssl_context=context)
+    if "sasl_mechanism" in security:
+        return faust.SASLCredentials(
+            username=security["sasl_plain_username"], password=security["sasl_plain_password"],
+            mechanism=security["sasl_mechanism"], ssl_context=context,
+        )  # fmt: skip
+    return faust.SSLCredentials(context) if context else None
 
 
 def add_task(app: faust.App, run: Callable[[], Awaitable[Any]]) -> None:
@@ -138,7 +155,7 @@ async def follow_topics(
         await asyncio.sleep(TOPIC_POLL_INTERVAL_SECONDS)
         try:
             current = await asyncio.to_thread(read_counts)
-        except topics.BrokerError:  # somebody else logs that it is away
+        except BrokerError:  # somebody else logs that it is away
             continue
         if added := current.keys() - counts.keys():
             log.info("topics_added", topics=sorted(added))

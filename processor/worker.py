@@ -39,6 +39,7 @@ from processor.intake.writer import Intake, JoinOutcome
 from processor.kafka import patches, topics, transport
 from processor.kafka.batch_producer import Publish, publish_batch
 from processor.kafka.broker_clock import BrokerClock
+from processor.kafka.connection import BrokerError
 from processor.kafka.health import watch_broker
 from processor.kafka.private_names import check_library
 from processor.kafka.watermark import Watermark
@@ -124,7 +125,7 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
     if not settings.policy:
         suppressed.is_current.set()  # nobody asks
     add_intake(app, intake, inputs.topics, suppressed.is_current.wait)
-    add_task(app, partial(watch_broker, settings.kafka.bootstrap))
+    add_task(app, partial(watch_broker, settings.kafka))
     add_task(app, partial(follow_topics, app, inputs.topics, partial(_intake_topics, settings)))
     if settings.policy:
         _build_policy(app, settings, inputs, intake, suppressed, publish)
@@ -144,12 +145,11 @@ def _build_policy(
     clock = BrokerClock()
     states = StateStore(
         take_over=partial(take_over_partition, kafka),
-        read=partial(read_partition_states, kafka.bootstrap, partitions=partitions),
+        read=partial(read_partition_states, kafka, partitions=partitions),
         observe_clock=clock.observe,
     )
     watermark = Watermark(
-        kafka.bootstrap,
-        kafka.group,
+        kafka,
         inputs.topics,
         {topics.POLICY_TOPIC: partitions},
         clock=clock.now,
@@ -176,7 +176,7 @@ def _build_policy(
         clock=clock.now,
     )
     add_policy(app, agent, states)
-    add_task(app, partial(follower.run, kafka.bootstrap))
+    add_task(app, partial(follower.run, kafka))
     write = partial(write_policies, connect, database, inputs.policies)
     add_task(app, partial(retry_while_away, write))
 
@@ -232,7 +232,7 @@ def _inputs(settings: Settings) -> WorkerInputs:
             policy_partitions=counts[topics.POLICY_TOPIC], topics=_intake_topics(settings),
             bounce_rules=bounce_rules, policies=policies,
         )  # fmt: skip
-    except topics.BrokerError as error:
+    except BrokerError as error:
         raise StartError(str(error)) from error
 
 

@@ -16,6 +16,7 @@ from deploy.local.broker import Broker
 from deploy.local.process import Program, Server
 from processor.demo.feed import publish_records
 from processor.kafka import topics
+from processor.kafka.connection import BrokerError
 from processor.kafka.consumers import sync_consumer
 from processor.settings import KafkaSettings
 from projections.clickhouse.ddl import Target
@@ -41,7 +42,8 @@ def wait_for(condition, what, timeout_seconds=180):
 
 def read(bootstrap, topic):
     """Return every record of a topic, in order of its partitions and offsets."""
-    consumer = sync_consumer(bootstrap, consumer_timeout_ms=30_000, auto_offset_reset="earliest")
+    kafka = KafkaSettings(bootstrap=bootstrap)
+    consumer = sync_consumer(kafka, consumer_timeout_ms=30_000, auto_offset_reset="earliest")
     try:
         places = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
         consumer.assign(places)
@@ -125,7 +127,7 @@ class System:
 
     def members(self):
         """Return the ids of the members; none while the broker has no coordinator yet."""
-        with suppress(topics.BrokerError), topics.admin_client(self.kafka) as admin:
+        with suppress(BrokerError), topics.admin_client(self.kafka) as admin:
             members = admin.describe_groups([self.group])[self.group]["members"]
             return {member["member_id"] for member in members}
         return set()
@@ -134,7 +136,7 @@ class System:
         return worker.log.read_text(errors="replace")[-4000:]
 
     def publish(self, records):
-        return publish_records(records, self.broker.bootstrap, topics=())
+        return publish_records(records, self.kafka, topics=())
 
     def command(self, *arguments, check=True, input=None):
         """Run a `sendlog` command and return what it printed."""
@@ -155,7 +157,7 @@ class System:
     def lags(self):
         """Return how many records the group has yet to commit, by partition of what it reads."""
         reads, _ = topics.check_topics(self.kafka)
-        consumer = sync_consumer(self.broker.bootstrap, group_id=self.group)
+        consumer = sync_consumer(self.kafka, group_id=self.group)
         try:
             partitions = [
                 TopicPartition(name, n) for name in (*reads, topics.POLICY_TOPIC)

@@ -14,13 +14,17 @@ import uuid
 from base64 import urlsafe_b64encode
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from deploy.local.addresses import broker_address, free_port
 from deploy.local.process import LocalError, Program, Server, tethered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _POM: Final = Path(__file__).with_name("kafka") / "pom.xml"
 _LOGGING: Final = Path(__file__).with_name("kafka") / "log4j2.properties"
@@ -63,31 +67,41 @@ broker.session.timeout.ms=3000
 class Broker(Server):
     """A broker for tests."""
 
-    def __init__(self, bootstrap: str, data: Path) -> None:
+    def __init__(self, bootstrap: str, data: Path, **options: Any) -> None:
         self.bootstrap = bootstrap
-        super().__init__(program(bootstrap, data), data / "kafka.log")
+        super().__init__(program(bootstrap, data, **options), data / "kafka.log")
 
 
-def program(bootstrap: str, data: Path) -> Program:
+def program(
+    bootstrap: str,
+    data: Path,
+    *,
+    properties: Mapping[str, str] = MappingProxyType({}),
+    ready: Callable[[], bool] | None = None,
+) -> Program:
     """Get everything ready for a node that listens on `bootstrap` and keeps its data in `data`.
 
-    Raises `LocalError` if Java, Maven, an address or the folder is not as it has to be.
+    `properties` of Kafka's replace those that it would have; where they ask for a login, `ready`
+    has to tell whether it answers. Raises `LocalError` if Java, Maven, an address or the folder is
+    not as it has to be.
     """
     address = broker_address(bootstrap)
     java, folder = find_java(), data.resolve() / "kafka"
     jars = find_jars()
-    properties = folder / "server.properties"
+    file = folder / "server.properties"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        properties.write_text(
+        file.write_text(
             _PROPERTIES.format(
                 address=address,
                 controller=free_port(address.port),
                 logs=folder / "log",
                 largest=_LARGEST_RECORD,
             )
+            # Of a property that is there twice Java takes the last.
+            + "".join(f"{name}={value}\n" for name, value in properties.items())
         )
-        _format(java, jars, folder, properties)
+        _format(java, jars, folder, file)
     except OSError as error:
         raise LocalError(
             f"the broker's data folder {folder} cannot be written: {error.strerror}; make it"
@@ -95,8 +109,8 @@ def program(bootstrap: str, data: Path) -> Program:
         ) from None
     return Program(
         name="kafka",
-        command=[*_run(java, jars), "-Xms256m", "-Xmx768m", "kafka.Kafka", str(properties)],
-        ready=lambda: topics(bootstrap) is not None,
+        command=[*_run(java, jars), "-Xms256m", "-Xmx768m", "kafka.Kafka", str(file)],
+        ready=ready or (lambda: topics(bootstrap) is not None),
     )
 
 

@@ -96,8 +96,8 @@ def run_demo(
 
 def _publish(records: Iterable[DemoRecord], console: Console) -> int:
     try:
-        bootstrap = settings.load().kafka.bootstrap
-        return publish_records(with_progress(records, console), bootstrap, topics=FEED_TOPICS)
+        kafka = settings.load().kafka
+        return publish_records(with_progress(records, console), kafka, topics=FEED_TOPICS)
     except (FeedError, settings.SettingsError) as error:
         console.print(f"[red]{error}[/]", highlight=False)
         raise typer.Exit(1) from None

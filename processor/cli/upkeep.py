@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from processor.cli.options import OptionError
 from processor.clickhouse import client_of, target_of
 from processor.kafka import topics
+from processor.kafka.acls import MAILER_GROUP, acl_commands, apply_acls, component_rights
 from processor.policy.topic_growth import grow, topics_to_grow
 from processor.readdressing import readdress_all
 from processor.settings import load
@@ -60,6 +62,38 @@ def print_topics_check() -> None:
     for line in problems or [f"all topics are there; the worker reads {', '.join(reads)}"]:
         print(line)
     raise typer.Exit(1 if problems else 0)
+
+
+@topics_app.command("acls")
+def give_rights(
+    apply: Annotated[
+        bool, typer.Option("--apply/--print", help="Give the rights, or only print how.")
+    ] = False,
+    principal: Annotated[
+        list[str] | None,
+        typer.Option(help="COMPONENT=PRINCIPAL; by default worker=User:sendlog-worker, and so on."),
+    ] = None,
+    mailer_group: Annotated[str, typer.Option(help="The mailer's consumer group.")] = MAILER_GROUP,
+) -> None:
+    """Give each part of Sendlog the rights that it needs on a broker that denies by default.
+
+    The parts are worker, gateway, api, mailer and operator, who runs commands like this one. Prints
+    commands for Kafka's own tool, kafka-acls.sh. Safe to repeat; takes no right away.
+    """
+    kafka = load().kafka
+    of_component = component_rights(kafka, mailer_group)
+    names = {component: f"User:sendlog-{component}" for component in of_component}
+    for option in principal or ():
+        component, _, name = option.partition("=")
+        if component not in names or not name:
+            raise OptionError(f"--principal takes one of {', '.join(names)}, as worker=User:me")
+        names[component] = name
+    rights = [(names[component], right) for component in names for right in of_component[component]]
+    if apply:
+        apply_acls(kafka, rights)
+        print("\n".join(f"{name} has the rights of the {part}" for part, name in names.items()))
+    else:
+        print("\n".join(acl_commands(kafka, rights)))
 
 
 @topics_app.command("grow")

@@ -12,6 +12,7 @@ from kafka.errors import KafkaError
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from processor.demo.render import FEED_TOPICS, DemoRecord
+from processor.kafka.connection import sync_options
 from processor.kafka.producer import COMPRESSION, LINGER_MS, MAX_BATCH_BYTES
 from processor.logging import get
 from schemas.errors import ExplainedError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from kafka.producer.future import FutureRecordMetadata
     from rich.console import Console
+
+    from processor.settings import KafkaSettings
 
 log = get(__name__)
 
@@ -37,18 +40,18 @@ class FeedError(ExplainedError):
 
 
 def publish_records(
-    records: Iterable[DemoRecord], bootstrap: str, *, topics: Iterable[str] = FEED_TOPICS
+    records: Iterable[DemoRecord], kafka: KafkaSettings, *, topics: Iterable[str] = FEED_TOPICS
 ) -> int:
     """Publish records, wait until all are acknowledged, and return their number.
 
     Raises `FeedError` if the broker is away, a topic is missing or a record is refused.
     """
-    producer = _producer(bootstrap)
+    producer = _producer(kafka)
     failures: list[Exception] = []
     pending: deque[FutureRecordMetadata] = deque()
     published = 0
     try:
-        _check_topics(producer, bootstrap, topics)
+        _check_topics(producer, kafka, topics)
         for topic, key, value, headers, timestamp_ms in records:
             future = producer.send(
                 topic, value, key, headers=list(headers), timestamp_ms=timestamp_ms
@@ -65,17 +68,19 @@ def publish_records(
         if failures:
             raise failures[0]
     except KafkaError as error:
-        raise FeedError(f"after {published} records, Kafka at {bootstrap}: {error!r}") from error
+        raise FeedError(
+            f"after {published} records, Kafka at {kafka.bootstrap}: {error!r}"
+        ) from error
     finally:
         with suppress(KafkaError):  # the broker may be away
             producer.close(timeout=5)
     return published
 
 
-def _producer(bootstrap: str) -> KafkaProducer:
+def _producer(kafka: KafkaSettings) -> KafkaProducer:
     try:
         return KafkaProducer(
-            bootstrap_servers=bootstrap.split(","),
+            **sync_options(kafka),
             client_id="sendlog-demo",
             acks="all",
             enable_idempotence=True,
@@ -88,11 +93,12 @@ def _producer(bootstrap: str) -> KafkaProducer:
         )
     except KafkaError as error:
         raise FeedError(
-            f"no Kafka at {bootstrap}: start it (`sendlog up`), or set SENDLOG_KAFKA__BOOTSTRAP"
+            f"no Kafka at {kafka.bootstrap}: start it (`sendlog up`), or set"
+            " SENDLOG_KAFKA__BOOTSTRAP"
         ) from error
 
 
-def _check_topics(producer: KafkaProducer, bootstrap: str, topics: Iterable[str]) -> None:
+def _check_topics(producer: KafkaProducer, kafka: KafkaSettings, topics: Iterable[str]) -> None:
     """Raise `FeedError` for a topic that does not exist."""
     for topic in topics:
         try:
@@ -101,7 +107,7 @@ def _check_topics(producer: KafkaProducer, bootstrap: str, topics: Iterable[str]
             partitions = None
         if not partitions:
             raise FeedError(
-                f"Kafka at {bootstrap} has no topic {topic}: run `sendlog topics apply`"
+                f"Kafka at {kafka.bootstrap} has no topic {topic}: run `sendlog topics apply`"
             )
 
 

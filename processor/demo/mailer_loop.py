@@ -17,6 +17,7 @@ from kafka.errors import KafkaError
 from processor.demo.feed import FeedError
 from processor.demo.mailer import Mailer, MailerRecord
 from processor.demo.scenes import DecisionTimes, Scene, ScenePlayer
+from processor.kafka.acls import MAILER_GROUP
 from processor.kafka.consumers import sync_consumer
 from processor.kafka.producer import SyncProducer, sync_producer
 from processor.kafka.topics import DECISIONS_TOPIC, RETRIES_TOPIC, SUPPRESSIONS_TOPIC
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 log = get(__name__)
 
-CONSUMER_GROUP: Final = "sendlog-demo-mailer"
 POLL_TIMEOUT_MS: Final = 200
 
 
@@ -41,8 +41,10 @@ def run_reference_mailer(
     mailer, decisions = Mailer(tenant), DecisionTimes()
     players = [ScenePlayer(scene) for scene in scenes]
     with sync_producer(kafka) as send:
-        state_consumer = _consumer_from_start(kafka, (SUPPRESSIONS_TOPIC, DECISIONS_TOPIC))
-        retry_consumer = _consumer(kafka, group_id=CONSUMER_GROUP)
+        # Only scenes look at decisions: a mailer needs no right to read them.
+        decided = (DECISIONS_TOPIC,) if players else ()
+        state_consumer = _consumer_from_start(kafka, (SUPPRESSIONS_TOPIC, *decided))
+        retry_consumer = _consumer(kafka, group_id=MAILER_GROUP)
         retry_consumer.subscribe([RETRIES_TOPIC])
         try:
             ends = state_consumer.end_offsets(state_consumer.assignment())
@@ -104,7 +106,7 @@ def _consumer_from_start(kafka: KafkaSettings, names: Sequence[str]) -> KafkaCon
 def _consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
     try:
         return sync_consumer(
-            kafka.bootstrap,
+            kafka,
             client_id="sendlog-demo-mailer",
             auto_offset_reset="earliest",
             **options,

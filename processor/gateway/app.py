@@ -59,7 +59,7 @@ def build_gateway(
     async def connected(_app: Starlette) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(producer.run()),
-            asyncio.create_task(watch_broker(kafka.bootstrap)),
+            asyncio.create_task(watch_broker(kafka)),
         ]
         async with AsyncExitStack() as stack:
             if mail_socket is not None:

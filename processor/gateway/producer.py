@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from processor.kafka import health
+from processor.kafka.connection import async_options
 from processor.kafka.producer import COMPRESSION, MAX_BATCH_BYTES, MAX_REQUEST_BYTES, RecordHeaders
 from processor.logging import get
 from processor.settings import KafkaSettings
@@ -43,14 +44,15 @@ class WebhookProducer:
         self._producer: Any = None
         self._lost = asyncio.Event()
         self._waiting_bytes = 0
-        self._problem = "the broker is away"
+        self._problem = health.AWAY
         self._closing_tasks: set[asyncio.Task[None]] = set()
 
     async def problem(self) -> str:
         """Return why nothing can be published now, or an empty text."""
         if self._producer is None:
             return self._problem
-        return "" if await health.broker_answers(self._kafka.bootstrap) else "the broker is away"
+        # Who asks is anybody: why it is away is for the log.
+        return health.AWAY if await health.broker_problem(self._kafka) else ""
 
     async def publish(self, topic: str, value: bytes, headers: RecordHeaders) -> None:
         """Publish a record and return when the broker has it. Raises `NotPublishedError`."""
@@ -84,7 +86,7 @@ class WebhookProducer:
                 self._producer = producer = await self._connect()
                 log.info("gateway_connected", bootstrap=self._kafka.bootstrap)
                 await self._lost.wait()
-                self._problem = "the broker is away"
+                self._problem = health.AWAY
                 # Pending records may still be delivered, but nothing here needs to wait for that.
                 closing = asyncio.create_task(producer.stop())
                 self._closing_tasks.add(closing)
@@ -104,7 +106,7 @@ class WebhookProducer:
         logged_problem = ""
         while True:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._kafka.bootstrap.split(","),
+                **async_options(self._kafka),
                 client_id="sendlog-gateway",
                 acks="all",
                 enable_idempotence=True,
@@ -120,7 +122,7 @@ class WebhookProducer:
                     return producer
                 self._problem = f"topic {missing[0]} is missing: run sendlog topics apply"
             except Exception as error:  # noqa: BLE001 - whatever it was, the next attempt may succeed
-                self._problem = "the broker is away"
+                self._problem = health.AWAY
                 log.debug("broker_away", error=str(error) or type(error).__name__)
             if self._problem != logged_problem:
                 log.warning("gateway_waits", problem=self._problem)

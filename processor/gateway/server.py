@@ -6,6 +6,7 @@ from processor.gateway.app import build_gateway
 from processor.gateway.hooks import configured_hooks
 from processor.http_server import listening, serve_http
 from processor.kafka import patches
+from processor.kafka.connection import refuse_early
 from processor.logging import get
 from processor.settings import Settings
 
@@ -13,10 +14,15 @@ log = get(__name__)
 
 
 def run_gateway(settings: Settings) -> None:
-    """Serve until TERM or Ctrl-C. Raises `SettingsError` or `LibraryError` if it cannot start."""
+    """Serve until TERM or Ctrl-C.
+
+    Raises `SettingsError`, `LibraryError`, `TlsFileError` or `RefusedConnectionError` if it cannot
+    start.
+    """
     patches.apply()
     gateway = settings.gateway
     hooks = configured_hooks(gateway)
+    refuse_early(settings.kafka)
     unverified_hooks = sorted(".".join(place) for place, hook in hooks.items() if not hook.verified)
     if unverified_hooks:
         log.warning("hooks_unverified", hooks=unverified_hooks)

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from processor.kafka.consumers import async_consumer
 from processor.kafka.topics import SUPPRESSIONS_TOPIC
 from processor.logging import get
+from processor.settings import KafkaSettings
 from projections.clickhouse.client import FatalError, TransientError
 from schemas.addresses import Address
 from schemas.decisions import Suppression
@@ -107,9 +108,9 @@ class SuppressionFollower:
         self._clock = clock
         self._pending: dict[Address, PendingLookup] = {}
 
-    async def run(self, bootstrap: str) -> None:
+    async def run(self, kafka: KafkaSettings) -> None:
         """Follow the topic, and look up sends that were missed, for ever."""
-        await asyncio.gather(self._follow_loop(bootstrap), self._lookup_loop())
+        await asyncio.gather(self._follow_loop(kafka), self._lookup_loop())
 
     def take(self, records: Iterable[EntryRecord]) -> None:
         """Take entries that were published; those read at the start only if they are recent.
@@ -159,17 +160,17 @@ class SuppressionFollower:
             if self._pending.get(address) == lookup:  # else there is news of it
                 del self._pending[address]
 
-    async def _follow_loop(self, bootstrap: str) -> None:
+    async def _follow_loop(self, kafka: KafkaSettings) -> None:
         while True:
             try:
-                await self._follow(bootstrap)
+                await self._follow(kafka)
             except (KafkaError, OSError) as error:
                 log.warning("blacklist_not_read", error=str(error) or type(error).__name__)
             await asyncio.sleep(RETRY_INTERVAL_SECONDS)
 
-    async def _follow(self, bootstrap: str) -> None:
+    async def _follow(self, kafka: KafkaSettings) -> None:
         """Read all that is suppressed now, and go on with what changes. Raises `KafkaError`."""
-        consumer = async_consumer(bootstrap, auto_offset_reset="earliest")
+        consumer = async_consumer(kafka, auto_offset_reset="earliest")
         consumer.subscribe([SUPPRESSIONS_TOPIC])  # in no group: all partitions, also later ones
         await consumer.start()
         try:

@@ -15,7 +15,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from processor.kafka.batch_producer import OutgoingRecord, by_partition, filled_batches
+from processor.kafka.connection import async_options
 from processor.kafka.producer import COMPRESSION, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
+from processor.settings import KafkaSettings
 from schemas.events import EPOCH
 
 #: The broker aborts a transaction that is open for longer; until then those who read only what is
@@ -41,10 +43,10 @@ class FencedProducer:
         self._lock = asyncio.Lock()
 
     @classmethod
-    async def open(cls, bootstrap: str, transactional_id: str) -> FencedProducer:
+    async def open(cls, kafka: KafkaSettings, transactional_id: str) -> FencedProducer:
         """Take over a transactional id. Raises `KafkaError` if no broker answers."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap.split(","),
+            **async_options(kafka),
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             compression_type=COMPRESSION,

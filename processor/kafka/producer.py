@@ -9,7 +9,8 @@ from typing import Any, Final, TypeAlias
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from processor.kafka.topics import MAX_MESSAGE_BYTES, BrokerError
+from processor.kafka.connection import BrokerError, sync_options, unreachable_error
+from processor.kafka.topics import MAX_MESSAGE_BYTES
 from processor.settings import KafkaSettings
 
 #: Names and values, in order.
@@ -69,7 +70,7 @@ def sync_producer(kafka: KafkaSettings) -> Iterator[SyncProducer]:
     """Yield a producer that is flushed at the end. Raises `BrokerError` if no broker answers."""
     try:
         client = KafkaProducer(
-            bootstrap_servers=kafka.bootstrap.split(","),
+            **sync_options(kafka),
             acks="all",
             linger_ms=LINGER_MS,
             batch_size=MAX_BATCH_BYTES,
@@ -78,7 +79,7 @@ def sync_producer(kafka: KafkaSettings) -> Iterator[SyncProducer]:
             max_block_ms=30_000,
         )
     except (KafkaError, OSError) as error:
-        raise BrokerError.unreachable(kafka, error) from error
+        raise unreachable_error(kafka, error) from error
     producer = SyncProducer(client)
     try:
         yield producer

@@ -12,8 +12,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from processor.kafka.connection import BrokerError, sync_options, unreachable_error
 from processor.settings import KafkaSettings
-from schemas.errors import ExplainedError
 from schemas.events import Channel
 from schemas.providers import adapters
 
@@ -49,18 +49,6 @@ _LARGE_RECORDS: Final = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
 _AT_LEAST: Final = frozenset({"retention.ms", "max.message.bytes"})
 #: Settings that have to be as declared. Others only tune a topic.
 _CHECKED: Final = _AT_LEAST | {"cleanup.policy", "message.timestamp.type"}
-
-
-class BrokerError(ExplainedError):
-    """The broker is away or refuses; the text says what to do."""
-
-    @classmethod
-    def unreachable(cls, kafka: KafkaSettings, error: Exception) -> BrokerError:
-        """Return the error for a broker that does not answer."""
-        return cls(
-            f"no Kafka broker answers at {kafka.bootstrap} ({error}); "
-            "start one (sendlog up) or set SENDLOG_KAFKA__BOOTSTRAP"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +101,9 @@ def declared_topics() -> list[Topic]:
 def admin_client(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
     """Yield an admin client. Raises `BrokerError` if no broker answers, or it refuses."""
     try:
-        client = KafkaAdminClient(bootstrap_servers=kafka.bootstrap.split(","))
+        client = KafkaAdminClient(**sync_options(kafka))
     except (KafkaError, OSError, ValueError) as error:
-        raise BrokerError.unreachable(kafka, error) from error
+        raise unreachable_error(kafka, error) from error
     try:
         yield client
     except KafkaError as error:

@@ -18,8 +18,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from processor.kafka.connection import async_options
 from processor.kafka.consumers import async_consumer
 from processor.logging import get
+from processor.settings import KafkaSettings
 from schemas.events import EPOCH
 
 log = get(__name__)
@@ -35,15 +37,13 @@ class Watermark:
 
     def __init__(
         self,
-        bootstrap: str,
-        group: str,
+        kafka: KafkaSettings,
         inputs: Mapping[str, int],
         policy_feed: Mapping[str, int],
         clock: Callable[[], datetime],
     ) -> None:
         """Take topics, each with its number of partitions: what intake reads, and what it feeds."""
-        self._bootstrap = bootstrap
-        self._group = group
+        self._kafka = kafka
         self._inputs, self._policy_feed = inputs, policy_feed
         self._clock = clock
         self._consumer: AIOKafkaConsumer | None = None
@@ -95,16 +95,16 @@ class Watermark:
         if not ends:
             return True
         if self._admin is None:
-            admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap.split(","))
+            admin = AIOKafkaAdminClient(**async_options(self._kafka))
             await admin.start()
             self._admin = admin
-        offsets = await self._admin.list_consumer_group_offsets(self._group)
+        offsets = await self._admin.list_consumer_group_offsets(self._kafka.group)
         committed = {place: meta.offset for place, meta in offsets.items()}
         return all(committed.get(place, _NO_OFFSET) >= end for place, end in ends.items())
 
     async def _started_consumer(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            consumer = async_consumer(self._bootstrap)
+            consumer = async_consumer(self._kafka)
             await consumer.start()
             self._consumer = consumer
         return self._consumer

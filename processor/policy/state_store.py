@@ -280,17 +280,19 @@ def transactional_id(group: str, number: int) -> str:
 
 async def take_over_partition(kafka: KafkaSettings, number: int) -> Publisher:
     """Take over the publishing for a partition. Raises `KafkaError` if no broker answers."""
-    return await FencedProducer.open(kafka.bootstrap, transactional_id(kafka.group, number))
+    return await FencedProducer.open(kafka, transactional_id(kafka.group, number))
 
 
-async def read_partition_states(bootstrap: str, number: int, partitions: int) -> list[StoredState]:
+async def read_partition_states(
+    kafka: KafkaSettings, number: int, partitions: int
+) -> list[StoredState]:
     """Return what a partition, of so many, of the topic of states holds.
 
     Raises `MisplacedStateError` if an address of it belongs to another, and `KafkaError`.
     """
     place = TopicPartition(POLICY_STATE_TOPIC, number)
     consumer = async_consumer(
-        bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=8 * 1024 * 1024
+        kafka, auto_offset_reset="earliest", max_partition_fetch_bytes=8 * 1024 * 1024
     )
     await consumer.start()
     try:

@@ -19,13 +19,13 @@ from kafka.errors import KafkaError
 from kafka.partitioner import murmur2
 
 from processor.intake.policy_feed import entry_of, lines_of, partition_of
+from processor.kafka.connection import BrokerError, sync_options
 from processor.kafka.consumers import sync_consumer
 from processor.kafka.producer import COMPRESSION, MAX_REQUEST_BYTES
 from processor.kafka.topics import (
     POLICY_STATE_TOPIC,
     POLICY_TOPIC,
     SUPPRESSIONS_TOPIC,
-    BrokerError,
     admin_client,
     declared_topics,
     partition_counts,
@@ -176,7 +176,7 @@ def _move(kafka: KafkaSettings, source: TopicPartition, moves: Iterator[Move]) -
 
 def _records(kafka: KafkaSettings, place: TopicPartition, start: int = 0) -> Iterator[Any]:
     """Yield the records of a partition up to its end now."""
-    consumer = sync_consumer(kafka.bootstrap, auto_offset_reset="earliest")
+    consumer = sync_consumer(kafka, auto_offset_reset="earliest")
     try:
         consumer.assign([place])
         end = consumer.end_offsets([place])[place]
@@ -191,7 +191,7 @@ def _records(kafka: KafkaSettings, place: TopicPartition, start: int = 0) -> Ite
 def _producer(kafka: KafkaSettings, number: int) -> Iterator[KafkaProducer]:
     """Yield the producer of a partition of the policy; no worker can write for it any more."""
     producer = KafkaProducer(
-        bootstrap_servers=kafka.bootstrap.split(","),
+        **sync_options(kafka),
         transactional_id=transactional_id(kafka.group, number),
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         compression_type=COMPRESSION,

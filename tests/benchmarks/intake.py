@@ -21,6 +21,7 @@ from deploy.local.process import Program, Server
 from processor.demo.traffic import Pace, in_order, messages
 from processor.intake.decoder import Decoder
 from processor.kafka import topics
+from processor.kafka.connection import BrokerError
 from processor.settings import IntakeSettings
 from projections.tables import projections
 from schemas.decisions import REFUSAL_KINDS
@@ -285,7 +286,7 @@ def started(system, name, contender):
 
 def assigned(system):
     """Whether the group has its partitions."""
-    with suppress(topics.BrokerError), topics.admin_client(system.kafka) as admin:
+    with suppress(BrokerError), topics.admin_client(system.kafka) as admin:
         return admin.describe_groups([system.group])[system.group]["group_state"] == "Stable"
     return False  # the broker has no coordinator yet
 

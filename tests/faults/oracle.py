@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 
 from processor.kafka import topics
 from processor.kafka.consumers import sync_consumer
+from processor.settings import KafkaSettings
 from schemas.addresses import Address
 from schemas.decisions import RetryRequested, Suppression, retry_id
 from tests.faults.expectations import (
@@ -89,7 +90,9 @@ class Oracle:
         """Check that what is before a committed offset is written; the servers must answer."""
         with_mailers = list(topics.MAILER_CHANNELS)
         consumer = sync_consumer(
-            self._stage.broker.bootstrap, group_id=self._stage.group, request_timeout_ms=20_000
+            KafkaSettings(bootstrap=self._stage.broker.bootstrap),
+            group_id=self._stage.group,
+            request_timeout_ms=20_000,
         )
         try:
             topic = dice.choice(with_mailers)

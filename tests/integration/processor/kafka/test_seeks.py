@@ -10,6 +10,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from processor.kafka import patches
 from processor.kafka.consumers import async_consumer
+from processor.settings import KafkaSettings
 
 RECORDS = 5
 
@@ -29,7 +30,9 @@ def test_all_that_is_not_committed_is_read_again_also_where_nothing_is(broker, c
     async def run():
         patches.apply()
         consumer = async_consumer(
-            broker.bootstrap, group_id=place.topic, auto_offset_reset="earliest"
+            KafkaSettings(bootstrap=broker.bootstrap),
+            group_id=place.topic,
+            auto_offset_reset="earliest",
         )
         await consumer.start()
         try:

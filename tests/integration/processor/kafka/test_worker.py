@@ -165,7 +165,7 @@ async def watermark_after(system, moment):
     """Return whether the watermark reaches a moment."""
     counts = dict.fromkeys(("email.sends", "sms.sends"), 4)
     watermark = Watermark(
-        system.broker.bootstrap, system.group, counts, {topics.POLICY_TOPIC: 4},
+        system.kafka, counts, {topics.POLICY_TOPIC: 4},
         clock=lambda: datetime.now(UTC),
     )  # fmt: skip
     try:
@@ -201,7 +201,7 @@ def test_states_of_aborted_transactions_are_not_read_back(system):
     bootstrap = system.broker.bootstrap
     asyncio.run(publish_states(bootstrap, (True, b"{}"), (False, b"aborted"), (False, b"aborted")))
     try:
-        states = asyncio.run(read_partition_states(bootstrap, JO_PARTITION, PARTITIONS))
+        states = asyncio.run(read_partition_states(system.kafka, JO_PARTITION, PARTITIONS))
     finally:
         asyncio.run(publish_states(bootstrap, (True, None)))  # workers of other tests read it, too
     values = {key: value for key, value, *_ in states}  # beside Jo's: the broker's clock

@@ -48,7 +48,7 @@ class Worker:
         self.acks, self.dead_letters = [], []
         self.states = StateStore(
             partial(take_over_partition, kafka),
-            partial(read_partition_states, kafka.bootstrap, partitions=1),
+            partial(read_partition_states, kafka, partitions=1),
             clock.observe,
         )
         self.agent = PolicyAgent(
@@ -122,9 +122,9 @@ def test_the_write_of_a_paused_owner_is_refused_and_sends_stay_refused(kafka):
 def test_a_transaction_is_read_as_a_whole_or_not_at_all(kafka):
     async def scenario():
         record = partial(OutgoingRecord, "delivery.retries", b"key")
-        first = await FencedProducer.open(kafka.bootstrap, "one")
+        first = await FencedProducer.open(kafka, "one")
         assert (await first.publish([record(b"1"), record(b"2")])).year > 2020
-        second = await FencedProducer.open(kafka.bootstrap, "one")
+        second = await FencedProducer.open(kafka, "one")
         with pytest.raises(TransactionLostError):
             await first.publish([record(b"3")])
         with pytest.raises(TransactionLostError):
@@ -132,11 +132,11 @@ def test_a_transaction_is_read_as_a_whole_or_not_at_all(kafka):
         await second.publish([record(b"5")])
         await first.close()
         await second.close()
-        too_large = await FencedProducer.open(kafka.bootstrap, "two")
+        too_large = await FencedProducer.open(kafka, "two")
         with pytest.raises(TransactionLostError):
             await too_large.publish([record(b"6"), record(os.urandom(17_000_000))])
         await too_large.close()
-        again = await FencedProducer.open(kafka.bootstrap, "two")
+        again = await FencedProducer.open(kafka, "two")
         await again.publish([record(b"7")])
         await again.close()
 

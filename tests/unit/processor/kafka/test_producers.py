@@ -19,9 +19,9 @@ from structlog.testing import capture_logs
 
 from processor.kafka import producer
 from processor.kafka.batch_producer import OutgoingRecord, publish_batch
+from processor.kafka.connection import BrokerError
 from processor.kafka.fenced_producer import FencedProducer, TransactionLostError
 from processor.kafka.producer import SyncProducer, sync_producer
-from processor.kafka.topics import BrokerError
 from processor.settings import KafkaSettings
 
 TOPIC = "delivery.policy"

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from processor.kafka import watermark
 from processor.kafka.watermark import MIN_POLL_INTERVAL_SECONDS, Watermark
+from processor.settings import KafkaSettings
 from schemas.events import EPOCH
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -28,7 +29,10 @@ class Kafka:
         self.is_away, self.after_ends = False, None
         monkeypatch.setattr(watermark, "monotonic", lambda: self.seconds)
         self.watermark = Watermark(
-            "unused", "group", {"email.sends": 2}, {"delivery.policy": 1}, lambda: self.now
+            KafkaSettings(group="group"),
+            {"email.sends": 2},
+            {"delivery.policy": 1},
+            lambda: self.now,
         )
         self.watermark._consumer = SimpleNamespace(
             end_offsets=self.end_offsets, beginning_offsets=self.beginning_offsets
