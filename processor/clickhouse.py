@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import stamina
 
+from processor.connection_settings import tls_files
+from processor.logging import get
 from processor.settings import Settings
-from projections.clickhouse.client import TransientError, connect
+from projections.clickhouse.client import GROUP, TransientError, connect
 from projections.clickhouse.ddl import Target
+
+log = get(__name__)
 
 T = TypeVar("T")
 
@@ -22,13 +28,21 @@ MAX_WAIT_SECONDS: Final = 5.0
 def client_of(settings: Settings, *, database: str | None = None) -> Any:
     """Return a ClickHouse client. Raises as `connect` does."""
     clickhouse = settings.clickhouse
+    if clickhouse.sends_password_in_clear:
+        _warn_of_clear_password(urlsplit(clickhouse.url).hostname or "")
     return connect(
         clickhouse.url,
         user=clickhouse.user,
         password=clickhouse.password.get_secret_value(),
         database=clickhouse.database if database is None else database,
         timeout=clickhouse.timeout,
+        files=tls_files(clickhouse, GROUP),
     )
+
+
+@cache
+def _warn_of_clear_password(host: str) -> None:
+    log.warning("clickhouse_password_in_clear", host=host, instead="https://")
 
 
 def target_of(settings: Settings) -> Target:

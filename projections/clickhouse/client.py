@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalErr
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ProtocolError
 
+from projections.tls import TlsFiles, client_context, modified_at, tls_problem
 from schemas.errors import ExplainedError
 
 if TYPE_CHECKING:
@@ -91,12 +93,25 @@ _SETTINGS: Final = {
 }
 
 
+#: What begins the variables of the settings about ClickHouse.
+GROUP: Final = "SENDLOG_CLICKHOUSE"
+NO_FILES: Final = TlsFiles(group=GROUP)
+
+
 def connect(
-    url: str, *, user: str, password: str, database: str = "", timeout: float = 120
+    url: str,
+    *,
+    user: str,
+    password: str,
+    database: str = "",
+    timeout: float = 120,
+    files: TlsFiles = NO_FILES,
 ) -> Client:
     """Return a client of the HTTP interface at `url`; safe to share between threads.
 
-    Raises `TransientError` if nothing answers, `FatalError` if the user or database is refused.
+    An https address is verified, by `files`. With a certificate and no password the user logs in by
+    the certificate. Raises `TransientError` if nothing answers, `FatalError` if the server is not
+    trusted, or the user or database is refused, and `TlsFileError`.
     """
     try:
         client = clickhouse_connect.get_client(
@@ -113,7 +128,8 @@ def connect(
             tz_mode="aware",
             client_name="sendlog",
             settings=_SETTINGS,
-            pool_mgr=_connections(url),
+            client_cert=None if password or not files.certificate else str(files.certificate),
+            pool_mgr=_connections(url, files),
         )
     except (ClickHouseError, OSError) as error:
         raise classify_error(error) from error
@@ -121,12 +137,25 @@ def connect(
     return client
 
 
-def _connections(url: str) -> PoolManager:
+def _connections(url: str, files: TlsFiles) -> PoolManager:
     """Return the pools that the client would take, of connections that notice a cut answer."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     proxy = httputil.check_env_proxy(parts.scheme, host, parts.port or 0)
+    if parts.scheme == "https":
+        return _https_pools(proxy, files, modified_at(files))
     pools = httputil.get_proxy_manager(host, proxy) if proxy else httputil.default_pool_manager()
+    return _uncut_pools(pools)
+
+
+@lru_cache(maxsize=8)
+def _https_pools(proxy: str | None, files: TlsFiles, _modified_at: object) -> PoolManager:
+    """Return the pools of all clients with these files, until one of the files changes."""
+    context = client_context(files)
+    return _uncut_pools(httputil.get_pool_manager(https_proxy=proxy, ssl_context=context))
+
+
+def _uncut_pools(pools: PoolManager) -> PoolManager:
     pools.pool_classes_by_scheme = {"http": _HttpConnections, "https": _HttpsConnections}
     return pools
 
@@ -164,6 +193,8 @@ def classify_error(error: Exception) -> TransientError | FatalError | BadRowsErr
     """Return what an error of a write means for the one who writes."""
     text = str(error)
     code = _ERROR_CODE.search(text)
+    if problem := tls_problem(error, GROUP):
+        return FatalError(f"ClickHouse: {problem}")
     summary = text.strip().splitlines()[0][:500] if text.strip() else type(error).__name__
     if code is None:
         status = _HTTP_STATUS.search(text)
@@ -190,6 +221,8 @@ def classified_errors() -> Iterator[None]:
         raise classify_error(error) from error
     except Exception as error:
         # The HTTP library's own errors of a broken connection.
+        if problem := tls_problem(error, GROUP):
+            raise FatalError(f"ClickHouse: {problem}") from error
         if type(error).__module__.startswith(("urllib3", "http")):
             raise TransientError(f"{type(error).__name__}: {error}"[:500]) from error
         raise
