@@ -89,13 +89,14 @@ def run_api(settings: Settings) -> None:
         query_seconds=api.query_seconds,
         outcome_seconds=api.outcome_seconds,
         session_secret=api.session_secret.get_secret_value().encode(),
+        is_https=api.is_https,
     )
     if not api.session_secret.get_secret_value():
         log.info("session_secret_made_up", setting="SENDLOG_API__SESSION_SECRET")
     try:
         serve_http(
-            app, host=api.host, port=api.port, group="API", metrics_port=settings.metrics_port,
-            on_start=lambda: log.info("api_starting", address=f"http://{api.host}:{api.port}"),
+            app, api, group="API", metrics_port=settings.metrics_port,
+            on_start=lambda address: log.info("api_starting", address=address),
         )  # fmt: skip
     finally:
         producer.close()

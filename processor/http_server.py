@@ -5,44 +5,91 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import uvicorn
 from prometheus_client import start_http_server
+from pydantic import SecretStr
 
 from processor.settings import SettingsError
+from projections.tls import TlsFiles, check_certificate
 
 #: Requests and connections at the same time; more are answered with 503.
 MAX_CONCURRENT_REQUESTS = 1_000
 
 
-def serve_http(
-    app: Any, *, host: str, port: int, group: str, metrics_port: int, on_start: Callable[[], None]
-) -> None:
-    """Listen at `host` and `port`, call `on_start`, and serve until a signal.
+#: How long a browser that came by https comes by nothing else: a year.
+HSTS_HEADER: Final = ("strict-transport-security", "max-age=31536000")
 
-    `group` is the settings group of both. Raises `SettingsError` if the address is not available.
+
+class HttpServer(Protocol):
+    """Settings of a server: where it listens, its certificate, the proxies in front of it."""
+
+    host: str
+    port: int
+    proxies: str
+    certificate_file: Path | None
+    key_file: Path | None
+    key_password: SecretStr
+
+    @property
+    def is_https(self) -> bool:
+        """Whether clients come by https: by its certificate, or a proxy's."""
+
+
+def serve_http(
+    app: Any, server: HttpServer, *, group: str, metrics_port: int, on_start: Callable[[str], None]
+) -> None:
+    """Listen, call `on_start` with the address, and serve until a signal.
+
+    `group` is the settings group of the server. Only the proxies that it names may say who asks,
+    and that it was by https. Raises `SettingsError` if the address is not available, and
+    `TlsFileError`.
     """
-    with listening(host, port, f"SENDLOG_{group}__HOST, __PORT") as listener:
+    encryption = _encryption(server, f"SENDLOG_{group}")
+    with listening(server.host, server.port, f"SENDLOG_{group}__HOST, __PORT") as listener:
         if metrics_port:
             start_http_server(metrics_port, addr="127.0.0.1")
-        on_start()
-        server = uvicorn.Server(
+        on_start(f"http{'s' if encryption else ''}://{server.host}:{server.port}")
+        process = uvicorn.Server(
             uvicorn.Config(
                 app,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=bool(server.proxies),
+                forwarded_allow_ips=server.proxies or None,
+                headers=[HSTS_HEADER] if server.is_https else None,
                 limit_concurrency=MAX_CONCURRENT_REQUESTS,
                 timeout_graceful_shutdown=20,
+                **encryption,
             )
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             # uvicorn stops on these, and then calls the handler that was set before.
             signal.signal(number, _ignore)
-        server.run(sockets=[listener])
+        process.run(sockets=[listener])
+
+
+def _encryption(server: HttpServer, group: str) -> dict[str, Any]:
+    """Return uvicorn's settings for the certificate of a server, if it has one.
+
+    The files are tried before, for uvicorn would end with a traceback. Raises `TlsFileError`.
+    """
+    if server.certificate_file is None:
+        return {}
+    password = server.key_password.get_secret_value()
+    files = TlsFiles(
+        group=group, certificate=server.certificate_file, key=server.key_file, key_password=password
+    )
+    check_certificate(files)
+    return {
+        "ssl_certfile": str(server.certificate_file),
+        "ssl_keyfile": str(server.key_file),
+        "ssl_keyfile_password": password or None,
+    }
 
 
 def _ignore(_number: int, _frame: object) -> None:

@@ -32,10 +32,10 @@ def run_gateway(settings: Settings) -> None:
         mail_socket = listening(gateway.mail_host, gateway.mail_port, variables)
     app = build_gateway(settings.kafka, hooks, gateway=gateway, mail_socket=mail_socket)
 
-    def log_start() -> None:
+    def log_start(address: str) -> None:
         log.info(
             "gateway_starting",
-            address=f"http://{gateway.host}:{gateway.port}",
+            address=address,
             mail=f"{gateway.mail_protocol}://{gateway.mail_host}:{gateway.mail_port}"
             if gateway.mail_port
             else "",
@@ -43,7 +43,6 @@ def run_gateway(settings: Settings) -> None:
         )
 
     serve_http(
-        app, host=gateway.host, port=gateway.port, group="GATEWAY",
-        metrics_port=settings.metrics_port, on_start=log_start,
+        app, gateway, group="GATEWAY", metrics_port=settings.metrics_port, on_start=log_start,
     )  # fmt: skip
     log.info("gateway_stopped")

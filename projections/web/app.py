@@ -52,13 +52,15 @@ def build_api(
     query_seconds: float = 30,
     outcome_seconds: float = 10,
     session_secret: bytes = b"",
+    is_https: bool = False,
 ) -> FastAPI:
     """Return the application. ClickHouse and Kafka need not be available when it starts.
 
     `regions` are the countries of numbers that name none.
     `connect` makes a client of ClickHouse and raises as `clickhouse.client.connect` does.
-    `publish_command`, `kafka_answers` and `outcome_seconds` are described at `AppState`. Each key
-    may make `rate` requests a second, and `burst` at once. A query may take `query_seconds`.
+    `publish_command`, `kafka_answers`, `outcome_seconds` and `is_https` are described at
+    `AppState`. Each key may make `rate` requests a second, and `burst` at once. A query may take
+    `query_seconds`.
     `session_secret` signs the cookies of the pages; without one they are valid until this process
     ends.
     """
@@ -82,6 +84,7 @@ def build_api(
         kafka_answers=kafka_answers,
         outcome_seconds=outcome_seconds,
         sessions=Sessions(session_secret),
+        is_https=is_https,
     )
     install_error_handlers(app, render_error)
     for module in (logs, records, statistics, suppressions, unmatched, dead_letters, health):

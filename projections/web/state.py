@@ -29,7 +29,8 @@ class AppState:
 
     `publish_command` returns when Kafka has the command, or raises `CommandNotPublishedError`;
     `kafka_answers` returns whether a broker is there. Both may block, so call them in threads.
-    `outcome_seconds` is how long to wait for the outcome of a command.
+    `outcome_seconds` is how long to wait for the outcome of a command. `is_https` says that
+    browsers use https, so that a cookie goes no other way.
     """
 
     database: ReadOnlyDatabase
@@ -40,6 +41,7 @@ class AppState:
     kafka_answers: Callable[[], bool]
     outcome_seconds: float = 10.0
     sessions: Sessions = field(default_factory=Sessions)
+    is_https: bool = False
 
 
 def app_state(request: Request) -> AppState:

@@ -94,13 +94,6 @@ def test_a_cookie_that_was_altered_or_is_of_another_process_is_none(api, client)
         assert (reply.status_code, reply.headers["location"][:8]) == (303, "/sign-in")
 
 
-def test_the_cookie_is_for_https_alone_where_that_is_spoken(client):
-    assert "Secure" not in client.get("/sign-in").headers["set-cookie"]
-    client.cookies.clear()
-    reply = client.get("/sign-in", headers={"X-Forwarded-Proto": "https"})
-    assert "Secure" in reply.headers["set-cookie"]
-
-
 def test_a_revoked_key_ends_its_sessions(api, client):
     key = api.add_key("leaving", ["a"])
     sign_in(client, api.keys["leaving"])

@@ -52,7 +52,9 @@ async def sign_out(request: Request, _fields: FormFields) -> Response:
     if session := read_session(request):
         app_state(request).sessions.end(session)
     response = RedirectResponse("/sign-in", status_code=HTTPStatus.SEE_OTHER)
-    response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax", secure=_is_https(request))
+    response.delete_cookie(
+        SESSION_COOKIE, httponly=True, samesite="lax", secure=app_state(request).is_https
+    )
     return response
 
 
@@ -98,10 +100,5 @@ def _set_cookie(request: Request, response: Response, session: BrowserSession) -
     sessions = app_state(request).sessions
     response.set_cookie(
         SESSION_COOKIE, sessions.to_cookie(session), max_age=sessions.lifetime_seconds,
-        httponly=True, samesite="lax", secure=_is_https(request),
+        httponly=True, samesite="lax", secure=app_state(request).is_https,
     )  # fmt: skip
-
-
-def _is_https(request: Request) -> bool:
-    """Return whether the browser uses https, with us or with a proxy in front."""
-    return "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "")}

@@ -88,3 +88,10 @@ def test_an_unexpected_error_is_a_problem_that_shows_nothing_of_it():
     assert (reply.status_code, reply.json()["title"]) == (500, "Internal Server Error")
     assert "a secret" not in reply.text
     assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("is_https", [True, False])
+def test_whether_the_cookie_is_for_https_alone_is_a_setting_and_no_guess(is_https):
+    with client_of(is_https=is_https) as client:
+        reply = client.get("/sign-in", headers={"X-Forwarded-Proto": "https"})
+    assert ("Secure" in reply.headers["set-cookie"]) == is_https
