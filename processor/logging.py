@@ -20,6 +20,8 @@ _LIBRARY_LEVELS = {
     "urllib3": logging.ERROR,
     "asyncio": logging.ERROR,
 }
+#: At the level debug these have passwords and tokens: requests byte by byte, settings of clients.
+_LOGIN_LIBRARIES = frozenset({"aiokafka", "kafka"})
 
 
 def configure(level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> None:
@@ -46,7 +48,8 @@ def configure(level: str = "info", form: Literal["auto", "console", "json"] = "a
     root.handlers = [handler]
     root.setLevel(level.upper())
     for name, library_level in _LIBRARY_LEVELS.items():
-        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else library_level)
+        debug_level = logging.INFO if name in _LOGIN_LIBRARIES else logging.DEBUG
+        logging.getLogger(name).setLevel(debug_level if level == "debug" else library_level)
 
 
 def _formatter(
