@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import random
 import socket
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from deploy.local.process import LocalError
+
+if TYPE_CHECKING:
+    from processor.settings import Settings
 
 #: Below Linux's range for outgoing connections (from 32768): out of it, a client that keeps trying
 #: to reach a port where nothing listens can connect to itself and so take the port.
@@ -34,6 +37,17 @@ def broker_address(bootstrap: str) -> Address:
             " takes one host:port, such as 127.0.0.1:9092"
         )
     return Address(host.strip("[]"), int(port))
+
+
+def check_is_plain(settings: Settings) -> None:
+    """Raise `LocalError` for settings of encryption and logins: nothing here has those."""
+    if settings.kafka.protocol != "PLAINTEXT":
+        raise LocalError(
+            f"SENDLOG_KAFKA__PROTOCOL is {settings.kafka.protocol}: the local stack's broker takes"
+            " PLAINTEXT only"
+        )
+    if settings.api.certificate_file is not None:
+        raise LocalError("SENDLOG_API__CERTIFICATE_FILE is set: the local stack speaks plain HTTP")
 
 
 def database_address(url: str) -> Address:

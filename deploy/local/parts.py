@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 
 from deploy.local import accounts, broker, database
 from deploy.local.accounts import kept_password
-from deploy.local.addresses import Address
+from deploy.local.addresses import Address, check_is_plain
 from deploy.local.process import Program
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def parts(
     `processor` is the command that stands for `python -m processor`. Gets the broker's files ready
     on the way. Raises `LocalError`.
     """
+    check_is_plain(settings)
     kafka, clickhouse, data = settings.kafka, settings.clickhouse, settings.data_dir
     own = environment(settings) | {"SENDLOG_KAFKA__REPLICATION": "1"}
     users = _accounts(settings)

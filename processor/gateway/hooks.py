@@ -154,7 +154,8 @@ def _with_file(place: str, secret: WebhookSecret, path: Path) -> WebhookSecret:
     if secret.secret.get_secret_value():
         raise SettingsError(f"{place}: it has secret and secret_file; leave out one")
     try:
-        return secret.model_copy(update={"secret": read_secret(f"{place}.secret_file", path)})
+        text = read_secret(f"{place}.secret_file", path).get_secret_value()
+        return secret.model_copy(update={"secret": SecretStr(text)})
     except SecretFileError as error:
         raise SettingsError(str(error)) from None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 from aiokafka.conn import create_conn
@@ -23,9 +24,12 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from processor.connection_settings import tls_files
 from processor.kafka.tokens import AsyncTokens, SyncTokens, TokenError, tokens_of
+from processor.logging import get
 from processor.settings import KafkaSettings
 from projections.tls import NOT_TLS, client_context, tls_problem
 from schemas.errors import ExplainedError
+
+log = get(__name__)
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 _GROUP: Final = "SENDLOG_KAFKA"
@@ -75,6 +79,8 @@ def async_security(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def _login(kafka: KafkaSettings, provider: type[AsyncTokens | SyncTokens]) -> dict[str, Any]:
+    if not kafka.is_encrypted and not kafka.mechanism.startswith("SCRAM"):
+        _warn_of_clear_login(kafka.bootstrap)
     if kafka.mechanism == "OAUTHBEARER":
         tokens = provider(tokens_of(kafka))
         return {"sasl_mechanism": kafka.mechanism, "sasl_oauth_token_provider": tokens}
@@ -83,6 +89,11 @@ def _login(kafka: KafkaSettings, provider: type[AsyncTokens | SyncTokens]) -> di
         "sasl_plain_username": kafka.user,
         "sasl_plain_password": kafka.password.get_secret_value(),
     }
+
+
+@cache
+def _warn_of_clear_login(bootstrap: str) -> None:
+    log.warning("kafka_login_in_clear", bootstrap=bootstrap, instead="SASL_SSL")
 
 
 def refuse_early(kafka: KafkaSettings) -> None:
@@ -181,5 +192,6 @@ def _absence(error: BaseException, kafka: KafkaSettings) -> str:
     if kafka.is_encrypted:
         return f"it closes the connection: {NOT_TLS}"
     return (
-        f"it closes the connection: does it want more than SENDLOG_KAFKA__PROTOCOL={kafka.protocol}"
+        "it closes the connection: does it want more than"
+        f" SENDLOG_KAFKA__PROTOCOL={kafka.protocol}?"
     )

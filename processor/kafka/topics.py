@@ -10,7 +10,7 @@ from typing import Final
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import AuthorizationError, KafkaError, TopicAlreadyExistsError
 
 from processor.kafka.connection import BrokerError, sync_options, unreachable_error
 from processor.settings import KafkaSettings
@@ -106,6 +106,11 @@ def admin_client(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
         raise unreachable_error(kafka, error) from error
     try:
         yield client
+    except AuthorizationError as error:
+        raise BrokerError(
+            f"Kafka at {kafka.bootstrap} refused: {kafka.user or 'its user'} has no right to this"
+            f" ({type(error).__name__}); sendlog topics acls prints what each part needs"
+        ) from error
     except KafkaError as error:
         raise BrokerError(f"Kafka at {kafka.bootstrap} refused: {error}") from error
     finally:
@@ -146,8 +151,10 @@ def check_topics(kafka: KafkaSettings) -> tuple[list[str], list[str]]:
     with admin_client(kafka) as client:
         present = sorted(client.list_topics())
         described = {t["name"]: t for t in client.describe_topics(present)}
+    # A broker does not say that there is a topic to whom it gives no right to it.
+    hidden = f", or {kafka.user or 'its user'} may not see it" if kafka.logs_in else ""
     problems = [
-        f"topic {topic.name} is missing: run sendlog topics apply"
+        f"topic {topic.name} is missing{hidden}: run sendlog topics apply"
         for topic in declared_topics()
         if topic.name not in described
     ]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: ClickHouse's codes for a query over its time limit, and for a value that its type cannot have.
 _TIMEOUT_CODE: Final = 159
 _BAD_PARAMETER_CODE: Final = 457
+#: Of a user or password that is wrong, which may have been right before.
+_WRONG_PASSWORD_CODE: Final = 516
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -53,6 +55,8 @@ class ReadOnlyDatabase:
             with classified_errors():
                 yield self._connected()
         except (TransientError, FatalError, BadRowsError) as error:
+            if error.code == _WRONG_PASSWORD_CODE:
+                self._client = None  # the next has the password of now, if it is in a file
             raise _to_problem(error) from error
         except OverflowError:
             raise ProblemError(

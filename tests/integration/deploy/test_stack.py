@@ -298,6 +298,7 @@ def test_a_port_in_use_is_refused(stack, server, written):
         ("SENDLOG_CLICKHOUSE__URL", "http://192.0.2.1:8123", "not an address of this machine"),
         ("SENDLOG_KAFKA__BOOTSTRAP", "192.0.2.1:9092", "not an address of this machine"),
         ("SENDLOG_KAFKA__BOOTSTRAP", "127.0.0.1:1,127.0.0.1:2", "runs one broker"),
+        ("SENDLOG_KAFKA__PROTOCOL", "SSL", "takes PLAINTEXT only"),
     ],
 )
 def test_an_address_that_cannot_be_served_here_is_refused(stack, variable, value, says):

@@ -639,6 +639,21 @@ def test_a_secrets_file_that_cannot_be_read_is_named(tmp_path):
         configured_hooks(GatewaySettings(secrets_file=tmp_path / "binary.toml"))
 
 
+def test_the_secret_of_a_hook_may_be_in_a_file(tmp_path):
+    file = tmp_path / "twilio"
+    file.write_text("t0ken\n")
+    [hook] = configured_hooks(
+        written(tmp_path, f'[acme.twilio]\nsecret_file = "{file}"\n')
+    ).values()
+    assert hook.secret.get_secret_value() == "t0ken"
+    for text, words in (
+        (f'secret = "t0ken"\nsecret_file = "{file}"', "has secret and secret_file; leave out one"),
+        ('secret_file = "/nowhere"', r"acme\.twilio\.secret_file: /nowhere cannot be read"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            configured_hooks(written(tmp_path, f"[acme.twilio]\n{text}\n"))
+
+
 def test_secrets_may_come_from_the_environment_and_not_from_both(tmp_path, monkeypatch):
     monkeypatch.setenv("SENDLOG_GATEWAY__SECRETS", '{"acme": {"twilio": {"secret": "s3cret"}}}')
     gateway = load().gateway

@@ -9,9 +9,11 @@ from functools import partial
 import pytest
 from starlette.testclient import TestClient
 
-from projections.clickhouse.client import TransientError
+from projections.clickhouse.client import FatalError, TransientError
 from projections.queries.api_keys import KeyCache, new_key
 from projections.web.app import build_api
+from projections.web.database import ReadOnlyDatabase
+from projections.web.problems import ProblemError
 
 LOG = "/api/v1/logs/email"
 KEY, SECRET = new_key("ours", ["acme"], ["read"])
@@ -95,3 +97,25 @@ def test_whether_the_cookie_is_for_https_alone_is_a_setting_and_no_guess(is_http
     with client_of(is_https=is_https) as client:
         reply = client.get("/sign-in", headers={"X-Forwarded-Proto": "https"})
     assert ("Secure" in reply.headers["set-cookie"]) == is_https
+
+
+def test_after_a_refused_password_the_next_client_has_the_one_of_now():
+    passwords = iter(["old", "new"])
+    connected = []
+
+    class Client:
+        def __init__(self):
+            self.password = next(passwords)
+            connected.append(self.password)
+
+        def set_client_setting(self, *_):
+            pass
+
+    database = ReadOnlyDatabase(Client, "none")
+    for code in (60, 516):
+        with pytest.raises(ProblemError), database.client() as client:
+            raise FatalError("refused", code)
+        assert client.password == "old"
+    with database.client() as client:
+        assert client.password == "new"
+    assert connected == ["old", "new"]
