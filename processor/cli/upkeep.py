@@ -91,7 +91,7 @@ def give_rights(
     rights = [(names[component], right) for component in names for right in of_component[component]]
     if apply:
         apply_acls(kafka, rights)
-        print("\n".join(f"{name} has the rights of the {part}" for part, name in names.items()))
+        print("\n".join(f"{part}: {name} has its rights" for part, name in names.items()))
     else:
         print("\n".join(acl_commands(kafka, rights)))
 
