@@ -8,6 +8,7 @@ them. The host name of a broker is always verified.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Iterator
 from functools import cache
@@ -33,6 +34,9 @@ log = get(__name__)
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 _GROUP: Final = "SENDLOG_KAFKA"
+_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+)(:(?P<port>\d{1,5}))?")
+#: Of Kafka, and of its clients.
+_DEFAULT_PORT: Final = 9092
 
 
 class BrokerError(ExplainedError):
@@ -155,10 +159,15 @@ async def _connect(host: str, port: int, options: dict[str, Any]) -> None:
 
 
 def broker_addresses(kafka: KafkaSettings) -> Iterator[tuple[str, int]]:
-    """Yield host and port of each broker that the settings name."""
-    for address in kafka.bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
-        yield host.strip("[]"), int(port)
+    """Yield host and port of each broker that the settings name.
+
+    Raises `RefusedConnectionError` for what is no address.
+    """
+    for address in map(str.strip, kafka.bootstrap.split(",")):
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
+            raise RefusedConnectionError(f"SENDLOG_KAFKA__BOOTSTRAP: {address!r} is no host:port")
+        yield match["host"].strip("[]"), int(match["port"] or _DEFAULT_PORT)
 
 
 def _unreachable(kafka: KafkaSettings, reason: str) -> BrokerError:

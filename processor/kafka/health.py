@@ -46,9 +46,9 @@ async def broker_problem(kafka: KafkaSettings) -> str:
 
     Where there is encryption or a login, that is tried as well.
     """
-    if kafka.protocol == "PLAINTEXT":
-        return "" if await _is_listening(kafka) else AWAY
     try:
+        if kafka.protocol == "PLAINTEXT":
+            return "" if await _is_listening(kafka) else AWAY
         await check_connection(kafka)
     except (RefusedConnectionError, TlsFileError) as error:
         return str(error)

@@ -49,6 +49,7 @@ _RESET: Final = "_last_reset"
 _LZ4_LEVEL: Final = 1
 #: What is replaced, called or read of aiokafka beyond its documentation.
 _RELIED_ON: Final[ReliedOn] = {
+    aiokafka.conn: ("create_conn",),
     AIOKafkaConnection: ("send", "close"),
     PartitionRecords: ("_consumer_record",),
     FetchResult: (

@@ -14,7 +14,12 @@ import processor
 import projections
 import schemas
 from processor.kafka import health
-from processor.kafka.connection import async_options, sync_options
+from processor.kafka.connection import (
+    RefusedConnectionError,
+    async_options,
+    broker_addresses,
+    sync_options,
+)
 from processor.settings import KafkaSettings
 from projections.tls import TlsFileError
 
@@ -94,3 +99,13 @@ def test_a_file_of_certificates_that_is_none_is_named(tmp_path, options):
     pair = {"certificate_file": wrong, "key_file": wrong}
     with pytest.raises(TlsFileError, match=r"SENDLOG_KAFKA__CERTIFICATE_FILE, .*no pair"):
         options(KafkaSettings(protocol="SSL", **pair))
+
+
+def test_brokers_are_read_with_and_without_ports():
+    several = KafkaSettings(bootstrap="a.example.com:9093, b.example.com,[::1]:9094")
+    assert list(broker_addresses(several)) == [
+        ("a.example.com", 9093), ("b.example.com", 9092), ("::1", 9094),
+    ]  # fmt: skip
+    with pytest.raises(RefusedConnectionError, match="BOOTSTRAP: 'a:b' is no host:port"):
+        list(broker_addresses(KafkaSettings(bootstrap="a:b")))
+    assert "is no host:port" in asyncio.run(health.broker_problem(KafkaSettings(bootstrap="a:b")))
