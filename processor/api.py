@@ -90,9 +90,13 @@ def run_api(settings: Settings) -> None:
         outcome_seconds=api.outcome_seconds,
         session_secret=api.session_secret.get_secret_value().encode(),
         is_https=api.is_https,
+        embed_secret=api.embed_secret.get_secret_value().encode(),
+        public_url=api.public_url,
     )
     if not api.session_secret.get_secret_value():
         log.info("session_secret_made_up", setting="SENDLOG_API__SESSION_SECRET")
+    if not api.embed_secret.get_secret_value():
+        log.info("embed_secret_made_up", setting="SENDLOG_API__EMBED_SECRET")
     try:
         serve_http(
             app, api, group="API", metrics_port=settings.metrics_port,

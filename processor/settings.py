@@ -245,6 +245,15 @@ class GatewaySettings(HttpServerSettings):
         default_factory=dict, description="the same as JSON, beside the file"
     )
 
+    embed_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+        SecretStr(""),
+        description="what the embed secrets of keys are made of, at least 32 characters, the same "
+        "for all processes; '': made up at each start, so that no host can sign tokens by itself",
+    )
+    public_url: Annotated[str, Field(pattern="^(https?://[^?#]+|)$")] = Field(
+        "", description="how browsers call the start page; '': as a request calls it"
+    )
+
     @property
     def is_https(self) -> bool:
         """Whether providers call it by https."""

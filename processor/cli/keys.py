@@ -1,4 +1,4 @@
-"""`sendlog keys create|list|revoke`: the keys of the HTTP API."""
+"""`sendlog keys create|list|revoke|embed-secret`: the keys of the HTTP API."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from processor.settings import load
 from projections.queries import api_keys
 from projections.queries.api_keys import ApiKey, Scope
 from projections.queries.listing import QueryError
+from projections.web.embed_tokens import EmbedTokens
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -130,6 +131,23 @@ def revoke_key(
     valid_key = _valid_key(client, database, key)
     api_keys.store_revocation(client, database, valid_key)
     print(f"revoked key {valid_key.id} ({valid_key.name})")
+
+
+@app.command("embed-secret")
+def print_embed_secret(
+    key: Annotated[str, typer.Argument(help="Its id, or its name.")],
+) -> None:
+    """Print what a host application signs its embed tokens with, for this key.
+
+    It follows from the key's id and the setting SENDLOG_API__EMBED_SECRET, and is stored nowhere.
+    """
+    settings = load()
+    secret = settings.api.embed_secret.get_secret_value().encode()
+    if not secret:
+        raise QueryError("SENDLOG_API__EMBED_SECRET is not set; set it for this and for the API")
+    valid_key = _valid_key(client_of(settings), settings.clickhouse.database, key)
+    Console(stderr=True).print(f"kid {valid_key.id}, for {valid_key.name}", markup=False)
+    print(EmbedTokens(secret).secret_of(valid_key.id))
 
 
 def _valid_keys(client: Client, database: str) -> list[ApiKey]:

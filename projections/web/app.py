@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from projections.queries.api_keys import ApiKey, KeyCache, list_keys
 from projections.web.api import (
     dead_letters,
+    embed_tokens,
     health,
     logs,
     records,
@@ -19,6 +20,7 @@ from projections.web.api import (
     unmatched,
 )
 from projections.web.database import ReadOnlyDatabase
+from projections.web.embed_tokens import EmbedTokens
 from projections.web.middleware import SecurityHeaders
 from projections.web.pages.app import install_pages
 from projections.web.pages.errors import render_error
@@ -53,16 +55,17 @@ def build_api(
     outcome_seconds: float = 10,
     session_secret: bytes = b"",
     is_https: bool = False,
+    embed_secret: bytes = b"",
+    public_url: str = "",
 ) -> FastAPI:
     """Return the application. ClickHouse and Kafka need not be available when it starts.
 
     `regions` are the countries of numbers that name none.
     `connect` makes a client of ClickHouse and raises as `clickhouse.client.connect` does.
-    `publish_command`, `kafka_answers`, `outcome_seconds` and `is_https` are described at
-    `AppState`. Each key may make `rate` requests a second, and `burst` at once. A query may take
-    `query_seconds`.
-    `session_secret` signs the cookies of the pages; without one they are valid until this process
-    ends.
+    `publish_command`, `kafka_answers`, `outcome_seconds`, `is_https` and `public_url` are described
+    at `AppState`. Each key may make `rate` requests a second, and `burst` at once. A query may take
+    `query_seconds`. `session_secret` signs the cookies of the pages, and of `embed_secret` the
+    embed secrets of keys are made; without one they are valid until this process ends.
     """
     connection = ReadOnlyDatabase(connect, database, seconds=query_seconds)
 
@@ -85,9 +88,20 @@ def build_api(
         outcome_seconds=outcome_seconds,
         sessions=Sessions(session_secret),
         is_https=is_https,
+        embed_tokens=EmbedTokens(embed_secret),
+        public_url=public_url.rstrip("/"),
     )
     install_error_handlers(app, render_error)
-    for module in (logs, records, statistics, suppressions, unmatched, dead_letters, health):
+    for module in (
+        logs,
+        records,
+        embed_tokens,
+        statistics,
+        suppressions,
+        unmatched,
+        dead_letters,
+        health,
+    ):
         app.include_router(module.router)
     install_pages(app)
     app.add_middleware(SecurityHeaders)

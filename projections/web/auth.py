@@ -6,7 +6,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -56,13 +56,29 @@ def _unauthorized(detail: str, error: str) -> ProblemError:
 AuthenticatedKey = Annotated[ApiKey, Depends(authenticate)]
 
 
+class RecordKey(NamedTuple):
+    """Which customer record: of a tenant, by its type and id."""
+
+    record_type: str
+    record_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The key of a request, the one tenant that it is about, and the application's state."""
+    """The key of a request, the one tenant that it is about, and the application's state.
+
+    With a `record`, nothing but that customer record may be shown.
+    """
 
     key: ApiKey
     tenant: str
     state: AppState
+    record: RecordKey | None = None
+
+    @property
+    def actor(self) -> str:
+        """Who changes something, as the history names them."""
+        return self.key.name
 
     def address_of(self, channel: Channel, address: str) -> Address:
         """Return an address of the tenant in the log's form."""

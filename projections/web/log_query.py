@@ -76,11 +76,16 @@ class LogQuery:
     clock: Clock = "occurred"
 
     def listing(self, *, limit: int, after: After | None = None) -> Listing:
-        """Return the listing of at most `limit` rows that follow a row."""
+        """Return the listing of at most `limit` rows that follow a row.
+
+        It has no row of another record than that of the caller, if that is limited to one.
+        """
+        record = self.caller.record._asdict() if self.caller.record else {}
+        of_record = (Filter(column, "=", value) for column, value in record.items())
         return Listing(
-            channel=self.channel, tenant=self.caller.tenant, filters=self.filters, sort=self.sort,
-            descending=self.descending, limit=limit, as_of=self.as_of, clock=self.clock,
-            after=after,
+            channel=self.channel, tenant=self.caller.tenant, filters=(*self.filters, *of_record),
+            sort=self.sort, descending=self.descending, limit=limit, as_of=self.as_of,
+            clock=self.clock, after=after,
         )  # fmt: skip
 
     def rows(self, *, limit: int, after: After | None = None) -> list[dict[str, Any]]:

@@ -18,7 +18,8 @@ def explained_message(
 ) -> dict[str, Any]:  # fmt: skip
     """Return what `timeline.explain_message` does, with the cursor of the `next` page or None.
 
-    Raises a 404 problem without such a message, 422 for a cursor of another one.
+    Raises a 404 problem without such a message that the caller may see, 422 for a cursor of
+    another one.
     """
     address = caller.address_of(channel, recipient).address
     identity, after = (caller.tenant, channel, message_id, address), None
@@ -34,7 +35,7 @@ def explained_message(
             client, database.name, channel=channel, tenant=caller.tenant, message_id=message_id,
             recipient=address, limit=limit, after=after,
         )  # fmt: skip
-    if explanation is None:
+    if explanation is None or not _may_see(caller, explanation["row"]):
         raise ProblemError(HTTPStatus.NOT_FOUND, "no such message to that recipient")
     place: EventPlace | None = explanation["next"]
     if place is not None:
@@ -43,3 +44,7 @@ def explained_message(
             identity, [milliseconds(place.occurred_at), place.event_id, str(place.content)]
         )
     return explanation
+
+
+def _may_see(caller: Caller, row: dict[str, Any]) -> bool:
+    return caller.record in {None, (row["record_type"], row["record_id"])}

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from projections.web.problems import SECURITY_HEADERS, ProblemError, problem_json
+from projections.web.problems import ProblemError, add_security_headers, problem_json
 
 #: The largest command has a thirtieth of it.
 MAX_BODY_BYTES: Final = 65_536
@@ -33,9 +33,7 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                add_security_headers(MutableHeaders(scope=message))
             await send(message)
 
         await (refusal or self._app)(scope, receive, send_with_headers)

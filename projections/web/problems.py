@@ -13,6 +13,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,11 +21,9 @@ from starlette.responses import JSONResponse, Response
 from projections.queries.listing import QueryError
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
-#: Headers of every answer that does not set them itself.
-SECURITY_HEADERS: Final = {
+_SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
@@ -152,6 +151,18 @@ def to_problem(error: Exception) -> ProblemError:
     return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of Sendlog's own; it is logged")
 
 
+def add_security_headers(headers: MutableHeaders) -> None:
+    """Add the headers of every answer that does not set them itself.
+
+    Framing is allowed only to an answer whose own content security policy names who may.
+    """
+    for name, value in _SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+    # For browsers that do not know the directive; it cannot name origins.
+    if "frame-ancestors 'none'" in headers["content-security-policy"]:
+        headers.setdefault("X-Frame-Options", "DENY")
+
+
 def install_error_handlers(
     app: FastAPI, render: Callable[[Request, ProblemError], Response]
 ) -> None:
@@ -164,8 +175,7 @@ def install_error_handlers(
         # The server logs the traceback. This answer does not pass the middleware.
         log.error("request_failed", method=request.method, error=type(error).__name__)
         response = render(request, to_problem(error))
-        for name, value in SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
+        add_security_headers(response.headers)
         return response
 
     for type_ in (ProblemError, QueryError, RequestValidationError, HTTPException):

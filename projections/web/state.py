@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from projections.queries.api_keys import KeyCache
 from projections.web.database import ReadOnlyDatabase
+from projections.web.embed_tokens import EmbedTokens
 from projections.web.rate_limit import RateLimiter
 from projections.web.sessions import Sessions
 from schemas.addresses import NumberRegions
@@ -30,7 +31,8 @@ class AppState:
     `publish_command` returns when Kafka has the command, or raises `CommandNotPublishedError`;
     `kafka_answers` returns whether a broker is there. Both may block, so call them in threads.
     `outcome_seconds` is how long to wait for the outcome of a command. `is_https` says that
-    browsers use https, so that a cookie goes no other way.
+    browsers use https, so that a cookie goes no other way. `public_url` is how browsers call the
+    start page, without a slash at its end; empty: as a request has it.
     """
 
     database: ReadOnlyDatabase
@@ -42,6 +44,8 @@ class AppState:
     outcome_seconds: float = 10.0
     sessions: Sessions = field(default_factory=Sessions)
     is_https: bool = False
+    embed_tokens: EmbedTokens = field(default_factory=EmbedTokens)
+    public_url: str = ""
 
 
 def app_state(request: Request) -> AppState:

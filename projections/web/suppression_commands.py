@@ -1,4 +1,4 @@
-"""Commands that change a suppression: publish one in the key's name, and wait for its outcome."""
+"""Commands that change a suppression: publish one for a caller, and wait for its outcome."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def publish_command(
     *,
     confirmed_complaint: bool = False,
 ) -> str:
-    """Publish a command in the name of the caller's key; return its id.
+    """Publish a command in the name of the caller's actor; return its id.
 
     Raises a 422 problem for a wrong address or reason, 503 if Kafka does not confirm it.
     """
@@ -38,7 +38,7 @@ async def publish_command(
         if command_name == "add":  # what is on the blacklist can be lifted, whatever it is
             parse_address(address.channel, address.address)
         command = Command.for_address(
-            command_name, address, id=uuid.uuid4().hex, actor=caller.key.name, reason=reason,
+            command_name, address, id=uuid.uuid4().hex, actor=caller.actor, reason=reason,
             requested_at=datetime.now(UTC), confirmed_complaint=confirmed_complaint,
         )  # fmt: skip
     except AddressError as error:

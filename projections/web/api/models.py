@@ -290,6 +290,18 @@ class UnmatchedEvents(BaseModel):
     rows: list[UnmatchedEvent]
 
 
+class EmbedToken(BaseModel):
+    """A token for the frame of one record, and the address of the frame with it."""
+
+    model_config = _STRICT
+
+    token: str = Field(examples=["eyJhbGciOiJIUzI1NiIsImtpZCI6…"])
+    expires_at: JsonTime
+    url: str = Field(
+        examples=["https://sendlog.example.com/embed/records/family/F-1162?token=eyJ…"]
+    )
+
+
 class DeadLetterSummary(BaseModel):
     """A record that could not be read, without its bytes."""
 

@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from projections.web.pages import (
     dead_letters,
+    embed,
     logs,
     messages,
     overview,
@@ -57,6 +58,7 @@ def install_pages(app: FastAPI) -> None:
         overview,
         dead_letters,
         statuses,
+        embed,
     ):
         app.include_router(module.router)
     app.include_router(router)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, quote
 
 from fastapi import Depends, Request
@@ -23,10 +23,26 @@ TENANTS_PATH = "/tenants"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageCaller(Caller):
-    """Somebody signed in; `tenant` is empty on pages without a tenant."""
+class Frame:
+    """Pages in a frame of another application: whose pages may have it, and how it looks.
 
-    session: BrowserSession
+    `accent` is a colour as #rrggbb, or "".
+    """
+
+    origins: tuple[str, ...]
+    theme: Literal["light", "dark", "auto"] = "auto"
+    accent: str = ""
+
+    def parameters(self) -> list[tuple[str, object]]:
+        """Return the parameters of its pages by which it looks so."""
+        return [("theme", self.theme), *([("accent", self.accent)] if self.accent else [])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageCaller(Caller):
+    """Somebody who sees pages; `tenant` is empty on pages without a tenant."""
+
+    frame: Frame | None = None
 
     @property
     def chooses_tenant(self) -> bool:
@@ -40,17 +56,29 @@ class PageCaller(Caller):
 
     @property
     def form_token(self) -> str:
-        """The token that forms of this session must carry."""
-        return self.state.sessions.form_token(self.session)
+        """The token that forms must carry."""
+        raise NotImplementedError
 
     def has_scope(self, scope: Scope) -> bool:
         """Return whether the key has a scope."""
         return scope in self.key.scopes
 
+    def place(self, path: str) -> str:
+        """Return the path of a page, as this caller has it."""
+        return path
+
     def link(self, path: str, **parameters: object) -> str:
         """Return the URL of a page of the same tenant, without empty parameters."""
         pairs = [(name, value) for name, value in parameters.items() if value not in {None, ""}]
-        return build_url(path, [*self.tenant_parameters(), *pairs])
+        return build_url(self.place(path), [*self.own_parameters(), *pairs])
+
+    def form_link(self, path: str, **parameters: object) -> str:
+        """Return the URL that a form is sent to, as `link` does."""
+        return self.link(path, **parameters)
+
+    def address_link(self, address: str) -> str:
+        """Return the URL of the messages to an address."""
+        return self.link("/addresses", address=address)
 
     def record_link(self, row: Mapping[str, Any]) -> str:
         """Return the URL of the customer record that a message is about."""
@@ -60,9 +88,21 @@ class PageCaller(Caller):
             return self.link(f"/logs/{log}", record_type=record_type, record_id=record_id)
         return self.link(f"/records/{quote(record_type, safe='')}/{quote(record_id)}")
 
-    def tenant_parameters(self) -> list[tuple[str, object]]:
+    def own_parameters(self) -> list[tuple[str, object]]:
         """Return the parameters by which a URL names the tenant, if it has to."""
         return [("tenant", self.tenant)] if self.chooses_tenant and self.tenant else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedInCaller(PageCaller):
+    """Somebody with a session."""
+
+    session: BrowserSession
+
+    @property
+    def form_token(self) -> str:
+        """The token that forms of this session must carry."""
+        return self.state.sessions.form_token(self.session)
 
 
 def read_session(request: Request) -> BrowserSession | None:
@@ -70,7 +110,7 @@ def read_session(request: Request) -> BrowserSession | None:
     return app_state(request).sessions.read(request.cookies.get(SESSION_COOKIE, ""))
 
 
-async def require_session(request: Request) -> PageCaller:
+async def require_session(request: Request) -> SignedInCaller:
     """Return the caller of a session with a valid key.
 
     Raises a redirect to the sign-in page without one, and a 429 problem if the key is over its
@@ -84,10 +124,10 @@ async def require_session(request: Request) -> PageCaller:
     if key is None:
         raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", "revoked")]))
     check_rate(state, key)
-    return PageCaller(session=session, key=key, tenant="", state=state)
+    return SignedInCaller(session=session, key=key, tenant="", state=state)
 
 
-SessionCaller = Annotated[PageCaller, Depends(require_session)]
+SessionCaller = Annotated[SignedInCaller, Depends(require_session)]
 
 
 async def require_tenant(
@@ -104,7 +144,7 @@ async def require_tenant(
             raise RedirectError(build_url(TENANTS_PATH, [("next", return_url(request))]))
         tenant = caller.key.tenants[0]
     check_tenant(caller.key, tenant)
-    return PageCaller(session=caller.session, key=caller.key, tenant=tenant, state=caller.state)
+    return replace(caller, tenant=tenant)
 
 
 async def require_page_operator(caller: SessionCaller) -> PageCaller:
@@ -116,10 +156,15 @@ async def require_page_operator(caller: SessionCaller) -> PageCaller:
     return caller
 
 
+async def read_fields(request: Request) -> Mapping[str, str]:
+    """Return the fields of a form, whoever sent it."""
+    body = (await request.body()).decode("ascii", "replace")
+    return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=50))
+
+
 async def read_form(request: Request) -> Mapping[str, str]:
     """Return the fields of a form. Raises a 403 problem if its token is not of this session."""
-    body = (await request.body()).decode("ascii", "replace")
-    fields = dict(parse_qsl(body, keep_blank_values=True, max_num_fields=50))
+    fields = await read_fields(request)
     session = read_session(request)
     sessions = app_state(request).sessions
     if session is None or not sessions.is_form_token(session, fields.get("token", "")):

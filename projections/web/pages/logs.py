@@ -13,7 +13,7 @@ from projections.queries.export import ExportFormat
 from projections.queries.listing import EQUALITY_COLUMNS, Filter
 from projections.tables import log_of
 from projections.web.log_export import export_response
-from projections.web.log_query import LogQuery, RequestedParameters
+from projections.web.log_query import LogParameters, LogQuery, RequestedParameters
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.labels import LOG_NAMES, filter_text
 from projections.web.pages.render import PAGE_ROWS, render_page
@@ -26,6 +26,9 @@ router = APIRouter(include_in_schema=False)
 _SUBJECT_COLUMNS: Final = ("recipient", "record_type", "record_id")
 #: With more newer messages the hint says "100+".
 MAX_NEWER_MESSAGES: Final = 100
+#: A time as people write it, or nothing.
+PastQuery = Annotated[str, Query(max_length=100)]
+ThanQuery = Annotated[UtcTime | None, Query()]
 #: How many days before today a period begins, by its name.
 _PRESET_DAYS: Final = {"Today": 0, "7 days": 6, "30 days": 29, "90 days": 89}
 
@@ -43,9 +46,19 @@ def log_page(
     request: Request,
     caller: TenantCaller,
     parameters: RequestedParameters,
-    as_of: Annotated[str, Query(max_length=100)] = "",
+    as_of: PastQuery = "",
 ) -> LogPage:
-    """Return the query of a page. Raises as `shareable_url` and `LogParameters.query` do."""
+    """Return the query of a page. Raises as `read_log_page` does."""
+    return read_log_page(request, caller, parameters, as_of)
+
+
+def read_log_page(
+    request: Request, caller: PageCaller, parameters: LogParameters, as_of: str
+) -> LogPage:
+    """Return the query of a caller's page, `as_of` a time or "".
+
+    Raises as `shareable_url` and `LogParameters.query` do.
+    """
     url = shareable_url(request)
     query = parameters.query(caller, parse_utc_time("as_of", as_of) if as_of else None)
     return LogPage(caller=caller, url=url, query=query)
@@ -57,10 +70,15 @@ RequestedPage = Annotated[LogPage, Depends(log_page)]
 @router.get("/logs/{channel}")  # noqa: FAST003 the query has it
 def show_log(page: RequestedPage, cursor: CursorQuery = None) -> HTMLResponse:
     """Show a page of a log."""
+    return render_log(page, cursor)
+
+
+def render_log(page: LogPage, cursor: str | None) -> HTMLResponse:
+    """Return a page of a log, from a cursor on."""
     query, url, log = page.query, page.url, log_of(page.query.channel)
     rows, next_cursor = query.page(limit=PAGE_ROWS, cursor=cursor)
     is_newest = cursor is None and query.sort == "date" and query.descending and query.as_of is None
-    newer_url = url.with_path(f"/logs/{query.channel}/newer")
+    newer_url = url.with_path(page.caller.place(f"/logs/{query.channel}/newer"))
     if rows:
         newer_url = newer_url.with_values(than=iso_milliseconds(rows[0]["date"]))
     return render_page(
@@ -80,16 +98,19 @@ def show_log(page: RequestedPage, cursor: CursorQuery = None) -> HTMLResponse:
 
 
 @router.get("/logs/{channel}/newer")  # noqa: FAST003 the query has it
-def show_newer_count(
-    page: RequestedPage, than: Annotated[UtcTime | None, Query()] = None
-) -> HTMLResponse:
+def show_newer_count(page: RequestedPage, than: ThanQuery = None) -> HTMLResponse:
     """Show how many messages are newer than a time; nothing if there are none."""
+    return render_newer_count(page, than)
+
+
+def render_newer_count(page: LogPage, than: datetime | None) -> HTMLResponse:
+    """Return how many messages of a page's query are newer than a time."""
     query = page.query
     if than is not None:
         newer = Filter("date", ">", iso_milliseconds(than))
         query = replace(query, filters=(*query.filters, newer))
     count = len(query.rows(limit=MAX_NEWER_MESSAGES))
-    url = page.url.without("than").with_path(f"/logs/{query.channel}")
+    url = page.url.without("than").with_path(page.caller.place(f"/logs/{query.channel}"))
     return render_page(
         "newer_count", page.caller, count=count, max_count=MAX_NEWER_MESSAGES, url=url
     )
@@ -144,7 +165,8 @@ def _search_text(query: LogQuery, value: str) -> str:
 
 def _subject(query: LogQuery) -> str:
     """Return the customer record and address of the log, as "family 42"; empty: the tenant."""
-    values = {filter_.column: filter_.value for filter_ in query.filters if filter_.operator == "="}
+    filters = query.listing(limit=0).filters
+    values = {filter_.column: filter_.value for filter_ in filters if filter_.operator == "="}
     record = f"{values.get('record_type', '')} {values.get('record_id', '')}".strip()
     return " ".join(filter(None, (record, values.get("recipient", ""))))
 

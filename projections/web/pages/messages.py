@@ -20,6 +20,8 @@ from schemas.decisions import DECISION_LABEL
 from schemas.events import DECISION_KINDS, Channel
 
 router = APIRouter(include_in_schema=False)
+MessageIdQuery = Annotated[str, Query(min_length=1, max_length=512)]
+RecipientQuery = Annotated[str, Query(min_length=1, max_length=320)]
 #: Columns that are at the top of the page, or mean nothing to people.
 _COLUMNS_ABOVE: Final = frozenset({
     "tenant_id", "recipient", "subject", "text", "status", "status_reason", "date",
@@ -30,11 +32,18 @@ _COLUMNS_ABOVE: Final = frozenset({
 def show_message(
     caller: TenantCaller,
     channel: ChannelPath,
-    message_id: Annotated[str, Query(min_length=1, max_length=512)],
-    recipient: Annotated[str, Query(min_length=1, max_length=320)],
+    message_id: MessageIdQuery,
+    recipient: RecipientQuery,
     cursor: CursorQuery = None,
 ) -> HTMLResponse:
     """Show a message to one recipient: why it has its status, and its events, page by page."""
+    return render_message(caller, channel, message_id, recipient, cursor)
+
+
+def render_message(
+    caller: PageCaller, channel: Channel, message_id: str, recipient: str, cursor: str | None
+) -> HTMLResponse:
+    """Return the page of a message, its events from a cursor on."""
     explanation = explained_message(caller, channel, message_id, recipient, cursor=cursor)
     place = {"message_id": message_id, "recipient": recipient}
     next_url = caller.link(f"/messages/{channel}", **place, cursor=explanation["next"])

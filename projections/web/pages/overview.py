@@ -105,7 +105,7 @@ def _day_links(caller: PageCaller, channel: Channel, chart: charts.Chart) -> dic
         column.day: build_url(
             f"/logs/{channel}",
             [
-                *caller.tenant_parameters(), ("filter", f"date>={column.day}"),
+                *caller.own_parameters(), ("filter", f"date>={column.day}"),
                 ("filter", f"date<{column.day + timedelta(days=1)}"),
             ],
         )

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
 from projections.queries.suppressions import command_outcome
+from projections.web.auth import RecordKey
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.params import RecordPath
@@ -28,8 +29,16 @@ def show_record(
     address: Annotated[str, Query(max_length=320)] = "",
 ) -> HTMLResponse:
     """Show a record; after a reset from here (`command` for an address), also what came of it."""
-    record = customer_record(caller, record_type, record_id, limit=PAGE_ROWS)
     changed = caller.address_of(channel, address) if command and address else None
+    return render_record(caller, RecordKey(record_type, record_id), changed, command)
+
+
+def render_record(
+    caller: PageCaller, key: RecordKey, changed: Address | None = None, command: str = ""
+) -> HTMLResponse:
+    """Return the page of a record, and what came of a command for an address that it changes."""
+    record_type, record_id = key
+    record = customer_record(caller, record_type, record_id, limit=PAGE_ROWS)
     return render_page(
         "record", caller, record_type=record_type, record_id=record_id, rows=record.rows,
         standings=record.standings, listed=sum(each.entry is not None for each in record.standings),

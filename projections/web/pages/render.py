@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse
 
 from projections.queries.plain_reasons import plain_reason
 from projections.web.pages import labels
-from projections.web.pages.auth import PageCaller
+from projections.web.pages.auth import Frame, PageCaller
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
 from schemas.events import iso_milliseconds
@@ -25,12 +25,10 @@ from schemas.events import iso_milliseconds
 PAGE_ROWS: Final = 50
 _WEB_FOLDER: Final = Path(__file__).parents[1]
 #: Only our own scripts, styles and pictures; nothing inline.
-PAGE_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-}
+_PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors "
+)
 #: Control characters become their pictures, because HTML cannot hold NUL. Characters that change
 #: the direction of writing become their names, because they can make a text look like another.
 _CONTROL_PICTURES: Final[Mapping[int, int | str]] = {
@@ -44,11 +42,25 @@ _NO_VALUE: Final = Markup('<span class="none">—</span>')
 
 
 def render_page(
-    template: str, caller: PageCaller | None, *, status: int = HTTPStatus.OK, **context: Any
-) -> HTMLResponse:
-    """Return the answer of a template; `caller` is None on pages without a session."""
-    html = _environment().get_template(f"{template}.html").render(page_caller=caller, **context)
-    return HTMLResponse(html, status_code=status, headers=PAGE_HEADERS)
+    template: str, caller: PageCaller | None, *, status: int = HTTPStatus.OK,
+    frame: Frame | None = None, **context: Any,
+) -> HTMLResponse:  # fmt: skip
+    """Return the answer of a template; `caller` is None on pages without a session.
+
+    `frame` is that of the caller, and is needed only without one.
+    """
+    frame = caller.frame if caller else frame
+    html = (
+        _environment()
+        .get_template(f"{template}.html")
+        .render(page_caller=caller, frame=frame, **context)
+    )
+    headers = {
+        "Content-Security-Policy": _PAGE_POLICY + (" ".join(frame.origins) if frame else "'none'"),
+        # The URL of a frame has its token.
+        "Referrer-Policy": "no-referrer" if frame else "same-origin",
+    }
+    return HTMLResponse(html, status_code=status, headers=headers)
 
 
 def visible_text(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, cast, get_args
 from urllib.parse import parse_qsl
@@ -60,7 +61,7 @@ def show_suppression(
     command: Annotated[str, Query(max_length=64)] = "",
 ) -> HTMLResponse:
     """Show whether and why an address is blacklisted, and the outcome of a command by its id."""
-    return _render_suppression(caller, caller.address_of(channel, address), command_id=command)
+    return render_suppression(caller, caller.address_of(channel, address), command_id=command)
 
 
 @router.post("/blacklist/{channel}")
@@ -68,33 +69,48 @@ async def change_suppression(
     caller: TenantCaller, channel: ChannelPath, address: AddressQuery, fields: FormFields
 ) -> Response:
     """Publish the command of a form, wait for its outcome, and redirect to the page with it."""
-    check_scope(caller.key, "reset")
     of_tenant = caller.address_of(channel, address)
     command_name: CommandName = "add" if fields.get("do") == "add" else "reset"
+    back = local_url(fields.get("back", ""))
+    if not back.startswith("/records/"):
+        back = ""
+    return await apply_form(caller, command_name, of_tenant, fields, back)
+
+
+async def apply_form(
+    caller: PageCaller, command_name: CommandName, address: Address, fields: Mapping[str, str],
+    back: str,
+) -> Response:  # fmt: skip
+    """Publish the command of a form, wait for its outcome, and return a redirect to where it shows.
+
+    `back` is the URL of a record, or "" for the page of the address. Without an outcome the page of
+    the address says why. Raises a 403 problem if the caller's key lacks the scope.
+    """
+    check_scope(caller.key, "reset")
     reason = fields.get("reason", "")
     try:
         command_id = await publish_command(
-            caller, command_name, of_tenant, reason,
+            caller, command_name, address, reason,
             confirmed_complaint=fields.get("confirmed") == "yes",
         )  # fmt: skip
     except ProblemError as problem:
         return await run_in_threadpool(
-            _render_suppression, caller, of_tenant, problem=problem, reason=reason
+            render_suppression, caller, address, problem=problem, reason=reason
         )
-    await wait_for_outcome(caller, of_tenant, command_id)
-    back = local_url(fields.get("back", ""))
-    url = caller.link(f"/blacklist/{channel}", address=of_tenant.address, command=command_id)
-    if back.startswith("/records/"):
+    await wait_for_outcome(caller, address, command_id)
+    url = caller.link(f"/blacklist/{address.channel}", address=address.address, command=command_id)
+    if back:
         path, _, query = back.partition("?")
-        outcome = [("channel", channel), ("address", of_tenant.address), ("command", command_id)]
-        url = build_url(path, [*parse_qsl(query), *outcome])
+        outcome = {"channel": address.channel, "address": address.address, "command": command_id}
+        url = build_url(path, [*parse_qsl(query), *outcome.items()])
     return RedirectResponse(url, status_code=HTTPStatus.SEE_OTHER)
 
 
-def _render_suppression(
+def render_suppression(
     caller: PageCaller, address: Address, *, command_id: str = "",
     problem: ProblemError | None = None, reason: str = "",
 ) -> HTMLResponse:  # fmt: skip
+    """Return the page of an address: its entry, its history, and the outcome of a command."""
     database = caller.state.database
     with database.client() as client:
         entry = find_entry(client, database.name, address)

@@ -25,8 +25,11 @@ def build_url(path: str, pairs: Sequence[tuple[str, object]]) -> str:
 
 def return_url(request: Request) -> str:
     """Return the URL to come back to after signing in: the page itself, or the start page."""
-    if request.method != "GET":
-        return "/"
+    return page_url(request) if request.method == "GET" else "/"
+
+
+def page_url(request: Request) -> str:
+    """Return the URL of a request, without the site."""
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 

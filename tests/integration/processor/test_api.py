@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -23,6 +24,7 @@ from schemas.decisions import Command
 from tests import clickhouse
 from tests.api import Api, sample_events
 from tests.clickhouse import Database, connect_to
+from tests.embedding import sign
 from tests.system import wait_for
 
 DATABASE = "api_process"
@@ -41,6 +43,8 @@ class Stack:
             "SENDLOG_CLICKHOUSE__DATABASE": DATABASE,
             "SENDLOG_API__PORT": str(self.port),
             "SENDLOG_API__OUTCOME_SECONDS": "1",
+            "SENDLOG_API__EMBED_SECRET": "e" * 32,
+            "SENDLOG_API__PUBLIC_URL": "https://log.example.com/",
             "SENDLOG_LOG_FORMAT": "json",
         }
         program = Program(
@@ -120,6 +124,8 @@ def test_it_serves_when_both_come_and_says_so_while_they_are_away(stack):
     )  # fmt: skip
     assert key not in line
 
+    secret, token = embeds(stack, key, row["id"])
+
     database = Api(stack.engine.url, DATABASE, None, {})
     database.add_events(sample_events("a", "email", 40, 1))
     status, _, text = stack.get("/api/v1/logs/email?limit=40", key)
@@ -156,7 +162,24 @@ def test_it_serves_when_both_come_and_says_so_while_they_are_away(stack):
     assert "no valid key" in stack.command("keys", "revoke", "help desk", check=False)
     stack.api.stop()
     assert "api_stopped" in stack.api.log.read_text()
-    assert key not in stack.api.log.read_text()
+    for text in (key, secret, token, token.rpartition(".")[2]):
+        assert text not in stack.api.log.read_text()
+
+
+def embeds(stack, key, key_id):
+    """Show a record in a frame, by a token signed here and by one that the API signs."""
+    secret = stack.command("keys", "embed-secret", "help desk").strip()
+    now = int(time.time())
+    claims = {"record_type": "family", "record_id": "F-1", "actor": "Ann",
+              "origins": ["http://localhost:8000"]}  # fmt: skip
+    more = {"tenant": "a", "iat": now, "exp": now + 600}
+    token = sign(claims | more, secret, {"alg": "HS256", "kid": key_id})
+    assert stack.get(f"/embed/records/family/F-1?token={token}")[0] == 200
+    assert stack.get(f"/embed/records/family/F-1?token={token[:-1]}")[0] == 401
+    url = json.loads(stack.get("/api/v1/embed-tokens", key, "POST", claims)[2])["url"]
+    assert url.startswith("https://log.example.com/embed/records/family/F-1?token=")
+    assert stack.get(url.removeprefix("https://log.example.com"))[0] == 200
+    return secret, token
 
 
 def takes_effect(stack, key, command_id):

@@ -1,0 +1,151 @@
+"""The pages of a frame: one customer record, its logs, messages and addresses, and resets.
+
+They are the other pages, for a caller whom the token limits to a record. That nothing of another
+record shows is up to the queries (`LogQuery.listing`, `explained_message`) and, for addresses, to
+`_own_address`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from projections.queries.export import ExportFormat
+from projections.queries.listing import Filter
+from projections.web.log_export import export_response
+from projections.web.log_query import LogQuery, RequestedParameters
+from projections.web.pages.accent import accent_css
+from projections.web.pages.embed_auth import EMBED_PATH, EmbedCaller, FrameCaller, SentFrameForm
+from projections.web.pages.logs import (
+    LogPage,
+    PastQuery,
+    ThanQuery,
+    read_log_page,
+    render_log,
+    render_newer_count,
+)
+from projections.web.pages.messages import MessageIdQuery, RecipientQuery, render_message
+from projections.web.pages.records import render_record
+from projections.web.pages.statuses import render_statuses
+from projections.web.pages.suppressions import AddressQuery, apply_form, render_suppression
+from projections.web.params import ChannelPath, CursorQuery, RecordPath
+from projections.web.problems import ProblemError
+from schemas.addresses import Address
+from schemas.events import Channel
+
+router = APIRouter(prefix=EMBED_PATH, include_in_schema=False)
+CommandQuery = Annotated[str, Query(max_length=64)]
+
+
+@router.get("/records/{record_type}/{record_id:path}")
+def show_framed_record(
+    caller: FrameCaller,
+    record_type: RecordPath,
+    record_id: RecordPath,
+    command: CommandQuery = "",
+    channel: Annotated[Channel, Query()] = "email",
+    address: Annotated[str, Query(max_length=320)] = "",
+) -> HTMLResponse:
+    """Show the record of the token; after a reset, also what came of it."""
+    if caller.record is None or caller.record != (record_type, record_id):
+        raise ProblemError(HTTPStatus.FORBIDDEN, "the token of this frame is for another record")
+    changed = _own_address(caller, channel, address) if command and address else None
+    return render_record(caller, caller.record, changed, command)
+
+
+def framed_log_page(
+    request: Request,
+    caller: FrameCaller,
+    parameters: RequestedParameters,
+    as_of: PastQuery = "",
+) -> LogPage:
+    """Return the query of a page of the record's log. Raises as `read_log_page` does."""
+    return read_log_page(request, caller, parameters, as_of)
+
+
+FramedPage = Annotated[LogPage, Depends(framed_log_page)]
+
+
+@router.get("/logs/{channel}")  # noqa: FAST003 the query has it
+def show_framed_log(page: FramedPage, cursor: CursorQuery = None) -> HTMLResponse:
+    """Show a page of the record's log."""
+    return render_log(page, cursor)
+
+
+@router.get("/logs/{channel}/newer")  # noqa: FAST003 the query has it
+def show_framed_newer_count(page: FramedPage, than: ThanQuery = None) -> HTMLResponse:
+    """Show how many messages of the record are newer than a time."""
+    return render_newer_count(page, than)
+
+
+@router.get("/logs/{channel}/export")  # noqa: FAST003 the query has it
+async def download_framed_log(
+    page: FramedPage,
+    format: ExportFormat = "csv",  # noqa: A002 the name of the parameter
+) -> StreamingResponse:
+    """Stream the record's log as a file."""
+    return await export_response(page.query, format)
+
+
+@router.get("/messages/{channel}")
+def show_framed_message(
+    caller: FrameCaller,
+    channel: ChannelPath,
+    message_id: MessageIdQuery,
+    recipient: RecipientQuery,
+    cursor: CursorQuery = None,
+) -> HTMLResponse:
+    """Show a message of the record, and why it has its status."""
+    return render_message(caller, channel, message_id, recipient, cursor)
+
+
+@router.get("/blacklist/{channel}")
+def show_framed_suppression(
+    caller: FrameCaller, channel: ChannelPath, address: AddressQuery, command: CommandQuery = ""
+) -> HTMLResponse:
+    """Show whether and why an address of the record is blacklisted."""
+    return render_suppression(caller, _own_address(caller, channel, address), command_id=command)
+
+
+@router.post("/blacklist/{channel}")
+async def reset_framed_suppression(
+    form: SentFrameForm, channel: ChannelPath, address: AddressQuery
+) -> Response:
+    """Reset an address of the record in the person's name, and lead back to the record."""
+    caller = form.caller
+    if not caller.has_scope("reset"):
+        raise ProblemError(HTTPStatus.FORBIDDEN, "the token of this frame lacks the scope 'reset'")
+    own_address = await run_in_threadpool(_own_address, caller, channel, address)
+    return await apply_form(caller, "reset", own_address, form.fields, caller.start_link())
+
+
+@router.get("/help/statuses")
+async def show_framed_statuses(caller: FrameCaller) -> HTMLResponse:
+    """Show the meaning of each status and each reason."""
+    return render_statuses(caller)
+
+
+@router.get("/accent/{colour}.css")
+async def accent_stylesheet(
+    colour: Annotated[str, Path(pattern="^[0-9a-f]{6}$")],
+) -> Response:
+    """Return the style of frames with an accent; it holds for good."""
+    return Response(
+        accent_css(colour), media_type="text/css",
+        headers={"Cache-Control": "public, max-age=31536000, immutable"},
+    )  # fmt: skip
+
+
+def _own_address(caller: EmbedCaller, channel: Channel, address: str) -> Address:
+    """Return an address that a message of the record went to. Raises a 404 problem for others."""
+    own_address = caller.address_of(channel, address)
+    query = LogQuery(
+        caller=caller, channel=channel, filters=(Filter("recipient", "=", own_address.address),)
+    )
+    if not query.rows(limit=1):
+        raise ProblemError(HTTPStatus.NOT_FOUND, "no message of this record went to that address")
+    return own_address
