@@ -141,6 +141,10 @@ class MessageEvent(BaseModel):
     provider_message_id: Annotated[str, StringConstraints(max_length=512)] = ""
     record_type: Code = Field("", description="Whose record it belongs to: family, staff, …")
     record_id: Code = ""
+    record_name: Code = Field("", description="How people call that record, as The Clark family")
+    record_url: Annotated[str, StringConstraints(max_length=512)] = Field(
+        "", description="Where the business application has it; a link if it is http or https"
+    )
     subject: Text = Field("", description="Email subject")
     text: Text = Field("", description="SMS text")
     attempt: Attempt = Field(1, description="1 for the first send; 0 is read as 1")
@@ -208,6 +212,8 @@ class EventFields(TypedDict, total=False):
     provider_message_id: str
     record_type: str
     record_id: str
+    record_name: str
+    record_url: str
     subject: str
     text: str
     attempt: int | None

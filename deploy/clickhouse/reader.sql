@@ -33,6 +33,7 @@ GRANT SELECT ON sendlog.policies TO sendlog_reader;
 GRANT SELECT ON sendlog.events TO sendlog_reader;
 GRANT SELECT ON sendlog.edges TO sendlog_reader;
 GRANT SELECT ON sendlog.unmatched TO sendlog_reader;
+GRANT SELECT ON sendlog.record_names TO sendlog_reader;
 -- What those views read: a view reads with the rights of who asks it.
 GRANT SELECT ON sendlog.email_log_state TO sendlog_reader;
 GRANT SELECT ON sendlog.sms_log_state TO sendlog_reader;
@@ -42,7 +43,7 @@ GRANT SELECT ON sendlog.policy_history TO sendlog_reader;
 -- Withheld: sendlog.raw_records, the same of all that was read.
 -- Withheld: sendlog.records, by which Sendlog itself finds the messages about a record.
 -- Withheld: sendlog.email_log_fold, sendlog.sms_log_fold, sendlog.records_fill, sendlog.edges_fill,
--- Withheld: sendlog.unmatched_fill, which only move what is inserted.
+-- Withheld: sendlog.unmatched_fill, sendlog.record_names_fill, which only move what is inserted.
 
 CREATE USER IF NOT EXISTS sendlog_analyst
     IDENTIFIED WITH sha256_password BY {password:String}

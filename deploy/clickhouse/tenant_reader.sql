@@ -14,6 +14,7 @@ CREATE ROW POLICY IF NOT EXISTS `sendlog_TENANT` ON
     sendlog.events,
     sendlog.edges,
     sendlog.unmatched,
+    sendlog.record_names,
     sendlog.email_log_state,
     sendlog.sms_log_state,
     sendlog.suppression_history

@@ -49,6 +49,8 @@ TABLE: Final = Table(
         "ip": "String CODEC(ZSTD)",
         "campaign": "String CODEC(ZSTD)",
         "tags": "Array(String)",
+        "record_name": "String CODEC(ZSTD)",
+        "record_url": "String CODEC(ZSTD)",
         "recipient_error": _NAME,
         "other_id": "String CODEC(ZSTD)",
         "source_topic": _NAME,

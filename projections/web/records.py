@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from projections.queries.listing import Filter
+from projections.queries.record_names import RecordName, find_record_name
 from projections.queries.suppressions import find_entries
 from projections.tables import projections
 from projections.web.auth import Caller
@@ -28,8 +29,9 @@ class KnownAddress(NamedTuple):
 
 
 class RecordOverview(NamedTuple):
-    """The standings of a record's addresses, those in trouble first, and its newest messages."""
+    """A record's name, its addresses' standings, those in trouble first, its newest messages."""
 
+    name: RecordName
     standings: list[KnownAddress]
     rows: list[dict[str, Any]]
 
@@ -60,7 +62,10 @@ def customer_record(
         each._replace(last=last[each.address]) for each in known_addresses(caller, [*last])
     ]
     standings.sort(key=lambda each: each.entry is None)
-    return RecordOverview(standings, list(islice(rows, limit)))
+    database = caller.state.database
+    with database.client() as client:
+        name = find_record_name(client, database.name, caller.tenant, record_type, record_id)
+    return RecordOverview(name, standings, list(islice(rows, limit)))
 
 
 def known_addresses(caller: Caller, addresses: Sequence[Address]) -> list[KnownAddress]:

@@ -32,6 +32,7 @@ def hostile(engine):
                 "recipient": text[:300].lower(), "occurred_at": at, "recorded_at": at,
                 "provider": short, "provider_message_id": short, "record_type": short,
                 "record_id": short, "subject" if channel == "email" else "text": text,
+                "record_name": short, "record_url": text[:512],
                 "bounce_class": "hard" if channel == "email" else "", "smtp_code": 550,
                 "reason_code": short, "diagnostic": text, "label": short, "url": text,
                 "user_agent": text, "ip": short, "campaign": short, "tags": [short], "attempt": 1,

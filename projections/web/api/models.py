@@ -212,6 +212,13 @@ class CustomerRecord(BaseModel):
 
     record_type: str = Field(examples=["family"])
     record_id: str = Field(examples=["F-1162"])
+    record_name: str = Field(
+        description="As its mailer last said, or empty", examples=["The Clark family"]
+    )
+    record_url: str = Field(
+        description="Where the business application has it, or empty",
+        examples=["https://app.example.com/families/1162"],
+    )
     standings: list[AddressSuppression]
     rows: list[Annotated[RecipientEmail | RecipientSms, Field(discriminator="channel")]]
 

@@ -49,6 +49,7 @@ def get_record(
     record = customer_record(caller, record_type, record_id, limit=limit)
     return JSONResponse({
         "record_type": record_type, "record_id": record_id,
+        "record_name": record.name.name, "record_url": record.name.url,
         "standings": [_address_json(each) for each in record.standings],
         "rows": [json_row(row) for row in record.rows],
     })  # fmt: skip

@@ -41,7 +41,8 @@ def render_record(
     record = customer_record(caller, record_type, record_id, limit=PAGE_ROWS)
     return render_page(
         "record", caller, record_type=record_type, record_id=record_id, rows=record.rows,
-        standings=record.standings, listed=sum(each.entry is not None for each in record.standings),
+        called=record.name, standings=record.standings,
+        listed=sum(each.entry is not None for each in record.standings),
         changed=changed, outcome=_outcome(caller, changed, command) if changed else None,
         channels=sorted({row["channel"] for row in record.rows}), max_rows=PAGE_ROWS,
     )  # fmt: skip

@@ -108,6 +108,7 @@ def server(tmp_path_factory):
             }, {
                 "channel": "email", "kind": "delivery", "message_id": "p", "recipient": "",
                 "provider_message_id": "p", "occurred_at": START, "recorded_at": START,
+                "record_type": "family", "record_id": "1", "record_name": "The Clarks",
             }], tenant))  # fmt: skip
             api.add_history_row(tenant, "jo@example.com", "added")
         api.add_key("somebody", ["a"])

@@ -43,7 +43,7 @@ def api(engine):
         events += message("F-1", 2, "+12025550105", "Class is cancelled")
         events += message("F-2", 3, SHARED, SECRET)
         events += message("F-2", 4, f"{SECRET}@example.com", SECRET)
-        events += message("F-2", 5, "+12025550106", SECRET)
+        events += message("F-2", 5, "+12025550106", SECRET, record_name=SECRET)
         staff = message("F-1", 6, f"staff-{SECRET}@example.com", SECRET)
         events += [each | {"record_type": "staff"} for each in staff]
         if tenant == "b":
@@ -126,7 +126,7 @@ def test_by_no_request_does_a_token_show_anything_of_another_record(api, client)
         tries = (
             WIDER if path.endswith("logs/{channel}") else WIDER[::3] if "logs" in path else NAMED
         )
-        for channel, named in product(("email", "sms"), tries):
+        for channel, named in [*product(["email"], tries), *product(["sms"], tries[:3])]:
             url = at(path, channel)
             parameters = named | (mine if method == "GET" else {})
             form = {"data": {**mine, "reason": "r"}} if method == "POST" else {}

@@ -90,6 +90,33 @@ def test_the_page_says_how_many_are_blacklisted_and_resets_in_place(api):
         assert "No address of this record is blacklisted" in done
 
 
+def test_a_record_has_the_name_and_the_link_that_its_mailer_said_last(api):
+    def said(hour, name, url, tenant="a"):
+        at = START + timedelta(hours=hour)
+        event = {"channel": "email", "kind": "sent", "message_id": f"named-{hour}",
+                 "recipient": "ann@example.com", "occurred_at": at, "recorded_at": at,
+                 "record_type": "family", "record_id": "F-3", "record_name": name,
+                 "record_url": url}  # fmt: skip
+        api.add_events(complete_events([event], tenant))
+
+    said(5, "The Clark family", "https://app.example.com/families/3?a=1&b=2")
+    said(4, "The Smiths", "https://app.example.com/old")  # comes late
+    said(9, "Of b", "https://b.example", tenant="b")
+    with api.client("a") as client, api.client(None) as reader:
+        api.sign_in(reader, "a")
+        record = client.get("/api/v1/records/family/F-3").json()
+        assert (record["record_name"], record["record_url"]) == (
+            "The Clark family", "https://app.example.com/families/3?a=1&b=2",
+        )  # fmt: skip
+        page = reader.get("/records/family/F-3").text
+        assert "<h1><bdi>The Clark family</bdi> <small><bdi>family F-3</bdi></small></h1>" in page
+        assert 'href="https://app.example.com/families/3?a=1&amp;b=2" rel="noopener' in page
+        said(6, "", "javascript:alert(1)")
+        record = client.get("/api/v1/records/family/F-3").json()
+        assert (record["record_name"], record["record_url"]) == ("", "")
+        assert "javascript:" not in reader.get("/records/family/F-3").text
+
+
 @pytest.mark.parametrize("back", ["//evil.example", "/sign-out", "https://evil.example/records/"])
 def test_a_reset_leads_back_to_a_record_only(api, back):
     with api.client(None) as client:
