@@ -68,7 +68,8 @@ def test_a_blacklisted_address_is_reset_and_its_history_says_by_whom_and_why(
     assert "No email yet." in page.locator("main").inner_text()
 
     system.publish([
-        fact("sent", "m1", subject="Invoice 7"),
+        fact("sent", "m1", subject="Invoice 7", record_type="family", record_id="F-7",
+             record_name="The Browns", record_url="https://app.example.com/families/7"),
         fact("bounce", "m1", bounce_class="hard", smtp_code=550, enhanced_status="5.1.1"),
     ])  # fmt: skip
     page.get_by_role("link", name="1 newer: show").click()
@@ -93,6 +94,11 @@ def test_a_blacklisted_address_is_reset_and_its_history_says_by_whom_and_why(
     assert page.locator("tbody tr").count() == 2
     entries = system.command("suppressions", "list", "--tenant", "acme", "--format", "json")
     assert BOB not in entries
+
+    reader.open("/records/family/F-7")
+    assert page.get_by_role("heading", level=1).inner_text() == "The Browns family F-7"
+    link = page.get_by_role("link", name="Open in the application")
+    assert link.get_attribute("href") == "https://app.example.com/families/7"
 
 
 def test_a_key_is_kept_in_a_file_for_its_owner_alone_and_made_anew_only_when_it_is_needed(system):
