@@ -292,6 +292,8 @@ def test_a_host_may_ask_for_a_token_rather_than_sign_one(api, client):
         assert client.get(answer["url"]).status_code == 200
         for wrong in ({"seconds": 601}, {"origins": []}, {"tenant": "a"}, {"actor": ""}):
             assert host.post("/api/v1/embed-tokens", json=body | wrong).status_code == 422
+        odd = host.post("/api/v1/embed-tokens", json=body | {"record_id": "F 2/b?#%"}).json()["url"]
+        assert "F 2/b?#%" in client.get(odd).text
         more = body | {"scopes": ["read", "reset"]}
         assert host.post("/api/v1/embed-tokens", json=more).status_code == 403
         assert host.post("/api/v1/embed-tokens?tenant=b", json=body).status_code == 403
