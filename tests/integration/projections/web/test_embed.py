@@ -37,11 +37,12 @@ def message(record_id, number, recipient, body, **fields):
 @pytest.fixture(scope="module")
 def api(engine):
     api = empty_api(engine.url, "embed", outcome_seconds=0, embed_secret=b"e" * 32)
+    claimed = {"provider_message_id": "p-1"}  # by messages of two records
     for tenant in ("a", "b"):
-        events = message("F-1", 0, "ann@example.com", "Invoice for Ann")
+        events = message("F-1", 0, "ann@example.com", "Invoice for Ann", **claimed)
         events += message("F-1", 1, SHARED, "Invoice for both")
         events += message("F-1", 2, "+12025550105", "Class is cancelled")
-        events += message("F-2", 3, SHARED, SECRET)
+        events += message("F-2", 3, SHARED, SECRET, **claimed)
         events += message("F-2", 4, f"{SECRET}@example.com", SECRET)
         events += message("F-2", 5, "+12025550106", SECRET, record_name=SECRET)
         staff = message("F-1", 6, f"staff-{SECRET}@example.com", SECRET)
