@@ -245,15 +245,6 @@ class GatewaySettings(HttpServerSettings):
         default_factory=dict, description="the same as JSON, beside the file"
     )
 
-    embed_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
-        SecretStr(""),
-        description="what the embed secrets of keys are made of, at least 32 characters, the same "
-        "for all processes; '': made up at each start, so that no host can sign tokens by itself",
-    )
-    public_url: Annotated[str, Field(pattern="^(https?://[^?#]+|)$")] = Field(
-        "", description="how browsers call the start page; '': as a request calls it"
-    )
-
     @property
     def is_https(self) -> bool:
         """Whether providers call it by https."""
@@ -286,10 +277,20 @@ class ApiSettings(HttpServerSettings):
         default=False, description="browsers use https, by a proxy; it is so with a certificate"
     )
 
+    embed_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+        SecretStr(""),
+        description="what the embed secrets of keys are made of, at least 32 characters, the same "
+        "for all processes; '': made up at each start, so that no host can sign tokens by itself",
+    )
+    public_url: Annotated[str, Field(pattern="^(https?://[^?#]+|)$")] = Field(
+        "", description="how browsers call the start page; '': as a request calls it"
+    )
+
     @property
     def is_https(self) -> bool:
         """Whether browsers use https."""
-        return self.https or self.certificate_file is not None
+        named = self.https or self.public_url.startswith("https:")
+        return named or self.certificate_file is not None
 
 
 class Settings(BaseSettings):
