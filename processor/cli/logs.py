@@ -19,7 +19,7 @@ from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries.days import by_day
 from projections.queries.export import MAX_EXPORT_ROWS, formula_safe
-from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, Listing, QueryError
+from projections.queries.listing import SORTS, Filter, Listing, QueryError
 from projections.queries.page import read_listing
 from projections.queries.plain_reasons import reason_with_code
 from projections.queries.timeline import PAGE_EVENTS, tenants_with
@@ -67,7 +67,10 @@ _DEFAULT_MAX_CHARACTERS = 36
 def print_log(
     channel: Annotated[LogName, typer.Argument(help="Which log.")],
     tenant: Annotated[str, typer.Option(help="Whose log.")],
-    status: Annotated[str | None, typer.Option(help="As Bounce, Open, Delivered, …")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="As Bounce, Open, Delivered, …; can be repeated, and one must hold."),
+    ] = None,
     recipient: Annotated[str | None, typer.Option(help="Address or number.")] = None,
     record_id: Annotated[str | None, typer.Option(help="The family or staff record.")] = None,
     record_type: Annotated[str | None, typer.Option(help="family, staff, …")] = None,
@@ -105,7 +108,7 @@ def print_log(
     """
     kind: Channel = "email" if channel is LogName.EMAIL else "sms"
     values = {
-        "status": status, "recipient": recipient, "message_id": message_id,
+        "recipient": recipient, "message_id": message_id,
         "record_type": record_type, "record_id": record_id, "campaign": campaign,
         "provider": provider,
     }  # fmt: skip
@@ -115,6 +118,8 @@ def print_log(
         each.normalised(kind, region)
         for each in _filters(kind, values, contains, since, until, where or [])
     ]
+    if status:
+        filters.append(_status_filter(kind, status))
     filters = list(by_day(log_of(kind), filters, datetime.now(UTC).date()))
     if clock not in ("occurred", "recorded"):
         raise QueryError(f"--clock is occurred or recorded, not {clock!r}")
@@ -145,15 +150,21 @@ def _filters(
     until: str | None,
     where: Iterable[str],
 ) -> list[Filter]:
-    """Return the filters of the options; `values` are those of `EQUALITY_COLUMNS`, by column."""
-    filters = [
-        Filter(name, "=", value) for name in EQUALITY_COLUMNS if (value := values[name]) is not None
-    ]
+    """Return the filters of the options; `values` are those of the other columns, by name."""
+    filters = [Filter(name, "=", value) for name, value in values.items() if value is not None]
     if contains is not None:
         filters.append(Filter("subject" if channel == "email" else "text", "~", contains))
     filters += [Filter("date", op, time) for op, time in ((">=", since), ("<=", until)) if time]
     filters += [Filter.parse(text) for text in where]
     return filters
+
+
+def _status_filter(channel: Channel, statuses: Sequence[str]) -> Filter:
+    """Return the filter by some statuses. Raises a usage error that names those there are."""
+    try:
+        return Filter.of_statuses(log_of(channel), statuses)
+    except QueryError as error:
+        raise typer.BadParameter(str(error), param_hint="--status") from None
 
 
 def _parse_time(text: str) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -21,6 +21,9 @@ Clock = Literal["occurred", "recorded"]
 SORTS: Final = ("date", "recipient", "status")
 FILTER_OPERATORS: Final = ("!=", ">=", "<=", "=", "~", "<", ">")
 CONTAINS: Final = "~"
+#: Any of several values, for filters made of repeated parameters; people write no such operator.
+ONE_OF: Final = "in"
+_CHOICE_SEPARATOR: Final = "|"
 #: Columns of texts that people ask for by their exact value.
 EQUALITY_COLUMNS: Final = (
     "status", "recipient", "message_id", "record_type", "record_id", "campaign", "provider",
@@ -33,7 +36,10 @@ class QueryError(ExplainedError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on one column: `=`, `!=`, `<`, `<=`, `>`, `>=`, or `~` for "contains"."""
+    """A condition on one column: `=`, `!=`, `<`, `<=`, `>`, `>=`, or `~` for "contains".
+
+    Or `ONE_OF`, of several statuses.
+    """
 
     column: str
     operator: str
@@ -55,11 +61,40 @@ class Filter:
         column, _, value = text.partition(operator)
         return cls(column.strip(), operator, value.strip())
 
+    @classmethod
+    def of_statuses(cls, log: Projection, statuses: Collection[str]) -> Filter:
+        """Return the filter by some statuses of a log: those together, in the order of its rules.
+
+        Raises `QueryError` for one that the log does not have, and names those that it has.
+        """
+        for status in statuses:
+            _check_status(log, status)
+        ordered = [status for status in statuses_of(log) if status in statuses]
+        operator = "=" if len(ordered) == 1 else ONE_OF
+        return cls("status", operator, _CHOICE_SEPARATOR.join(ordered))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values of which the column has one, of `=` and `ONE_OF`."""
+        values = self.value.split(_CHOICE_SEPARATOR) if self.operator == ONE_OF else [self.value]
+        return tuple(values)
+
     def normalised(self, channel: Channel, region: str = "") -> Filter:
         """Return the filter with a recipient in its normal form (`schemas.addresses`)."""
         if self.column != "recipient" or self.operator == CONTAINS:
             return self
         return replace(self, value=normalise_address(channel, self.value, region))
+
+
+def statuses_of(log: Projection) -> tuple[str, ...]:
+    """Return the statuses of a log, in the order of its rules."""
+    return tuple(dict.fromkeys(rule.status for rule in log.rules))
+
+
+def _check_status(log: Projection, status: str) -> None:
+    there = statuses_of(log)
+    if status not in there:
+        raise QueryError(f"column 'status' takes one of {', '.join(there)}; not {status[:100]!r}")
 
 
 class After(NamedTuple):
@@ -198,11 +233,15 @@ def filter_condition(
             f"no column {filter_.column!r} in {log.name}; there are: {', '.join(log.columns)}"
         )
     name, kind = of or filter_.column, base_type(column.kind)
+    if filter_.column == "status" and filter_.operator in {"=", "!="}:
+        _check_status(log, filter_.value)
     if filter_.operator == CONTAINS:
         text = name if kind == STRING else f"toString({name})"
         if filter_.column == "recipient":
             return Condition(has_address_part(log.channel, text, filter_.value, parameters), True)
         return _contains(text, filter_.value, parameters)
+    if filter_.operator == ONE_OF:
+        return Condition(f"has({parameters.bind(list(filter_.choices), f'Array({kind})')}, {name})")
     if kind.startswith("Array("):
         has = f"has({name}, {parameters.bind(filter_.value, STRING)})"
         conditions = {"=": has, "!=": f"NOT {has}"}

@@ -24,6 +24,7 @@ from projections.presence import PRESENCE, possible_folds, with_presence_bits
 from projections.queries.candidates import Candidate, Candidates, MessageKey
 from projections.queries.listing import (
     CONTAINS,
+    ONE_OF,
     Filter,
     Listing,
     after_condition,
@@ -231,7 +232,9 @@ class _Page:
         """Return, in order, the listings by date of which a listing by status consists."""
         listing, after = self.listing, self.listing.after
         statuses = sorted({rule.status for rule in self.candidates.log.rules})
-        others = tuple(f for f in listing.filters if f.operator != "=" or f.column != "status")
+        others = tuple(
+            f for f in listing.filters if f.column != "status" or f.operator not in {"=", ONE_OF}
+        )
         pages = {}
         for status in statuses[::-1] if listing.descending else statuses:
             if not all(_may_have_status(status, filter_) for filter_ in listing.filters):
@@ -309,7 +312,7 @@ class _Page:
         """Return those of a few rows that the filters keep, in order: a query less."""
         kept = [
             row for row in rows
-            if all(row[filter_.column] == filter_.value for filter_ in self.listing.filters)
+            if all(row[filter_.column] in filter_.choices for filter_ in self.listing.filters)
         ]  # fmt: skip
         kept.sort(key=lambda row: (row["message_id"], row["recipient"]))
         by, down = self.listing.sort, self.listing.descending
@@ -368,13 +371,15 @@ def _in_order(messages: list[Candidate], *, descending: bool) -> list[Candidate]
 
 
 def _is_plain(filter_: Filter) -> bool:
-    return filter_.operator == "=" and filter_.column in _FEW_MESSAGES_COLUMNS
+    return filter_.operator in {"=", ONE_OF} and filter_.column in _FEW_MESSAGES_COLUMNS
 
 
 def _may_have_status(status: str, filter_: Filter) -> bool:
     """Whether a filter may keep a message of a status."""
     if filter_.column != "status":
         return True
+    if filter_.operator == ONE_OF:
+        return status in filter_.choices
     if filter_.operator == CONTAINS:  # letters of other scripts may equal those of a status
         return not filter_.value.isascii() or filter_.value.lower() in status.lower()
     return bool(_COMPARISONS[filter_.operator](status, filter_.value))

@@ -8,22 +8,24 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Depends, Query
+from pydantic import Field
 
 from projections.column_types import base_type
 from projections.queries.days import by_day
 from projections.queries.listing import (
-    EQUALITY_COLUMNS,
     FILTER_OPERATORS,
     After,
     Clock,
     Filter,
     Listing,
+    QueryError,
     check_filter,
     place_of,
+    statuses_of,
 )
 from projections.queries.page import MAX_PAGE_ROWS, read_listing
 from projections.queries.search import SEARCHED_COLUMNS, read_search, search_page
-from projections.tables import log_of
+from projections.tables import log_of, projections
 from projections.web.auth import Caller, ReadCaller
 from projections.web.cursor import cursor_time, decode_cursor, encode_cursor
 from projections.web.params import ChannelPath, UtcTime
@@ -43,6 +45,27 @@ FilterQuery = Annotated[
         f"`{' '.join(FILTER_OPERATORS)}`, where ~ means contains; a day, as 2026-11-25, is all of "
         "it; may be repeated, and all must hold",
         examples=["subject~invoice", "open_count>=2"],
+    ),
+]
+StatusQuery = Annotated[
+    list[
+        Annotated[
+            str,
+            Field(
+                max_length=1000,
+                json_schema_extra={
+                    "enum": sorted({s for log in projections().values() for s in statuses_of(log)})
+                },
+            ),
+        ]
+    ],
+    Query(
+        max_length=20,
+        description="Rows with this status; may be repeated, and one must hold. "
+        + "; ".join(
+            f"{log.channel}: {', '.join(statuses_of(log))}" for log in projections().values()
+        ),
+        examples=["Bounce"],
     ),
 ]
 SearchQuery = Annotated[
@@ -127,10 +150,12 @@ class LogQuery:
 class LogParameters:
     """The parameters of a request about a log, not checked yet, without the point in time.
 
-    `values` are the values of `EQUALITY_COLUMNS`, `conditions` the texts of other filters.
+    `values` are the values of the other `EQUALITY_COLUMNS`, `conditions` the texts of other
+    filters.
     """
 
     channel: Channel
+    statuses: Sequence[str]
     conditions: Sequence[str]
     search: str
     values: Mapping[str, str | None]
@@ -142,9 +167,10 @@ class LogParameters:
         """Return the query of a caller. Raises `QueryError` and 422 problems for wrong filters."""
         filters = [
             Filter(column, "=", value)
-            for column in EQUALITY_COLUMNS
-            if (value := self.values[column]) is not None
-        ]
+            for column, value in self.values.items() if value is not None
+        ]  # fmt: skip
+        if self.statuses:
+            filters.insert(0, self._status_filter())
         filters += [Filter.parse(text) for text in self.conditions]
         filters = [each.normalised(self.channel, caller.region) for each in filters]
         today = datetime.now(UTC).date()
@@ -158,12 +184,18 @@ class LogParameters:
             descending=self.order == "desc" if self.order else self.sort == "date",
         )  # fmt: skip
 
+    def _status_filter(self) -> Filter:
+        try:
+            return Filter.of_statuses(log_of(self.channel), self.statuses)
+        except QueryError as error:
+            raise invalid_parameter("status", str(error)) from None
+
 
 def log_parameters(
     channel: ChannelPath,
     filter: FilterQuery = [],  # noqa: A002, B006 the name of the parameter; FastAPI copies it
     q: SearchQuery = "",
-    status: EqualityQuery = None,
+    status: StatusQuery = [],  # noqa: B006
     recipient: EqualityQuery = None,
     message_id: EqualityQuery = None,
     record_type: EqualityQuery = None,
@@ -180,13 +212,13 @@ def log_parameters(
 ) -> LogParameters:
     """Return the parameters of a request about a log, by their names in a URL."""
     values = {
-        "status": status, "recipient": recipient, "message_id": message_id,
+        "recipient": recipient, "message_id": message_id,
         "record_type": record_type, "record_id": record_id, "campaign": campaign,
         "provider": provider,
     }  # fmt: skip
     return LogParameters(
-        channel=channel, conditions=filter, search=q, values=values, sort=sort, order=order,
-        clock=clock,
+        channel=channel, statuses=status, conditions=filter, search=q, values=values, sort=sort,
+        order=order, clock=clock,
     )  # fmt: skip
 
 

@@ -40,6 +40,8 @@ def filters(log):
     one = st.one_of(
         st.builds(Filter, st.just("status"), st.sampled_from(["=", "!="]),
                   st.sampled_from(statuses)),
+        st.builds(Filter.of_statuses, st.just(log),
+                  st.sets(st.sampled_from(statuses), min_size=1, max_size=3)),
         st.builds(Filter, st.just("date"), st.sampled_from([">=", "<=", "<", ">"]), moments),
         st.builds(Filter, st.just(text), st.just("~"), st.sampled_from(["a", "ünï", "x", "no"])),
         st.builds(Filter, st.just("recipient"), st.sampled_from(["~", "="]),

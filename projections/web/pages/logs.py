@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Final
+from http import HTTPStatus
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from projections.queries.export import ExportFormat
-from projections.queries.listing import EQUALITY_COLUMNS, Filter
+from projections.queries.listing import EQUALITY_COLUMNS, Filter, QueryError, statuses_of
 from projections.tables import log_of
 from projections.web.log_export import export_response
-from projections.web.log_query import LogQuery, RequestedParameters
+from projections.web.log_query import LogParameters, LogQuery, RequestedParameters
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.labels import LOG_NAMES, filter_text
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.pages.url import PageUrl, shareable_url
-from projections.web.params import CursorQuery, UtcTime, parse_utc_time
+from projections.web.params import ApiRoute, CursorQuery, UtcTime, parse_utc_time
+from projections.web.problems import ProblemError, to_problem
 from schemas.events import iso_milliseconds
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=ApiRoute)
 #: Filters by these columns name an address or a customer record, whose log it then is.
 _SUBJECT_COLUMNS: Final = ("recipient", "record_type", "record_id")
 #: With more newer messages the hint says "100+".
@@ -39,43 +41,86 @@ class LogPage:
     query: LogQuery
 
 
-def log_page(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UncheckedPage:
+    """A log's page as its URL has it, not checked yet."""
+
+    caller: PageCaller
+    url: PageUrl
+    parameters: LogParameters
+    as_of: str
+
+    def checked(self) -> LogPage:
+        """Return the page with its query. Raises as `LogParameters.query` does."""
+        time = parse_utc_time("as_of", self.as_of) if self.as_of else None
+        query = self.parameters.query(self.caller, time)
+        return LogPage(caller=self.caller, url=self.url, query=query)
+
+
+def unchecked_page(
     request: Request,
     caller: TenantCaller,
     parameters: RequestedParameters,
     as_of: Annotated[str, Query(max_length=100)] = "",
-) -> LogPage:
-    """Return the query of a page. Raises as `shareable_url` and `LogParameters.query` do."""
-    url = shareable_url(request)
-    query = parameters.query(caller, parse_utc_time("as_of", as_of) if as_of else None)
-    return LogPage(caller=caller, url=url, query=query)
+) -> UncheckedPage:
+    """Return a page as it is in its URL. Raises as `shareable_url` does."""
+    return UncheckedPage(
+        caller=caller, url=shareable_url(request), parameters=parameters, as_of=as_of
+    )
+
+
+def log_page(unchecked: Annotated[UncheckedPage, Depends(unchecked_page)]) -> LogPage:
+    """Return the query of a page. Raises as `LogParameters.query` does."""
+    return unchecked.checked()
 
 
 RequestedPage = Annotated[LogPage, Depends(log_page)]
 
 
-@router.get("/logs/{channel}")  # noqa: FAST003 the query has it
-def show_log(page: RequestedPage, cursor: CursorQuery = None) -> HTMLResponse:
-    """Show a page of a log."""
+@router.get("/logs/{channel}")
+def show_log(
+    unchecked: Annotated[UncheckedPage, Depends(unchecked_page)], cursor: CursorQuery = None
+) -> HTMLResponse:
+    """Show a page of a log; what cannot be asked is said above the forms, with what was typed."""
+    try:
+        page = unchecked.checked()
+        return _render_log(page, *page.query.page(limit=PAGE_ROWS, cursor=cursor), cursor=cursor)
+    except (QueryError, ProblemError) as error:
+        problem = to_problem(error)
+        if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise
+    query = LogQuery(caller=unchecked.caller, channel=unchecked.parameters.channel)
+    refused = LogPage(caller=unchecked.caller, url=unchecked.url, query=query)
+    return _render_log(refused, [], None, cursor=None, problem=problem)
+
+
+def _render_log(
+    page: LogPage, rows: list[dict[str, Any]], next_cursor: str | None, *, cursor: str | None,
+    problem: ProblemError | None = None,
+) -> HTMLResponse:  # fmt: skip
     query, url, log = page.query, page.url, log_of(page.query.channel)
-    rows, next_cursor = query.page(limit=PAGE_ROWS, cursor=cursor)
-    is_newest = cursor is None and query.sort == "date" and query.descending and query.as_of is None
+    is_newest = (
+        cursor is None and query.sort == "date" and query.descending and query.as_of is None
+        and problem is None
+    )  # fmt: skip
     newer_url = url.with_path(f"/logs/{query.channel}/newer")
     if rows:
         newer_url = newer_url.with_values(than=iso_milliseconds(rows[0]["date"]))
     return render_page(
-        "log", page.caller,
+        "log", page.caller, status=problem.status if problem else HTTPStatus.OK,
+        problem=problem.detail if problem else "",
         title=LOG_NAMES[query.channel], channel=query.channel, query=query, url=url,
         rows=rows, body="subject" if query.channel == "email" else "text",
         is_text=bool(query.search), quoted_url=_quoted(url),
         presets=_presets(), period_url=_without_period(url),
-        statuses=list(dict.fromkeys(rule.status for rule in log.rules)),
+        statuses=statuses_of(log),
+        chosen=[value for name, value in url.pairs if name == "status"],
         columns=[name for name in log.columns if name != "tenant_id"],
         filters=_filter_links(url, query), subject=_subject(query),
         next_url=url.with_values(cursor=next_cursor) if next_cursor else None,
         is_later_page=cursor is not None,
         newer_url=str(newer_url) if is_newest else "",
-        latest=_latest_message(page) if not rows and cursor is None else None,
+        latest=_latest_message(page) if not rows and not (cursor or problem) else None,
     )  # fmt: skip
 
 
@@ -112,10 +157,20 @@ def _filter_links(url: PageUrl, query: LogQuery) -> list[tuple[str, PageUrl]]:
         if name == "q" and value.strip():
             links.append((_search_text(query, value), rest))
         elif name in EQUALITY_COLUMNS:
-            links.append((filter_text(Filter(name, "=", value)), rest))
+            is_other = name == "status" and any(text.startswith("status is") for text, _ in links)
+            text = filter_text(Filter(name, "=", value))
+            links.append((f"or {text}" if is_other else text, rest))
         elif name == "filter":
-            links.append((filter_text(Filter.parse(value)), rest))
+            links.append((_condition_text(value), rest))
     return links
+
+
+def _condition_text(condition: str) -> str:
+    """Return a condition as people read it; one that is none stays as it is."""
+    try:
+        return filter_text(Filter.parse(condition))
+    except QueryError:
+        return condition
 
 
 def _quoted(url: PageUrl) -> PageUrl:
@@ -136,7 +191,7 @@ def _without_period(url: PageUrl) -> PageUrl:
 
 def _search_text(query: LogQuery, value: str) -> str:
     """Return what is searched, as it was understood."""
-    if not query.search:
+    if not query.search and query.filters:
         last = query.filters[-1]
         return filter_text(last) if last.column == "status" else f"date is {value}"
     return f"anything contains {value}"

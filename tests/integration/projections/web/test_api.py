@@ -103,6 +103,9 @@ def walk_on(client, cursor):
     ("parameters", "keeps"),
     [
         ({"status": "Bounce"}, lambda row: row["status"] == "Bounce"),
+        ({"status": ["Bounce", "Open"]}, lambda row: row["status"] in {"Bounce", "Open"}),
+        ({"status": ["Click", "Sent"], "record_id": "3", "sort": "date"},
+         lambda row: row["status"] in {"Click", "Sent"} and row["record_id"] == "3"),
         ({"filter": ["status!=Bounce", "subject~INVOICE"]},
          lambda row: row["status"] != "Bounce" and "Invoice" in row["subject"]),
         ({"record_type": "family", "record_id": "3"},
@@ -140,6 +143,32 @@ def test_filters_and_the_search_keep_what_they_say(api, client, parameters, keep
     expected = [row for row in ordered(rows_of(api, "email")) if keeps(row)]
     assert expected or "q" in parameters
     assert walk(client, "/logs/email", limit=9, **parameters) == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "parameter", "words"),
+    [
+        ({"status": "Bounced"}, "status", "Bounce, Click, Open, Delivery"),
+        ({"status": ["Bounce", "Rejected"]}, "status", "'Rejected'"),  # of the other log
+        ({"filter": "status=bounce"}, "filter", "Bounce, Click, Open, Delivery"),
+        ({"record_id": ["1", "2"]}, "record_id", "takes one value"),
+        ({"q": ["a", "a"]}, "q", "takes one value"),
+        ({"limit": ["1", "50"]}, "limit", "takes one value"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_by_name(client, parameters, parameter, words):
+    reply = client.get("/api/v1/logs/email", params=parameters)
+    assert reply.status_code == 422
+    [error] = reply.json()["errors"]
+    assert error["parameter"] == parameter
+    assert words in error["detail"]
+
+
+def test_the_statuses_are_named_in_the_document(client):
+    document = client.get("/api/v1/openapi.json").json()
+    parameters = document["paths"]["/api/v1/logs/{channel}"]["get"]["parameters"]
+    [status] = [each for each in parameters if each["name"] == "status"]
+    assert {"Bounce", "Undelivered"} <= set(status["schema"]["items"]["enum"])
 
 
 @pytest.mark.parametrize("channel", CHANNELS)

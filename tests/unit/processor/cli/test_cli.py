@@ -169,6 +169,20 @@ def test_what_an_adapter_is_stands_on_one_line_where_there_is_room() -> None:
     assert '`{"msys": {class: event}}`' in wide
 
 
+# ---------------------------------------------------------------------- log
+
+
+def test_a_status_that_there_is_none_of_is_a_usage_error_that_names_those_there_are() -> None:
+    for channel, status in (("email", "bounced"), ("sms", "Bounce")):
+        arguments = ["log", channel, "--tenant", "a", "--status", "Sent", "--status", status]
+        result = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
+        assert result.exit_code == 2
+        assert f"not '{status}'" in result.stderr
+        assert {"email": "Bounce, Click, Open", "sms": "Rejected, Undelivered"}[
+            channel
+        ] in result.stderr
+
+
 # ---------------------------------------------------------------------- upgrade
 
 
