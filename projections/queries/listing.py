@@ -115,7 +115,8 @@ class Listing:
 
     `as_of` shows the log as it was: of what had happened by then (`clock` occurred), or of what had
     been recorded by then. `after` is the last row of the page before (see `place_of`): whatever
-    comes in between, a row that keeps its place is on one page of a walk, and on one only.
+    comes in between, a row that keeps its place is on one page of a walk, and on one only. A
+    `backward` listing has its rows the other way round: after a row are those before it.
     """
 
     channel: Channel
@@ -127,6 +128,17 @@ class Listing:
     as_of: datetime | None = None
     clock: Clock = "occurred"
     after: After | None = None
+    backward: bool = False
+
+    @property
+    def goes_down(self) -> bool:
+        """Whether what the listing is sorted by gets smaller from row to row."""
+        return self.descending != self.backward
+
+    @property
+    def goes_back_in_time(self) -> bool:
+        """Whether rows of the same recipient or status get older from row to row."""
+        return self.goes_down if self.sort == "date" else not self.backward
 
 
 def listing_sql(listing: Listing, database: str) -> tuple[str, dict[str, Any]]:
@@ -180,8 +192,10 @@ def order_by(listing: Listing) -> str:
     """Return the order of a listing. Raises `QueryError` for an unknown one."""
     if listing.sort not in SORTS:
         raise QueryError(f"cannot sort by {listing.sort!r}; sort by {', '.join(SORTS)}")
-    direction = "DESC" if listing.descending else "ASC"
-    by_date = f"date {direction if listing.sort == 'date' else 'DESC'}, message_id, recipient"
+    direction = "DESC" if listing.goes_down else "ASC"
+    in_time = "DESC" if listing.goes_back_in_time else "ASC"
+    by_key = "DESC" if listing.backward else "ASC"
+    by_date = f"date {in_time}, message_id {by_key}, recipient {by_key}"
     return by_date if listing.sort == "date" else f"{listing.sort} {direction}, {by_date}"
 
 
@@ -196,11 +210,12 @@ def after_condition(listing: Listing, last: After, parameters: Parameters) -> st
     bind = parameters.bind
     date = bind(_utc(last.date), TIME)
     message, recipient = bind(last.message_id, STRING), bind(last.recipient, STRING)
-    sign = "<" if listing.descending else ">"
-    by_date = sign if listing.sort == "date" else "<"
+    sign = "<" if listing.goes_down else ">"
+    by_date = "<" if listing.goes_back_in_time else ">"
+    by_key = "<" if listing.backward else ">"
     rest = (
         f"(date {by_date} {date} OR "
-        f"(date = {date} AND (message_id, recipient) > ({message}, {recipient})))"
+        f"(date = {date} AND (message_id, recipient) {by_key} ({message}, {recipient})))"
     )
     if listing.sort == "date":
         return rest

@@ -152,7 +152,7 @@ class _Page:
 
     def _by_date(self) -> Iterator[Candidate]:
         """Yield messages in order of date, in rounds of candidates."""
-        down, met, number = self.listing.descending, set[MessageKey](), self._first_round_size()
+        down, met, number = self.listing.goes_down, set[MessageKey](), self._first_round_size()
         beginning, late = self.candidates.newest(number) if down else ([], None)
         has_enough = len(beginning) == number
         rounds = self._back(beginning, late) if has_enough else self._onward(number)
@@ -164,7 +164,7 @@ class _Page:
             new = list(by_key.values())
             for start in range(0, len(new), step):
                 pending += self._folded(new[start : start + step])
-            pending = _in_order(pending, descending=down)
+            pending = self._in_order(pending)
             if upto is None:
                 yield from pending
                 return
@@ -173,6 +173,12 @@ class _Page:
             yield from safe
             pending = pending[len(safe) :]
         raise _FallBackToFullFoldError
+
+    def _in_order(self, messages: list[Candidate]) -> list[Candidate]:
+        """Return messages in order of date."""
+        listing = self.listing
+        by_key = sorted(messages, key=lambda each: each.key[::-1], reverse=listing.backward)
+        return sorted(by_key, key=lambda each: each.at, reverse=listing.goes_down)
 
     def _back(self, beginning: list[Candidate], late: list[Candidate] | None) -> Iterator[_Round]:
         """Yield the newest messages, and so on, where states in which some seem to begin are found.
@@ -236,12 +242,12 @@ class _Page:
             f for f in listing.filters if f.column != "status" or f.operator not in {"=", ONE_OF}
         )
         pages = {}
-        for status in statuses[::-1] if listing.descending else statuses:
+        for status in statuses[::-1] if listing.goes_down else statuses:
             if not all(_may_have_status(status, filter_) for filter_ in listing.filters):
                 continue
             place = None
             if after is not None:
-                if status != after.value and (status < str(after.value)) != listing.descending:
+                if status != after.value and (status < str(after.value)) != listing.goes_down:
                     continue
                 place = after._replace(value=after.date) if status == after.value else None
             of_status = replace(
@@ -277,7 +283,7 @@ class _Page:
         share = max(self.candidates.share(), 0.01)  # below that, all that may be at once
         # A message may have several states, and of a share there may be fewer than on average. By
         # date, newest first, those are taken in which one begins.
-        is_newest_first = self.listing.sort == "date" and self.listing.descending
+        is_newest_first = self.listing.sort == "date" and self.listing.goes_down
         states_per_row = max(2.0 if is_newest_first else 4.0, 1.6 / share)
         return min(int(states_per_row * self.listing.limit), self.tuning.max_query_keys)
 
@@ -314,12 +320,12 @@ class _Page:
             row for row in rows
             if all(row[filter_.column] in filter_.choices for filter_ in self.listing.filters)
         ]  # fmt: skip
-        kept.sort(key=lambda row: (row["message_id"], row["recipient"]))
-        by, down = self.listing.sort, self.listing.descending
-        kept.sort(key=lambda row: row["date"], reverse=down or by != "date")
-        if by != "date":
-            kept.sort(key=lambda row: row[by], reverse=down)
-        return kept[: self.listing.limit]
+        listing = self.listing
+        kept.sort(key=lambda row: (row["message_id"], row["recipient"]), reverse=listing.backward)
+        kept.sort(key=lambda row: row["date"], reverse=listing.goes_back_in_time)
+        if listing.sort != "date":
+            kept.sort(key=lambda row: row[listing.sort], reverse=listing.goes_down)
+        return kept[: listing.limit]
 
     def _whole_rows(self) -> list[LogRow] | None:
         """Return the rows of all candidates, in any order, if there are few."""
@@ -363,11 +369,6 @@ class _Page:
             read_row(log, {name: state[name] for name in KEY}, state)
             for state in whole if not log.hidden.evaluate(state)
         ]  # fmt: skip
-
-
-def _in_order(messages: list[Candidate], *, descending: bool) -> list[Candidate]:
-    by_key = sorted(messages, key=lambda message: message.key[::-1])
-    return sorted(by_key, key=lambda message: message.at, reverse=descending)
 
 
 def _is_plain(filter_: Filter) -> bool:

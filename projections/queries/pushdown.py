@@ -43,7 +43,7 @@ class Pushdown:
                 no_earlier = replace(filter_, operator=operator)
                 conditions.append(filter_condition(self.log, no_earlier, query, of=STATE_DATE))
         after = self.listing.after
-        if after is not None and self.listing.sort == "date" and not self.listing.descending:
+        if after is not None and self.listing.sort == "date" and not self.listing.goes_down:
             conditions.append(Condition(f"{STATE_DATE} >= {query.bind(after.date, TIME)}"))
         return conditions
 
@@ -64,7 +64,7 @@ class Pushdown:
             _dated(self.log, filter_) for filter_ in self.listing.filters
             if filter_.column == "date" and filter_.operator in {"<", "<=", "="}
         ]  # fmt: skip
-        if after is not None and self.listing.sort == "date" and self.listing.descending:
+        if after is not None and self.listing.sort == "date" and self.listing.goes_down:
             predicates.append(
                 lambda query: Condition(f"{STATE_DATE} <= {query.bind(after.date, TIME)}")
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from fastapi import Depends, Query
 from pydantic import Field
@@ -25,6 +25,7 @@ from projections.queries.listing import (
 )
 from projections.queries.page import MAX_PAGE_ROWS, read_listing
 from projections.queries.search import SEARCHED_COLUMNS, read_search, search_page
+from projections.queries.totals import RowTotal, count_rows
 from projections.tables import log_of, projections
 from projections.web.auth import Caller, ReadCaller
 from projections.web.cursor import cursor_time, decode_cursor, encode_cursor
@@ -81,8 +82,26 @@ SearchQuery = Annotated[
     ),
 ]
 #: A cursor has the value sorted by ("" for the date), the date in milliseconds, message and
-#: recipient.
-_CURSOR_TYPES: Final = (str, int, str, str)
+#: recipient of a row; how many rows are before the page, or of a page before it, before its end;
+#: and whether the page is before the row.
+_CURSOR_TYPES: Final = (str, int, str, str, int | None, bool)
+
+
+class LogRows(NamedTuple):
+    """Rows of a page, how many are before them (None: unknown), cursors of the pages around it."""
+
+    rows: list[dict[str, Any]]
+    before: int | None
+    next: str | None
+    previous: str | None
+
+
+class _Place(NamedTuple):
+    """What a cursor says: a row, how many are before the page or its end, and the direction."""
+
+    after: After
+    before: int | None
+    backward: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,52 +117,100 @@ class LogQuery:
     as_of: datetime | None = None
     clock: Clock = "occurred"
 
-    def listing(self, *, limit: int, after: After | None = None) -> Listing:
-        """Return the listing of at most `limit` rows that follow a row."""
+    def listing(self, *, limit: int, after: After | None = None, backward: bool = False) -> Listing:
+        """Return the listing of at most `limit` rows that follow a row, or precede it."""
         return Listing(
             channel=self.channel, tenant=self.caller.tenant, filters=self.filters, sort=self.sort,
             descending=self.descending, limit=limit, as_of=self.as_of, clock=self.clock,
-            after=after,
+            after=after, backward=backward,
         )  # fmt: skip
 
-    def rows(self, *, limit: int, after: After | None = None) -> list[dict[str, Any]]:
-        """Return at most `limit` rows that follow a row. Raises `QueryError`, `ProblemError`."""
+    def rows(
+        self, *, limit: int, after: After | None = None, backward: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return at most `limit` rows that follow a row, or precede it, the nearest first.
+
+        Raises `QueryError`, `ProblemError`.
+        """
         database = self.caller.state.database
-        listing = self.listing(limit=limit, after=after)
+        listing = self.listing(limit=limit, after=after, backward=backward)
         with database.client() as client:
             if self.search:
                 return search_page(client, database.name, listing, self.search)
             return list(read_listing(client, database.name, listing))
 
-    def page(self, *, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Return the rows of a page, and the cursor of the next, None after the last.
+    def page(self, *, limit: int, cursor: str | None) -> LogRows:
+        """Return a page of at most `limit` rows, the first one without a cursor.
 
         Raises as `rows` does, also for a cursor of another query.
         """
-        after = None if cursor is None else self._decode(cursor)
-        # One more row shows whether there is a next page. Over the limit of pages, the query would
+        place = None if cursor is None else self._decode(cursor)
+        # One more row shows whether there is another page. Over the limit of pages, the query would
         # be planned as an export.
         size = min(limit + 1, MAX_PAGE_ROWS)
-        rows = self.rows(limit=size, after=after)
-        if len(rows) < size:
-            return rows, None
-        return rows[:limit], self._encode(rows[limit - 1])
+        rows = self.rows(
+            limit=size, after=place and place.after, backward=bool(place and place.backward)
+        )
+        has_more, rows = len(rows) == size, rows[:limit] if len(rows) == size else rows
+        if place is None:
+            return self._page(rows, 0, has_next=has_more, has_previous=False)
+        if not place.backward:
+            return self._page(rows, place.before, has_next=has_more, has_previous=True)
+        before = _rows_before(place.before, len(rows), has_previous=has_more)
+        return self._page(rows[::-1], before, has_next=True, has_previous=has_more)
+
+    def total(self, *, seconds: float | None = None) -> RowTotal | None:
+        """Return how many rows there are; None if counting takes longer than `seconds`.
+
+        Raises as `rows` does.
+        """
+        database = self.caller.state.database
+        with database.client() as client:
+            return count_rows(
+                client, database.name, self.listing(limit=0), self.search, seconds=seconds
+            )
+
+    def _page(
+        self, rows: list[dict[str, Any]], before: int | None, *, has_next: bool, has_previous: bool
+    ) -> LogRows:
+        if not rows:
+            return LogRows(rows, before, None, None)
+        end = None if before is None else before + len(rows)
+        return LogRows(
+            rows, before,
+            next=self._encode(rows[-1], end, backward=False) if has_next else None,
+            previous=self._encode(rows[0], before, backward=True) if has_previous else None,
+        )  # fmt: skip
 
     def _identity(self) -> object:
         return self.listing(limit=0), self.search
 
-    def _encode(self, row: dict[str, Any]) -> str:
+    def _encode(self, row: dict[str, Any], before: int | None, *, backward: bool) -> str:
         after = place_of(self.listing(limit=0), row)
         value = "" if isinstance(after.value, datetime) else after.value
         return encode_cursor(
-            self._identity(), [value, milliseconds(after.date), after.message_id, after.recipient]
+            self._identity(),
+            [value, milliseconds(after.date), after.message_id, after.recipient, before, backward],
         )
 
-    def _decode(self, cursor: str) -> After:
-        value, time, message_id, recipient = decode_cursor(self._identity(), cursor, _CURSOR_TYPES)
+    def _decode(self, cursor: str) -> _Place:
+        value, time, message_id, recipient, before, backward = decode_cursor(
+            self._identity(), cursor, _CURSOR_TYPES
+        )
         date = cursor_time(time)
-        return After(date if self.sort == "date" else str(value), date, str(message_id),
-                     str(recipient))  # fmt: skip
+        key = date if self.sort == "date" else str(value)
+        after = After(key, date, str(message_id), str(recipient))
+        return _Place(after, None if before is None else int(before), bool(backward))
+
+
+def _rows_before(end: int | None, rows: int, *, has_previous: bool) -> int | None:
+    """Return how many rows are before a page that ends at a place; None if nobody can say.
+
+    Rows that have come in, or gone, since somebody counted make the count of the beginning wrong.
+    """
+    if not has_previous:
+        return 0
+    return end - rows if end is not None and end > rows else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ CursorQuery = Annotated[
     str | None,
     Query(
         max_length=MAX_CURSOR_LENGTH,
-        description="`next` of the page before, for the one that follows",
+        description="`next` of a page, for the one that follows; or `previous`, where it has that",
     ),
 ]
 SinceQuery = Annotated[

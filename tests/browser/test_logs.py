@@ -162,6 +162,12 @@ def test_pages_follow_one_another_with_every_message_once(reader, api):
         links += reader.links()
     assert len(whole) > 50
     assert links == whole
+    reader.page.get_by_text(f"51\u2013{len(whole)} of {len(whole)}").wait_for()
+    reader.page.get_by_role("link", name="Previous page").click()
+    reader.page.get_by_text(f"1\u201350 of {len(whole)}").wait_for()  # counted after the page
+    reader.page.get_by_role("link", name="Next page").wait_for()
+    assert reader.links() == whole[:50]
+    assert reader.page.get_by_role("link", name="Previous page").count() == 0
     reader.page.get_by_role("link", name="First page").click()
     reader.page.get_by_role("link", name="Next page").wait_for()
     assert reader.links() == whole[:50]
@@ -297,6 +303,9 @@ def test_an_empty_page_says_what_there_is_instead(reader, api):
 def test_all_of_it_works_without_javascript(readers, api):
     reader = readers(java_script_enabled=False)
     page = reader.sign_in(api.keys["a"], "/logs/email?sort=status")
+    page.get_by_role("link", name="of how many?").click()
+    page.get_by_text("1\u201350 of ").wait_for()
+    assert "total" not in page.get_by_role("link", name="Next page").get_attribute("href")
     page.get_by_role("link", name="Next page").click()
     page.get_by_role("link", name="First page").wait_for()
     page.get_by_text("Add a filter").click()

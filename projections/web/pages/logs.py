@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from projections.queries.export import ExportFormat
 from projections.queries.listing import EQUALITY_COLUMNS, Filter, QueryError, statuses_of
+from projections.queries.totals import RowTotal
 from projections.tables import log_of
 from projections.web.log_export import export_response
-from projections.web.log_query import LogParameters, LogQuery, RequestedParameters
+from projections.web.log_query import LogParameters, LogQuery, LogRows, RequestedParameters
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.labels import LOG_NAMES, filter_text
+from projections.web.pages.positions import UNASKED_COUNT_SECONDS, page_position, total_text
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.pages.url import PageUrl, shareable_url
 from projections.web.params import ApiRoute, CursorQuery, UtcTime, parse_utc_time
@@ -79,26 +81,34 @@ RequestedPage = Annotated[LogPage, Depends(log_page)]
 
 @router.get("/logs/{channel}")
 def show_log(
-    unchecked: Annotated[UncheckedPage, Depends(unchecked_page)], cursor: CursorQuery = None
+    unchecked: Annotated[UncheckedPage, Depends(unchecked_page)],
+    cursor: CursorQuery = None,
+    *,
+    total: Annotated[bool, Query()] = False,
 ) -> HTMLResponse:
-    """Show a page of a log; what cannot be asked is said above the forms, with what was typed."""
+    """Show a page of a log; what cannot be asked is said above the forms, with what was typed.
+
+    Rows are counted for `total` only: else the script asks for their number after the page.
+    """
     try:
         page = unchecked.checked()
-        return _render_log(page, *page.query.page(limit=PAGE_ROWS, cursor=cursor), cursor=cursor)
+        shown = page.query.page(limit=PAGE_ROWS, cursor=cursor)
+        counted = page.query.total() if total and shown.next else None
+        return _render_log(page, shown, cursor=cursor, counted=counted)
     except (QueryError, ProblemError) as error:
         problem = to_problem(error)
         if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
             raise
     query = LogQuery(caller=unchecked.caller, channel=unchecked.parameters.channel)
     refused = LogPage(caller=unchecked.caller, url=unchecked.url, query=query)
-    return _render_log(refused, [], None, cursor=None, problem=problem)
+    return _render_log(refused, LogRows([], None, None, None), cursor=None, problem=problem)
 
 
 def _render_log(
-    page: LogPage, rows: list[dict[str, Any]], next_cursor: str | None, *, cursor: str | None,
+    page: LogPage, shown: LogRows, *, cursor: str | None, counted: RowTotal | None = None,
     problem: ProblemError | None = None,
 ) -> HTMLResponse:  # fmt: skip
-    query, url, log = page.query, page.url, log_of(page.query.channel)
+    query, url, log, rows = page.query, page.url, log_of(page.query.channel), shown.rows
     is_newest = (
         cursor is None and query.sort == "date" and query.descending and query.as_of is None
         and problem is None
@@ -106,6 +116,8 @@ def _render_log(
     newer_url = url.with_path(f"/logs/{query.channel}/newer")
     if rows:
         newer_url = newer_url.with_values(than=iso_milliseconds(rows[0]["date"]))
+    position = page_position(shown, counted)
+    count_url = url.with_path(f"/logs/{query.channel}/count")
     return render_page(
         "log", page.caller, status=problem.status if problem else HTTPStatus.OK,
         problem=problem.detail if problem else "",
@@ -117,8 +129,11 @@ def _render_log(
         chosen=[value for name, value in url.pairs if name == "status"],
         columns=[name for name in log.columns if name != "tenant_id"],
         filters=_filter_links(url, query), subject=_subject(query),
-        next_url=url.with_values(cursor=next_cursor) if next_cursor else None,
-        is_later_page=cursor is not None,
+        next_url=url.with_values(cursor=shown.next) if shown.next else None,
+        previous_url=url.with_values(cursor=shown.previous) if shown.previous else None,
+        is_later_page=cursor is not None, position=position,
+        count_url=count_url.with_values(last=str(position.last)) if position else "",
+        total_url=url.with_values(total="true", **({"cursor": cursor} if cursor else {})),
         newer_url=str(newer_url) if is_newest else "",
         latest=_latest_message(page) if not rows and not (cursor or problem) else None,
     )  # fmt: skip
@@ -137,6 +152,16 @@ def show_newer_count(
     url = page.url.without("than").with_path(f"/logs/{query.channel}")
     return render_page(
         "newer_count", page.caller, count=count, max_count=MAX_NEWER_MESSAGES, url=url
+    )
+
+
+@router.get("/logs/{channel}/count")  # noqa: FAST003 the query has it
+def show_total(page: RequestedPage, last: Annotated[int, Query(ge=0)] = 0) -> HTMLResponse:
+    """Show how many rows there are, if that is soon counted; `last` is the place of a row."""
+    total = page.query.total(seconds=UNASKED_COUNT_SECONDS)
+    url = page.url.with_path(f"/logs/{page.query.channel}").with_values(total="true")
+    return render_page(
+        "total", page.caller, text=total_text(total, last), url="" if total else str(url)
     )
 
 

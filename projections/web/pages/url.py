@@ -40,9 +40,13 @@ def local_url(url: str) -> str:
 _PERIOD_OPERATORS: Final = {"from": ">=", "to": "<="}
 
 
+#: Parameters that no link of the page repeats.
+_OF_ONE_ANSWER: Final = frozenset({"cursor", "total", "last"})
+
+
 @dataclass(frozen=True, slots=True)
 class PageUrl:
-    """A page's path and parameters, without the cursor."""
+    """A page's path and parameters, without the cursor and what else is of one answer only."""
 
     path: str
     pairs: tuple[tuple[str, str], ...]
@@ -50,7 +54,9 @@ class PageUrl:
     @classmethod
     def of(cls, request: Request) -> PageUrl:
         """Return the URL of a request."""
-        pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
+        pairs = [
+            pair for pair in request.query_params.multi_items() if pair[0] not in _OF_ONE_ANSWER
+        ]
         return cls(request.url.path, tuple(pairs))
 
     def __str__(self) -> str:

@@ -43,6 +43,17 @@ forEachElement("[data-newer]", (place) => {
   }, 4);
 });
 
+// What takes longer than the page is asked for after it.
+forEachElement("[data-fill]", async (place) => {
+  place.setAttribute("aria-busy", "true");
+  try {
+    place.innerHTML = await fetchText(place.dataset.fill);
+  } catch {
+    // The link that asks for it stays.
+  }
+  place.removeAttribute("aria-busy");
+});
+
 // A page that was not available is loaded as soon as it is.
 forEachElement("[data-retry]", (place) => {
   poll(async () => {

@@ -7,11 +7,13 @@ import io
 import json
 from collections import Counter
 from datetime import timedelta
+from itertools import pairwise
 
 import pyarrow.parquet as pq
 import pytest
 
 from projections.clickhouse.sql import stream
+from projections.queries import totals
 from projections.queries.listing import Filter, Listing
 from projections.queries.search import search_page, search_sql
 from projections.status import fold_message, read_row
@@ -89,6 +91,48 @@ def test_a_walk_goes_on_where_it_was_when_newer_mail_comes_in(api, client):
     assert first["rows"] + walk_on(client, first["next"]) == before
     assert client.get("/api/v1/logs/email?limit=1").json()["rows"][0]["message_id"] \
         == "came-in-between"  # fmt: skip
+
+
+@pytest.mark.parametrize("sort", ["date", "recipient", "status"])
+@pytest.mark.parametrize("search", ["", "a-email"])
+def test_a_walk_back_has_the_pages_of_the_walk_in_reverse(client, sort, search):
+    pages, path = [], f"/api/v1/logs/email?sort={sort}&limit=20&q={search}"
+    cursor = ""
+    while cursor is not None:
+        pages.append(client.get(f"{path}{cursor}").json())
+        cursor = pages[-1]["next"] and f"&cursor={pages[-1]['next']}"
+    assert len(pages) > 2
+    assert pages[0]["previous"] is None
+    page = pages[-1]
+    for earlier, later in list(pairwise(pages))[::-1]:
+        page = client.get(f"{path}&cursor={page['previous']}").json()
+        assert page["rows"] == earlier["rows"]
+        onward = client.get(f"{path}&cursor={page['next']}").json()
+        assert onward["rows"] == later["rows"]
+    assert page["previous"] is None
+
+
+@pytest.mark.parametrize(
+    "question",
+    [{}, {"status": ["Bounce", "Sent"]}, {"q": "invoice"}, {"q": "mailbox does not exist"},
+     {"recipient": "p3@d0.example"}, {"as_of": "2026-11-01T12:00"}, {"q": "nobody has this"},
+     {"filter": ["date>=2026-11-01T12:00", "open_count>=1"]}],
+)  # fmt: skip
+def test_rows_are_counted_if_that_is_asked_for(client, question):
+    rows = walk(client, "/logs/email", **question)
+    page = client.get("/api/v1/logs/email", params={"limit": 2, "total": True, **question}).json()
+    assert (page["total"], page["total_is_exact"]) == (len(rows), True)
+    assert "total" not in client.get("/api/v1/logs/email", params=question).json()
+
+
+def test_rows_are_counted_up_to_a_bound(api, client, monkeypatch):
+    monkeypatch.setattr(totals, "MAX_COUNTED_ROWS", 7)
+    for question in ("", "&q=a-email"):
+        page = client.get(f"/api/v1/logs/email?limit=2&total=true{question}").json()
+        assert (page["total"], page["total_is_exact"]) == (7, False)
+    listing = Listing(channel="email", tenant="a")
+    too_slow = totals.count_rows(api.connect(), api.database, listing, "zz", seconds=1e-6)
+    assert too_slow is None
 
 
 def walk_on(client, cursor):

@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.queries.listing import FILTER_OPERATORS
+from projections.queries.totals import RowTotal
 from projections.tables import projections
+from projections.web.log_query import LogRows
 from projections.web.pages import charts, labels, overview
 from projections.web.pages.dead_letters import hex_dump
+from projections.web.pages.positions import page_position
 from projections.web.pages.render import (
     address_excerpt,
     excerpt,
@@ -104,6 +107,23 @@ def test_an_address_is_put_together_of_a_new_filter_and_what_is_not_empty():
         "/logs/email?filter=subject~b+c&sort=date"
     )
     assert str(PageUrl("/x", (("a", "1"),)).with_values(a="2").without("a")) == "/x"
+
+
+@pytest.mark.parametrize(
+    ("before", "has_next", "total", "position"),
+    [
+        (0, True, None, (1, 2, "")), (0, False, None, (1, 2, "2")),
+        (50, False, None, (51, 52, "52")),
+        (50, True, (837, True), (51, 52, "837")), (0, True, (10_000, False), (1, 2, "over 10,000")),
+        (10_400, True, (10_000, False), (10_401, 10_402, "over 10,402")),
+        (50, True, (51, True), (51, 52, "")),  # some have gone since
+        (None, True, (837, True), None),
+    ],
+)  # fmt: skip
+def test_a_page_says_where_it_is_as_far_as_that_is_known(before, has_next, total, position):
+    shown = LogRows([{}, {}], before, "cursor" if has_next else None, None)
+    assert page_position(shown, total and RowTotal(*total)) == position
+    assert page_position(LogRows([], before, None, None), None) is None
 
 
 def test_bars_of_a_chart_are_as_high_as_their_counts_and_stand_on_each_other():
