@@ -50,6 +50,8 @@ def test_a_search_finds_a_text_in_any_field_and_stands_in_the_address(reader, ap
         assert expected
         assert reader.links() == keys_of(expected)
         assert "q=" in reader.page.url
+        assert reader.page.locator("tbody mark").count() >= len(expected)
+    assert "Matched in message id: a-email-41" in reader.page.locator("tbody").inner_text()
     for text, meaning in (("bounced", "status is Bounce"), ("1 Nov 2026", "date is 1 Nov 2026")):
         reader.page.get_by_label("Search all fields").fill(text)
         reader.page.get_by_role("button", name="Search").click()

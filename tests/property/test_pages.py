@@ -114,11 +114,9 @@ def test_a_page_is_the_head_of_the_whole_listing(log, database, data):
         rows = read_listing(database.client, database.name, listing, tuning)
         whole = stream(database.client, *listing_sql(listing, database.name))
         assert list(map(comparable, rows)) == list(map(comparable, whole)), listing
-        every = list(stream(
-            database.client, *listing_sql(replace(listing, limit=1000), database.name)
-        ))  # fmt: skip
-        total = count_rows(database.client, database.name, listing, tuning=tuning)
-        assert total == (len(every), True), listing
+    every = stream(database.client, *listing_sql(replace(listing, limit=1000), database.name))
+    total = count_rows(database.client, database.name, listing, tuning=tuning)
+    assert total == (len(list(every)), True), listing
 
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)

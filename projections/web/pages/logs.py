@@ -12,12 +12,14 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 
 from projections.queries.export import ExportFormat
 from projections.queries.listing import EQUALITY_COLUMNS, Filter, QueryError, statuses_of
+from projections.queries.search import words_of
 from projections.queries.totals import RowTotal
 from projections.tables import log_of
 from projections.web.log_export import export_response
 from projections.web.log_query import LogParameters, LogQuery, LogRows, RequestedParameters
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.labels import LOG_NAMES, filter_text
+from projections.web.pages.marks import SearchMarks
 from projections.web.pages.positions import UNASKED_COUNT_SECONDS, page_position, total_text
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.pages.url import PageUrl, shareable_url
@@ -123,6 +125,7 @@ def _render_log(
         problem=problem.detail if problem else "",
         title=LOG_NAMES[query.channel], channel=query.channel, query=query, url=url,
         rows=rows, body="subject" if query.channel == "email" else "text",
+        marks=SearchMarks(channel=query.channel, words=_words(query)),
         is_text=bool(query.search), quoted_url=_quoted(url),
         presets=_presets(), period_url=_without_period(url),
         statuses=statuses_of(log),
@@ -196,6 +199,10 @@ def _condition_text(condition: str) -> str:
         return filter_text(Filter.parse(condition))
     except QueryError:
         return condition
+
+
+def _words(query: LogQuery) -> list[str]:
+    return words_of(query.channel, query.search) if query.search else []
 
 
 def _quoted(url: PageUrl) -> PageUrl:
