@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from projections.queries.plain_reasons import plain_reason
-from schemas.reasons import default_reasons
 from tests.api import START, complete_events
 
 
@@ -37,7 +36,7 @@ def test_a_page_has_what_the_api_has(reader, api):
         rows = api_rows(api, f"/logs/{channel}")
         assert reader.links() == keys_of(rows)
         cells = reader.rows()
-        assert [row[1].split("\n")[0] for row in cells] == [row["recipient"] for row in rows]
+        assert [row[1].split()[0] for row in cells] == [row["recipient"] for row in rows]
         assert [row[3] for row in cells] == [row["status"] for row in rows]
 
 
@@ -196,26 +195,98 @@ def test_the_reason_of_a_status_has_a_column_where_there_is_room(reader, api):
         assert reason == plain_reason("email", row).words
     reader.page.set_viewport_size({"width": 390, "height": 844})
     assert not reader.page.locator("td.why").first.is_visible()
-    assert reader.page.locator("td.state .tip").first.inner_text() == reasons[0]
+    assert reader.page.locator("td.state .note").first.inner_text() == reasons[0]
+    reader.page.set_viewport_size({"width": 900, "height": 900})  # nor where nobody can hover
+    assert reader.page.locator("td.state .note").first.inner_text() == reasons[0]
 
 
-def test_the_reason_of_a_status_is_shown_on_hover_and_on_focus_without_its_column(reader):
-    reader.page.set_viewport_size({"width": 900, "height": 900})
-    reader.open("/logs/email?status=Bounce")
-    badge = reader.page.locator("td.state a.badge").first
-    tip = reader.page.locator(f"#{badge.get_attribute('aria-describedby')}")
-    assert tip.inner_text() == ""  # not to be seen
-    badge.hover()
-    assert tip.is_visible()
-    reader.page.mouse.move(0, 0)
-    assert not tip.is_visible()
-    reader.page.locator("td.state a").last.focus()
-    for _ in range(200):
-        reader.page.keyboard.press("Shift+Tab")
-        if badge.evaluate("it => it === document.activeElement"):
-            break
-    assert tip.is_visible()
-    assert tip.inner_text() in {cause.words for cause in default_reasons().causes.values()}
+def test_keys_go_to_the_search_and_from_row_to_row_and_can_be_turned_off(reader):
+    page, keyboard = reader.page, reader.page.keyboard
+    active = "document.activeElement"
+
+    def row():
+        return page.evaluate(
+            f"[...document.querySelectorAll('tbody tr')].indexOf({active}.closest('tr'))"
+        )
+
+    keyboard.press("/")
+    assert page.evaluate(f"{active}.name") == "q"
+    keyboard.type("jk/?")
+    assert page.get_by_label("Search all fields").input_value() == "jk/?"
+    page.evaluate(f"{active}.blur()")
+    for key, place in (("j", 0), ("j", 1), ("j", 2), ("k", 1)):
+        keyboard.press(key)
+        assert row() == place
+    opened = page.evaluate(f"{active}.href")
+    keyboard.press("Enter")
+    page.wait_for_url(opened)
+    page.go_back()
+    keyboard.press("?")
+    page.get_by_role("dialog", name="Keys").get_by_role("checkbox").uncheck()
+    keyboard.press("Escape")
+    page.reload()
+    keyboard.press("j")
+    assert row() == -1
+    keyboard.press("?")
+    assert page.get_by_role("dialog", name="Keys").is_visible()
+
+
+def test_a_log_is_sorted_on_a_phone_whose_first_screen_has_its_first_row(readers, api):
+    options = {"viewport": {"width": 390, "height": 844}, "java_script_enabled": False}
+    reader = readers(api.keys["a"], "/logs/email", **options)
+    box = reader.page.locator("tbody tr").first.bounding_box()
+    assert box["y"] + box["height"] < 844
+    reader.page.get_by_label("Order").select_option("Recipient from Z")
+    reader.page.get_by_role("button", name="Sort").click()
+    reader.page.wait_for_url("**sort=recipient&order=desc")
+    assert reader.links() == keys_of(api_rows(api, "/logs/email?sort=recipient&order=desc"))
+    assert not reader.page.locator("thead a").first.is_visible()  # no focus where nobody sees it
+
+
+def test_a_button_says_that_its_page_is_on_its_way(reader):
+    # As long as the answer takes: it never comes.
+    reader.page.locator("form.search").evaluate(
+        "form => form.addEventListener('submit', event => event.preventDefault())"
+    )
+    reader.page.get_by_role("button", name="Search").click()
+    reader.page.locator("button[aria-busy=true]").wait_for()
+    assert reader.page.locator("main").get_attribute("aria-busy") == "true"
+
+
+def test_columns_are_chosen_and_stand_in_the_address(readers, api):
+    reader = readers(api.keys["a"], "/logs/email?status=Bounce", java_script_enabled=False)
+    page = reader.page
+    page.get_by_text("Columns", exact=True).click()
+    chooser = page.get_by_role("group", name="What the table shows")
+    chooser.get_by_label("Recipient").uncheck()
+    chooser.get_by_label("Reason", exact=True).uncheck()
+    chooser.get_by_label("Diagnostic").check()
+    chooser.get_by_label("Delivered inferred").check()
+    page.locator("form", has=chooser).get_by_role("button", name="Show").click()
+    heads = page.locator("thead th").all_inner_texts()
+    assert [head.strip(" ▼↕\n") for head in heads] == [
+        "Date", "Subject", "Status", "Delivered inferred", "Diagnostic",
+    ]  # fmt: skip
+    expected = api_rows(api, "/logs/email?status=Bounce")
+    assert [row[4] for row in reader.rows()] == [row["diagnostic"] or "—" for row in expected]
+    assert {row[3] for row in reader.rows()} <= {"yes", "no"}
+    assert "columns=diagnostic" in page.url
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_role("link", name="The usual ones").click()
+    page.get_by_role("columnheader", name="Reason").wait_for()
+    assert reader.open("/logs/email?columns=secret").status == 422
+    assert "no column 'secret'" in page.get_by_role("alert").inner_text()
+
+
+def test_a_printed_log_is_its_rows(reader):
+    reader.page.emulate_media(media="print")
+    shown = reader.page.locator("body").inner_text()
+    assert "Search all fields" not in shown
+    assert "Sign out" not in shown
+    assert len(reader.rows()) == 50
+    reader.page.emulate_media(media="screen", forced_colors="active")
+    current = reader.page.locator("nav [aria-current=page]")
+    assert current.evaluate("it => getComputedStyle(it).borderTopWidth") == "2px"
 
 
 @pytest.mark.parametrize("channel", ["email", "sms"])

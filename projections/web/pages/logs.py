@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from projections.queries.export import ExportFormat
-from projections.queries.listing import EQUALITY_COLUMNS, Filter, QueryError, statuses_of
+from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, QueryError, statuses_of
 from projections.queries.search import words_of
 from projections.queries.totals import RowTotal
 from projections.tables import log_of
@@ -19,6 +20,12 @@ from projections.web.log_export import export_response
 from projections.web.log_query import LogParameters, LogQuery, LogRows, RequestedParameters
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.labels import LOG_NAMES, filter_text
+from projections.web.pages.log_columns import (
+    choosable_columns,
+    chosen_columns,
+    column_heading,
+    usual_columns,
+)
 from projections.web.pages.marks import SearchMarks
 from projections.web.pages.positions import UNASKED_COUNT_SECONDS, page_position, total_text
 from projections.web.pages.render import PAGE_ROWS, render_page
@@ -30,6 +37,15 @@ from schemas.events import iso_milliseconds
 router = APIRouter(include_in_schema=False, route_class=ApiRoute)
 #: Filters by these columns name an address or a customer record, whose log it then is.
 _SUBJECT_COLUMNS: Final = ("recipient", "record_type", "record_id")
+#: The orders of a log, as parameters and in words.
+_ORDERS: Final = {
+    channel: [
+        ("date", "desc", "Newest first"), ("date", "asc", "Oldest first"),
+        ("recipient", "asc", f"{whom} from A"), ("recipient", "desc", f"{whom} from Z"),
+        ("status", "asc", "Status from A"), ("status", "desc", "Status from Z"),
+    ]
+    for channel, whom in (("email", "Recipient"), ("sms", "Number"))
+}  # fmt: skip
 #: With more newer messages the hint says "100+".
 MAX_NEWER_MESSAGES: Final = 100
 #: How many days before today a period begins, by its name.
@@ -43,6 +59,7 @@ class LogPage:
     caller: PageCaller
     url: PageUrl
     query: LogQuery
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +70,14 @@ class UncheckedPage:
     url: PageUrl
     parameters: LogParameters
     as_of: str
+    columns: Sequence[str]
 
     def checked(self) -> LogPage:
-        """Return the page with its query. Raises as `LogParameters.query` does."""
+        """Return the page with its query. Raises as `LogParameters.query` does, for columns too."""
         time = parse_utc_time("as_of", self.as_of) if self.as_of else None
         query = self.parameters.query(self.caller, time)
-        return LogPage(caller=self.caller, url=self.url, query=query)
+        columns = chosen_columns(query.channel, self.columns)
+        return LogPage(caller=self.caller, url=self.url, query=query, columns=columns)
 
 
 def unchecked_page(
@@ -66,11 +85,13 @@ def unchecked_page(
     caller: TenantCaller,
     parameters: RequestedParameters,
     as_of: Annotated[str, Query(max_length=100)] = "",
+    columns: Annotated[list[str], Query(max_length=100)] = [],  # noqa: B006 FastAPI copies it
 ) -> UncheckedPage:
     """Return a page as it is in its URL. Raises as `shareable_url` does."""
     return UncheckedPage(
-        caller=caller, url=shareable_url(request), parameters=parameters, as_of=as_of
-    )
+        caller=caller, url=shareable_url(request), parameters=parameters, as_of=as_of,
+        columns=columns,
+    )  # fmt: skip
 
 
 def log_page(unchecked: Annotated[UncheckedPage, Depends(unchecked_page)]) -> LogPage:
@@ -102,7 +123,10 @@ def show_log(
         if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
             raise
     query = LogQuery(caller=unchecked.caller, channel=unchecked.parameters.channel)
-    refused = LogPage(caller=unchecked.caller, url=unchecked.url, query=query)
+    refused = LogPage(
+        caller=unchecked.caller, url=unchecked.url, query=query,
+        columns=usual_columns(query.channel),
+    )  # fmt: skip
     return _render_log(refused, LogRows([], None, None, None), cursor=None, problem=problem)
 
 
@@ -125,12 +149,15 @@ def _render_log(
         problem=problem.detail if problem else "",
         title=LOG_NAMES[query.channel], channel=query.channel, query=query, url=url,
         rows=rows, body="subject" if query.channel == "email" else "text",
+        orders=_ORDERS[query.channel],
         marks=SearchMarks(channel=query.channel, words=_words(query)),
         is_text=bool(query.search), quoted_url=_quoted(url),
         presets=_presets(), period_url=_without_period(url),
         statuses=statuses_of(log),
         chosen=[value for name, value in url.pairs if name == "status"],
-        columns=[name for name in log.columns if name != "tenant_id"],
+        filter_columns=[name for name in log.columns if name != "tenant_id"],
+        columns=page.columns, is_usual=page.columns == usual_columns(query.channel),
+        all_columns=choosable_columns(query.channel), heading=column_heading, sorts=SORTS,
         filters=_filter_links(url, query), subject=_subject(query),
         next_url=url.with_values(cursor=shown.next) if shown.next else None,
         previous_url=url.with_values(cursor=shown.previous) if shown.previous else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
@@ -37,32 +37,32 @@ class SearchMarks:
         """Return the beginning of a text with its marks."""
         if not self.words:
             return excerpt(value, length)
-        return _marked(value, self._spans(value), 0, length)
+        return _marked(value, self.spans(value), 0, length)
 
     def address(self, value: str) -> Markup:
         """Return an address as people write it with its marks; a line may break after its @."""
         shown = shown_address(value)
-        return _marked(shown, self._spans(shown), 0, 64).replace("@", Markup("@<wbr>"))
+        return _marked(shown, self.spans(shown), 0, 64).replace("@", Markup("@<wbr>"))
 
     def hidden(self, row: Mapping[str, Any], shown: Sequence[str]) -> list[HiddenHit]:
         """Return where a row has those words that none of its shown texts has."""
         return list(self._hidden(row, [*shown, shown_address(row["recipient"])]))
 
     def _hidden(self, row: Mapping[str, Any], shown: Sequence[str]) -> Iterator[HiddenHit]:
+        by_column: dict[str, list[str]] = {}
         for word in self.words:
-            one = SearchMarks(channel=self.channel, words=(word,))
-            if any(one._spans(text) for text in shown):
-                continue
-            for column in SEARCHED_COLUMNS[self.channel]:
-                if spans := one._spans(row[column]):
-                    start = max(0, spans[0][0] - _CHARACTERS_BEFORE)
-                    end = spans[0][1] + _CHARACTERS_AFTER
-                    yield HiddenHit(
-                        column_name(column), _marked(row[column], spans, start, end - start)
-                    )
-                    break
+            has = replace(self, words=(word,)).spans
+            if not any(map(has, shown)):
+                places = (name for name in SEARCHED_COLUMNS[self.channel] if has(row[name]))
+                by_column.setdefault(next(places, ""), []).append(word)
+        for column, words in by_column.items():
+            if column:
+                spans = replace(self, words=words).spans(row[column])
+                start = max(0, spans[0][0] - _CHARACTERS_BEFORE)
+                length = spans[0][1] + _CHARACTERS_AFTER - start
+                yield HiddenHit(column_name(column), _marked(row[column], spans, start, length))
 
-    def _spans(self, text: str) -> list[tuple[int, int]]:
+    def spans(self, text: str) -> list[tuple[int, int]]:
         """Return where the words are in a text, in upper or lower case alike: as it is searched."""
         lowered, spans = clickhouse_lower(text), []
         for word in self.words:

@@ -89,10 +89,11 @@ class PageUrl:
     def normalised(self) -> PageUrl:
         """Return it without empty parameters, and with a new filter's three fields as one.
 
-        The days from which and to which messages are asked for become filters, too.
+        The days from which and to which messages are asked for become filters, too, and the choice
+        of an order its two parameters.
         """
         values = dict(self.pairs)
-        fields = {"column", "is", "value", *_PERIOD_OPERATORS}
+        fields = {"column", "is", "value", "by", *_PERIOD_OPERATORS}
         pairs = tuple(pair for pair in self.pairs if pair[1] and pair[0] not in fields)
         url = replace(self, pairs=pairs)
         for name, operator in _PERIOD_OPERATORS.items():
@@ -102,6 +103,9 @@ class PageUrl:
                     if pair[0] == "filter" and pair[1].startswith(f"date{operator}")
                 ))  # fmt: skip
                 url = url.with_pair("filter", f"date{operator}{day}")
+        if values.get("by"):
+            sort, _, order = values["by"].partition(" ")
+            url = url.with_values(sort=sort, order=order)
         if column := values.get("column"):
             filter_ = f"{column}{values.get('is', '=')}{values.get('value', '').strip()}"
             url = url.without_pairs(("filter", filter_)).with_pair("filter", filter_)
