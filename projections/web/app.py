@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from projections.queries.api_keys import ApiKey, KeyCache, list_keys
+from projections.web.answers import ApiHeaders, HeadRequests, SelectiveCompression
 from projections.web.api import (
     dead_letters,
     health,
@@ -37,7 +38,23 @@ The delivery log of everything a business mails and texts.
 
 Every request carries a key of `sendlog keys create` and is about one tenant: the key's only one, or
 `tenant` among several. Times are UTC. Errors are `application/problem+json` (RFC 9457).
+
+`RateLimit` and `RateLimit-Policy` say what a key has left of its rate; over it the answer is 429
+with `Retry-After`. Answers of GET have an `ETag`, and are 304 for an `If-None-Match` that has it;
+every GET may be a HEAD, but for exports. Answers are compressed with gzip for those that accept it.
 """
+_TAGS: Final = [
+    {"name": name, "description": description}
+    for name, description in {
+        "logs": "The Email Log and the SMS Log, and what became of one message",
+        "records": "Customer records, and how addresses stand",
+        "statistics": "Counts of messages, and those without news",
+        "suppressions": "The blacklist, and changes of it",
+        "unmatched": "Events that fit no message",
+        "dead letters": "Records that could not be read; for operators",
+        "health": "Whether the process is alive and ready",
+    }.items()
+]
 
 
 def build_api(
@@ -87,6 +104,9 @@ def build_api(
     for module in (logs, records, statistics, suppressions, unmatched, dead_letters, health):
         app.include_router(module.router)
     install_pages(app)
+    app.add_middleware(ApiHeaders, state=app.state.app_state)
+    app.add_middleware(SelectiveCompression)
+    app.add_middleware(HeadRequests)
     app.add_middleware(SecurityHeaders)
     _document_problems(app)
     return app
@@ -99,7 +119,7 @@ def _document_problems(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = get_openapi(
                 title=app.title, version=app.version, description=app.description,
-                routes=app.routes,
+                routes=app.routes, tags=_TAGS, servers=[{"url": "/"}],
             )  # fmt: skip
             schemas = document["components"]["schemas"]
             for name in ("HTTPValidationError", "ValidationError"):

@@ -35,9 +35,13 @@ from schemas.events import MAX_EVENT_TIME, MIN_EVENT_TIME, Channel, milliseconds
 
 SortColumn = Literal["date", "recipient", "status"]
 SortOrder = Literal["asc", "desc"]
-EqualityQuery = Annotated[
-    str | None, Query(max_length=1000, description="Rows with this value exactly")
-]
+
+
+def equality_query(example: str) -> Any:
+    """Return the description of a parameter that asks for a value, with an example of it."""
+    return Query(max_length=1000, description="Rows with this value exactly", examples=[example])
+
+
 FilterQuery = Annotated[
     list[Annotated[str, Query(max_length=1000)]],
     Query(
@@ -263,15 +267,16 @@ def log_parameters(
     filter: FilterQuery = [],  # noqa: A002, B006 the name of the parameter; FastAPI copies it
     q: SearchQuery = "",
     status: StatusQuery = [],  # noqa: B006
-    recipient: EqualityQuery = None,
-    message_id: EqualityQuery = None,
-    record_type: EqualityQuery = None,
-    record_id: EqualityQuery = None,
-    campaign: EqualityQuery = None,
-    provider: EqualityQuery = None,
+    recipient: Annotated[str | None, equality_query("parent@example.com")] = None,
+    message_id: Annotated[str | None, equality_query("m-2041")] = None,
+    record_type: Annotated[str | None, equality_query("family")] = None,
+    record_id: Annotated[str | None, equality_query("F-1162")] = None,
+    campaign: Annotated[str | None, equality_query("autumn")] = None,
+    provider: Annotated[str | None, equality_query("ses")] = None,
     sort: Annotated[SortColumn, Query(description="By what; then the newest first")] = "date",
     order: Annotated[
-        SortOrder | None, Query(description="Default: desc by date, asc by the others")
+        SortOrder | None,
+        Query(description="Default: desc by date, asc by the others", examples=["asc"]),
     ] = None,
     clock: Annotated[
         Clock, Query(description="`as_of` by what had occurred, or had been recorded")
@@ -296,7 +301,11 @@ def log_query(
     caller: ReadCaller,
     parameters: RequestedParameters,
     as_of: Annotated[
-        UtcTime | None, Query(description="The log as it was at this time (UTC if no zone)")
+        UtcTime | None,
+        Query(
+            description="The log as it was at this time (UTC if no zone)",
+            examples=["2026-11-24T10:00:00Z"],
+        ),
     ] = None,
 ) -> LogQuery:
     """Return the query of an API request. Raises as `LogParameters.query` does."""

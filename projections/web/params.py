@@ -50,16 +50,32 @@ CursorQuery = Annotated[
     Query(
         max_length=MAX_CURSOR_LENGTH,
         description="`next` of a page, for the one that follows; or `previous`, where it has that",
+        examples=["3q2-7wAAAABbIiIsMTc5Njg5NjgwMDAwMCwibS0yMDQxIl0"],
     ),
 ]
 SinceQuery = Annotated[
-    UtcTime | None, Query(description="From this time on (UTC if no zone is named)")
+    UtcTime | None,
+    Query(
+        description="From this time on (UTC if no zone is named)", examples=["2026-11-01T00:00:00Z"]
+    ),
 ]
-UntilQuery = Annotated[UtcTime | None, Query(description="Before this time")]
-RecordPath = Annotated[str, Path(min_length=1, max_length=512)]
+UntilQuery = Annotated[
+    UtcTime | None, Query(description="Before this time", examples=["2026-12-01T00:00:00Z"])
+]
+RecordPath = Annotated[
+    str,
+    Path(
+        min_length=1, max_length=512, description="Type or id of a customer record",
+        examples=["family", "F-1162"],
+    ),
+]  # fmt: skip
 AddressPath = Annotated[
-    str, Path(min_length=1, max_length=320, description="Email address, or number")
-]
+    str,
+    Path(
+        min_length=1, max_length=320, description="Email address, or number",
+        examples=["parent@example.com"],
+    ),
+]  # fmt: skip
 
 
 class ApiRoute(APIRoute):

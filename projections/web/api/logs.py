@@ -100,8 +100,18 @@ def get_recipient_messages(
 def get_message(
     caller: ReadCaller,
     channel: ChannelPath,
-    message_id: Annotated[str, Query(min_length=1, max_length=512)],
-    recipient: Annotated[str, Query(min_length=1, max_length=320)],
+    message_id: Annotated[
+        str, Query(min_length=1, max_length=512, description="Its id", examples=["m-2041"])
+    ],
+    recipient: Annotated[
+        str,
+        Query(
+            min_length=1,
+            max_length=320,
+            description="Address or number",
+            examples=["parent@example.com"],
+        ),
+    ],
     limit: LimitQuery = PAGE_EVENTS,
     cursor: CursorQuery = None,
 ) -> JSONResponse:

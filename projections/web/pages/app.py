@@ -13,6 +13,7 @@ from projections.web.pages import (
     messages,
     overview,
     records,
+    reference,
     sign_in,
     statuses,
     suppressions,
@@ -57,6 +58,7 @@ def install_pages(app: FastAPI) -> None:
         overview,
         dead_letters,
         statuses,
+        reference,
     ):
         app.include_router(module.router)
     app.include_router(router)
