@@ -36,6 +36,11 @@ class RowTotal(NamedTuple):
     rows: int
     is_exact: bool
 
+    @property
+    def words(self) -> str:
+        """The number for people: "837", or "over 10,000"."""
+        return f"{'' if self.is_exact else 'over '}{self.rows:,}"
+
 
 def count_rows(
     client: Client,
