@@ -88,7 +88,7 @@ def build_api(
     app = FastAPI(
         title="Sendlog", version="1", description=_DESCRIPTION,
         openapi_url=f"{API_PATH}/openapi.json", docs_url=None, redoc_url=None,
-        redirect_slashes=False,
+        redirect_slashes=False, generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip
     app.state.app_state = AppState(
         database=connection,

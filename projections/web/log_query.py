@@ -259,7 +259,8 @@ class LogParameters:
         try:
             return Filter.of_statuses(log_of(self.channel), self.statuses)
         except QueryError as error:
-            raise invalid_parameter("status", str(error)) from None
+            detail = str(error).removeprefix("column 'status' ")
+            raise invalid_parameter("status", detail) from None
 
 
 def log_parameters(

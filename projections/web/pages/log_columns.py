@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from projections.queries.search import BODY_COLUMNS
@@ -35,12 +35,11 @@ def chosen_columns(channel: Channel, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in there if name in names) or usual_columns(channel)
 
 
-def column_heading(channel: Channel, name: str) -> str:
-    """Return the heading of a column."""
-    headings = {"recipient": "Recipient" if channel == "email" else "Number",
-                "status_reason": "Reason"}  # fmt: skip
-    text = headings.get(name) or column_name(name)
-    return text[:1].upper() + text[1:]
+def column_headings(channel: Channel, names: Iterable[str]) -> dict[str, str]:
+    """Return the headings of some columns by their names, in the same order."""
+    own = {"recipient": "Recipient" if channel == "email" else "Number", "status_reason": "Reason"}
+    texts = {name: own.get(name) or column_name(name) for name in names}
+    return {name: text[:1].upper() + text[1:] for name, text in texts.items()}
 
 
 def cell_value(value: Any) -> Any:

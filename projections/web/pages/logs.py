@@ -23,7 +23,7 @@ from projections.web.pages.labels import LOG_NAMES, filter_text
 from projections.web.pages.log_columns import (
     choosable_columns,
     chosen_columns,
-    column_heading,
+    column_headings,
     usual_columns,
 )
 from projections.web.pages.marks import SearchMarks
@@ -156,8 +156,9 @@ def _render_log(
         statuses=statuses_of(log),
         chosen=[value for name, value in url.pairs if name == "status"],
         filter_columns=[name for name in log.columns if name != "tenant_id"],
-        columns=page.columns, is_usual=page.columns == usual_columns(query.channel),
-        all_columns=choosable_columns(query.channel), heading=column_heading, sorts=SORTS,
+        columns=column_headings(query.channel, page.columns),
+        all_columns=column_headings(query.channel, choosable_columns(query.channel)),
+        is_usual=page.columns == usual_columns(query.channel), sorts=SORTS,
         filters=_filter_links(url, query), subject=_subject(query),
         next_url=url.with_values(cursor=shown.next) if shown.next else None,
         previous_url=url.with_values(cursor=shown.previous) if shown.previous else None,

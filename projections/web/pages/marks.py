@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from projections.queries.search import SEARCHED_COLUMNS, clickhouse_lower
 from projections.web.pages.labels import column_name
-from projections.web.pages.render import excerpt, visible_text
+from projections.web.pages.render import address_excerpt, excerpt, visible_text
 from schemas.addresses import address_parts, shown_address
 from schemas.events import Channel
 
@@ -41,6 +41,8 @@ class SearchMarks:
 
     def address(self, value: str) -> Markup:
         """Return an address as people write it with its marks; a line may break after its @."""
+        if not self.words:
+            return address_excerpt(value)
         shown = shown_address(value)
         return _marked(shown, self.spans(shown), 0, 64).replace("@", Markup("@<wbr>"))
 
