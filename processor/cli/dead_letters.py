@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from processor.cli.logs import RowFormat, print_rows
+from processor.cli.rows import RowFormat, print_rows
 from processor.clickhouse import client_of
 from processor.intake.dead_letters import mark_replayed, replay_headers
 from processor.kafka.producer import sync_producer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from processor.cli.logs import RowFormat, print_rows
+from processor.cli.rows import RowFormat, print_rows
 from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries import api_keys

@@ -1,10 +1,8 @@
-"""`sendlog log` and `sendlog explain`, and the output of rows for all commands."""
+"""`sendlog log` and `sendlog explain`."""
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,26 +13,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from processor.cli.options import OptionError
+from processor.cli.rows import (
+    STATUS_STYLES,
+    RowFormat,
+    is_terminal,
+    print_rows,
+    to_json_value,
+)
+from processor.cli.times import relative_time
 from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries.days import by_day
-from projections.queries.export import MAX_EXPORT_ROWS, formula_safe
-from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, Listing, QueryError
+from projections.queries.export import MAX_EXPORT_ROWS
+from projections.queries.listing import SORTS, Filter, Listing, QueryError
 from projections.queries.page import read_listing
 from projections.queries.plain_reasons import reason_with_code
 from projections.queries.timeline import PAGE_EVENTS, tenants_with
 from projections.queries.timeline import explain_message as explanation_of_message
+from projections.queries.totals import count_rows
 from projections.tables import log_of
-from schemas.addresses import normalise_address, shown_address
-from schemas.events import Channel, iso_milliseconds
-
-
-class RowFormat(StrEnum):
-    """How rows are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
+from schemas.addresses import normalise_address
+from schemas.events import Channel
 
 
 class LogName(StrEnum):
@@ -44,30 +44,23 @@ class LogName(StrEnum):
     SMS = "sms"
 
 
-_STATUS_STYLES = {
-    "Bounce": "red", "Invalid": "red", "Rejected": "red", "Undelivered": "red", "Failed": "red",
-    "Skipped": "yellow", "Sent": "blue", "Queued": "blue",
-    "Delivery": "green", "Delivered": "green",
-    "Open": "bold green", "Click": "bold green", "Received": "bold green",
-}  # fmt: skip
 _TABLE_COLUMNS = {
     "email": ("date", "recipient", "subject", "status", "status_reason", "message_id"),
     "sms": ("date", "recipient", "text", "status", "status_reason", "message_id"),
 }
 #: Rows of a table, unless another number is asked for.
 TABLE_ROWS = 50
-#: A narrower terminal has no room for a message's id.
-MIN_CHARACTERS_WITH_IDS = 130
-#: Columns that share the rest of a line, and the widths of those that may be cut off.
-_FLEXIBLE_COLUMNS = ("subject", "text", "status_reason", "reason")
-_MAX_CHARACTERS = {"recipient": 28}
-_DEFAULT_MAX_CHARACTERS = 36
+#: How long rows are counted for the line below a table.
+COUNT_SECONDS = 2.0
 
 
 def print_log(
     channel: Annotated[LogName, typer.Argument(help="Which log.")],
     tenant: Annotated[str, typer.Option(help="Whose log.")],
-    status: Annotated[str | None, typer.Option(help="As Bounce, Open, Delivered, …")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="As Bounce, Open, Delivered, …; can be repeated, and one must hold."),
+    ] = None,
     recipient: Annotated[str | None, typer.Option(help="Address or number.")] = None,
     record_id: Annotated[str | None, typer.Option(help="The family or staff record.")] = None,
     record_type: Annotated[str | None, typer.Option(help="family, staff, …")] = None,
@@ -77,8 +70,15 @@ def print_log(
     contains: Annotated[
         str | None, typer.Option(help="Part of the subject, or of the SMS text.")
     ] = None,
-    since: Annotated[str | None, typer.Option(help="From this day or time on, UTC.")] = None,
-    until: Annotated[str | None, typer.Option(help="To this day, with it, or time, UTC.")] = None,
+    record: Annotated[
+        str | None, typer.Option(help="The record, as family/F-1162 or F-1162.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this day or time on, UTC; or 7d, 12h, yesterday.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="To this day, with it, or time, UTC; or 7d, 12h, yesterday.")
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,7 +89,7 @@ def print_log(
     sort: Annotated[str, typer.Option(help=f"One of: {', '.join(SORTS)}.")] = "date",
     ascending: Annotated[bool, typer.Option("--ascending", help="Smallest first.")] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many rows; else 50 in a table, or all.")
+        int | None, typer.Option(min=1, help="At most so many rows; else 50 on a terminal, or all.")
     ] = None,
     as_of: Annotated[str | None, typer.Option(help="The log as it was at this time, UTC.")] = None,
     clock: Annotated[
@@ -101,40 +101,57 @@ def print_log(
 ) -> None:
     """Print the Email Log or the SMS Log of a tenant, the newest first.
 
-    The table shows what fits; json (a line per row) and csv have every column.
+    The table shows what fits, 50 rows unless --limit says otherwise; in a pipe it is lines with
+    tabs, whole and all of them. json (a line per row) and csv have every column, too.
     """
     kind: Channel = "email" if channel is LogName.EMAIL else "sms"
     values = {
-        "status": status, "recipient": recipient, "message_id": message_id,
+        "recipient": recipient, "message_id": message_id,
         "record_type": record_type, "record_id": record_id, "campaign": campaign,
         "provider": provider,
     }  # fmt: skip
+    if record is not None:
+        values |= _record_values(record, values)
     settings = load()
     region = settings.numbers.by_tenant.of(tenant)
     filters = [
         each.normalised(kind, region)
         for each in _filters(kind, values, contains, since, until, where or [])
     ]
+    if status:
+        filters.append(_status_filter(kind, status))
     filters = list(by_day(log_of(kind), filters, datetime.now(UTC).date()))
     if clock not in ("occurred", "recorded"):
         raise QueryError(f"--clock is occurred or recorded, not {clock!r}")
-    rows = read_listing(
-        client_of(settings),
-        settings.clickhouse.database,
-        Listing(
-            channel=kind,
-            tenant=tenant,
-            filters=filters,
-            sort=sort,
-            descending=not ascending and sort == "date",
-            limit=limit or (TABLE_ROWS if form is RowFormat.TABLE else MAX_EXPORT_ROWS),
-            as_of=_parse_time(as_of) if as_of else None,
-            clock=clock,  # type: ignore[arg-type]
-        ),
-    )
+    is_page = form is RowFormat.TABLE and is_terminal()
+    listing = Listing(
+        channel=kind, tenant=tenant, filters=filters, sort=sort,
+        descending=not ascending and sort == "date",
+        limit=limit or (TABLE_ROWS if is_page else MAX_EXPORT_ROWS),
+        as_of=_parse_time(as_of) if as_of else None,
+        clock=clock,  # type: ignore[arg-type]
+    )  # fmt: skip
+    client, database = client_of(settings), settings.clickhouse.database
+
+    def total() -> str:
+        counted = count_rows(client, database, listing, seconds=COUNT_SECONDS)
+        return counted.words if counted else ""
+
+    rows = read_listing(client, database, listing)
     if form is RowFormat.TABLE:
         rows = ({**row, "status_reason": reason_with_code(kind, row)} for row in rows)
-    print_rows(rows, form, columns=list(log_of(kind).columns), table_columns=_TABLE_COLUMNS[kind])
+    print_rows(
+        rows, form, columns=list(log_of(kind).columns), table_columns=_TABLE_COLUMNS[kind],
+        total=total,
+    )  # fmt: skip
+
+
+def _record_values(record: str, values: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the values of a record by column. Raises `OptionError` beside its own options."""
+    if values["record_type"] or values["record_id"]:
+        raise OptionError("--record is --record-type and --record-id in one: say it or these")
+    record_type, slash, record_id = record.partition("/")
+    return {"record_type": record_type, "record_id": record_id} if slash else {"record_id": record}
 
 
 def _filters(
@@ -145,15 +162,25 @@ def _filters(
     until: str | None,
     where: Iterable[str],
 ) -> list[Filter]:
-    """Return the filters of the options; `values` are those of `EQUALITY_COLUMNS`, by column."""
-    filters = [
-        Filter(name, "=", value) for name in EQUALITY_COLUMNS if (value := values[name]) is not None
-    ]
+    """Return the filters of the options; `values` are those of the other columns, by name."""
+    filters = [Filter(name, "=", value) for name, value in values.items() if value is not None]
     if contains is not None:
         filters.append(Filter("subject" if channel == "email" else "text", "~", contains))
-    filters += [Filter("date", op, time) for op, time in ((">=", since), ("<=", until)) if time]
+    now = datetime.now(UTC)
+    for operator, text in ((">=", since), ("<=", until)):
+        if text:
+            time = relative_time(text, now)
+            filters.append(Filter("date", operator, time.isoformat() if time else text))
     filters += [Filter.parse(text) for text in where]
     return filters
+
+
+def _status_filter(channel: Channel, statuses: Sequence[str]) -> Filter:
+    """Return the filter by some statuses. Raises a usage error that names those there are."""
+    try:
+        return Filter.of_statuses(log_of(channel), statuses)
+    except QueryError as error:
+        raise typer.BadParameter(str(error), param_hint="--status") from None
 
 
 def _parse_time(text: str) -> datetime:
@@ -161,74 +188,6 @@ def _parse_time(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         raise QueryError(f"{text!r} is no time; write it as 2026-11-24T10:00") from None
-
-
-def print_rows(
-    rows: Iterable[dict[str, Any]],
-    form: RowFormat,
-    *,
-    columns: list[str],
-    table_columns: Iterable[str],
-) -> None:
-    """Print rows as a table of `table_columns`, or with all `columns` as json lines or csv."""
-    match form:
-        case RowFormat.JSON:
-            for row in rows:
-                values = {name: to_json_value(row[name]) for name in columns}
-                print(json.dumps(values, ensure_ascii=False))
-        case RowFormat.CSV:
-            writer = csv.writer(sys.stdout)
-            writer.writerow(columns)
-            writer.writerows([formula_safe(_cell(row[name])) for name in columns] for row in rows)
-        case RowFormat.TABLE:
-            _print_table(list(rows), list(table_columns))
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    console = Console()
-    # A row is one line, and half of an id is of no use: without room for all of it there is none.
-    has_ids = console.width >= MIN_CHARACTERS_WITH_IDS
-    fitting = [name for name in columns if name != "message_id" or has_ids]
-    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
-    cells = [[_styled(name, row[name]) for name in fitting] for row in rows]
-    for place, name in enumerate(fitting):
-        longest = max((len(row[place]) for row in cells), default=0)
-        table.add_column(
-            name.removeprefix("status_").replace("_", " "),
-            no_wrap=name != "reason",
-            overflow="fold" if name == "reason" else "ellipsis",
-            width=None
-            if name in _FLEXIBLE_COLUMNS
-            else max(min(longest, _MAX_CHARACTERS.get(name, _DEFAULT_MAX_CHARACTERS)), len(name)),
-            ratio=1 if name in _FLEXIBLE_COLUMNS else None,
-        )
-    for line in cells:
-        table.add_row(*line)
-    console.print(table)
-    hint = "" if fitting == columns else "; the ids are in --format json, or in a wider window"
-    Console(stderr=True).print(f"[dim]{len(rows)} rows{hint}[/dim]")
-
-
-def to_json_value(value: Any) -> Any:
-    """Return a value for JSON, with times in ISO 8601."""
-    if isinstance(value, datetime):
-        return iso_milliseconds(value)
-    return value
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return str(to_json_value(value))
-
-
-def _styled(name: str, value: Any) -> Text:
-    text = f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else _cell(value)
-    if name in ("recipient", "address"):
-        text = shown_address(text)
-    return Text(text, style=_STATUS_STYLES.get(text, "") if name == "status" else "")
 
 
 def explain_message(
@@ -270,7 +229,7 @@ def explain_message(
 def _print_explanation(explanation: dict[str, Any]) -> None:
     console = Console()
     head = Text.assemble(
-        (explanation["status"], _STATUS_STYLES.get(explanation["status"], "bold")),
+        (explanation["status"], STATUS_STYLES.get(explanation["status"], "bold")),
         " — ",
         explanation["status_reason"],
     )

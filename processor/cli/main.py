@@ -7,14 +7,17 @@ as the local stack does with `up`.
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, Final, NamedTuple
+from importlib.metadata import entry_points, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from processor import logging, settings
@@ -61,36 +64,67 @@ _COMMANDS: Final = {
 
 
 class _Commands(TyperGroup):
-    """The commands; each is imported when it is needed."""
+    """The commands; each is imported when it runs."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - click's signature
         """Return their names, in the order of the help."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - click's signature
-        """Return a command by its name, or None."""
-        if cmd_name not in _COMMANDS:
+        """Return what the help says of a command, or None if there is no such command."""
+        place = _place_of(cmd_name)
+        if place is None:
             return None
-        target, panel = _COMMANDS[cmd_name]
-        loaded = _load_command(target) if target else _load_plugin(cmd_name)
-        if loaded is None:
-            return None
-        # A Typer application is a group, even with a single command.
-        is_group = isinstance(loaded, typer.Typer)
-        command = get_group(loaded) if is_group else get_command(_as_application(loaded))
-        command.name = cmd_name
-        command.rich_help_panel = panel  # type: ignore[attr-defined]
-        return command
+        return TyperCommand(
+            cmd_name, help=_summary(*place), rich_help_panel=_COMMANDS[cmd_name].panel,
+            callback=lambda: None,
+        )  # fmt: skip
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name of the command to run, the command itself, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        place = _place_of(name) if name else None
+        return name, _loaded(name, *place) if name and place else command, rest
 
 
-def _load_command(target: str) -> Any:
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(f"processor.cli.{module}"), attribute)
-
-
-def _load_plugin(name: str) -> Any:
+def _place_of(name: str) -> tuple[str, str] | None:
+    """Return the module and attribute of a command; None if there is none, or no such package."""
+    command = _COMMANDS.get(name)
+    if command is None:
+        return None
+    if command.target:
+        module, _, attribute = command.target.partition(":")
+        return f"processor.cli.{module}", attribute
     [*points] = entry_points(group=_ENTRY_POINTS, name=name)
-    return points[0].load() if points else None
+    return (points[0].module, points[0].attr) if points else None
+
+
+def _loaded(name: str, module: str, attribute: str) -> Any:
+    loaded = getattr(import_module(module), attribute)
+    # A Typer application is a group, even with a single command.
+    is_group = isinstance(loaded, typer.Typer)
+    command = get_group(loaded) if is_group else get_command(_as_application(loaded))
+    command.name = name
+    return command
+
+
+def _summary(module: str, attribute: str) -> str:
+    """Return the first paragraph of a command's help, read from its module without importing it.
+
+    The help of all commands would import a web server and Faust otherwise.
+    """
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    for node in ast.parse(Path(spec.origin).read_bytes()).body:
+        match node:
+            case ast.FunctionDef(name=name) if name == attribute:
+                return (ast.get_docstring(node) or "").partition("\n\n")[0]
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(keywords=options)) if (
+                name == attribute
+            ):
+                return next(str(ast.literal_eval(o.value)) for o in options if o.arg == "help")
+    raise LookupError(f"no {attribute} in {module}")
 
 
 def _as_application(function: Callable[..., None]) -> typer.Typer:
@@ -103,7 +137,6 @@ app = typer.Typer(
     name="sendlog",
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Settings are environment variables, SENDLOG_…: see the README.",
@@ -111,8 +144,22 @@ app = typer.Typer(
 
 
 @app.callback(help="The delivery log of everything a business mails and texts.")
-def sendlog() -> None:
-    """Do nothing; a callback gives the group its help."""
+def sendlog(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True,
+            callback=lambda is_set: _print_version() if is_set else None,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:  # fmt: skip
+    """Do nothing; a callback gives the group its help and its options."""
+
+
+def _print_version() -> None:
+    print(f"sendlog {version('sendlog')}")
+    raise typer.Exit
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from processor.cli.logs import RowFormat, print_rows
+from processor.cli.rows import RowFormat, print_rows
 from processor.kafka.topics import feed_topic
 from schemas.providers import adapters
 from schemas.providers.signatures import scheme

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from processor.bounce_rules import bounce_rules_in_force
-from processor.cli.logs import LogName, to_json_value
+from processor.cli.logs import LogName
 from processor.cli.options import OptionError, ReportFormat
+from processor.cli.rows import to_json_value
 from processor.cli.times import parse_since
 from processor.clickhouse import client_of
 from processor.intake.decoder import Decoder

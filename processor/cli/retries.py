@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from processor.cli.logs import RowFormat, print_rows
+from processor.cli.rows import RowFormat, print_rows
 from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries import retries

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from processor import suppression_files
 from processor.cli import suppression_import, suppression_options
-from processor.cli.logs import RowFormat, print_rows, to_json_value
+from processor.cli.rows import RowFormat, print_rows, to_json_value
 from processor.cli.suppression_options import (
     ActorOption,
     ChannelName,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from processor.cli.logs import RowFormat, print_rows
+from processor.cli.rows import RowFormat, print_rows
 from processor.cli.times import parse_since
 from processor.clickhouse import client_of
 from processor.settings import load

@@ -18,7 +18,7 @@ from projections.clickhouse.ddl import KEY_CHECK, KEY_HASH, STATE_DATE
 from projections.clickhouse.sql import Condition, Query, fetch_rows, where_clauses
 from projections.column_types import TIME
 from projections.presence import MERGED_PRESENCE, PRESENCE
-from projections.queries.listing import CONTAINS, Listing
+from projections.queries.listing import CONTAINS, Listing, filter_condition
 from projections.queries.pushdown import (
     Pushdown,
     StatePredicate,
@@ -194,7 +194,7 @@ class Candidates:
 
     def _in_time(self, query: Query, number: int, upto: datetime | None) -> list[Candidate]:
         if upto is not None:
-            sign = "<=" if self.listing.descending else ">="
+            sign = "<=" if self.listing.goes_down else ">="
             query.add(f"{STATE_DATE} {sign} {query.bind(upto, TIME)}")
         return self._states_of(query, f"ORDER BY {STATE_DATE} {self._direction}", number)
 
@@ -254,7 +254,7 @@ class Candidates:
         """Return `number` states in order of recipient, from `start` on."""
         query = self._narrowed()
         if start is not None:
-            sign = "<=" if self.listing.descending else ">="
+            sign = "<=" if self.listing.goes_down else ">="
             query.add(f"recipient {sign} {query.bind(start, 'String')}")
         order = f"ORDER BY tenant_id {self._direction}, recipient {self._direction}"
         return self._states_of(query, order, number)
@@ -267,6 +267,21 @@ class Candidates:
             predicates = self.pushdown.of_some_state() or [every_state]
             of_all_states = self.pushdown.of_all_states(query)
             query.add(*(self._among(query, of_all_states, each) for each in predicates))
+        return query
+
+    def query_of_few(self) -> Query:
+        """Return the query about the states of all candidates, and of others if they are many.
+
+        Only what few states show narrows it.
+        """
+        query = Query(self.listing.tenant)
+        by_key = [filter_ for filter_ in self.listing.filters if filter_.column in KEY]
+        query.add(*(filter_condition(self.log, filter_, query) for filter_ in by_key))
+        if len(by_key) < len(self.listing.filters):
+            of_all_states = self.pushdown.of_all_states(query)
+            predicates = self.pushdown.of_some_state() or [every_state]
+            rare = filter(self._is_rare, predicates)
+            query.add(*(self._among(query, of_all_states, each) for each in rare))
         return query
 
     def query_of(self, candidates: Sequence[Candidate]) -> tuple[str, Query]:
@@ -283,7 +298,7 @@ class Candidates:
 
     @property
     def _direction(self) -> str:
-        return "DESC" if self.listing.descending else "ASC"
+        return "DESC" if self.listing.goes_down else "ASC"
 
     def _states_of(self, query: Query, order: str, number: int) -> list[Candidate]:
         return self.fetch(
@@ -352,7 +367,7 @@ class Candidates:
         """
         pushdown = self.pushdown
         by_date = self.listing.sort == "date"
-        if by_date and (pushdown.of_first_state() or not self.listing.descending):
+        if by_date and (pushdown.of_first_state() or not self.listing.goes_down):
             return pushdown.of_first_state(), pushdown.of_any_state()
         predicates = pushdown.of_some_state()
         if len(predicates) < 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -21,6 +21,9 @@ Clock = Literal["occurred", "recorded"]
 SORTS: Final = ("date", "recipient", "status")
 FILTER_OPERATORS: Final = ("!=", ">=", "<=", "=", "~", "<", ">")
 CONTAINS: Final = "~"
+#: Any of several values, for filters made of repeated parameters; people write no such operator.
+ONE_OF: Final = "in"
+_CHOICE_SEPARATOR: Final = "|"
 #: Columns of texts that people ask for by their exact value.
 EQUALITY_COLUMNS: Final = (
     "status", "recipient", "message_id", "record_type", "record_id", "campaign", "provider",
@@ -33,7 +36,10 @@ class QueryError(ExplainedError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on one column: `=`, `!=`, `<`, `<=`, `>`, `>=`, or `~` for "contains"."""
+    """A condition on one column: `=`, `!=`, `<`, `<=`, `>`, `>=`, or `~` for "contains".
+
+    Or `ONE_OF`, of several statuses.
+    """
 
     column: str
     operator: str
@@ -55,11 +61,40 @@ class Filter:
         column, _, value = text.partition(operator)
         return cls(column.strip(), operator, value.strip())
 
+    @classmethod
+    def of_statuses(cls, log: Projection, statuses: Collection[str]) -> Filter:
+        """Return the filter by some statuses of a log: those together, in the order of its rules.
+
+        Raises `QueryError` for one that the log does not have, and names those that it has.
+        """
+        for status in statuses:
+            _check_status(log, status)
+        ordered = [status for status in statuses_of(log) if status in statuses]
+        operator = "=" if len(ordered) == 1 else ONE_OF
+        return cls("status", operator, _CHOICE_SEPARATOR.join(ordered))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values of which the column has one, of `=` and `ONE_OF`."""
+        values = self.value.split(_CHOICE_SEPARATOR) if self.operator == ONE_OF else [self.value]
+        return tuple(values)
+
     def normalised(self, channel: Channel, region: str = "") -> Filter:
         """Return the filter with a recipient in its normal form (`schemas.addresses`)."""
         if self.column != "recipient" or self.operator == CONTAINS:
             return self
         return replace(self, value=normalise_address(channel, self.value, region))
+
+
+def statuses_of(log: Projection) -> tuple[str, ...]:
+    """Return the statuses of a log, in the order of its rules."""
+    return tuple(dict.fromkeys(rule.status for rule in log.rules))
+
+
+def _check_status(log: Projection, status: str) -> None:
+    there = statuses_of(log)
+    if status not in there:
+        raise QueryError(f"column 'status' takes one of {', '.join(there)}; not {status[:100]!r}")
 
 
 class After(NamedTuple):
@@ -80,7 +115,8 @@ class Listing:
 
     `as_of` shows the log as it was: of what had happened by then (`clock` occurred), or of what had
     been recorded by then. `after` is the last row of the page before (see `place_of`): whatever
-    comes in between, a row that keeps its place is on one page of a walk, and on one only.
+    comes in between, a row that keeps its place is on one page of a walk, and on one only. A
+    `backward` listing has its rows the other way round: after a row are those before it.
     """
 
     channel: Channel
@@ -92,6 +128,17 @@ class Listing:
     as_of: datetime | None = None
     clock: Clock = "occurred"
     after: After | None = None
+    backward: bool = False
+
+    @property
+    def goes_down(self) -> bool:
+        """Whether what the listing is sorted by gets smaller from row to row."""
+        return self.descending != self.backward
+
+    @property
+    def goes_back_in_time(self) -> bool:
+        """Whether rows of the same recipient or status get older from row to row."""
+        return self.goes_down if self.sort == "date" else not self.backward
 
 
 def listing_sql(listing: Listing, database: str) -> tuple[str, dict[str, Any]]:
@@ -145,8 +192,10 @@ def order_by(listing: Listing) -> str:
     """Return the order of a listing. Raises `QueryError` for an unknown one."""
     if listing.sort not in SORTS:
         raise QueryError(f"cannot sort by {listing.sort!r}; sort by {', '.join(SORTS)}")
-    direction = "DESC" if listing.descending else "ASC"
-    by_date = f"date {direction if listing.sort == 'date' else 'DESC'}, message_id, recipient"
+    direction = "DESC" if listing.goes_down else "ASC"
+    in_time = "DESC" if listing.goes_back_in_time else "ASC"
+    by_key = "DESC" if listing.backward else "ASC"
+    by_date = f"date {in_time}, message_id {by_key}, recipient {by_key}"
     return by_date if listing.sort == "date" else f"{listing.sort} {direction}, {by_date}"
 
 
@@ -161,11 +210,12 @@ def after_condition(listing: Listing, last: After, parameters: Parameters) -> st
     bind = parameters.bind
     date = bind(_utc(last.date), TIME)
     message, recipient = bind(last.message_id, STRING), bind(last.recipient, STRING)
-    sign = "<" if listing.descending else ">"
-    by_date = sign if listing.sort == "date" else "<"
+    sign = "<" if listing.goes_down else ">"
+    by_date = "<" if listing.goes_back_in_time else ">"
+    by_key = "<" if listing.backward else ">"
     rest = (
         f"(date {by_date} {date} OR "
-        f"(date = {date} AND (message_id, recipient) > ({message}, {recipient})))"
+        f"(date = {date} AND (message_id, recipient) {by_key} ({message}, {recipient})))"
     )
     if listing.sort == "date":
         return rest
@@ -198,11 +248,15 @@ def filter_condition(
             f"no column {filter_.column!r} in {log.name}; there are: {', '.join(log.columns)}"
         )
     name, kind = of or filter_.column, base_type(column.kind)
+    if filter_.column == "status" and filter_.operator in {"=", "!="}:
+        _check_status(log, filter_.value)
     if filter_.operator == CONTAINS:
         text = name if kind == STRING else f"toString({name})"
         if filter_.column == "recipient":
             return Condition(has_address_part(log.channel, text, filter_.value, parameters), True)
         return _contains(text, filter_.value, parameters)
+    if filter_.operator == ONE_OF:
+        return Condition(f"has({parameters.bind(list(filter_.choices), f'Array({kind})')}, {name})")
     if kind.startswith("Array("):
         has = f"has({name}, {parameters.bind(filter_.value, STRING)})"
         conditions = {"=": has, "!=": f"NOT {has}"}

@@ -24,6 +24,7 @@ from projections.presence import PRESENCE, possible_folds, with_presence_bits
 from projections.queries.candidates import Candidate, Candidates, MessageKey
 from projections.queries.listing import (
     CONTAINS,
+    ONE_OF,
     Filter,
     Listing,
     after_condition,
@@ -151,7 +152,7 @@ class _Page:
 
     def _by_date(self) -> Iterator[Candidate]:
         """Yield messages in order of date, in rounds of candidates."""
-        down, met, number = self.listing.descending, set[MessageKey](), self._first_round_size()
+        down, met, number = self.listing.goes_down, set[MessageKey](), self._first_round_size()
         beginning, late = self.candidates.newest(number) if down else ([], None)
         has_enough = len(beginning) == number
         rounds = self._back(beginning, late) if has_enough else self._onward(number)
@@ -163,7 +164,7 @@ class _Page:
             new = list(by_key.values())
             for start in range(0, len(new), step):
                 pending += self._folded(new[start : start + step])
-            pending = _in_order(pending, descending=down)
+            pending = self._in_order(pending)
             if upto is None:
                 yield from pending
                 return
@@ -172,6 +173,12 @@ class _Page:
             yield from safe
             pending = pending[len(safe) :]
         raise _FallBackToFullFoldError
+
+    def _in_order(self, messages: list[Candidate]) -> list[Candidate]:
+        """Return messages in order of date."""
+        listing = self.listing
+        by_key = sorted(messages, key=lambda each: each.key[::-1], reverse=listing.backward)
+        return sorted(by_key, key=lambda each: each.at, reverse=listing.goes_down)
 
     def _back(self, beginning: list[Candidate], late: list[Candidate] | None) -> Iterator[_Round]:
         """Yield the newest messages, and so on, where states in which some seem to begin are found.
@@ -231,14 +238,16 @@ class _Page:
         """Return, in order, the listings by date of which a listing by status consists."""
         listing, after = self.listing, self.listing.after
         statuses = sorted({rule.status for rule in self.candidates.log.rules})
-        others = tuple(f for f in listing.filters if f.operator != "=" or f.column != "status")
+        others = tuple(
+            f for f in listing.filters if f.column != "status" or f.operator not in {"=", ONE_OF}
+        )
         pages = {}
-        for status in statuses[::-1] if listing.descending else statuses:
+        for status in statuses[::-1] if listing.goes_down else statuses:
             if not all(_may_have_status(status, filter_) for filter_ in listing.filters):
                 continue
             place = None
             if after is not None:
-                if status != after.value and (status < str(after.value)) != listing.descending:
+                if status != after.value and (status < str(after.value)) != listing.goes_down:
                     continue
                 place = after._replace(value=after.date) if status == after.value else None
             of_status = replace(
@@ -274,7 +283,7 @@ class _Page:
         share = max(self.candidates.share(), 0.01)  # below that, all that may be at once
         # A message may have several states, and of a share there may be fewer than on average. By
         # date, newest first, those are taken in which one begins.
-        is_newest_first = self.listing.sort == "date" and self.listing.descending
+        is_newest_first = self.listing.sort == "date" and self.listing.goes_down
         states_per_row = max(2.0 if is_newest_first else 4.0, 1.6 / share)
         return min(int(states_per_row * self.listing.limit), self.tuning.max_query_keys)
 
@@ -309,14 +318,14 @@ class _Page:
         """Return those of a few rows that the filters keep, in order: a query less."""
         kept = [
             row for row in rows
-            if all(row[filter_.column] == filter_.value for filter_ in self.listing.filters)
+            if all(row[filter_.column] in filter_.choices for filter_ in self.listing.filters)
         ]  # fmt: skip
-        kept.sort(key=lambda row: (row["message_id"], row["recipient"]))
-        by, down = self.listing.sort, self.listing.descending
-        kept.sort(key=lambda row: row["date"], reverse=down or by != "date")
-        if by != "date":
-            kept.sort(key=lambda row: row[by], reverse=down)
-        return kept[: self.listing.limit]
+        listing = self.listing
+        kept.sort(key=lambda row: (row["message_id"], row["recipient"]), reverse=listing.backward)
+        kept.sort(key=lambda row: row["date"], reverse=listing.goes_back_in_time)
+        if listing.sort != "date":
+            kept.sort(key=lambda row: row[listing.sort], reverse=listing.goes_down)
+        return kept[: listing.limit]
 
     def _whole_rows(self) -> list[LogRow] | None:
         """Return the rows of all candidates, in any order, if there are few."""
@@ -362,19 +371,16 @@ class _Page:
         ]  # fmt: skip
 
 
-def _in_order(messages: list[Candidate], *, descending: bool) -> list[Candidate]:
-    by_key = sorted(messages, key=lambda message: message.key[::-1])
-    return sorted(by_key, key=lambda message: message.at, reverse=descending)
-
-
 def _is_plain(filter_: Filter) -> bool:
-    return filter_.operator == "=" and filter_.column in _FEW_MESSAGES_COLUMNS
+    return filter_.operator in {"=", ONE_OF} and filter_.column in _FEW_MESSAGES_COLUMNS
 
 
 def _may_have_status(status: str, filter_: Filter) -> bool:
     """Whether a filter may keep a message of a status."""
     if filter_.column != "status":
         return True
+    if filter_.operator == ONE_OF:
+        return status in filter_.choices
     if filter_.operator == CONTAINS:  # letters of other scripts may equal those of a status
         return not filter_.value.isascii() or filter_.value.lower() in status.lower()
     return bool(_COMPARISONS[filter_.operator](status, filter_.value))

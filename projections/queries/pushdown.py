@@ -13,7 +13,7 @@ from projections.clickhouse.ddl import STATE_DATE
 from projections.clickhouse.sql import Condition, Query
 from projections.column_types import TIME, tuple_elements
 from projections.presence import is_late_sql, with_presence_bits
-from projections.queries.listing import CONTAINS, Filter, Listing, filter_condition
+from projections.queries.listing import CONTAINS, ONE_OF, Filter, Listing, filter_condition
 from projections.tables import KEY, Projection, log_of
 from projections.witness import witness
 
@@ -43,7 +43,7 @@ class Pushdown:
                 no_earlier = replace(filter_, operator=operator)
                 conditions.append(filter_condition(self.log, no_earlier, query, of=STATE_DATE))
         after = self.listing.after
-        if after is not None and self.listing.sort == "date" and not self.listing.descending:
+        if after is not None and self.listing.sort == "date" and not self.listing.goes_down:
             conditions.append(Condition(f"{STATE_DATE} >= {query.bind(after.date, TIME)}"))
         return conditions
 
@@ -64,7 +64,7 @@ class Pushdown:
             _dated(self.log, filter_) for filter_ in self.listing.filters
             if filter_.column == "date" and filter_.operator in {"<", "<=", "="}
         ]  # fmt: skip
-        if after is not None and self.listing.sort == "date" and self.listing.descending:
+        if after is not None and self.listing.sort == "date" and self.listing.goes_down:
             predicates.append(
                 lambda query: Condition(f"{STATE_DATE} <= {query.bind(after.date, TIME)}")
             )
@@ -105,8 +105,8 @@ def has_status(log: Projection, status: str) -> StatePredicate:
 
 def predicate_of(log: Projection, filter_: Filter) -> StatePredicate | None:
     """Return what some partial state of a message shows that a filter keeps, if there is such."""
-    if filter_.operator == "=" and filter_.column == "status":
-        return has_status(log, filter_.value)
+    if filter_.operator in {"=", ONE_OF} and filter_.column == "status":
+        return one_of(*(has_status(log, status) for status in filter_.choices))
     column = log.columns.get(filter_.column)
     if column is None or filter_.operator not in {"=", CONTAINS} or not filter_.value:
         return None

@@ -107,10 +107,15 @@ def search_page(
         rows = [row for row in newest if all(_has(row, listing.channel, word) for word in words)]
         if len(rows) >= listing.limit or len(newest) < scan_limit:
             return rows[: listing.limit]
-    source = None
-    if word := _distinctive_word(log_of(listing.channel), text):
-        source = _rows_with(log_of(listing.channel), database, word)
-    return list(stream(client, *search_sql(listing, text, database, source)))
+    return list(stream(client, *searched_rows(listing, text, database)))
+
+
+def searched_rows(listing: Listing, text: str, database: str) -> tuple[str, dict[str, Any]]:
+    """Return the query of `search_sql`, which looks only where the text may be, and its values."""
+    source, log = None, log_of(listing.channel)
+    if text and (word := _distinctive_word(log, text)):
+        source = _rows_with(log, database, word)
+    return search_sql(listing, text, database, source)
 
 
 def search_sql(

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from projections.queries.api_keys import ApiKey, KeyCache, list_keys
+from projections.web.answers import ApiHeaders, HeadRequests, SelectiveCompression
 from projections.web.api import (
     dead_letters,
     embed_tokens,
@@ -39,7 +40,23 @@ The delivery log of everything a business mails and texts.
 
 Every request carries a key of `sendlog keys create` and is about one tenant: the key's only one, or
 `tenant` among several. Times are UTC. Errors are `application/problem+json` (RFC 9457).
+
+`RateLimit` and `RateLimit-Policy` say what a key has left of its rate; over it the answer is 429
+with `Retry-After`. Answers of GET have an `ETag`, and are 304 for an `If-None-Match` that has it;
+every GET may be a HEAD, but for exports. Answers are compressed with gzip for those that accept it.
 """
+_TAGS: Final = [
+    {"name": name, "description": description}
+    for name, description in {
+        "logs": "The Email Log and the SMS Log, and what became of one message",
+        "records": "Customer records, and how addresses stand",
+        "statistics": "Counts of messages, and those without news",
+        "suppressions": "The blacklist, and changes of it",
+        "unmatched": "Events that fit no message",
+        "dead letters": "Records that could not be read; for operators",
+        "health": "Whether the process is alive and ready",
+    }.items()
+]
 
 
 def build_api(
@@ -76,7 +93,7 @@ def build_api(
     app = FastAPI(
         title="Sendlog", version="1", description=_DESCRIPTION,
         openapi_url=f"{API_PATH}/openapi.json", docs_url=None, redoc_url=None,
-        redirect_slashes=False,
+        redirect_slashes=False, generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip
     app.state.app_state = AppState(
         database=connection,
@@ -104,6 +121,9 @@ def build_api(
     ):
         app.include_router(module.router)
     install_pages(app)
+    app.add_middleware(ApiHeaders, state=app.state.app_state)
+    app.add_middleware(SelectiveCompression)
+    app.add_middleware(HeadRequests)
     app.add_middleware(SecurityHeaders)
     _document_problems(app)
     return app
@@ -116,7 +136,7 @@ def _document_problems(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = get_openapi(
                 title=app.title, version=app.version, description=app.description,
-                routes=app.routes,
+                routes=app.routes, tags=_TAGS, servers=[{"url": "/"}],
             )  # fmt: skip
             schemas = document["components"]["schemas"]
             for name in ("HTTPValidationError", "ValidationError"):

@@ -22,7 +22,7 @@ from schemas.events import EPOCH, MAX_EVENT_TIME, milliseconds
 _DIGEST_BYTES: Final = 8
 #: Room for four texts of a row, the longest of 512 characters.
 MAX_CURSOR_LENGTH: Final = 8_192
-CursorItem = str | int | None
+CursorItem = str | int | bool | None
 
 
 def encode_cursor(query: object, position: list[CursorItem]) -> str:

@@ -18,10 +18,10 @@ from projections.web.database import ReadOnlyDatabase
 from projections.web.problems import ProblemError
 from schemas.events import milliseconds
 
-TopicPath = Annotated[str, Path(max_length=249)]
-PartitionPath = Annotated[int, Path(ge=-1, lt=2**31)]
-OffsetPath = Annotated[int, Path(ge=-1, lt=2**63)]
-ElementPath = Annotated[int, Path(ge=-1, lt=2**31)]
+TopicPath = Annotated[str, Path(max_length=249, examples=["email.events.ses"])]
+PartitionPath = Annotated[int, Path(ge=-1, lt=2**31, examples=[1])]
+OffsetPath = Annotated[int, Path(ge=-1, lt=2**63, examples=[1487])]
+ElementPath = Annotated[int, Path(ge=-1, lt=2**31, examples=[-1])]
 
 
 def dead_letters_page(

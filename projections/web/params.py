@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, get_origin
 
-from fastapi import Path, Query, params
+from fastapi import Path, Query, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, TypeAdapter, ValidationError
@@ -47,27 +49,66 @@ CursorQuery = Annotated[
     str | None,
     Query(
         max_length=MAX_CURSOR_LENGTH,
-        description="`next` of the page before, for the one that follows",
+        description="`next` of a page, for the one that follows; or `previous`, where it has that",
+        examples=["3q2-7wAAAABbIiIsMTc5Njg5NjgwMDAwMCwibS0yMDQxIl0"],
     ),
 ]
 SinceQuery = Annotated[
-    UtcTime | None, Query(description="From this time on (UTC if no zone is named)")
+    UtcTime | None,
+    Query(
+        description="From this time on (UTC if no zone is named)", examples=["2026-11-01T00:00:00Z"]
+    ),
 ]
-UntilQuery = Annotated[UtcTime | None, Query(description="Before this time")]
-RecordPath = Annotated[str, Path(min_length=1, max_length=512)]
+UntilQuery = Annotated[
+    UtcTime | None, Query(description="Before this time", examples=["2026-12-01T00:00:00Z"])
+]
+RecordPath = Annotated[
+    str,
+    Path(
+        min_length=1, max_length=512, description="Type or id of a customer record",
+        examples=["family", "F-1162"],
+    ),
+]  # fmt: skip
 AddressPath = Annotated[
-    str, Path(min_length=1, max_length=320, description="Email address, or number")
-]
+    str,
+    Path(
+        min_length=1, max_length=320, description="Email address, or number",
+        examples=["parent@example.com"],
+    ),
+]  # fmt: skip
 
 
 class ApiRoute(APIRoute):
-    """A route that knows the names of its query parameters, also those of its dependencies."""
+    """A route that knows its query parameters, also those of its dependencies.
+
+    It refuses one that comes twice and takes one value: the last would win, and nobody notice.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler of a request."""
+        handle = super().get_route_handler()
+
+        async def handle_unrepeated(request: Request) -> Response:
+            self._refuse_repeated(request)
+            return await handle(request)
+
+        return handle_unrepeated
 
     @cached_property
     def query_parameters(self) -> frozenset[str]:
         """The names, as they are in a URL."""
-        return frozenset(
-            field.alias
+        return frozenset(self._takes_several)
+
+    @cached_property
+    def _takes_several(self) -> dict[str, bool]:
+        """Whether a parameter takes several values, by its name."""
+        return {
+            field.alias: get_origin(field.field_info.annotation) is list
             for field in get_flat_params(self.dependant)
             if isinstance(field.field_info, params.Query)
-        )
+        }
+
+    def _refuse_repeated(self, request: Request) -> None:
+        for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+            if count > 1 and not self._takes_several.get(name, True):
+                raise invalid_parameter(name, f"takes one value, and is there {count} times")

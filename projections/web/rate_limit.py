@@ -23,8 +23,8 @@ class RateLimiter:
     def __init__(
         self, *, rate: float, burst: float, clock: Callable[[], float] = monotonic
     ) -> None:
-        self._rate = rate
-        self._burst = burst
+        self.rate = rate
+        self.burst = burst
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
@@ -33,20 +33,26 @@ class RateLimiter:
         now = self._clock()
         if len(self._buckets) > _MAX_BUCKETS:
             self._drop_full_buckets(now)
-        bucket = self._buckets.setdefault(key, _Bucket(self._burst, now))
+        bucket = self._buckets.setdefault(key, _Bucket(self.burst, now))
         bucket.tokens = self._tokens(bucket, now)
         bucket.updated_at = now
         if bucket.tokens < 1:
-            return (1 - bucket.tokens) / self._rate
+            return (1 - bucket.tokens) / self.rate
         bucket.tokens -= 1
         return 0
 
+    def remaining(self, key: str) -> tuple[float, float]:
+        """Return the tokens that a key has left, and the seconds until it has all of them."""
+        bucket = self._buckets.get(key)
+        tokens = self._tokens(bucket, self._clock()) if bucket else self.burst
+        return tokens, (self.burst - tokens) / self.rate
+
     def _tokens(self, bucket: _Bucket, now: float) -> float:
-        return min(self._burst, bucket.tokens + (now - bucket.updated_at) * self._rate)
+        return min(self.burst, bucket.tokens + (now - bucket.updated_at) * self.rate)
 
     def _drop_full_buckets(self, now: float) -> None:
         self._buckets = {
             key: bucket
             for key, bucket in self._buckets.items()
-            if self._tokens(bucket, now) < self._burst
+            if self._tokens(bucket, now) < self.burst
         }

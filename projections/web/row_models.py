@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, create_model
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema, create_model
 
 from projections.column_types import base_type
 from projections.tables import log_of
 from schemas.events import Channel, iso_milliseconds
 
 #: A time, in JSON as ISO 8601 with milliseconds.
-JsonTime = Annotated[datetime, PlainSerializer(iso_milliseconds, return_type=str)]
+JsonTime = Annotated[
+    datetime,
+    PlainSerializer(iso_milliseconds, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
 
 #: The meaning of each column, and an example of its value.
 COLUMN_MEANINGS: Final[Mapping[str, tuple[str, object]]] = {

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from projections.queries.plain_reasons import plain_reason
-from schemas.reasons import default_reasons
 from tests.api import START, complete_events
 
 
@@ -37,7 +36,7 @@ def test_a_page_has_what_the_api_has(reader, api):
         rows = api_rows(api, f"/logs/{channel}")
         assert reader.links() == keys_of(rows)
         cells = reader.rows()
-        assert [row[1].split("\n")[0] for row in cells] == [row["recipient"] for row in rows]
+        assert [row[1].split()[0] for row in cells] == [row["recipient"] for row in rows]
         assert [row[3] for row in cells] == [row["status"] for row in rows]
 
 
@@ -50,6 +49,8 @@ def test_a_search_finds_a_text_in_any_field_and_stands_in_the_address(reader, ap
         assert expected
         assert reader.links() == keys_of(expected)
         assert "q=" in reader.page.url
+        assert reader.page.locator("tbody mark").count() >= len(expected)
+    assert "Matched in message id: a-email-41" in reader.page.locator("tbody").inner_text()
     for text, meaning in (("bounced", "status is Bounce"), ("1 Nov 2026", "date is 1 Nov 2026")):
         reader.page.get_by_label("Search all fields").fill(text)
         reader.page.get_by_role("button", name="Search").click()
@@ -58,12 +59,24 @@ def test_a_search_finds_a_text_in_any_field_and_stands_in_the_address(reader, ap
         assert reader.links() == keys_of(api_rows(api, f"/logs/email?q={text}"))
     reader.page.get_by_role("link", name="Search for the text instead").click()
     reader.page.get_by_text('anything contains "1 Nov 2026"').wait_for()
-    reader.page.locator("select[name=status]").select_option("Bounce")
-    reader.page.get_by_label("Search all fields").fill("")
-    reader.page.get_by_role("button", name="Search").click()
-    reader.page.get_by_text("status is Bounce").wait_for()
-    assert "q=" not in reader.page.url
-    assert reader.links() == keys_of(api_rows(api, "/logs/email?status=Bounce"))
+
+
+def test_several_statuses_are_asked_for_at_once_also_without_javascript(readers, api):
+    reader = readers(api.keys["a"], "/logs/email", java_script_enabled=False)
+    page = reader.page
+    page.get_by_text("Status: any").click()
+    for status in ("Bounce", "Open"):
+        page.get_by_role("checkbox", name=status).check()
+    page.get_by_role("group", name="Any of these").get_by_role("button", name="Show").click()
+    page.get_by_text("Status: Bounce, Open").wait_for()
+    assert "q=" not in page.url
+    assert reader.links() == keys_of(api_rows(api, "/logs/email?status=Bounce&status=Open"))
+    chips = page.get_by_role("list", name="Filters").inner_text()
+    assert "status is Bounce" in chips
+    assert "or status is Open" in chips
+    page.get_by_role("link", name="Remove the filter: status is Bounce").click()
+    page.get_by_text("Status: Open", exact=True).wait_for()
+    assert reader.links() == keys_of(api_rows(api, "/logs/email?status=Open"))
 
 
 @pytest.mark.parametrize(
@@ -131,10 +144,12 @@ def test_a_period_has_its_first_and_last_day(reader, api):
 def test_a_filter_that_cannot_be_asked_is_refused_in_words(reader):
     for parameter, text in (
         ("filter=nothing=1", "no column"), ("filter=open_count=x", "whole number"),
-        ("as_of=yesterday", "as_of"), ("cursor=AAAA", "cursor"),
+        ("as_of=yesterday", "as_of"), ("cursor=AAAA", "cursor"), ("filter=nothing", "no operator"),
+        ("status=Bounced", "takes one of Bounce, Click"),
     ):  # fmt: skip
-        assert reader.open(f"/logs/email?{parameter}").status == 422
-        assert text in reader.page.locator("main").inner_text()
+        assert reader.open(f"/logs/email?q=typed&{parameter}").status == 422
+        assert text in reader.page.get_by_role("alert").inner_text()
+        assert reader.page.get_by_label("Search all fields").input_value() == "typed"
 
 
 def test_pages_follow_one_another_with_every_message_once(reader, api):
@@ -148,6 +163,12 @@ def test_pages_follow_one_another_with_every_message_once(reader, api):
         links += reader.links()
     assert len(whole) > 50
     assert links == whole
+    reader.page.get_by_text(f"51\u2013{len(whole)} of {len(whole)}").wait_for()
+    reader.page.get_by_role("link", name="Previous page").click()
+    reader.page.get_by_text(f"1\u201350 of {len(whole)}").wait_for()  # counted after the page
+    reader.page.get_by_role("link", name="Next page").wait_for()
+    assert reader.links() == whole[:50]
+    assert reader.page.get_by_role("link", name="Previous page").count() == 0
     reader.page.get_by_role("link", name="First page").click()
     reader.page.get_by_role("link", name="Next page").wait_for()
     assert reader.links() == whole[:50]
@@ -174,39 +195,112 @@ def test_the_reason_of_a_status_has_a_column_where_there_is_room(reader, api):
         assert reason == plain_reason("email", row).words
     reader.page.set_viewport_size({"width": 390, "height": 844})
     assert not reader.page.locator("td.why").first.is_visible()
-    assert reader.page.locator("td.state .tip").first.inner_text() == reasons[0]
+    assert reader.page.locator("td.state .note").first.inner_text() == reasons[0]
+    reader.page.set_viewport_size({"width": 900, "height": 900})  # nor where nobody can hover
+    assert reader.page.locator("td.state .note").first.inner_text() == reasons[0]
 
 
-def test_the_reason_of_a_status_is_shown_on_hover_and_on_focus_without_its_column(reader):
-    reader.page.set_viewport_size({"width": 900, "height": 900})
-    reader.open("/logs/email?status=Bounce")
-    badge = reader.page.locator("td.state a.badge").first
-    tip = reader.page.locator(f"#{badge.get_attribute('aria-describedby')}")
-    assert tip.inner_text() == ""  # not to be seen
-    badge.hover()
-    assert tip.is_visible()
-    reader.page.mouse.move(0, 0)
-    assert not tip.is_visible()
-    reader.page.locator("td.state a").last.focus()
-    for _ in range(200):
-        reader.page.keyboard.press("Shift+Tab")
-        if badge.evaluate("it => it === document.activeElement"):
-            break
-    assert tip.is_visible()
-    assert tip.inner_text() in {cause.words for cause in default_reasons().causes.values()}
+def test_keys_go_to_the_search_and_from_row_to_row_and_can_be_turned_off(reader):
+    page, keyboard = reader.page, reader.page.keyboard
+    active = "document.activeElement"
+
+    def row():
+        return page.evaluate(
+            f"[...document.querySelectorAll('tbody tr')].indexOf({active}.closest('tr'))"
+        )
+
+    keyboard.press("/")
+    assert page.evaluate(f"{active}.name") == "q"
+    keyboard.type("jk/?")
+    assert page.get_by_label("Search all fields").input_value() == "jk/?"
+    page.evaluate(f"{active}.blur()")
+    for key, place in (("j", 0), ("j", 1), ("j", 2), ("k", 1)):
+        keyboard.press(key)
+        assert row() == place
+    opened = page.evaluate(f"{active}.href")
+    keyboard.press("Enter")
+    page.wait_for_url(opened)
+    page.go_back()
+    keyboard.press("?")
+    page.get_by_role("dialog", name="Keys").get_by_role("checkbox").uncheck()
+    keyboard.press("Escape")
+    page.reload()
+    keyboard.press("j")
+    assert row() == -1
+    keyboard.press("?")
+    assert page.get_by_role("dialog", name="Keys").is_visible()
+
+
+def test_a_log_is_sorted_on_a_phone_whose_first_screen_has_its_first_row(readers, api):
+    options = {"viewport": {"width": 390, "height": 844}, "java_script_enabled": False}
+    reader = readers(api.keys["a"], "/logs/email", **options)
+    box = reader.page.locator("tbody tr").first.bounding_box()
+    assert box["y"] + box["height"] < 844
+    reader.page.get_by_label("Order").select_option("Recipient from Z")
+    reader.page.get_by_role("button", name="Sort").click()
+    reader.page.wait_for_url("**sort=recipient&order=desc")
+    assert reader.links() == keys_of(api_rows(api, "/logs/email?sort=recipient&order=desc"))
+    assert not reader.page.locator("thead a").first.is_visible()  # no focus where nobody sees it
+
+
+def test_a_button_says_that_its_page_is_on_its_way(reader):
+    # As long as the answer takes: it never comes.
+    reader.page.locator("form.search").evaluate(
+        "form => form.addEventListener('submit', event => event.preventDefault())"
+    )
+    reader.page.get_by_role("button", name="Search").click()
+    reader.page.locator("button[aria-busy=true]").wait_for()
+    assert reader.page.locator("main").get_attribute("aria-busy") == "true"
+
+
+def test_columns_are_chosen_and_stand_in_the_address(readers, api):
+    reader = readers(api.keys["a"], "/logs/email?status=Bounce", java_script_enabled=False)
+    page = reader.page
+    page.get_by_text("Columns", exact=True).click()
+    chooser = page.get_by_role("group", name="What the table shows")
+    chooser.get_by_label("Recipient").uncheck()
+    chooser.get_by_label("Reason", exact=True).uncheck()
+    chooser.get_by_label("Diagnostic").check()
+    chooser.get_by_label("Delivered inferred").check()
+    page.locator("form", has=chooser).get_by_role("button", name="Show").click()
+    heads = page.locator("thead th").all_inner_texts()
+    assert [head.strip(" ▼↕\n") for head in heads] == [
+        "Date", "Subject", "Status", "Delivered inferred", "Diagnostic",
+    ]  # fmt: skip
+    expected = api_rows(api, "/logs/email?status=Bounce")
+    assert [row[4] for row in reader.rows()] == [row["diagnostic"] or "—" for row in expected]
+    assert {row[3] for row in reader.rows()} <= {"yes", "no"}
+    assert "columns=diagnostic" in page.url
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_role("link", name="The usual ones").click()
+    page.get_by_role("columnheader", name="Reason").wait_for()
+    assert reader.open("/logs/email?columns=secret").status == 422
+    assert "no column 'secret'" in page.get_by_role("alert").inner_text()
+
+
+def test_a_printed_log_is_its_rows(reader):
+    reader.page.emulate_media(media="print")
+    shown = reader.page.locator("body").inner_text()
+    assert "Search all fields" not in shown
+    assert "Sign out" not in shown
+    assert len(reader.rows()) == 50
+    reader.page.emulate_media(media="screen", forced_colors="active")
+    current = reader.page.locator("nav [aria-current=page]")
+    assert current.evaluate("it => getComputedStyle(it).borderTopWidth") == "2px"
 
 
 @pytest.mark.parametrize("channel", ["email", "sms"])
 def test_a_log_leads_to_the_meaning_of_its_statuses(reader, channel):
     reader.open(f"/logs/{channel}")
-    statuses = reader.page.locator("select[name=status] option").all_inner_texts()
+    reader.page.get_by_text("Status: any").click()
+    statuses = reader.page.locator(".choice label").all_inner_texts()
     reader.page.get_by_role("link", name="What do the statuses mean?").click()
     reader.page.wait_for_url(f"**/help/statuses**#{channel}")
     section = reader.page.get_by_role(
         "region", name={"email": "Email Log", "sms": "SMS Log"}[channel]
     )
     explained = section.locator("table").first.locator("tbody td:first-child").all_inner_texts()
-    assert explained == [status for status in statuses if status != "any"]
+    assert explained == [status.strip() for status in statuses]
     text = section.inner_text()
     assert {"email": "Their mailbox is full", "sms": "it may be a landline"}[channel] in text
     assert {"email": "landline", "sms": "mailbox"}[channel] not in text
@@ -282,6 +376,9 @@ def test_an_empty_page_says_what_there_is_instead(reader, api):
 def test_all_of_it_works_without_javascript(readers, api):
     reader = readers(java_script_enabled=False)
     page = reader.sign_in(api.keys["a"], "/logs/email?sort=status")
+    page.get_by_role("link", name="of how many?").click()
+    page.get_by_text("1\u201350 of ").wait_for()
+    assert "total" not in page.get_by_role("link", name="Next page").get_attribute("href")
     page.get_by_role("link", name="Next page").click()
     page.get_by_role("link", name="First page").wait_for()
     page.get_by_text("Add a filter").click()

@@ -13,12 +13,14 @@ P1, P2 = "p1@d1.example", "p2@d2.example"
 PAGES = [
     "/overview/email?tenant=a", "/overview/sms?tenant=a", "/logs/email?tenant=a",
     "/logs/sms?tenant=a&q=invoice&filter=record_type%3Dfamily&as_of=2026-11-20T10%3A00",
-    "/logs/email?tenant=a&recipient=none-such", "/messages/email?{bounced}&tenant=a",
+    "/logs/email?tenant=a&recipient=none-such", "/logs/email?tenant=a&status=Bounced",
+    "/logs/email?tenant=a&q=550&columns=date&columns=status&columns=diagnostic",
+    "/messages/email?{bounced}&tenant=a",
     "/records/family/3?tenant=a", f"/addresses?address={P1}&tenant=a", "/blacklist?tenant=a",
     f"/blacklist/email?address={P2}&tenant=a", "/blacklist/sms?address=%2B447700900999&tenant=a",
     "/help/statuses?tenant=a", "/unmatched?tenant=a&days=365", "/dead-letters",
     "/dead-letters/email.events.ses/1/7/-1",
-    "/tenants", "/no-such-page",
+    "/tenants", "/no-such-page", "/api",
 ]  # fmt: skip
 
 
@@ -42,19 +44,20 @@ def test_every_page_is_accessible_and_fits(readers, api, bounced, scheme, width)
     reader.sign_in(api.keys["operator"], "/dead-letters")
     for path in PAGES:
         reader.open(path.format(bounced=address_of(bounced)))
+        assert faults(reader) == [], path
         for menu in reader.page.locator("details.menu > summary, .technical > summary").all():
-            menu.click()
+            menu.evaluate("it => it.parentElement.open = true")
         assert faults(reader) == [], path
         assert reader.page.evaluate("document.documentElement.scrollWidth") <= width, path
         assert reader.page.evaluate("getComputedStyle(document.body).fontFamily") != ""
 
 
 def faults(reader):
-    """Return the serious violations of accessibility, with the elements."""
+    """Return the violations of accessibility, with the elements."""
     violations = Axe().run(reader.page).response["violations"]
     return [
         (violation["id"], [node["target"] for node in violation["nodes"]])
-        for violation in violations if violation["impact"] in {"serious", "critical", "moderate"}
+        for violation in violations
     ]  # fmt: skip
 
 

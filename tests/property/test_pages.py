@@ -18,6 +18,7 @@ from projections.queries.candidates import Candidates
 from projections.queries.counts import Period, daily_counts
 from projections.queries.listing import SORTS, Filter, Listing, listing_sql, place_of
 from projections.queries.page import _Page, read_listing
+from projections.queries.totals import count_rows
 from projections.queries.tuning import Tuning
 from projections.status import complete_event, deciding_rule
 from projections.tables import projections
@@ -40,6 +41,8 @@ def filters(log):
     one = st.one_of(
         st.builds(Filter, st.just("status"), st.sampled_from(["=", "!="]),
                   st.sampled_from(statuses)),
+        st.builds(Filter.of_statuses, st.just(log),
+                  st.sets(st.sampled_from(statuses), min_size=1, max_size=3)),
         st.builds(Filter, st.just("date"), st.sampled_from([">=", "<=", "<", ">"]), moments),
         st.builds(Filter, st.just(text), st.just("~"), st.sampled_from(["a", "ünï", "x", "no"])),
         st.builds(Filter, st.just("recipient"), st.sampled_from(["~", "="]),
@@ -97,6 +100,7 @@ def listings(log, tenant):
     return st.builds(
         Listing, channel=st.just(log.channel), tenant=st.just(tenant), filters=filters(log),
         sort=st.sampled_from(SORTS), descending=st.booleans(), limit=st.integers(1, 3),
+        backward=st.booleans(),
     )  # fmt: skip
 
 
@@ -110,6 +114,9 @@ def test_a_page_is_the_head_of_the_whole_listing(log, database, data):
         rows = read_listing(database.client, database.name, listing, tuning)
         whole = stream(database.client, *listing_sql(listing, database.name))
         assert list(map(comparable, rows)) == list(map(comparable, whole)), listing
+    every = stream(database.client, *listing_sql(replace(listing, limit=1000), database.name))
+    total = count_rows(database.client, database.name, listing, tuning=tuning)
+    assert total == (len(list(every)), True), listing
 
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
@@ -127,6 +134,30 @@ def test_the_pages_of_a_walk_are_the_whole_listing(log, database, data):
         walked += rows
         wanted = replace(wanted, after=place_of(wanted, rows[-1])) if rows else wanted
     assert [comparable(row) for row in walked] == [comparable(row) for row in whole]
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("descending", [True, False])
+def test_a_listing_backward_is_the_same_rows_turned_round(database, sort, descending):
+    tenant = f"t{next(TENANTS)}"
+    events = [
+        {"channel": "email", "kind": ("sent", "open")[n % 2], "message_id": f"m{n % 5}",
+         "recipient": f"r{n % 3}", "occurred_at": START + timedelta(seconds=n % 2),
+         "recorded_at": START}
+        for n in range(15)
+    ]  # fmt: skip
+    put(database, tenant, *events)
+    wanted = Listing(channel="email", tenant=tenant, sort=sort, descending=descending)
+    rows = list(read_listing(database.client, database.name, wanted))
+    assert len(rows) == 15
+    for place in (0, 4, 9):
+        before = replace(wanted, backward=True, after=place_of(wanted, rows[place]))
+        found = list(read_listing(database.client, database.name, before))
+        assert found == rows[:place][::-1]
+    assert (
+        list(read_listing(database.client, database.name, replace(wanted, backward=True)))
+        == (rows[::-1])
+    )
 
 
 @pytest.mark.parametrize("sort", SORTS)

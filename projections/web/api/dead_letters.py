@@ -33,8 +33,12 @@ router = APIRouter(prefix=API_PATH, tags=["dead letters"], route_class=ApiRoute)
 )
 def get_dead_letters(
     state: OperatorState,
-    topic: Annotated[str, Query(max_length=249, description="Only of this topic")] = "",
-    reason: Annotated[str, Query(max_length=200, description="Part of the reason")] = "",
+    topic: Annotated[
+        str, Query(max_length=249, description="Only of this topic", examples=["email.events.ses"])
+    ] = "",
+    reason: Annotated[
+        str, Query(max_length=200, description="Part of the reason", examples=["not JSON"])
+    ] = "",
     replayed: Annotated[bool, Query(description="Also those replayed")] = False,  # noqa: FBT002
     limit: LimitQuery = 50,
     cursor: CursorQuery = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -29,15 +29,26 @@ router = APIRouter(prefix=API_PATH, tags=["logs"], route_class=ApiRoute)
     responses={200: {"model": models.EmailPage | models.SmsPage}, **problem_responses(404)},
 )
 def get_log_page(
-    query: RequestedLog, limit: LimitQuery = 50, cursor: CursorQuery = None
+    query: RequestedLog,
+    limit: LimitQuery = 50,
+    cursor: CursorQuery = None,
+    *,
+    total: Annotated[
+        bool, Query(description="Also count the rows: that may take longer than the page")
+    ] = False,
 ) -> JSONResponse:
-    """Return the rows that match the filters, in order; `next` is the cursor of the next page.
+    """Return the rows that match the filters, in order, with the cursors of the pages around them.
 
     Whoever follows the cursors gets every row once that keeps its place meanwhile, whatever else
     comes in.
     """
-    rows, next_cursor = query.page(limit=limit, cursor=cursor)
-    return JSONResponse({"rows": [json_row(row) for row in rows], "next": next_cursor})
+    page = query.page(limit=limit, cursor=cursor)
+    answer: dict[str, Any] = {
+        "rows": [json_row(row) for row in page.rows], "next": page.next, "previous": page.previous,
+    }  # fmt: skip
+    if total and (counted := query.total()):
+        answer |= {"total": counted.rows, "total_is_exact": counted.is_exact}
+    return JSONResponse(answer)
 
 
 @router.get(
@@ -89,8 +100,18 @@ def get_recipient_messages(
 def get_message(
     caller: ReadCaller,
     channel: ChannelPath,
-    message_id: Annotated[str, Query(min_length=1, max_length=512)],
-    recipient: Annotated[str, Query(min_length=1, max_length=320)],
+    message_id: Annotated[
+        str, Query(min_length=1, max_length=512, description="Its id", examples=["m-2041"])
+    ],
+    recipient: Annotated[
+        str,
+        Query(
+            min_length=1,
+            max_length=320,
+            description="Address or number",
+            examples=["parent@example.com"],
+        ),
+    ],
     limit: LimitQuery = PAGE_EVENTS,
     cursor: CursorQuery = None,
 ) -> JSONResponse:

@@ -14,15 +14,32 @@ NextCursor = Annotated[
     str | None,
     Field(description="The cursor of the page after, null after the last", examples=[None]),
 ]
+PreviousCursor = Annotated[
+    str | None,
+    Field(description="The cursor of the page before, null at the first", examples=[None]),
+]
 _STRICT = ConfigDict(extra="forbid")
 
 
-def _page(name: str, row: Any) -> type[BaseModel]:
-    return create_model(name, __config__=_STRICT, rows=(list[row], ...), next=(NextCursor, ...))
+def _page(name: str, row: Any, **fields: Any) -> type[BaseModel]:
+    return create_model(
+        name, __config__=_STRICT, rows=(list[row], ...), next=(NextCursor, ...), **fields
+    )
 
 
-EmailPage = _page("EmailPage", EmailRow)
-SmsPage = _page("SmsPage", SmsRow)
+_LOG_FIELDS: dict[str, Any] = {
+    "previous": (PreviousCursor, ...),
+    "total": (
+        int,
+        Field(None, description="Only with `total=true`: how many rows there are, up to 10,000",
+              examples=[837]),
+    ),
+    "total_is_exact": (
+        bool, Field(None, description="With `total`: false if there are more", examples=[True]),
+    ),
+}  # fmt: skip
+EmailPage = _page("EmailPage", EmailRow, **_LOG_FIELDS)
+SmsPage = _page("SmsPage", SmsRow, **_LOG_FIELDS)
 
 
 class RecipientEmail(EmailRow):  # type: ignore[misc, valid-type]

@@ -104,7 +104,10 @@ def get_stuck_messages(
         time, _, cursor = cursor.partition(_CURSOR_SEPARATOR)
         is_time = time.isdecimal() and len(time) <= _MAX_TIME_DIGITS
         silent_since = cursor_time(int(time) if is_time else None)
-    rows, next_cursor = stuck_query(caller, channel, silent_since).page(limit=limit, cursor=cursor)
-    if next_cursor is not None:
-        next_cursor = f"{milliseconds(silent_since)}{_CURSOR_SEPARATOR}{next_cursor}"
-    return JSONResponse({"rows": [json_row(row) for row in rows], "next": next_cursor})
+    page = stuck_query(caller, channel, silent_since).page(limit=limit, cursor=cursor)
+    prefix = f"{milliseconds(silent_since)}{_CURSOR_SEPARATOR}"
+    return JSONResponse({
+        "rows": [json_row(row) for row in page.rows],
+        "next": page.next and prefix + page.next,
+        "previous": page.previous and prefix + page.previous,
+    })  # fmt: skip

@@ -51,9 +51,15 @@ class ResetRequest(BaseModel):
 )
 def get_suppressions(
     caller: ReadCaller,
-    channel: Annotated[Channel | None, Query(description="Only of this channel")] = None,
-    rule: Annotated[RuleName | None, Query(description="Only where this rule holds")] = None,
-    address: Annotated[str, Query(max_length=320, description="Part of the address")] = "",
+    channel: Annotated[
+        Channel | None, Query(description="Only of this channel", examples=["email"])
+    ] = None,
+    rule: Annotated[
+        RuleName | None, Query(description="Only where this rule holds", examples=["hard_bounce"])
+    ] = None,
+    address: Annotated[
+        str, Query(max_length=320, description="Part of the address", examples=["@example.com"])
+    ] = "",
     limit: LimitQuery = 50,
     cursor: CursorQuery = None,
 ) -> JSONResponse:

@@ -14,6 +14,7 @@ from projections.web.pages import (
     messages,
     overview,
     records,
+    reference,
     sign_in,
     statuses,
     suppressions,
@@ -59,6 +60,7 @@ def install_pages(app: FastAPI) -> None:
         dead_letters,
         statuses,
         embed,
+        reference,
     ):
         app.include_router(module.router)
     app.include_router(router)

@@ -21,12 +21,17 @@ from projections.web.log_query import LogQuery, RequestedParameters
 from projections.web.pages.accent import accent_css
 from projections.web.pages.embed_auth import EMBED_PATH, EmbedCaller, FrameCaller, SentFrameForm
 from projections.web.pages.logs import (
+    ColumnsQuery,
+    LastQuery,
     LogPage,
     PastQuery,
     ThanQuery,
-    read_log_page,
+    TotalQuery,
+    UncheckedPage,
     render_log,
     render_newer_count,
+    render_total,
+    unchecked_page,
 )
 from projections.web.pages.messages import MessageIdQuery, RecipientQuery, render_message
 from projections.web.pages.records import render_record
@@ -57,29 +62,46 @@ def show_framed_record(
     return render_record(caller, caller.record, changed, command)
 
 
-def framed_log_page(
+def unchecked_framed_page(
     request: Request,
     caller: FrameCaller,
     parameters: RequestedParameters,
     as_of: PastQuery = "",
-) -> LogPage:
-    """Return the query of a page of the record's log. Raises as `read_log_page` does."""
-    return read_log_page(request, caller, parameters, as_of)
+    columns: ColumnsQuery = [],  # noqa: B006 FastAPI copies it
+) -> UncheckedPage:
+    """Return a page of the record's log as it is in its URL. Raises as `unchecked_page` does."""
+    return unchecked_page(request, caller, parameters, as_of, columns)
+
+
+UncheckedFramedPage = Annotated[UncheckedPage, Depends(unchecked_framed_page)]
+
+
+def framed_log_page(unchecked: UncheckedFramedPage) -> LogPage:
+    """Return the query of a page of the record's log. Raises as `LogParameters.query` does."""
+    return unchecked.checked()
 
 
 FramedPage = Annotated[LogPage, Depends(framed_log_page)]
 
 
 @router.get("/logs/{channel}")  # noqa: FAST003 the query has it
-def show_framed_log(page: FramedPage, cursor: CursorQuery = None) -> HTMLResponse:
+def show_framed_log(
+    unchecked: UncheckedFramedPage, cursor: CursorQuery = None, *, total: TotalQuery = False
+) -> HTMLResponse:
     """Show a page of the record's log."""
-    return render_log(page, cursor)
+    return render_log(unchecked, cursor, total=total)
 
 
 @router.get("/logs/{channel}/newer")  # noqa: FAST003 the query has it
 def show_framed_newer_count(page: FramedPage, than: ThanQuery = None) -> HTMLResponse:
     """Show how many messages of the record are newer than a time."""
     return render_newer_count(page, than)
+
+
+@router.get("/logs/{channel}/count")  # noqa: FAST003 the query has it
+def show_framed_total(page: FramedPage, last: LastQuery = 0) -> HTMLResponse:
+    """Show how many rows the record's log has."""
+    return render_total(page, last)
 
 
 @router.get("/logs/{channel}/export")  # noqa: FAST003 the query has it

@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from projections.queries.export import ExportFormat
-from projections.queries.listing import EQUALITY_COLUMNS, Filter
+from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, QueryError, statuses_of
+from projections.queries.search import words_of
+from projections.queries.totals import RowTotal
 from projections.tables import log_of
 from projections.web.log_export import export_response
-from projections.web.log_query import LogParameters, LogQuery, RequestedParameters
+from projections.web.log_query import LogParameters, LogQuery, LogRows, RequestedParameters
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.labels import LOG_NAMES, filter_text
+from projections.web.pages.log_columns import (
+    choosable_columns,
+    chosen_columns,
+    column_headings,
+    usual_columns,
+)
+from projections.web.pages.marks import SearchMarks
+from projections.web.pages.positions import UNASKED_COUNT_SECONDS, page_position, total_text
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.pages.url import PageUrl, shareable_url
-from projections.web.params import CursorQuery, UtcTime, parse_utc_time
+from projections.web.params import ApiRoute, CursorQuery, UtcTime, parse_utc_time
+from projections.web.problems import ProblemError, to_problem
 from schemas.events import iso_milliseconds
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=ApiRoute)
 #: Filters by these columns name an address or a customer record, whose log it then is.
 _SUBJECT_COLUMNS: Final = ("recipient", "record_type", "record_id")
+#: The orders of a log, as parameters and in words.
+_ORDERS: Final = {
+    channel: [
+        ("date", "desc", "Newest first"), ("date", "asc", "Oldest first"),
+        ("recipient", "asc", f"{whom} from A"), ("recipient", "desc", f"{whom} from Z"),
+        ("status", "asc", "Status from A"), ("status", "desc", "Status from Z"),
+    ]
+    for channel, whom in (("email", "Recipient"), ("sms", "Number"))
+}  # fmt: skip
 #: With more newer messages the hint says "100+".
 MAX_NEWER_MESSAGES: Final = 100
 #: A time as people write it, or nothing.
 PastQuery = Annotated[str, Query(max_length=100)]
 ThanQuery = Annotated[UtcTime | None, Query()]
+ColumnsQuery = Annotated[list[str], Query(max_length=100)]
+TotalQuery = Annotated[bool, Query()]
+LastQuery = Annotated[int, Query(ge=0)]
 #: How many days before today a period begins, by its name.
 _PRESET_DAYS: Final = {"Today": 0, "7 days": 6, "30 days": 29, "90 days": 89}
 
@@ -40,60 +65,120 @@ class LogPage:
     caller: PageCaller
     url: PageUrl
     query: LogQuery
+    columns: tuple[str, ...]
 
 
-def log_page(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UncheckedPage:
+    """A log's page as its URL has it, not checked yet."""
+
+    caller: PageCaller
+    url: PageUrl
+    parameters: LogParameters
+    as_of: str
+    columns: Sequence[str]
+
+    def checked(self) -> LogPage:
+        """Return the page with its query. Raises as `LogParameters.query` does, for columns too."""
+        time = parse_utc_time("as_of", self.as_of) if self.as_of else None
+        query = self.parameters.query(self.caller, time)
+        columns = chosen_columns(query.channel, self.columns)
+        return LogPage(caller=self.caller, url=self.url, query=query, columns=columns)
+
+
+def unchecked_page(
     request: Request,
     caller: TenantCaller,
     parameters: RequestedParameters,
     as_of: PastQuery = "",
-) -> LogPage:
-    """Return the query of a page. Raises as `read_log_page` does."""
-    return read_log_page(request, caller, parameters, as_of)
+    columns: ColumnsQuery = [],  # noqa: B006 FastAPI copies it
+) -> UncheckedPage:
+    """Return a page as it is in its URL. Raises as `shareable_url` does."""
+    return UncheckedPage(
+        caller=caller, url=shareable_url(request), parameters=parameters, as_of=as_of,
+        columns=columns,
+    )  # fmt: skip
 
 
-def read_log_page(
-    request: Request, caller: PageCaller, parameters: LogParameters, as_of: str
-) -> LogPage:
-    """Return the query of a caller's page, `as_of` a time or "".
+UncheckedLogPage = Annotated[UncheckedPage, Depends(unchecked_page)]
 
-    Raises as `shareable_url` and `LogParameters.query` do.
-    """
-    url = shareable_url(request)
-    query = parameters.query(caller, parse_utc_time("as_of", as_of) if as_of else None)
-    return LogPage(caller=caller, url=url, query=query)
+
+def log_page(unchecked: UncheckedLogPage) -> LogPage:
+    """Return the query of a page. Raises as `LogParameters.query` does."""
+    return unchecked.checked()
 
 
 RequestedPage = Annotated[LogPage, Depends(log_page)]
 
 
 @router.get("/logs/{channel}")  # noqa: FAST003 the query has it
-def show_log(page: RequestedPage, cursor: CursorQuery = None) -> HTMLResponse:
+def show_log(
+    unchecked: UncheckedLogPage, cursor: CursorQuery = None, *, total: TotalQuery = False
+) -> HTMLResponse:
     """Show a page of a log."""
-    return render_log(page, cursor)
+    return render_log(unchecked, cursor, total=total)
 
 
-def render_log(page: LogPage, cursor: str | None) -> HTMLResponse:
-    """Return a page of a log, from a cursor on."""
-    query, url, log = page.query, page.url, log_of(page.query.channel)
-    rows, next_cursor = query.page(limit=PAGE_ROWS, cursor=cursor)
-    is_newest = cursor is None and query.sort == "date" and query.descending and query.as_of is None
-    newer_url = url.with_path(page.caller.place(f"/logs/{query.channel}/newer"))
+def render_log(unchecked: UncheckedPage, cursor: str | None, *, total: bool) -> HTMLResponse:
+    """Return a page of a log; what cannot be asked is said above the forms, with what was typed.
+
+    Rows are counted for `total` only: else the script asks for their number after the page.
+    """
+    try:
+        page = unchecked.checked()
+        shown = page.query.page(limit=PAGE_ROWS, cursor=cursor)
+        counted = page.query.total() if total and shown.next else None
+        return _render_rows(page, shown, cursor=cursor, counted=counted)
+    except (QueryError, ProblemError) as error:
+        problem = to_problem(error)
+        if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise
+    query = LogQuery(caller=unchecked.caller, channel=unchecked.parameters.channel)
+    refused = LogPage(
+        caller=unchecked.caller, url=unchecked.url, query=query,
+        columns=usual_columns(query.channel),
+    )  # fmt: skip
+    return _render_rows(refused, LogRows([], None, None, None), cursor=None, problem=problem)
+
+
+def _render_rows(
+    page: LogPage, shown: LogRows, *, cursor: str | None, counted: RowTotal | None = None,
+    problem: ProblemError | None = None,
+) -> HTMLResponse:  # fmt: skip
+    query, url, log, rows = page.query, page.url, log_of(page.query.channel), shown.rows
+    is_newest = (
+        cursor is None and query.sort == "date" and query.descending and query.as_of is None
+        and problem is None
+    )  # fmt: skip
+    path = page.caller.place(f"/logs/{query.channel}")
+    newer_url = url.with_path(f"{path}/newer")
     if rows:
         newer_url = newer_url.with_values(than=iso_milliseconds(rows[0]["date"]))
+    position = page_position(shown, counted)
+    count_url = url.with_path(f"{path}/count")
     return render_page(
-        "log", page.caller,
+        "log", page.caller, status=problem.status if problem else HTTPStatus.OK,
+        problem=problem.detail if problem else "",
         title=LOG_NAMES[query.channel], channel=query.channel, query=query, url=url,
         rows=rows, body="subject" if query.channel == "email" else "text",
+        orders=_ORDERS[query.channel],
+        marks=SearchMarks(channel=query.channel, words=_words(query)),
         is_text=bool(query.search), quoted_url=_quoted(url),
         presets=_presets(), period_url=_without_period(url),
-        statuses=list(dict.fromkeys(rule.status for rule in log.rules)),
-        columns=[name for name in log.columns if name != "tenant_id"],
+        statuses=statuses_of(log),
+        chosen=[value for name, value in url.pairs if name == "status"],
+        filter_columns=[name for name in log.columns if name != "tenant_id"],
+        columns=column_headings(query.channel, page.columns),
+        all_columns=column_headings(query.channel, choosable_columns(query.channel)),
+        is_usual=page.columns == usual_columns(query.channel), sorts=SORTS,
         filters=_filter_links(url, query), subject=_subject(query),
-        next_url=url.with_values(cursor=next_cursor) if next_cursor else None,
-        is_later_page=cursor is not None,
+        next_url=url.with_values(cursor=shown.next) if shown.next else None,
+        previous_url=url.with_values(cursor=shown.previous) if shown.previous else None,
+        is_later_page=cursor is not None, position=position,
+        count_url=count_url.with_values(last=str(position.last)) if position else "",
+        total_url=url.with_values(total="true", **({"cursor": cursor} if cursor else {})),
         newer_url=str(newer_url) if is_newest else "",
-        latest=_latest_message(page) if not rows and cursor is None else None,
+        latest=_latest_message(page) if not rows and not (cursor or problem) else None,
     )  # fmt: skip
 
 
@@ -116,6 +201,22 @@ def render_newer_count(page: LogPage, than: datetime | None) -> HTMLResponse:
     )
 
 
+@router.get("/logs/{channel}/count")  # noqa: FAST003 the query has it
+def show_total(page: RequestedPage, last: LastQuery = 0) -> HTMLResponse:
+    """Show how many rows there are, if that is soon counted; `last` is the place of a row."""
+    return render_total(page, last)
+
+
+def render_total(page: LogPage, last: int) -> HTMLResponse:
+    """Return how many rows the query of a page has."""
+    total = page.query.total(seconds=UNASKED_COUNT_SECONDS)
+    path = page.caller.place(f"/logs/{page.query.channel}")
+    url = page.url.with_path(path).with_values(total="true")
+    return render_page(
+        "total", page.caller, text=total_text(total, last), url="" if total else str(url)
+    )
+
+
 @router.get("/logs/{channel}/export")  # noqa: FAST003 the query has it
 async def download_log(
     page: RequestedPage,
@@ -133,10 +234,24 @@ def _filter_links(url: PageUrl, query: LogQuery) -> list[tuple[str, PageUrl]]:
         if name == "q" and value.strip():
             links.append((_search_text(query, value), rest))
         elif name in EQUALITY_COLUMNS:
-            links.append((filter_text(Filter(name, "=", value)), rest))
+            is_other = name == "status" and any(text.startswith("status is") for text, _ in links)
+            text = filter_text(Filter(name, "=", value))
+            links.append((f"or {text}" if is_other else text, rest))
         elif name == "filter":
-            links.append((filter_text(Filter.parse(value)), rest))
+            links.append((_condition_text(value), rest))
     return links
+
+
+def _condition_text(condition: str) -> str:
+    """Return a condition as people read it; one that is none stays as it is."""
+    try:
+        return filter_text(Filter.parse(condition))
+    except QueryError:
+        return condition
+
+
+def _words(query: LogQuery) -> list[str]:
+    return words_of(query.channel, query.search) if query.search else []
 
 
 def _quoted(url: PageUrl) -> PageUrl:
@@ -157,7 +272,7 @@ def _without_period(url: PageUrl) -> PageUrl:
 
 def _search_text(query: LogQuery, value: str) -> str:
     """Return what is searched, as it was understood."""
-    if not query.search:
+    if not query.search and query.filters:
         last = query.filters[-1]
         return filter_text(last) if last.column == "status" else f"date is {value}"
     return f"anything contains {value}"

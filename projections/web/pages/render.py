@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse
 from projections.queries.plain_reasons import plain_reason
 from projections.web.pages import labels
 from projections.web.pages.auth import Frame, PageCaller
+from projections.web.pages.log_columns import cell_value
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
 from schemas.events import iso_milliseconds
@@ -122,7 +123,7 @@ def _environment() -> Environment:
     filters = (
         excerpt, expandable_text, address_excerpt, visible_text, time_element, date_element,
         detail_element, labels.column_name, labels.short_number, labels.time_span_text,
-        labels.rule_text, shown_address,
+        labels.rule_text, shown_address, cell_value,
     )  # fmt: skip
     environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
     environment.globals |= {

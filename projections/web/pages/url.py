@@ -43,9 +43,13 @@ def local_url(url: str) -> str:
 _PERIOD_OPERATORS: Final = {"from": ">=", "to": "<="}
 
 
+#: Parameters that no link of the page repeats.
+_OF_ONE_ANSWER: Final = frozenset({"cursor", "total", "last"})
+
+
 @dataclass(frozen=True, slots=True)
 class PageUrl:
-    """A page's path and parameters, without the cursor."""
+    """A page's path and parameters, without the cursor and what else is of one answer only."""
 
     path: str
     pairs: tuple[tuple[str, str], ...]
@@ -53,7 +57,9 @@ class PageUrl:
     @classmethod
     def of(cls, request: Request) -> PageUrl:
         """Return the URL of a request."""
-        pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
+        pairs = [
+            pair for pair in request.query_params.multi_items() if pair[0] not in _OF_ONE_ANSWER
+        ]
         return cls(request.url.path, tuple(pairs))
 
     def __str__(self) -> str:
@@ -86,10 +92,11 @@ class PageUrl:
     def normalised(self) -> PageUrl:
         """Return it without empty parameters, and with a new filter's three fields as one.
 
-        The days from which and to which messages are asked for become filters, too.
+        The days from which and to which messages are asked for become filters, too, and the choice
+        of an order its two parameters.
         """
         values = dict(self.pairs)
-        fields = {"column", "is", "value", *_PERIOD_OPERATORS}
+        fields = {"column", "is", "value", "by", *_PERIOD_OPERATORS}
         pairs = tuple(pair for pair in self.pairs if pair[1] and pair[0] not in fields)
         url = replace(self, pairs=pairs)
         for name, operator in _PERIOD_OPERATORS.items():
@@ -99,6 +106,9 @@ class PageUrl:
                     if pair[0] == "filter" and pair[1].startswith(f"date{operator}")
                 ))  # fmt: skip
                 url = url.with_pair("filter", f"date{operator}{day}")
+        if values.get("by"):
+            sort, _, order = values["by"].partition(" ")
+            url = url.with_values(sort=sort, order=order)
         if column := values.get("column"):
             filter_ = f"{column}{values.get('is', '=')}{values.get('value', '').strip()}"
             url = url.without_pairs(("filter", filter_)).with_pair("filter", filter_)

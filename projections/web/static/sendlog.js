@@ -43,6 +43,17 @@ forEachElement("[data-newer]", (place) => {
   }, 4);
 });
 
+// What takes longer than the page is asked for after it.
+forEachElement("[data-fill]", async (place) => {
+  place.setAttribute("aria-busy", "true");
+  try {
+    place.innerHTML = await fetchText(place.dataset.fill);
+  } catch {
+    // The link that asks for it stays.
+  }
+  place.removeAttribute("aria-busy");
+});
+
 // A page that was not available is loaded as soon as it is.
 forEachElement("[data-retry]", (place) => {
   poll(async () => {
@@ -79,4 +90,58 @@ document.addEventListener("keydown", (event) => {
     open.open = false;
     open.querySelector("summary").focus();
   }
+});
+
+// While a page is on its way its button says so.
+const busyButtons = new Set();
+forEachElement('form[method="get"]', (form) => {
+  form.addEventListener("submit", (event) => {
+    const button = event.submitter ?? form.querySelector("button");
+    button?.setAttribute("aria-busy", "true");
+    busyButtons.add(button);
+    document.querySelector("main").setAttribute("aria-busy", "true");
+  });
+});
+// Also of a page that comes back as it was left.
+window.addEventListener("pageshow", () => {
+  busyButtons.forEach((button) => button?.removeAttribute("aria-busy"));
+  busyButtons.clear();
+  document.querySelector("main").removeAttribute("aria-busy");
+});
+
+// Keys of single letters, for whom they disturb nothing: they can be turned off, and are off in
+// fields. A row is gone to by its link, so Enter opens it.
+const KEYS_OFF = "sendlog-keys-off";
+const keysDialog = document.querySelector("#keys");
+const areKeysOn = () => localStorage.getItem(KEYS_OFF) === null;
+
+function goToRow(step) {
+  const rows = [...document.querySelectorAll("table.log tbody tr")];
+  const links = rows.map((each) => each.querySelector("[data-open]") ?? each.querySelector("a"));
+  const row = document.activeElement?.closest("tr");
+  const place = rows.indexOf(row);
+  const next = place < 0 ? 0 : Math.min(Math.max(place + step, 0), links.length - 1);
+  links[next]?.focus();
+}
+
+const KEY_ACTIONS = {
+  "/": () => document.querySelector("[data-search]")?.focus(),
+  j: () => goToRow(1),
+  k: () => goToRow(-1),
+  "?": () => keysDialog?.showModal(),
+};
+document.addEventListener("keydown", (event) => {
+  const isField = event.target.closest?.("input, select, textarea, dialog, [contenteditable]");
+  const action = Object.hasOwn(KEY_ACTIONS, event.key) && KEY_ACTIONS[event.key];
+  const isOn = event.key === "?" || areKeysOn();
+  if (!action || !isOn || isField || event.ctrlKey || event.altKey || event.metaKey) return;
+  event.preventDefault();
+  action();
+});
+forEachElement("[data-keys]", (box) => {
+  box.checked = areKeysOn();
+  box.addEventListener("change", () => {
+    if (box.checked) localStorage.removeItem(KEYS_OFF);
+    else localStorage.setItem(KEYS_OFF, "yes");
+  });
 });

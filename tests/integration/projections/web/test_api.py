@@ -7,11 +7,13 @@ import io
 import json
 from collections import Counter
 from datetime import timedelta
+from itertools import pairwise
 
 import pyarrow.parquet as pq
 import pytest
 
 from projections.clickhouse.sql import stream
+from projections.queries import totals
 from projections.queries.listing import Filter, Listing
 from projections.queries.search import search_page, search_sql
 from projections.status import fold_message, read_row
@@ -91,6 +93,48 @@ def test_a_walk_goes_on_where_it_was_when_newer_mail_comes_in(api, client):
         == "came-in-between"  # fmt: skip
 
 
+@pytest.mark.parametrize("sort", ["date", "recipient", "status"])
+@pytest.mark.parametrize("search", ["", "a-email"])
+def test_a_walk_back_has_the_pages_of_the_walk_in_reverse(client, sort, search):
+    pages, path = [], f"/api/v1/logs/email?sort={sort}&limit=20&q={search}"
+    cursor = ""
+    while cursor is not None:
+        pages.append(client.get(f"{path}{cursor}").json())
+        cursor = pages[-1]["next"] and f"&cursor={pages[-1]['next']}"
+    assert len(pages) > 2
+    assert pages[0]["previous"] is None
+    page = pages[-1]
+    for earlier, later in list(pairwise(pages))[::-1]:
+        page = client.get(f"{path}&cursor={page['previous']}").json()
+        assert page["rows"] == earlier["rows"]
+        onward = client.get(f"{path}&cursor={page['next']}").json()
+        assert onward["rows"] == later["rows"]
+    assert page["previous"] is None
+
+
+@pytest.mark.parametrize(
+    "question",
+    [{}, {"status": ["Bounce", "Sent"]}, {"q": "invoice"}, {"q": "mailbox does not exist"},
+     {"recipient": "p3@d0.example"}, {"as_of": "2026-11-01T12:00"}, {"q": "nobody has this"},
+     {"filter": ["date>=2026-11-01T12:00", "open_count>=1"]}],
+)  # fmt: skip
+def test_rows_are_counted_if_that_is_asked_for(client, question):
+    rows = walk(client, "/logs/email", **question)
+    page = client.get("/api/v1/logs/email", params={"limit": 2, "total": True, **question}).json()
+    assert (page["total"], page["total_is_exact"]) == (len(rows), True)
+    assert "total" not in client.get("/api/v1/logs/email", params=question).json()
+
+
+def test_rows_are_counted_up_to_a_bound(api, client, monkeypatch):
+    monkeypatch.setattr(totals, "MAX_COUNTED_ROWS", 7)
+    for question in ("", "&q=a-email"):
+        page = client.get(f"/api/v1/logs/email?limit=2&total=true{question}").json()
+        assert (page["total"], page["total_is_exact"]) == (7, False)
+    listing = Listing(channel="email", tenant="a")
+    too_slow = totals.count_rows(api.connect(), api.database, listing, "zz", seconds=1e-6)
+    assert too_slow is None
+
+
 def walk_on(client, cursor):
     rows = []
     while cursor:
@@ -103,6 +147,9 @@ def walk_on(client, cursor):
     ("parameters", "keeps"),
     [
         ({"status": "Bounce"}, lambda row: row["status"] == "Bounce"),
+        ({"status": ["Bounce", "Open"]}, lambda row: row["status"] in {"Bounce", "Open"}),
+        ({"status": ["Click", "Sent"], "record_id": "3", "sort": "date"},
+         lambda row: row["status"] in {"Click", "Sent"} and row["record_id"] == "3"),
         ({"filter": ["status!=Bounce", "subject~INVOICE"]},
          lambda row: row["status"] != "Bounce" and "Invoice" in row["subject"]),
         ({"record_type": "family", "record_id": "3"},
@@ -140,6 +187,32 @@ def test_filters_and_the_search_keep_what_they_say(api, client, parameters, keep
     expected = [row for row in ordered(rows_of(api, "email")) if keeps(row)]
     assert expected or "q" in parameters
     assert walk(client, "/logs/email", limit=9, **parameters) == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "parameter", "words"),
+    [
+        ({"status": "Bounced"}, "status", "Bounce, Click, Open, Delivery"),
+        ({"status": ["Bounce", "Rejected"]}, "status", "'Rejected'"),  # of the other log
+        ({"filter": "status=bounce"}, "filter", "Bounce, Click, Open, Delivery"),
+        ({"record_id": ["1", "2"]}, "record_id", "takes one value"),
+        ({"q": ["a", "a"]}, "q", "takes one value"),
+        ({"limit": ["1", "50"]}, "limit", "takes one value"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_by_name(client, parameters, parameter, words):
+    reply = client.get("/api/v1/logs/email", params=parameters)
+    assert reply.status_code == 422
+    [error] = reply.json()["errors"]
+    assert error["parameter"] == parameter
+    assert words in error["detail"]
+
+
+def test_the_statuses_are_named_in_the_document(client):
+    document = client.get("/api/v1/openapi.json").json()
+    parameters = document["paths"]["/api/v1/logs/{channel}"]["get"]["parameters"]
+    [status] = [each for each in parameters if each["name"] == "status"]
+    assert {"Bounce", "Undelivered"} <= set(status["schema"]["items"]["enum"])
 
 
 @pytest.mark.parametrize("channel", CHANNELS)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+from datetime import UTC, datetime, time, timedelta
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
 
 from processor.cli import main as cli
+from processor.cli.times import parse_since
+from projections.queries.listing import QueryError
 from schemas.bounces import default_rules
 from schemas.providers import adapters
 
@@ -167,6 +173,56 @@ def test_what_an_adapter_is_stands_on_one_line_where_there_is_room() -> None:
     wide = run("providers", width=200)
     assert len(wide.splitlines()) == len(adapters()) + 1
     assert '`{"msys": {class: event}}`' in wide
+
+
+# ---------------------------------------------------------------------- sendlog
+
+
+def test_the_help_names_every_command_and_imports_none_of_them() -> None:
+    program = (
+        "import sys; from processor.cli import main; main.app(['--help'], standalone_mode=False); "
+        "print(*sys.modules)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True,
+        env={**os.environ, "COLUMNS": "300"},
+    ).stdout  # fmt: skip
+    *shown, modules = out.splitlines()
+    assert not {"faust", "aiohttp", "fastapi", "kafka", "pyarrow"} & set(modules.split())
+    for name in cli._COMMANDS:
+        [line] = [line for line in shown if line.startswith(f"│ {name} ")]
+        assert len(line.strip("│ ").removeprefix(name).strip()) > 10
+    assert run("suppressions", "--help", width=200).count("blacklist") > 2
+    assert "No such command 'nothing'" in CliRunner().invoke(cli.app, ["nothing"]).stderr
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version") == f"sendlog {version('sendlog')}\n"
+
+
+def test_a_time_is_read_as_people_type_it() -> None:
+    now = datetime.now(UTC)
+    for text, ago in (("30min", timedelta(minutes=30)), ("2w", timedelta(days=14))):
+        assert abs(parse_since(text) - now + ago) < timedelta(minutes=1)
+    midnight = datetime.combine(now.date(), time(), UTC)
+    assert parse_since("yesterday") in {midnight - timedelta(days=1), midnight}
+    assert parse_since("2026-11-24T10:00") == datetime(2026, 11, 24, 10, tzinfo=UTC)
+    with pytest.raises(QueryError, match="yesterday or 7d"):
+        parse_since("7 moons")
+
+
+# ---------------------------------------------------------------------- log
+
+
+def test_a_status_that_there_is_none_of_is_a_usage_error_that_names_those_there_are() -> None:
+    for channel, status in (("email", "bounced"), ("sms", "Bounce")):
+        arguments = ["log", channel, "--tenant", "a", "--status", "Sent", "--status", status]
+        result = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
+        assert result.exit_code == 2
+        assert f"not '{status}'" in result.stderr
+        assert {"email": "Bounce, Click, Open", "sms": "Rejected, Undelivered"}[
+            channel
+        ] in result.stderr
 
 
 # ---------------------------------------------------------------------- upgrade

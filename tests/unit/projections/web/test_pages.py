@@ -10,9 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.queries.listing import FILTER_OPERATORS
+from projections.queries.search import SEARCHED_COLUMNS
+from projections.queries.totals import RowTotal
 from projections.tables import projections
+from projections.web.log_query import LogRows
 from projections.web.pages import charts, labels, overview
 from projections.web.pages.dead_letters import hex_dump
+from projections.web.pages.marks import SearchMarks
+from projections.web.pages.positions import page_position
 from projections.web.pages.render import (
     address_excerpt,
     excerpt,
@@ -106,6 +111,23 @@ def test_an_address_is_put_together_of_a_new_filter_and_what_is_not_empty():
     assert str(PageUrl("/x", (("a", "1"),)).with_values(a="2").without("a")) == "/x"
 
 
+@pytest.mark.parametrize(
+    ("before", "has_next", "total", "position"),
+    [
+        (0, True, None, (1, 2, "")), (0, False, None, (1, 2, "2")),
+        (50, False, None, (51, 52, "52")),
+        (50, True, (837, True), (51, 52, "837")), (0, True, (10_000, False), (1, 2, "over 10,000")),
+        (10_400, True, (10_000, False), (10_401, 10_402, "over 10,402")),
+        (50, True, (51, True), (51, 52, "")),  # some have gone since
+        (None, True, (837, True), None),
+    ],
+)  # fmt: skip
+def test_a_page_says_where_it_is_as_far_as_that_is_known(before, has_next, total, position):
+    shown = LogRows([{}, {}], before, "cursor" if has_next else None, None)
+    assert page_position(shown, total and RowTotal(*total)) == position
+    assert page_position(LogRows([], before, None, None), None) is None
+
+
 def test_bars_of_a_chart_are_as_high_as_their_counts_and_stand_on_each_other():
     first = date(2026, 11, 1)
     counts = {(first, "Sent"): 30, (first, "Bounce"): 10, (first + timedelta(days=1), "Sent"): 20}
@@ -159,6 +181,46 @@ def test_values_are_shown_as_harmless_text():
         assert expandable_text("x" * length, length) == f"<bdi>{'x' * length}</bdi>"
         longer = expandable_text("x" * (length + 1), length)
         assert f"<summary><bdi>{'x' * length}…</bdi></summary>" in longer
+
+
+def marks(*words, channel="email"):
+    return SearchMarks(channel=channel, words=words)
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "html"),
+    [
+        (["inv"], "Inv <b>INV", "<mark>Inv</mark> &lt;b&gt;<mark>INV</mark>"),
+        (["<b>"], "a<B>", "a<mark>&lt;B&gt;</mark>"), (["zoë"], "ZOË", "<mark>ZOË</mark>"),
+        (["zoe"], "ZOË", "ZOË"),  # as the search: accents count
+        (["ab", "bc"], "xabcx", "x<mark>abc</mark>x"), (["b"], "a\x00b", "a␀<mark>b</mark>"),
+        (["i"], "İi", "İ<mark>i</mark>"), (["none"], "abc", "abc"), ([], "a<", "a&lt;"),
+        (["ll"], "hello, world", "he<mark>ll</mark>o, wor…"),
+        (["world"], "hello, world", "hello, <mark>wor</mark>…"),
+    ],
+)  # fmt: skip
+def test_hits_are_marked_as_the_search_finds_them(words, text, html):
+    assert marks(*words).text(text, 10) == f"<bdi>{html}</bdi>"
+
+
+def test_hits_in_an_address_are_marked_in_what_is_shown_of_it():
+    assert marks("BOB@").address("bob@x.example") == ("<bdi><mark>bob@<wbr></mark>x.example</bdi>")
+    numbers = marks("7700900123", channel="sms")
+    assert numbers.address("+447700900123") == "<bdi>+44<mark>7700900123</mark></bdi>"
+
+
+def test_a_hit_that_a_row_does_not_show_is_shown_below_it():
+    row = dict.fromkeys(SEARCHED_COLUMNS["email"], "") | {
+        "recipient": "a@x.example", "subject": "Hello", "status_reason": "550 5.1.1 gone",
+        "diagnostic": "x" * 50 + "5.1.1 <gone>" + "y" * 90,
+    }  # fmt: skip
+    assert marks("hello", "X.EXAMPLE").hidden(row, ["Hello"]) == []
+    [(column, text)] = marks("5.1.1", "hello").hidden(row, ["Hello"])
+    assert (column, text) == ("status reason", "<bdi>550 <mark>5.1.1</mark> gone</bdi>")
+    [(column, text)] = marks("<GONE>").hidden(row, ["Hello"])
+    assert column == "diagnostic"
+    assert text.startswith(f"<bdi>…{'x' * 24}5.1.1 <mark>&lt;gone&gt;</mark>yyy")
+    assert text.endswith("y…</bdi>")
 
 
 def test_a_time_is_shown_in_utc():
