@@ -117,6 +117,10 @@ class ExplainedMessage(BaseModel):
     status: str = Field(examples=["Bounce"])
     status_reason: str = Field(examples=["550 5.1.1 mailbox does not exist"])
     cause: ExplainedCause | None = Field(description="Null if nothing failed")
+    preview_url: str = Field(
+        description="Where people can read the message, as its mailer last said, or empty",
+        examples=["https://app.example.com/messages/7"],
+    )
     advice: str = Field(
         description="What to do, in one sentence or two",
         examples=["Check the spelling, or ask them for the right address."],
