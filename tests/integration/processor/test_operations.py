@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from types import SimpleNamespace
@@ -135,3 +140,57 @@ def test_requests_are_counted_by_route_whatever_their_paths_have(parts):
     assert {route for route in routes if route.startswith("/api/")} == {
         "/api/v1/suppressions/{channel}/{address:path}"
     }
+
+
+def status_of(parts, *options):
+    own = {
+        "SENDLOG_API__PORT": str(parts.api_port), "SENDLOG_GATEWAY__PORT": str(parts.gateway.port),
+    }  # fmt: skip
+    worker = f"http://127.0.0.1:{parts.metrics['worker']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "processor", "status", "--metrics", worker, *options],
+        env={**os.environ, **parts.system.environment, **own},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+def test_status_says_what_is_up_how_far_behind_it_is_and_what_went_wrong(parts):
+    system, port = parts.system, parts.metrics["worker"]
+    system.publish([DemoRecord("email.sends", None, b"no event", (), int(time.time() * 1000))])
+    wait_for(lambda: sample(port, "sendlog_dead_letters_total", topic="email.sends"), "its letter")
+    system.wait_until_committed()
+    wait_for(lambda: get(f"http://127.0.0.1:{port}/readyz")[0] == 200, "the worker to be ready")
+    code, text = status_of(parts, "--format", "json")
+    status = json.loads(text)
+    assert (code, status["works"]) == (0, True)
+    assert {(part["part"], part["state"]) for part in status["parts"]} == {
+        (name, "up") for name in ("kafka", "clickhouse", "worker", "gateway", "api")
+    }
+    assert status["last_hour"]["dead_letters"] >= 1
+    assert status["last_hour"]["unmatched"] == 0
+    assert {each["records"] for each in status["topics"]} == {0}
+    assert {"email.sends", "delivery.policy"} <= {each["topic"] for each in status["topics"]}
+    assert status["last_write"] > "2026"
+
+    os.killpg(system.workers[0]._process.pid, signal.SIGSTOP)
+    try:
+        sent = int((time.time() - 600) * 1000)
+        system.publish([DemoRecord("sms.sends", None, b"no event", (), sent) for _ in range(3)])
+        lines = status_of(parts)[1].splitlines()
+    finally:
+        os.killpg(system.workers[0]._process.pid, signal.SIGCONT)
+    worker = f"worker\tdown\thttp://127.0.0.1:{port}\tnobody answers"
+    assert worker in lines
+    assert "lag\t3\tsms.sends\t10 min" in lines
+
+
+def test_status_fails_while_the_database_is_away(parts):
+    parts.system.engine.kill()
+    try:
+        code, text = status_of(parts)
+    finally:
+        parts.system.engine.start()
+    assert code == 1
+    assert re.search(r"^clickhouse\tdown\thttp://127\S+\tit is away$", text, re.MULTILINE)
+    assert re.search(r"^api\tnot ready\t.*ClickHouse is away", text, re.MULTILINE)
