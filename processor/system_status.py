@@ -78,13 +78,15 @@ def read_status(settings: Settings, metrics_urls: Sequence[str] = ()) -> SystemS
     with ThreadPoolExecutor(max_workers=8) as threads:
         kafka = threads.submit(_kafka, settings)
         clickhouse = threads.submit(_clickhouse, settings)
-        members = threads.submit(_or_none, partial(group_members, settings.kafka))
-        lags = threads.submit(_or_none, partial(group_lags, settings.kafka))
         servers = [
             threads.submit(_server, "gateway", settings.gateway),
             threads.submit(_server, "api", settings.api),
         ]
         scraped = [threads.submit(_worker, url) for url in urls]
+        # While it is away its clients would try for long.
+        is_up = kafka.result().state == "up"
+        members = threads.submit(_or_none, partial(group_members, settings.kafka), is_up)
+        lags = threads.submit(_or_none, partial(group_lags, settings.kafka), is_up)
         hosts = members.result() or []
         workers = [each.result() for each in scraped]
         in_group = [
@@ -116,12 +118,14 @@ class _Worker:
 
 def _no_worker(settings: Settings) -> PartStatus:
     where = f"group {settings.kafka.group}"
-    return PartStatus(part="worker", where=where, state="down", lacks=["the group has no member"])
+    return PartStatus(
+        part="worker", where=where, state="down", lacks=["no member of the group is known"]
+    )
 
 
-def _or_none(question: Callable[[], T]) -> T | None:
+def _or_none(question: Callable[[], T], is_up: bool) -> T | None:  # noqa: FBT001 - of a thread
     try:
-        return question()
+        return question() if is_up else None
     except BrokerError:  # the part `kafka` says why
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -43,6 +44,7 @@ def print_status(
     if wrong := [url for url in urls if not url.startswith(("http://", "https://"))]:
         raise OptionError(f"--metrics {wrong[0]}: it is no address like http://10.0.0.7:9101")
     settings = load()
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what is away has a line of its own
     status = read_status(settings, urls)
     if form is ReportFormat.JSON:
         print(json.dumps(_as_json(status), ensure_ascii=False))
