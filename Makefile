@@ -37,10 +37,14 @@ $(BROWSER_READY): $(READY) tests/browser/chromium.py
 .PHONY: setup-browser
 setup-browser: $(BROWSER_READY)  ## See that there is a browser for the tests of the pages
 
+.PHONY: setup-promtool
+setup-promtool: setup  ## See that there is Prometheus' tool for the tests of the alert rules
+	@$(BIN)/python -m tests.promtool
+
 # Tests on a real broker wait more than they work, so files of them share the cores by two. Each
 # process starts servers of its own.
 .PHONY: test
-test: setup setup-browser check  ## Run everything: checks, then all tests on real Kafka and the real ClickHouse
+test: setup setup-browser setup-promtool check  ## Run everything: checks, then all tests on real Kafka and the real ClickHouse
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-faults
@@ -54,7 +58,7 @@ test-mutants: setup  ## Change the code in 200 small places, and list what no te
 # What somebody has who installs without the lock.
 NEWEST := $(VENV)/newest
 .PHONY: test-newest
-test-newest: setup-browser  ## Run all tests with the newest versions of what pyproject.toml names
+test-newest: setup-browser setup-promtool  ## Run all tests with the newest versions of what pyproject.toml names
 	@rm -rf $(NEWEST) && $(PYTHON) -m venv $(NEWEST)
 	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(NEWEST)/bin/python -m pip install --quiet --editable . --group test --group lint

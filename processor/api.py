@@ -99,7 +99,7 @@ def run_api(settings: Settings) -> None:
         log.info("embed_secret_made_up", setting="SENDLOG_API__EMBED_SECRET")
     try:
         serve_http(
-            app, api, group="API", metrics_port=settings.metrics_port,
+            app, api, "api", settings=settings,
             on_start=lambda address: log.info("api_starting", address=address),
         )  # fmt: skip
     finally:

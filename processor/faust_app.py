@@ -94,6 +94,14 @@ def _credentials(security: Mapping[str, Any]) -> CredentialsT | None:
     return faust.SSLCredentials(context) if context else None
 
 
+def observe_rebalances(app: faust.App, observe: Callable[[], None]) -> None:
+    """Let `observe` be called whenever the group has shared out its partitions."""
+
+    @app.on_partitions_assigned.connect
+    async def count(_app: Any, _assigned: set[Any], **_: Any) -> None:
+        observe()
+
+
 def add_task(app: faust.App, run: Callable[[], Awaitable[Any]]) -> None:
     """Let the application run something from its start on."""
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import uvicorn
-from prometheus_client import start_http_server
 from pydantic import SecretStr
 
-from processor.settings import SettingsError
+from processor.metrics import Part
+from processor.metrics_server import serve_metrics
+from processor.request_metrics import RequestMetrics
+from processor.settings import Settings, SettingsError
 from projections.tls import TlsFiles, check_certificate
 
 #: Requests and connections at the same time; more are answered with 503.
@@ -39,22 +41,22 @@ class HttpServer(Protocol):
 
 
 def serve_http(
-    app: Any, server: HttpServer, *, group: str, metrics_port: int, on_start: Callable[[str], None]
+    app: Any, server: HttpServer, part: Part, *, settings: Settings, on_start: Callable[[str], None]
 ) -> None:
     """Listen, call `on_start` with the address, and serve until a signal.
 
-    `group` is the settings group of the server. Only the proxies that it names may say who asks,
+    `server` is the group of the part's settings. Only the proxies that it names may say who asks,
     and that it was by https. Raises `SettingsError` if the address is not available, and
     `TlsFileError`.
     """
-    encryption = _encryption(server, f"SENDLOG_{group}")
-    with listening(server.host, server.port, f"SENDLOG_{group}__HOST, __PORT") as listener:
-        if metrics_port:
-            start_http_server(metrics_port, addr="127.0.0.1")
+    group = f"SENDLOG_{part.upper()}"
+    encryption = _encryption(server, group)
+    with listening(server.host, server.port, f"{group}__HOST, __PORT") as listener:
+        serve_metrics(settings, part)
         on_start(f"http{'s' if encryption else ''}://{server.host}:{server.port}")
         process = uvicorn.Server(
             uvicorn.Config(
-                app,
+                RequestMetrics(app),
                 log_config=None,
                 log_level="warning",
                 access_log=False,

@@ -1,10 +1,30 @@
-"""All metrics of the worker and the gateway: name, type and meaning."""
+"""All metrics: name, type, labels and meaning, and which part has them.
+
+A label's values are few and known: topics, tables, providers that have an adapter, routes. No
+address, tenant or path is one. `deploy/METRICS.md` has them as a table.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Final, Literal, TypeAlias
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+
+#: What runs for long, and serves metrics.
+Part: TypeAlias = Literal["worker", "gateway", "api"]
+
+BUILD_INFO: Final = Gauge("sendlog_build_info", "1, of this version", ["version", "part"])
 
 RECORDS_TOTAL: Final = Counter("sendlog_records_total", "Kafka records decoded", ["topic"])
 IGNORED_RECORDS_TOTAL: Final = Counter(
@@ -13,12 +33,12 @@ IGNORED_RECORDS_TOTAL: Final = Counter(
 UNMATCHED_EVENTS_TOTAL: Final = Counter(
     "sendlog_unmatched_events_total",
     "events of a feed that name no message, or an id of the provider that no edge explained yet",
-    ["provider", "tenant"],
+    ["provider"],
 )
 JOINED_EVENTS_TOTAL: Final = Counter(
     "sendlog_joined_events_total",
     "unmatched events joined to their message by an edge that came later",
-    ["provider", "tenant"],
+    ["provider"],
 )
 EVENTS_TOTAL: Final = Counter("sendlog_events_total", "events written to ClickHouse")
 REFUSED_RAW_RECORDS_TOTAL: Final = Counter(
@@ -26,6 +46,12 @@ REFUSED_RAW_RECORDS_TOTAL: Final = Counter(
 )
 DEAD_LETTERS_TOTAL: Final = Counter("sendlog_dead_letters_total", "dead letters", ["topic"])
 WRITE_SECONDS: Final = Histogram("sendlog_write_seconds", "time of one write of events")
+WRITE_RETRIES_TOTAL: Final = Counter(
+    "sendlog_write_retries_total", "writes to ClickHouse that failed and are tried again", ["table"]
+)
+LAST_WRITE: Final = Gauge(
+    "sendlog_last_write_timestamp_seconds", "when events were last written, since 1970; 0: not yet"
+)
 WRITE_ROWS: Final = Histogram(
     "sendlog_write_rows", "events in one write", buckets=[1, 10, 100, 1e3, 1e4, 3e4, 1e5]
 )
@@ -35,6 +61,32 @@ DECISIONS_TOTAL: Final = Counter(
 ADDRESS_STATES: Final = Gauge(
     "sendlog_addresses_with_trouble", "addresses that something is remembered of"
 )
+WAKING_ADDRESSES: Final = Gauge(
+    "sendlog_addresses_waiting",
+    "addresses that wait for a time: a retry falls due, an entry of the blacklist expires",
+)
+OVERDUE_SECONDS: Final = Gauge(
+    "sendlog_policy_overdue_seconds", "how long the address that is due first has been due"
+)
+POLICY_PARTITIONS: Final = Gauge(
+    "sendlog_policy_partitions",
+    "partitions of the policy by state: their addresses are known, or still being read",
+    ["state"],
+)
+LAG_RECORDS: Final = Gauge(
+    "sendlog_lag_records", "records of the partitions held that are not done", ["topic"]
+)
+SECONDS_BEHIND: Final = Gauge(
+    "sendlog_seconds_behind", "age of the oldest record that is not done; 0 without lag", ["topic"]
+)
+OLDEST_UNACKED_SECONDS: Final = Gauge(
+    "sendlog_oldest_unacked_seconds", "since the oldest chunk was read that is not acked", ["topic"]
+)
+PARTITIONS: Final = Gauge("sendlog_partitions", "partitions held of a topic", ["topic"])
+REBALANCES_TOTAL: Final = Counter(
+    "sendlog_rebalances_total", "times that the group shared out partitions anew"
+)
+KAFKA_AWAY: Final = Gauge("sendlog_kafka_away", "1 while no broker takes a connection")
 WAITING_FOR_CLICKHOUSE: Final = Gauge(
     "sendlog_waiting_for_clickhouse", "1 while the database is away"
 )
@@ -61,3 +113,38 @@ HOOK_HANDSHAKES_TOTAL: Final = Counter(
 HOOKS_REFUSED_TOTAL: Final = Counter(
     "sendlog_hooks_refused_total", "webhooks not taken", ["provider", "reason"]
 )
+REQUEST_SECONDS: Final = Histogram(
+    "sendlog_request_seconds",
+    "time of one request, by route and class of status",
+    ["route", "status"],
+    buckets=[0.005, 0.025, 0.1, 0.25, 1, 2.5, 10, 30],
+)
+
+#: What each part has, beside what every process has: CPU, memory, garbage collection.
+METRICS_BY_PART: Final[Mapping[Part, tuple[Any, ...]]] = {
+    "worker": (
+        BUILD_INFO, RECORDS_TOTAL, IGNORED_RECORDS_TOTAL, UNMATCHED_EVENTS_TOTAL,
+        JOINED_EVENTS_TOTAL, EVENTS_TOTAL, REFUSED_RAW_RECORDS_TOTAL, DEAD_LETTERS_TOTAL,
+        WRITE_SECONDS, WRITE_ROWS, WRITE_RETRIES_TOTAL, LAST_WRITE, DECISIONS_TOTAL,
+        ADDRESS_STATES, WAKING_ADDRESSES, OVERDUE_SECONDS, POLICY_PARTITIONS, LAG_RECORDS,
+        SECONDS_BEHIND, OLDEST_UNACKED_SECONDS, PARTITIONS, REBALANCES_TOTAL, KAFKA_AWAY,
+        WAITING_FOR_CLICKHOUSE, WAITING_FOR_KAFKA, PAUSED_TOPICS, OFFSET_RESETS_TOTAL,
+        LOST_RECORDS_TOTAL,
+    ),
+    "gateway": (
+        BUILD_INFO, HOOKS_ACCEPTED_TOTAL, HOOK_HANDSHAKES_TOTAL, HOOKS_REFUSED_TOTAL, KAFKA_AWAY,
+        REQUEST_SECONDS,
+    ),
+    "api": (BUILD_INFO, REQUEST_SECONDS),
+}  # fmt: skip
+
+
+def registry_of(part: Part) -> CollectorRegistry:
+    """Return what a part serves: its metrics, and those of every process."""
+    BUILD_INFO.labels(version=version("sendlog"), part=part).set(1)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter
+    registry = CollectorRegistry()
+    of_process = (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR)
+    for collector in (*of_process, *METRICS_BY_PART[part]):
+        registry.register(collector)
+    return registry

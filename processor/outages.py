@@ -22,6 +22,11 @@ class Outage:
         self._waiting: set[object] = set()
         self._since = 0.0
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything waits now."""
+        return bool(self._waiting)
+
     def begin(self, waiter: object, **fields: Any) -> None:
         """Note that `waiter` waits; log it with the fields if it is the first."""
         if not self._waiting:

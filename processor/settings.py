@@ -315,7 +315,8 @@ class Settings(BaseSettings):
         None, description="TOML file of the rules for retries and the blacklist, per tenant"
     )
     data_dir: Path = Field(Path(".data"), description="of the local stack")
-    metrics_port: int = Field(0, ge=0, le=65_535, description="of a worker or gateway; 0: none")
+    metrics_host: str = Field("127.0.0.1", description="address that metrics are served at")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="of worker, gateway and API; 0: none")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else json"

@@ -7,7 +7,7 @@ import ctypes
 import gc
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +18,8 @@ import pyarrow as pa
 import stamina
 import uvloop
 from faust.worker import Worker
-from prometheus_client import start_http_server
 
+from processor import metrics
 from processor.bounce_rules import BounceRulesInForce, bounce_rules_in_force
 from processor.clickhouse import client_of, retry_while_away
 from processor.faust_app import (
@@ -28,6 +28,7 @@ from processor.faust_app import (
     add_task,
     faust_app,
     follow_topics,
+    observe_rebalances,
     pause_topic,
 )
 from processor.intake.decoder import Decoder
@@ -41,15 +42,18 @@ from processor.kafka.batch_producer import Publish, publish_batch
 from processor.kafka.broker_clock import BrokerClock
 from processor.kafka.connection import BrokerError
 from processor.kafka.health import watch_broker
+from processor.kafka.lag import Undone, watch_lag
 from processor.kafka.private_names import check_library
 from processor.kafka.watermark import Watermark
 from processor.logging import get
+from processor.metrics_server import serve_metrics
 from processor.policy.agent import PolicyAgent
 from processor.policy.config import Policies, policies_in_force
 from processor.policy.lookups import Lookups
 from processor.policy.policy_table import write_policies
 from processor.policy.state_store import StateStore, read_partition_states, take_over_partition
 from processor.settings import Settings
+from processor.worker_health import WorkerHealth
 from projections.clickhouse import store
 from projections.queries.suppressed_sends import SuppressedSends
 from schemas.errors import ExplainedError
@@ -85,8 +89,10 @@ class WorkerInputs:
     policies: Policies
 
 
-def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
-    """Return the Faust application of a worker."""
+def build_worker(
+    settings: Settings, inputs: WorkerInputs, loop: asyncio.AbstractEventLoop
+) -> tuple[faust.App, WorkerHealth]:
+    """Return the Faust application of a worker that is to run in a loop, and its health."""
     app = faust_app(settings.kafka)
     publish = partial(publish_batch, app)
     connect = partial(client_of, settings)
@@ -125,11 +131,30 @@ def build_worker(settings: Settings, inputs: WorkerInputs) -> faust.App:
     if not settings.policy:
         suppressed.is_current.set()  # nobody asks
     add_intake(app, intake, inputs.topics, suppressed.is_current.wait)
-    add_task(app, partial(watch_broker, settings.kafka))
+    health = WorkerHealth(
+        loop=loop,
+        intake=intake,
+        timeout=settings.clickhouse.timeout,
+        has_blacklist=suppressed.is_current.is_set,
+        reading_partitions=list,
+    )
+
+    def count_rebalance() -> None:
+        health.has_joined = True
+        metrics.REBALANCES_TOTAL.inc()
+
+    def undone() -> Mapping[Any, Undone]:
+        held: Mapping[Any, Undone] = app.consumer.undone()  # Faust makes it when it starts
+        return held
+
+    observe_rebalances(app, count_rebalance)
+    add_task(app, partial(watch_broker, settings.kafka, observe=health.observe_kafka))
+    add_task(app, partial(watch_lag, settings.kafka, undone))
     add_task(app, partial(follow_topics, app, inputs.topics, partial(_intake_topics, settings)))
     if settings.policy:
-        _build_policy(app, settings, inputs, intake, suppressed, publish)
-    return app
+        states = _build_policy(app, settings, inputs, intake, suppressed, publish)
+        health.reading_partitions = states.reading
+    return app, health
 
 
 def _build_policy(
@@ -139,7 +164,7 @@ def _build_policy(
     intake: Intake,
     suppressed: SuppressedAddresses,
     publish: Publish,
-) -> None:
+) -> StateStore:
     kafka, partitions = settings.kafka, inputs.policy_partitions
     connect, database = partial(client_of, settings), settings.clickhouse.database
     clock = BrokerClock()
@@ -179,6 +204,7 @@ def _build_policy(
     add_task(app, partial(follower.run, kafka))
     write = partial(write_policies, connect, database, inputs.policies)
     add_task(app, partial(retry_while_away, write))
+    return states
 
 
 def run_worker(settings: Settings) -> None:
@@ -189,15 +215,14 @@ def run_worker(settings: Settings) -> None:
     patches.apply()
     check_library("faust-streaming", transport.RELIED_ON)
     inputs = _inputs(settings)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr="127.0.0.1")
     stamina.instrumentation.set_on_retry_hooks([])  # intake says once what there is to say
     gc.set_threshold(_GC_ALLOCATIONS, 20, 20)
     _return_freed_memory()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(loop)
-    app = build_worker(settings, inputs)
+    app, health = build_worker(settings, inputs, loop)
+    serve_metrics(settings, "worker", {"/livez": health.live, "/readyz": health.ready})
     worker: Any = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     log.info(

@@ -42,6 +42,7 @@ _COMMANDS: Final = {
     "api": _Command("api:run_api_command", "Run"),
     "demo": _Command("demo:run_demo", "Run"),
     "mailer": _Command("mailer:run_mailer", "Run"),
+    "status": _Command("status:print_status", "Run"),
     "publish": _Command("pipe:publish_file", "Feed"),
     "normalise": _Command("pipe:normalise_payloads", "Feed"),
     "log": _Command("logs:print_log", "Read"),

@@ -42,7 +42,5 @@ def run_gateway(settings: Settings) -> None:
             hooks=sorted(".".join(place) for place in hooks),
         )
 
-    serve_http(
-        app, gateway, group="GATEWAY", metrics_port=settings.metrics_port, on_start=log_start,
-    )  # fmt: skip
+    serve_http(app, gateway, "gateway", settings=settings, on_start=log_start)
     log.info("gateway_stopped")

@@ -6,7 +6,6 @@ go as columns to Arrow.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -272,9 +271,9 @@ class Decoder:
         metrics.IGNORED_RECORDS_TOTAL.labels(provider=provider).inc(ignored_count)
         unmatched = [event for event in events if is_unmatched(event)]
         self._resolve(unmatched)
-        counts = Counter(event["tenant_id"] for event in unmatched if is_unmatched(event))
-        for tenant, count in counts.items():
-            metrics.UNMATCHED_EVENTS_TOTAL.labels(provider=provider, tenant=tenant).inc(count)
+        metrics.UNMATCHED_EVENTS_TOTAL.labels(provider=provider).inc(
+            sum(map(is_unmatched, unmatched))
+        )
         return self._decoded(chunk, events, rejections, adapter_version=version_of(adapter))
 
 

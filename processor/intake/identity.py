@@ -25,6 +25,7 @@ from projections.tables.edges import TABLE as EDGES
 from projections.tables.unmatched import TABLE as UNMATCHED
 from schemas.events import EventFields
 from schemas.identity import identity_of_event, is_unmatched, joined_fields
+from schemas.providers import adapters
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -90,9 +91,13 @@ class Identities:
             return NOTHING_JOINED
         with classified_errors():
             joined = join(self._client(), self._database, ids, self._insert)
-        counts = Counter((event["provider"], event["tenant_id"]) for event in joined.events)
-        for (provider, tenant), count in counts.items():
-            metrics.JOINED_EVENTS_TOTAL.labels(provider=provider, tenant=tenant).inc(count)
+        # A mailer's event may name any provider.
+        counts = Counter(
+            event["provider"] if event["provider"] in adapters() else "other"
+            for event in joined.events
+        )
+        for provider, count in counts.items():
+            metrics.JOINED_EVENTS_TOTAL.labels(provider=provider).inc(count)
         return joined
 
     def _ids_among(self, table: str, rows: pa.Table) -> set[ProviderId]:

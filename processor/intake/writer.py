@@ -114,6 +114,9 @@ class Intake:
         #: The lag that the last chunk of each partition came with, and when.
         self._lags: dict[tuple[str, int], tuple[float, int]] = {}
         self._outage = Outage("clickhouse", metrics.WAITING_FOR_CLICKHOUSE)
+        #: Chunks that are taken and not acked, and when one last came further.
+        self._unacked_count = 0
+        self._moved_at = monotonic()
         self._changed = asyncio.Condition()
         self._written: asyncio.Queue[list[_WaitingChunk]] = asyncio.Queue(maxsize=1)
 
@@ -122,10 +125,25 @@ class Intake:
         chunk = event.value
         self._lags[chunk.topic, chunk.partition] = monotonic(), chunk.lag
         decoded = await self._step1_decode(event)
+        self._unacked_count += 1
+        if self._unacked_count == 1:
+            self._moved_at = monotonic()
         async with self._changed:
             self._waiting.append(_WaitingChunk(event, decoded, decoded.byte_count))
             self._changed.notify_all()
             await self._changed.wait_for(self._has_room)
+
+    @property
+    def is_waiting_for_clickhouse(self) -> bool:
+        """Whether a write failed, and is tried again."""
+        return self._outage.is_on
+
+    def seconds_without_progress(self) -> float:
+        """Return for how long no step of a write has ended though there are chunks; else 0.
+
+        A step that fails and is tried again has ended, too.
+        """
+        return monotonic() - self._moved_at if self._unacked_count else 0.0
 
     async def run(self) -> None:
         """Write what waits, over and over. Raises `FatalError` if nothing can be written."""
@@ -228,6 +246,7 @@ class Intake:
         metrics.EVENTS_TOTAL.inc(events.num_rows)
         metrics.WRITE_SECONDS.observe(monotonic() - started)
         metrics.WRITE_ROWS.observe(events.num_rows)
+        metrics.LAST_WRITE.set_to_current_time()
 
     async def _step5_join(self, chunks: Sequence[_WaitingChunk]) -> JoinOutcome:
         tables = [each.decoded.events for each in chunks]
@@ -249,6 +268,8 @@ class Intake:
     def _step8_ack(self, chunks: Sequence[_WaitingChunk]) -> None:
         for each in chunks:
             each.event.ack()
+        self._unacked_count -= len(chunks)
+        self._moved_at = monotonic()
 
     def _has_room(self) -> bool:
         waiting_bytes = sum(each.byte_count for each in self._waiting)
@@ -303,9 +324,12 @@ class Intake:
         key = object()
 
         def wait(error: TransientError) -> None:
+            self._moved_at = monotonic()
+            metrics.WRITE_RETRIES_TOTAL.labels(table=table.name).inc()
             self._outage.begin(key, error=str(error), table=table.name)
 
         try:
             return await retry_while_away(work, wait)
         finally:  # an error is an answer, too
+            self._moved_at = monotonic()
             self._outage.end(key)

@@ -50,6 +50,11 @@ class OutgoingRecord(NamedTuple):
 Publish: TypeAlias = Callable[[Sequence[OutgoingRecord]], Awaitable[None]]
 
 
+def is_publishing_delayed() -> bool:
+    """Tell whether records wait to be published, for a topic takes none."""
+    return _outage.is_on
+
+
 async def publish_batch(app: faust.App, records: Sequence[OutgoingRecord]) -> None:
     """Publish records; return when the broker has them. Raises `KafkaError` if it refuses one.
 

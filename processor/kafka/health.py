@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from processor import metrics
 from processor.kafka.connection import (
     CONNECT_TIMEOUT_SECONDS,
     BrokerError,
@@ -22,15 +24,24 @@ log = get(__name__)
 AWAY: Final = "the broker is away"
 
 
-async def watch_broker(kafka: KafkaSettings, interval: float = 2.0) -> None:
+def _ignore(_problem: str) -> None:
+    """Do nothing."""
+
+
+async def watch_broker(
+    kafka: KafkaSettings, interval: float = 2.0, observe: Callable[[str], None] = _ignore
+) -> None:
     """Check every `interval` seconds whether a broker takes a connection; never returns.
 
-    That it begins to refuse us while it is away is logged, too: waiting will not mend that.
+    `observe` is called with what `broker_problem` returned, each time. That it begins to refuse us
+    while it is away is logged, too: waiting will not mend that.
     """
     away_since: float | None = None
     logged_problem = ""
     while True:
         problem = await broker_problem(kafka)
+        metrics.KAFKA_AWAY.set(bool(problem))
+        observe(problem)
         if problem and (away_since is None or problem not in {AWAY, logged_problem}):
             away_since = away_since or monotonic()
             logged_problem = problem

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from mode import Service
 from typing_extensions import override
 
 from processor import metrics
+from processor.kafka.lag import Undone
 from processor.kafka.patches import (
     PartitionProgress,
     configure_consumer,
@@ -62,6 +63,7 @@ MAX_OUTSIDE_GROUP_SECONDS: Final = 180.0
 MAX_LAST_COMMIT_SECONDS: Final = 10.0
 
 
+_BEGINNING: Final = Undone(0)
 NO_PROGRESS: Final[Mapping[TP, PartitionProgress]] = MappingProxyType({})
 #: What is overridden, called or read of Faust beyond its documentation.
 RELIED_ON: Final[ReliedOn] = {
@@ -125,9 +127,10 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
 @dataclass(slots=True, eq=False)
 class _Delivery:
-    """A chunk that was delivered: the offset behind it, and whether it is acked."""
+    """A chunk that was delivered: where it begins and ends, and whether it is acked."""
 
     end: int
+    first: Undone = _BEGINNING
     is_acked: bool = False
 
 
@@ -147,6 +150,7 @@ class Consumer(driver.Consumer):
         #: Offsets to commit without an ack: of a commit that failed, or behind offsets without
         #: records.
         self._uncommitted: dict[TP, int] = {}
+        self._positions: dict[TP, int] = {}
         #: A fetch is of now if no seek was under way as it began, and none has begun since.
         self._seeks_begun = self._seeks_done = 0
 
@@ -201,11 +205,12 @@ class Consumer(driver.Consumer):
         Whatever becomes of these, nothing behind them is committed before they are acked.
         """
         deliveries = {}
+        self._positions = {tp: each.position for tp, each in progress.items()}
         for tp, (position, _, reset) in progress.items():
             if reset is not None:
                 self._reset(tp, *reset)
             if records.get(tp):
-                deliveries[tp] = _Delivery(position)
+                deliveries[tp] = _Delivery(position, _first_of(records[tp]))
                 self._delivered[tp].append(deliveries[tp])
             elif outstanding := self._delivered.get(tp):
                 outstanding[-1].end = position
@@ -325,6 +330,20 @@ class Consumer(driver.Consumer):
         for tp in list(partitions):
             self._delivered.pop(tp, None)
             self._uncommitted.pop(tp, None)
+            self._positions.pop(tp, None)
+
+    def undone(self) -> dict[TP, Undone]:
+        """Return the first record that is not done of each partition that is held and read."""
+        undone = {tp: Undone(position) for tp, position in self._positions.items()}
+        for tp, delivered in self._delivered.items():
+            if waiting := next((each for each in delivered if not each.is_acked), None):
+                undone[tp] = waiting.first
+        return undone
+
+
+def _first_of(records: Sequence[Any]) -> Undone:
+    at = records[0].timestamp
+    return Undone(records[0].offset, at / 1000 if at and at > 0 else time(), monotonic())
 
 
 class Transport(driver.Transport):

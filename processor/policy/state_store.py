@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heapify, heappop, heappush
-from time import monotonic
+from math import inf
+from time import monotonic, time
 from typing import Any, Final, Protocol, TypeAlias
 
 from aiokafka import TopicPartition
@@ -149,6 +150,17 @@ class PartitionStates:
         """Tell whether an address may be due; perhaps one that has changed since."""
         return bool(self._wakes) and self._wakes[0][0] <= milliseconds(now)
 
+    @property
+    def waking_count(self) -> int:
+        """How many addresses time will change."""
+        return len(self._wake_of)
+
+    def first_wake_ms(self) -> float:
+        """Return when the first address is due, in ms since 1970; infinity if none ever is."""
+        while self._wakes and self._wake_of.get(self._wakes[0][1]) != self._wakes[0][0]:
+            heappop(self._wakes)  # it has changed since
+        return self._wakes[0][0] if self._wakes else inf
+
     def take_due(self, now: datetime, limit: int) -> list[Address]:
         """Return addresses that wake by now, the first due first, and take them off the heap."""
         keys: dict[str, None] = {}
@@ -230,9 +242,19 @@ class StateStore:
         """Return the partitions whose states are complete. Raises `MisplacedStateError`."""
         return [task.result() for task in self._loading.values() if task.done()]
 
+    def reading(self) -> list[int]:
+        """Return the assigned partitions whose states are still being read."""
+        return sorted(number for number, task in self._loading.items() if not task.done())
+
     def count(self) -> None:
-        """Tell the metrics how many states there are."""
-        metrics.ADDRESS_STATES.set(sum(map(len, self.ready())))
+        """Tell the metrics how many states there are, and how late the first of them is."""
+        ready = self.ready()
+        metrics.ADDRESS_STATES.set(sum(map(len, ready)))
+        metrics.WAKING_ADDRESSES.set(sum(each.waking_count for each in ready))
+        metrics.POLICY_PARTITIONS.labels(state="known").set(len(ready))
+        metrics.POLICY_PARTITIONS.labels(state="reading").set(len(self._loading) - len(ready))
+        first = min((each.first_wake_ms() for each in ready), default=inf)
+        metrics.OVERDUE_SECONDS.set(max(0.0, time() - first / 1000))
 
     def _let_go(self, task: asyncio.Task[PartitionStates]) -> None:
         task.cancel()  # if it is still reading

@@ -22,7 +22,11 @@ async def get_liveness() -> Health:
 
 @router.get("/readyz", summary="Can it answer?", responses={200: {"model": Health}})
 async def get_readiness(request: Request) -> JSONResponse:
-    """Return whether ClickHouse can be read and Kafka takes commands; 503 names what is away."""
+    """Return whether ClickHouse can be read; 503 says why not.
+
+    While Kafka is away the log can be read, but nobody can be taken off the blacklist: `missing`
+    says so, and the answer stays 200.
+    """
     state = app_state(request)
     # Threads of its own, because slow queries may occupy all others.
     threads = CapacityLimiter(2)
@@ -34,11 +38,12 @@ async def get_readiness(request: Request) -> JSONResponse:
 
     async def check_kafka() -> None:
         if not await to_thread.run_sync(state.kafka_answers, limiter=threads):
-            reasons["kafka"] = "Kafka is away"
+            reasons["kafka"] = "Kafka is away: commands are refused"
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(check_database)
         tasks.start_soon(check_kafka)
-    if detail := "; ".join(filter(None, reasons.values())):
-        raise unavailable(detail)
-    return JSONResponse({"status": "ready"})
+    if reasons["database"]:
+        raise unavailable("; ".join(filter(None, reasons.values())))
+    health = Health(status="ready", missing=[reasons["kafka"]] if reasons["kafka"] else [])
+    return JSONResponse(health.model_dump(exclude_defaults=True))

@@ -376,3 +376,4 @@ class Health(BaseModel):
     """Whether the process is alive, or ready for requests."""
 
     status: Literal["alive", "ready"]
+    missing: list[str] = Field(default=[], description="What does not work, though others do")

@@ -20,10 +20,12 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from processor.kafka import patches
+from processor.kafka.lag import Undone
 from processor.kafka.patches import PartitionProgress, read_chunk
 from processor.kafka.transport import Consumer, GroupLostError, _Delivery, _Thread
 
-TP0 = TP("email.sends", 0)
+TP0, TP1 = TP("email.sends", 0), TP("email.sends", 1)
+RECORD = SimpleNamespace(offset=9, timestamp=0, timestamp_type=0)
 
 
 def consumer(*delivered):
@@ -31,6 +33,7 @@ def consumer(*delivered):
     made = object.__new__(Consumer)
     made._delivered = defaultdict(deque, {TP0: deque(_Delivery(end + 1) for end in delivered)})
     made._uncommitted, made._committed_offset = {}, defaultdict(lambda: None)
+    made._positions = {}
     made._read_offset, made._unacked_messages = defaultdict(lambda: None), WeakSet()
     made._seeks_begun = made._seeks_done = 0
     return made
@@ -110,7 +113,7 @@ def test_of_a_partition_without_any_commit_the_first_offset_is_committed_too(pos
 
 def test_nothing_behind_what_was_fetched_is_committed_before_that_is_acked():
     made = consumer()
-    [delivery] = made._follow(progress(10), {TP0: ["a record"]}).values()
+    [delivery] = made._follow(progress(10), {TP0: [RECORD]}).values()
     made._follow(progress(12), {})
     assert made._new_offset(TP0) is None
     delivery.is_acked = True
@@ -132,7 +135,7 @@ def test_a_reset_is_logged_with_what_was_lost_and_counted():
 def test_after_a_reset_to_an_earlier_offset_all_is_read_and_committed_again():
     made = consumer(99)
     made._committed_offset[TP0], made._read_offset[TP0] = 50, 99
-    made._follow(progress(9, reset=(100, 0)), {TP0: ["a chunk"]})
+    made._follow(progress(9, reset=(100, 0)), {TP0: [RECORD]})
     assert (made._committed_offset[TP0], made._read_offset[TP0]) == (None, None)
     assert [each.end for each in made._delivered[TP0]] == [9]
 
@@ -407,3 +410,17 @@ def test_a_chunk_ends_when_it_has_enough_records_or_bytes_and_what_is_left_comes
     fetched = FakeFetchResult(*[1 << 20] * 6)
     assert [len(read_chunk(fetched)) for _ in range(2)] == [4, 2]
     assert fetched.position == 2
+
+
+def test_undone_is_the_first_chunk_without_an_ack_or_where_reading_goes_on():
+    made = consumer(9, 19)
+    made._positions = {TP0: 20, TP1: 7}
+    first, second = made._delivered[TP0]
+    first.first, second.first = Undone(3, 1.0, 2.0), Undone(10, 3.0, 4.0)
+    assert made.undone() == {TP0: Undone(3, 1.0, 2.0), TP1: Undone(7)}
+    first.is_acked = True
+    assert made.undone()[TP0] == Undone(10, 3.0, 4.0)
+    second.is_acked = True
+    assert made.undone()[TP0] == Undone(20)
+    made._forget([TP0])
+    assert made.undone() == {TP1: Undone(7)}
