@@ -29,7 +29,7 @@ from processor.gateway.answers import (
     problem_response,
     temporary_refusal,
 )
-from processor.gateway.bodies import read_body
+from processor.gateway.bodies import MAX_HELD_BYTES, BodyBudget, read_body
 from processor.gateway.certificates import CertificateError, Certificates
 from processor.gateway.hooks import TENANT_PATTERN, TENANT_RULE, Hook
 from processor.gateway.producer import NotPublishedError, WebhookProducer
@@ -75,6 +75,7 @@ class Webhooks:
         self._public_url = public_url.rstrip("/")
         self._max_bytes = max_bytes
         self._tokens = TokenMemory()
+        self._bodies = BodyBudget(max(MAX_HELD_BYTES, 16 * max_bytes))
 
     async def take(self, request: Request) -> Response:
         """Answer a webhook."""
@@ -105,7 +106,11 @@ class Webhooks:
             raise RefusedError(
                 HTTPStatus.METHOD_NOT_ALLOWED, "method", f"takes {allow}", {"Allow": allow}
             )
-        body = await read_body(request, self._max_bytes)
+        with self._bodies.hold(request.client.host if request.client else "") as held:
+            body = await read_body(request, self._max_bytes, held)
+            return await self._take_body(hook, request, body)
+
+    async def _take_body(self, hook: Hook, request: Request, body: bytes) -> Response:
         if handshakes.is_test(hook.provider, request.method, body):
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
             return Response()
