@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import anyio
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
@@ -23,22 +21,6 @@ async def get_liveness() -> Health:
 @router.get("/readyz", summary="Can it answer?", responses={200: {"model": Health}})
 async def get_readiness(request: Request) -> JSONResponse:
     """Return whether ClickHouse can be read and Kafka takes commands; 503 names what is away."""
-    state = app_state(request)
-    # Threads of its own, because slow queries may occupy all others.
-    threads = CapacityLimiter(2)
-    reasons = {"database": "", "kafka": ""}
-
-    async def check_database() -> None:
-        check = state.database.unavailable_reason
-        reasons["database"] = await to_thread.run_sync(check, limiter=threads)
-
-    async def check_kafka() -> None:
-        if not await to_thread.run_sync(state.kafka_answers, limiter=threads):
-            reasons["kafka"] = "Kafka is away"
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(check_database)
-        tasks.start_soon(check_kafka)
-    if detail := "; ".join(filter(None, reasons.values())):
+    if detail := await app_state(request).readiness.unavailable_reason():
         raise unavailable(detail)
     return JSONResponse({"status": "ready"})

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
-from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
 
 import pytest
-import uvicorn
 
-from processor.http_connections import BoundedProtocol
-from processor.http_server import listening
+from tests.served import read_all, served
 from tests.system import wait_for
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
@@ -31,49 +27,13 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 
-@contextmanager
-def served(proxies="", **limits):
-    """Serve with limits; give a function that opens a socket and sends bytes."""
-    protocol = type("Limited", (BoundedProtocol,), limits)
-    listener = listening("127.0.0.1", 0, "X")
-    server = uvicorn.Server(uvicorn.Config(
-        app, http=protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1,
-        timeout_keep_alive=60, proxy_headers=bool(proxies), forwarded_allow_ips=proxies or None,
-    ))  # fmt: skip
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    with ExitStack() as stack:
-
-        def open_socket(text=b""):
-            client = socket.create_connection(listener.getsockname(), timeout=30)
-            stack.callback(client.close)
-            client.sendall(text)
-            return client
-
-        open_socket.connections = server.server_state.connections
-        try:
-            yield open_socket
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 def is_answered(open_socket):
     with open_socket(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as client:
         return read_all(client).endswith(b"done")
 
 
-def read_all(client):
-    """Return what comes until the other end closes."""
-    chunks = []
-    with suppress(ConnectionError):
-        while chunk := client.recv(1_000_000):
-            chunks.append(chunk)
-    return b"".join(chunks)
-
-
 def test_hundreds_of_idle_and_slow_clients_keep_nobody_out():
-    with served() as open_socket:
+    with served(app) as open_socket:
         crowd = [open_socket(text) for text in (b"", b"GET / HT", HEAD, HEAD + b"\r\nabc") * 150]
         assert is_answered(open_socket)
         for client in crowd[:300]:  # who has waited longest has made room
@@ -82,7 +42,7 @@ def test_hundreds_of_idle_and_slow_clients_keep_nobody_out():
 
 @pytest.mark.parametrize("text", [b"", b"GET / HT", HEAD, HEAD + b"\r\nabc"])
 def test_a_client_that_owes_bytes_for_too_long_is_cut(text):
-    with served(header_seconds=0.2, body_seconds=0.2) as open_socket:
+    with served(app, header_seconds=0.2, body_seconds=0.2) as open_socket:
         assert read_all(open_socket(text)) == b""
         # The next request of a connection has no more time than the first.
         client = open_socket(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + text)
@@ -90,7 +50,7 @@ def test_a_client_that_owes_bytes_for_too_long_is_cut(text):
 
 
 def test_a_client_that_does_not_read_is_cut():
-    with served(read_seconds=0.5) as open_socket:
+    with served(app, read_seconds=0.5) as open_socket:
         client = open_socket(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(1_000, socket.MSG_PEEK)
         reader = open_socket(b"GET /huge HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -101,14 +61,16 @@ def test_a_client_that_does_not_read_is_cut():
 
 def test_requests_under_way_are_not_cut_and_refuse_newcomers():
     work = b"GET /work HTTP/1.1\r\nHost: x\r\n\r\n"
-    with served(max_address_connections=2, header_seconds=0.2, body_seconds=0.2) as open_socket:
+    with served(
+        app, max_address_connections=2, header_seconds=0.2, body_seconds=0.2
+    ) as open_socket:
         for _ in range(2):
             open_socket(work)
         assert read_all(open_socket(work)) == b""
 
 
 def test_a_proxy_of_the_settings_may_have_all_connections():
-    with served(proxies="127.0.0.1", max_address_connections=2) as open_socket:
+    with served(app, proxies="127.0.0.1", max_address_connections=2) as open_socket:
         waiting = [open_socket() for _ in range(5)]
         assert is_answered(open_socket)
         for client in waiting:
@@ -117,7 +79,7 @@ def test_a_proxy_of_the_settings_may_have_all_connections():
 
 
 def test_a_connection_is_kept_for_the_next_request():
-    with served() as open_socket:
+    with served(app) as open_socket:
         address = open_socket().getpeername()
         connection = HTTPConnection(*address, timeout=30)
         for _ in range(3):
