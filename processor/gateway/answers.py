@@ -27,15 +27,25 @@ _FIREHOSE_REQUEST_HEADER: Final = "x-amz-firehose-request-id"
 
 
 class RefusedError(Exception):
-    """A refused request: the answer, and a label for the metrics."""
+    """A refused request: the answer, and a label for the metrics.
+
+    `detail` is for the log, and for the client unless there is an `answer`.
+    """
 
     def __init__(
-        self, status: HTTPStatus, reason: str, detail: str, headers: Mapping[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        reason: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        answer: str = "",
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.reason = reason
         self.detail = detail
+        self.answer = answer or detail
         self.headers = headers
 
 

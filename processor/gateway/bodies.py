@@ -92,7 +92,7 @@ async def read_body(request: Request, max_bytes: int, held: HeldBody) -> bytes:
         raise RefusedError(
             HTTPStatus.REQUEST_TIMEOUT,
             "slow",
-            f"not sent within {BODY_TIMEOUT_SECONDS:g} s, or {PAUSE_TIMEOUT_SECONDS:g} s of silence",
+            f"not sent within {BODY_TIMEOUT_SECONDS:g} s or silent for {PAUSE_TIMEOUT_SECONDS:g} s",
             {"Connection": "close"},
         ) from None
     body = b"".join(chunks)

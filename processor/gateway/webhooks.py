@@ -31,8 +31,10 @@ from processor.gateway.answers import (
 )
 from processor.gateway.bodies import MAX_HELD_BYTES, BodyBudget, read_body
 from processor.gateway.certificates import CertificateError, Certificates
+from processor.gateway.decoys import decoy
 from processor.gateway.hooks import TENANT_PATTERN, TENANT_RULE, Hook
 from processor.gateway.producer import NotPublishedError, WebhookProducer
+from processor.gateway.refusals import RefusalCause, Refusals
 from processor.gateway.tokens import TokenMemory
 from processor.logging import get
 from schemas.providers import DEFAULT_TENANT_HEADER, TENANT_HEADER, adapters, signatures
@@ -51,6 +53,9 @@ PASSED_HEADERS: Final = (
     "smpp-receipted-message-id",
 )  # fmt: skip
 CALLBACK_QUERY_HEADER: Final = "x-callback-query"
+UNPROVEN_REASON: Final = "signature"
+#: The log says why. An answer that did would show how, and whether, a tenant is configured.
+UNPROVEN_ANSWER: Final = "this is not shown to be a webhook of the tenant's provider"
 #: A larger body is judged on a thread, so that the requests of others go on meanwhile.
 MAX_LOOP_BODY_BYTES: Final = 16_384
 #: Amazon SNS, for one, sends Basic credentials only after a challenge.
@@ -68,6 +73,7 @@ class Webhooks:
         certificates: Certificates,
         public_url: str,
         max_bytes: int,
+        refusals: Refusals | None = None,
     ) -> None:
         self._hooks = hooks
         self._producer = producer
@@ -75,6 +81,7 @@ class Webhooks:
         self._public_url = public_url.rstrip("/")
         self._max_bytes = max_bytes
         self._tokens = TokenMemory()
+        self._refusals = refusals or Refusals()
         self._bodies = BodyBudget(max(MAX_HELD_BYTES, 16 * max_bytes))
 
     async def take(self, request: Request) -> Response:
@@ -84,37 +91,46 @@ class Webhooks:
         try:
             return await self._take(request)
         except RefusedError as refused:
-            metrics.HOOKS_REFUSED_TOTAL.labels(provider=label, reason=refused.reason).inc()
-            log.warning(
-                "hook_refused",
-                provider=label,
-                tenant=request.path_params["tenant"][:128],
-                status=int(refused.status),
-                reason=refused.reason,
-                detail=refused.detail,
+            tenant = request.path_params["tenant"]
+            is_configured = (tenant, provider) in self._hooks
+            self._refusals.count(
+                RefusalCause(
+                    label,
+                    tenant if is_configured else "",
+                    int(refused.status),
+                    refused.reason,
+                    refused.detail,
+                )
             )
-            return problem_response(refused.status, refused.detail, refused.headers)
+            return problem_response(refused.status, refused.answer, refused.headers)
         except ClientDisconnect:
             metrics.HOOKS_REFUSED_TOTAL.labels(provider=label, reason="disconnected").inc()
             return problem_response(HTTPStatus.BAD_REQUEST, "the request ended early")
 
     async def _take(self, request: Request) -> Response:
         hook = self._find_hook(request)
+        address = request.client.host if request.client else ""
+        self._refusals.check(address, _name(request))
         allowed = handshakes.allowed_methods(hook.provider)
         if request.method not in allowed:
             allow = ", ".join(sorted(allowed))
             raise RefusedError(
                 HTTPStatus.METHOD_NOT_ALLOWED, "method", f"takes {allow}", {"Allow": allow}
             )
-        with self._bodies.hold(request.client.host if request.client else "") as held:
+        with self._bodies.hold(address) as held:
             body = await read_body(request, self._max_bytes, held)
-            return await self._take_body(hook, request, body)
+            return await self._take_body(hook, request, body, address)
 
-    async def _take_body(self, hook: Hook, request: Request, body: bytes) -> Response:
+    async def _take_body(self, hook: Hook, request: Request, body: bytes, address: str) -> Response:
         if handshakes.is_test(hook.provider, request.method, body):
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
             return Response()
-        await self._verify(hook, request, body)
+        try:
+            await self._verify(hook, request, body)
+        except RefusedError as refused:
+            if refused.reason == UNPROVEN_REASON:
+                self._refusals.note_unproven(address, _name(request))
+            raise
         answer = handshakes.handshake_answer(hook.provider, hook.tenant, request, body)
         if answer is not None:
             metrics.HOOK_HANDSHAKES_TOTAL.labels(provider=hook.provider).inc()
@@ -134,12 +150,7 @@ class Webhooks:
             raise RefusedError(HTTPStatus.BAD_REQUEST, "tenant", TENANT_RULE)
         if provider not in adapters():
             raise RefusedError(HTTPStatus.NOT_FOUND, "provider", "there is no such provider")
-        hook = self._hooks.get((tenant, provider))
-        if hook is None:
-            raise RefusedError(
-                HTTPStatus.NOT_FOUND, "not_configured", "tenant and provider are not configured"
-            )
-        return hook
+        return self._hooks.get((tenant, provider)) or decoy(provider)
 
     async def _verify(self, hook: Hook, request: Request, body: bytes) -> None:
         if not hook.verified:
@@ -167,7 +178,11 @@ class Webhooks:
             token = await run(signatures.signed_token, hook.provider, signed_request)
         except signatures.SignatureError as error:
             raise RefusedError(
-                HTTPStatus.UNAUTHORIZED, "signature", str(error), BASIC_CHALLENGE
+                HTTPStatus.UNAUTHORIZED,
+                UNPROVEN_REASON,
+                str(error) if hook.tenant else "tenant and provider are not configured",
+                BASIC_CHALLENGE,
+                answer=UNPROVEN_ANSWER,
             ) from None
         except CertificateError as error:
             raise temporary_refusal("certificate", str(error)) from error
@@ -187,6 +202,11 @@ class Webhooks:
 async def _run_here(function: Callable[..., str | None], *args: object, **named: object) -> Any:
     """Call a function as `asyncio.to_thread` does, without the cost of a thread."""
     return function(*args, **named)
+
+
+def _name(request: Request) -> str:
+    """Return the name of the hook that a request is for, configured or not."""
+    return f"{request.path_params['tenant']}/{request.path_params['provider']}"
 
 
 def _to_record(hook: Hook, request: Request, body: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:

@@ -61,6 +61,6 @@ def test_what_is_unpacked_takes_room_too():
 
 def test_a_body_that_pauses_for_too_long_is_refused(monkeypatch):
     monkeypatch.setattr(bodies, "PAUSE_TIMEOUT_SECONDS", 0.01)
-    with BodyBudget().hold("a") as held, pytest.raises(RefusedError, match="silence") as refused:
+    with BodyBudget().hold("a") as held, pytest.raises(RefusedError, match="silent") as refused:
         read(held, b"x", ends=False)
     assert refused.value.status == 408

@@ -58,13 +58,13 @@ class Door:
             public_url="https://hooks.example.com/", max_bytes=LIMIT,
         )  # fmt: skip
 
-    def send(self, provider, webhook, *, tenant="acme", chunks=None):
+    def send(self, provider, webhook, *, tenant="acme", chunks=None, address="192.0.2.1"):
         """Send a webhook and return status, headers and problem."""
         scope = {
             "type": "http", "method": webhook.method, "scheme": "http",
             "raw_path": f"/hooks/{tenant}/{provider}".encode(), "path": "/",
             "path_params": {"tenant": tenant, "provider": provider},
-            "query_string": webhook.query.encode(),
+            "query_string": webhook.query.encode(), "client": (address, 1),
             "headers": [(n.lower().encode(), v.encode()) for n, v in webhook.headers.items()],
         }  # fmt: skip
         self.unread = list(chunks or [webhook.body])
@@ -198,11 +198,11 @@ def test_an_unverified_hook_takes_anything():
         ("a b", "postal", "POST", 400, "a tenant here is"),
         ("x" * 129, "postal", "POST", 400, "a tenant here is"),
         ("acme", "acme", "POST", 404, "no such provider"),
-        ("other", "postal", "POST", 404, "not configured"),
-        ("acme", "sendgrid", "POST", 404, "not configured"),
+        ("other", "postal", "POST", 401, "not shown to be"),
+        ("acme", "sendgrid", "POST", 401, "not shown to be"),
         ("acme", "postal", "GET", 405, "takes POST"),
         ("acme", "postal", "HEAD", 405, "takes POST"),
-        ("acme", "postal", "POST", 401, "authorization is missing"),
+        ("acme", "postal", "POST", 401, "not shown to be"),
     ],
 )
 def test_what_is_not_taken_says_why_as_a_problem(tenant, provider, method, status, words):
@@ -401,7 +401,7 @@ def test_event_grid_gets_its_code_back_only_with_the_secret(provider):
         status, _, answer = door.send(provider, azure_hook([VALIDATION], query))
         assert status == 401
         assert "validationResponse" not in answer
-    assert door.send("azure", azure_hook([VALIDATION]), tenant="other")[0] == 404
+    assert door.send("azure", azure_hook([VALIDATION]), tenant="other")[0] == 401
     assert door.kafka.records == []
 
 
