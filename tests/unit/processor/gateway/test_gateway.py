@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hmac
 import json
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +16,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
-from processor.gateway.certificates import Certificates, fetch_certificate
+from processor.gateway.certificates import CertificateError, Certificates, fetch_certificate
 from processor.gateway.handshakes import (
     EVENT_GRID_PROVIDERS,
     QUERY_PROVIDERS,
@@ -563,6 +564,37 @@ def test_only_the_latest_certificates_are_kept():
 
     asyncio.run(ask())
     assert len(asked) == 21
+
+
+def test_a_certificate_that_is_here_waits_for_no_other_and_a_failure_is_remembered():
+    asked, hang, now = [], threading.Event(), [0.0]
+
+    def fetch(url):
+        asked.append(url)
+        if url == "slow":
+            hang.wait()
+        if url == "bad":
+            raise OSError("refused")
+        return url.encode()
+
+    async def ask():
+        certificates = Certificates(fetch, clock=lambda: now[0])
+        assert await certificates.get("good") == b"good"
+        waiting = [asyncio.create_task(certificates.get("slow")) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert await certificates.get("good") == b"good"
+        for _ in range(3):
+            with pytest.raises(CertificateError):
+                await certificates.get("bad")
+        waiting.pop().cancel()
+        hang.set()
+        assert await asyncio.gather(*waiting) == [b"slow"] * 2
+        now[0] = 60.0
+        with pytest.raises(CertificateError):
+            await certificates.get("bad")
+
+    asyncio.run(ask())
+    assert sorted(asked) == ["bad", "bad", "good", "slow"]
 
 
 def test_certificates_are_fetched_over_https_alone():
