@@ -11,16 +11,15 @@ from typing import Any, Final, Protocol
 import uvicorn
 from pydantic import SecretStr
 
+from processor.http_connections import BoundedProtocol
 from processor.metrics import Part
 from processor.metrics_server import serve_metrics
 from processor.request_metrics import RequestMetrics
 from processor.settings import Settings, SettingsError
 from projections.tls import TlsFiles, check_certificate
 
-#: Requests and connections at the same time; more are answered with 503.
-MAX_CONCURRENT_REQUESTS = 1_000
-
-
+#: That the system accepts before the server does: no more than it takes at once.
+LISTEN_BACKLOG: Final = 256
 #: How long a browser that came by https comes by nothing else: a year.
 HSTS_HEADER: Final = ("strict-transport-security", "max-age=31536000")
 
@@ -64,7 +63,9 @@ def serve_http(
                 proxy_headers=bool(server.proxies),
                 forwarded_allow_ips=server.proxies or None,
                 headers=[HSTS_HEADER] if server.is_https else None,
-                limit_concurrency=MAX_CONCURRENT_REQUESTS,
+                http=BoundedProtocol,
+                ws="none",
+                backlog=LISTEN_BACKLOG,
                 timeout_graceful_shutdown=20,
                 **encryption,
             )
@@ -105,7 +106,7 @@ def listening(host: str, port: int, variables: str) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=LISTEN_BACKLOG)
     except OSError as error:
         raise SettingsError(
             f"{variables}: cannot listen at {host}:{port}: {error.strerror}"

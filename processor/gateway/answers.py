@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,20 +22,30 @@ RETRY_AFTER_HEADER: Final[Mapping[str, str]] = {"Retry-After": "30"}
 #: Source: Jasmin's docs, "HTTP API" (receiving DLR, receiving MO).
 JASMIN_ANSWER: Final = "ACK/Jasmin"
 #: Fields that only Jasmin's callbacks have: of a delivery receipt, and of an incoming message.
-JASMIN_FIELDS: Final = frozenset({"message_status", "origin-connector"})
+JASMIN_FIELDS: Final = frozenset({b"message_status", b"origin-connector"})
 _FIREHOSE_REQUEST_HEADER: Final = "x-amz-firehose-request-id"
 
 
 class RefusedError(Exception):
-    """A refused request: the answer, and a label for the metrics."""
+    """A refused request: the answer, and a label for the metrics.
+
+    `detail` is for the log, and for the client unless there is an `answer`.
+    """
 
     def __init__(
-        self, status: HTTPStatus, reason: str, detail: str, headers: Mapping[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        reason: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        answer: str = "",
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.reason = reason
         self.detail = detail
+        self.answer = answer or detail
         self.headers = headers
 
 
@@ -48,11 +57,10 @@ def acceptance(provider: str, value: bytes, headers: Mapping[str, str], now: dat
     """
     if request_id := headers.get(_FIREHOSE_REQUEST_HEADER):
         return JSONResponse({"requestId": request_id, "timestamp": int(now.timestamp() * 1000)})
-    if provider == "smpp":
-        fields = parse_qs(value.decode("utf-8", "replace"), keep_blank_values=True)
-        if JASMIN_FIELDS & fields.keys():
-            return PlainTextResponse(JASMIN_ANSWER)
-    return Response()
+    if provider != "smpp":
+        return Response()
+    names = {pair.partition(b"=")[0] for pair in value.split(b"&")}
+    return PlainTextResponse(JASMIN_ANSWER) if JASMIN_FIELDS & names else Response()
 
 
 def temporary_refusal(reason: str, detail: str) -> RefusedError:

@@ -25,6 +25,7 @@ from processor.gateway.certificates import Certificates
 from processor.gateway.hooks import Hook
 from processor.gateway.mail import MailHandler, hooks_by_address, mail_listener
 from processor.gateway.producer import WebhookProducer
+from processor.gateway.refusals import LOG_INTERVAL_SECONDS, Refusals
 from processor.gateway.webhooks import Webhooks
 from processor.kafka.health import watch_broker
 from processor.settings import GatewaySettings, KafkaSettings
@@ -47,12 +48,14 @@ def build_gateway(
     """
     topics = {hook.topic for hook in hooks.values()}
     producer = WebhookProducer(kafka, topics, timeout=gateway.timeout)
+    refusals = Refusals()
     webhooks = Webhooks(
         hooks={place: hook for place, hook in hooks.items() if hook.takes_webhooks},
         producer=producer,
         certificates=certificates or Certificates(),
         public_url=gateway.public_url,
         max_bytes=kafka.max_record_bytes,
+        refusals=refusals,
     )
 
     @asynccontextmanager
@@ -60,6 +63,7 @@ def build_gateway(
         tasks = [
             asyncio.create_task(producer.run()),
             asyncio.create_task(watch_broker(kafka)),
+            asyncio.create_task(_log_regularly(refusals)),
         ]
         async with AsyncExitStack() as stack:
             if mail_socket is not None:
@@ -71,8 +75,9 @@ def build_gateway(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        refusals.flush()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/hooks/{tenant}/{provider}", webhooks.take, methods=HOOK_METHODS),
             *_health_routes(producer),
@@ -80,6 +85,15 @@ def build_gateway(
         exception_handlers={HTTPException: http_error_response},
         lifespan=connected,
     )
+    # It would send a client on to whatever host it named itself.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _log_regularly(refusals: Refusals) -> None:
+    while True:
+        await asyncio.sleep(LOG_INTERVAL_SECONDS)
+        refusals.flush()
 
 
 def _health_routes(producer: WebhookProducer) -> list[Route]:

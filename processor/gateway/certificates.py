@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import urllib.request
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Final
+from time import monotonic
+from typing import IO, TYPE_CHECKING, Final, TypeVar
 from urllib.error import HTTPError
 
 from processor.logging import get
@@ -19,6 +20,12 @@ log = get(__name__)
 MAX_CERTIFICATES: Final = 16
 MAX_CERTIFICATE_BYTES: Final = 64 * 1024
 FETCH_TIMEOUT_SECONDS: Final = 5.0
+#: At once, of different addresses.
+MAX_FETCHES: Final = 8
+#: For which an address that failed is not tried again.
+FAILURE_SECONDS: Final = 60.0
+MAX_FAILURES: Final = 1_000
+Value = TypeVar("Value")
 
 
 class CertificateError(RuntimeError):
@@ -26,26 +33,57 @@ class CertificateError(RuntimeError):
 
 
 class Certificates:
-    """Certificates by URL, as `schemas.providers.signatures.certificate_needed` returns it."""
+    """Certificates by URL, as `schemas.providers.signatures.certificate_needed` returns it.
 
-    def __init__(self, fetch: Callable[[str], bytes] | None = None) -> None:
+    One that is here waits for no other; one that is not is fetched once for all who wait for it,
+    and not again for a minute if that fails. `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[str], bytes] | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._fetch = fetch or fetch_certificate
+        self._clock = clock
         self._cached: dict[str, bytes] = {}
-        self._lock = asyncio.Lock()
+        self._failed_at: dict[str, float] = {}
+        self._fetches: dict[str, asyncio.Task[bytes]] = {}
 
     async def get(self, url: str) -> bytes:
         """Return a certificate (PEM). Raises `CertificateError`."""
-        async with self._lock:
-            if url not in self._cached:
-                try:
-                    certificate = await asyncio.to_thread(self._fetch, url)
-                except (OSError, ValueError) as error:
-                    log.warning("sns_certificate_unavailable", url=url, error=str(error))
-                    raise CertificateError(f"the certificate {url} cannot be fetched") from error
-                if len(self._cached) >= MAX_CERTIFICATES:
-                    del self._cached[next(iter(self._cached))]
-                self._cached[url] = certificate
+        if url in self._cached:
             return self._cached[url]
+        failed_at = self._failed_at.get(url, float("-inf"))
+        fetch = self._fetches.get(url)
+        if self._clock() - failed_at < FAILURE_SECONDS or (
+            fetch is None and len(self._fetches) >= MAX_FETCHES
+        ):
+            raise CertificateError(f"the certificate {url} cannot be fetched now")
+        if fetch is None:
+            fetch = self._fetches[url] = asyncio.create_task(self._fetched(url))
+        # Whoever waits may go: others wait for the same.
+        return await asyncio.shield(fetch)
+
+    async def _fetched(self, url: str) -> bytes:
+        try:
+            certificate = await asyncio.to_thread(self._fetch, url)
+        except (OSError, ValueError) as error:
+            log.warning("sns_certificate_unavailable", url=url, error=str(error))
+            _remember(self._failed_at, url, self._clock(), MAX_FAILURES)
+            raise CertificateError(f"the certificate {url} cannot be fetched") from error
+        finally:
+            del self._fetches[url]
+        _remember(self._cached, url, certificate, MAX_CERTIFICATES)
+        return certificate
+
+
+def _remember(memory: dict[str, Value], url: str, value: Value, limit: int) -> None:
+    """Keep a value, in place of the oldest if there are too many."""
+    memory.pop(url, None)
+    if len(memory) >= limit:
+        del memory[next(iter(memory))]
+    memory[url] = value
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

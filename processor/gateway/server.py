@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from processor.gateway.app import build_gateway
 from processor.gateway.hooks import configured_hooks
 from processor.http_server import listening, serve_http
@@ -11,6 +13,9 @@ from processor.logging import get
 from processor.settings import Settings
 
 log = get(__name__)
+
+#: A shorter secret can be guessed in the long run.
+MIN_SECRET_CHARACTERS: Final = 16
 
 
 def run_gateway(settings: Settings) -> None:
@@ -26,6 +31,13 @@ def run_gateway(settings: Settings) -> None:
     unverified_hooks = sorted(".".join(place) for place, hook in hooks.items() if not hook.verified)
     if unverified_hooks:
         log.warning("hooks_unverified", hooks=unverified_hooks)
+    short_secrets = sorted(
+        ".".join(place)
+        for place, hook in hooks.items()
+        if 0 < len(hook.secret.get_secret_value()) < MIN_SECRET_CHARACTERS
+    )
+    if short_secrets:
+        log.warning("hooks_with_short_secrets", hooks=short_secrets)
     mail_socket = None
     if gateway.mail_port:
         variables = "SENDLOG_GATEWAY__MAIL_HOST, __MAIL_PORT"

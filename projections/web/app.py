@@ -27,6 +27,8 @@ from projections.web.pages.app import install_pages
 from projections.web.pages.errors import render_error
 from projections.web.problems import Problem, install_error_handlers
 from projections.web.rate_limit import RateLimiter
+from projections.web.readiness import Readiness
+from projections.web.request_work import AbandonedRequests
 from projections.web.sessions import Sessions
 from projections.web.state import API_PATH, AppState
 from schemas.addresses import NumberRegions
@@ -35,6 +37,8 @@ from schemas.decisions import Command
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+#: To read the keys, which are few.
+KEY_QUERY_SECONDS: Final = 5
 _DESCRIPTION: Final = """
 The delivery log of everything a business mails and texts.
 
@@ -86,9 +90,11 @@ def build_api(
     embed secrets of keys are made; without one they are valid until this process ends.
     """
     connection = ReadOnlyDatabase(connect, database, seconds=query_seconds)
+    # Whoever has a key is not kept out by the queries of others.
+    key_connection = ReadOnlyDatabase(connect, database, seconds=KEY_QUERY_SECONDS)
 
     def load_keys() -> list[ApiKey]:
-        with connection.client() as client:
+        with key_connection.client() as client:
             return list_keys(client, database)
 
     app = FastAPI(
@@ -102,7 +108,7 @@ def build_api(
         keys=KeyCache(load_keys),
         rate_limiter=RateLimiter(rate=rate, burst=burst),
         publish_command=publish_command,
-        kafka_answers=kafka_answers,
+        readiness=Readiness(key_connection.unavailable_reason, kafka_answers),
         outcome_seconds=outcome_seconds,
         sessions=Sessions(session_secret),
         is_https=is_https,
@@ -125,6 +131,7 @@ def build_api(
     app.add_middleware(ApiHeaders, state=app.state.app_state)
     app.add_middleware(SelectiveCompression)
     app.add_middleware(HeadRequests)
+    app.add_middleware(AbandonedRequests, cancel=connection.cancel)
     app.add_middleware(SecurityHeaders)
     _document_problems(app)
     return app

@@ -10,7 +10,6 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.concurrency import run_in_threadpool
 
 from projections.queries.api_keys import ApiKey, Scope
 from projections.web.params import ApiRoute
@@ -41,10 +40,10 @@ async def authenticate(request: Request, bearer: BearerToken) -> ApiKey:
         raise _unauthorized("a key is needed: Authorization: Bearer sk_…", "")
     key = state.keys.cached(bearer.credentials)
     if key is None:
-        key = await run_in_threadpool(state.keys.find, bearer.credentials)
+        key = await state.on_own_threads(state.keys.find, bearer.credentials)
     if key is None:
         raise _unauthorized("this key is unknown or revoked", ', error="invalid_token"')
-    check_rate(state, key)
+    await admit(state, key)
     return key
 
 
@@ -90,14 +89,18 @@ class Caller:
         return self.state.regions.of(self.tenant)
 
 
-def check_rate(state: AppState, key: ApiKey) -> None:
-    """Count a request of a key. Raises a 429 problem if it is over its rate."""
+async def admit(state: AppState, key: ApiKey) -> None:
+    """Count a request of a key, and take a place among its requests.
+
+    Raises a 429 problem if the key is over its rate, or has too many under way.
+    """
     if seconds := state.rate_limiter.take(key.id):
         raise ProblemError(
             HTTPStatus.TOO_MANY_REQUESTS,
             "this key asks too often",
             headers={"Retry-After": str(math.ceil(seconds))},
         )
+    await state.key_slots.enter(key.id)
 
 
 def check_scope(key: ApiKey, scope: Scope) -> None:

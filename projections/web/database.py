@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http import HTTPStatus
-from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from projections.clickhouse.client import (
     DENIED_CODES,
+    MEMORY_LIMIT_CODE,
     UNMIGRATED_CODES,
     BadRowsError,
     FatalError,
@@ -19,6 +19,7 @@ from projections.clickhouse.client import (
     classified_errors,
 )
 from projections.web.problems import ProblemError, unavailable
+from projections.web.request_work import CURRENT_WORK, RequestWork
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -28,21 +29,30 @@ _TIMEOUT_CODE: Final = 159
 _BAD_PARAMETER_CODE: Final = 457
 #: Of a user or password that is wrong, which may have been right before.
 _WRONG_PASSWORD_CODE: Final = 516
+#: Of one query: its threads and bytes. Analysts' queries wait for it: their priority is lower.
+QUERY_LIMITS: Final = {
+    "readonly": 2,
+    "priority": 1,
+    "max_threads": 4,
+    "max_memory_usage": 4_000_000_000,
+    "max_bytes_before_external_group_by": 1_000_000_000,
+    "max_bytes_before_external_sort": 1_000_000_000,
+}
 log = structlog.stdlib.get_logger(__name__)
 
 
 class ReadOnlyDatabase:
     """A database for reading from many threads; it may be unavailable at any time.
 
-    `connect` makes a client. The server refuses writes and ends queries after `seconds`.
+    `connect` makes a client. The server refuses writes, and ends queries after `seconds` or beyond
+    `QUERY_LIMITS`. The queries of a request have its tag.
     """
 
     def __init__(self, connect: Callable[[], Client], name: str, *, seconds: float = 30) -> None:
         self.name = name
         self._connect = connect
         self._seconds = seconds
-        self._client: Client | None = None
-        self._lock = Lock()
+        self._idle_clients: list[Client] = []
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -51,26 +61,50 @@ class ReadOnlyDatabase:
         Raises `ProblemError`: 503 if the database is away, overloaded, not migrated or too slow;
         422 for a value that a column cannot have.
         """
+        work = CURRENT_WORK.get()
+        if work is not None and work.is_abandoned:
+            raise unavailable("nobody waits for the answer")
         try:
-            with classified_errors():
-                yield self._connected()
+            with classified_errors(), self._borrowed(work) as client:
+                yield client
         except (TransientError, FatalError, BadRowsError) as error:
             if error.code == _WRONG_PASSWORD_CODE:
-                self._client = None  # the next has the password of now, if it is in a file
+                self._idle_clients.clear()  # the next have the password of now, if it is in a file
             raise _to_problem(error) from error
         except OverflowError:
             raise ProblemError(
                 HTTPStatus.UNPROCESSABLE_ENTITY, "a number or a time is out of range"
             ) from None
 
-    def _connected(self) -> Client:
-        with self._lock:
-            if self._client is None:
-                client = self._connect()
-                client.set_client_setting("readonly", "2")
-                client.set_client_setting("max_execution_time", f"{self._seconds:g}")
-                self._client = client
-            return self._client
+    @contextmanager
+    def _borrowed(self, work: RequestWork | None) -> Iterator[Client]:
+        """Give a client that nobody else has meanwhile, as its settings are the work's."""
+        try:
+            client = self._idle_clients.pop()
+        except IndexError:
+            client = self._connect()
+            for name, value in {**QUERY_LIMITS, "max_execution_time": self._seconds}.items():
+                client.set_client_setting(name, str(value))
+        work = work or RequestWork()
+        client.set_client_setting("log_comment", work.tag)
+        work.queries += 1
+        try:
+            yield client
+        finally:
+            work.queries -= 1
+            self._idle_clients.append(client)
+
+    def cancel(self, tag: str) -> None:
+        """End the queries with a tag. An error is logged: they end by themselves, later."""
+        try:
+            # A read-only client may not.
+            with classified_errors(), closing(self._connect()) as client:
+                client.command(
+                    "KILL QUERY WHERE Settings['log_comment'] = {tag:String} ASYNC",
+                    parameters={"tag": tag},
+                )
+        except (TransientError, FatalError, BadRowsError) as error:
+            log.warning("query_not_cancelled", error=str(error))
 
     def unavailable_reason(self) -> str:
         """Return why the database cannot be read now; empty if it can."""
@@ -97,6 +131,8 @@ def _to_problem(error: TransientError | FatalError | BadRowsError) -> ProblemErr
         return ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "a value is none that its column can have"
         )
+    if error.code == MEMORY_LIMIT_CODE:
+        return unavailable("the answer takes too much memory; narrow the question")
     if error.code == _TIMEOUT_CODE:
         return unavailable("the answer takes too long; narrow the question, by date or recipient")
     log.warning("clickhouse_unreadable", error=str(error))

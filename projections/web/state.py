@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
 from projections.queries.api_keys import KeyCache
 from projections.web.database import ReadOnlyDatabase
 from projections.web.embed_tokens import EmbedTokens
+from projections.web.key_slots import (
+    MAX_KEY_EXPORTS,
+    MAX_KEY_REQUESTS,
+    WAIT_SECONDS,
+    KeySlots,
+)
 from projections.web.rate_limit import RateLimiter
+from projections.web.readiness import Readiness
 from projections.web.sessions import Sessions
 from schemas.addresses import NumberRegions
 from schemas.decisions import Command
 
 #: The path of this version of the API.
 API_PATH: Final = "/api/v1"
+#: For keys and health.
+OWN_THREADS: Final = 4
+Result = TypeVar("Result")
 
 
 class CommandNotPublishedError(Exception):
@@ -28,8 +40,8 @@ class CommandNotPublishedError(Exception):
 class AppState:
     """What endpoints share.
 
-    `publish_command` returns when Kafka has the command, or raises `CommandNotPublishedError`;
-    `kafka_answers` returns whether a broker is there. Both may block, so call them in threads.
+    `publish_command` returns when Kafka has the command, or raises `CommandNotPublishedError`. It
+    may block, so call it in a thread.
     `outcome_seconds` is how long to wait for the outcome of a command. `is_https` says that
     browsers use https, so that a cookie goes no other way. `public_url` is how browsers call the
     start page, without a slash at its end; empty: as a request has it.
@@ -39,13 +51,23 @@ class AppState:
     regions: NumberRegions = field(default_factory=NumberRegions)
     keys: KeyCache
     rate_limiter: RateLimiter
+    key_slots: KeySlots = field(default_factory=lambda: KeySlots(MAX_KEY_REQUESTS, WAIT_SECONDS))
+    export_slots: KeySlots = field(
+        default_factory=lambda: KeySlots(MAX_KEY_EXPORTS, WAIT_SECONDS, "exports")
+    )
     publish_command: Callable[[Command], None]
-    kafka_answers: Callable[[], bool]
     outcome_seconds: float = 10.0
     sessions: Sessions = field(default_factory=Sessions)
     is_https: bool = False
     embed_tokens: EmbedTokens = field(default_factory=EmbedTokens)
     public_url: str = ""
+    readiness: Readiness
+    #: For what may not wait behind queries.
+    own_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(OWN_THREADS))
+
+    async def on_own_threads(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Call what blocks, on a thread that no query of a page or endpoint has."""
+        return await to_thread.run_sync(partial(function, *arguments), limiter=self.own_threads)
 
 
 def app_state(request: Request) -> AppState:

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from projections.queries.suppressions import command_outcome
 from projections.web.auth import Caller
 from projections.web.problems import ProblemError, invalid_parameter, unavailable
+from projections.web.request_work import CURRENT_WORK
 from projections.web.state import CommandNotPublishedError
 from schemas.addresses import Address, AddressError, parse_address
 from schemas.decisions import Command
@@ -65,6 +66,8 @@ async def wait_for_outcome(
         with database.client() as client:
             return command_outcome(client, database.name, address, command_id)
 
+    if work := CURRENT_WORK.get():
+        work.at_end.close()  # others of its key may go on while it waits
     deadline = monotonic() + caller.state.outcome_seconds
     while True:
         try:

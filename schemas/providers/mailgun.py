@@ -8,7 +8,6 @@ forms, "Tracking messages: legacy webhooks".
 from __future__ import annotations
 
 import re
-from email.parser import BytesParser
 from email.utils import getaddresses
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +24,7 @@ from schemas.providers._common import (
     reader,
     reply_fields,
 )
+from schemas.providers._multipart import multipart_fields
 from schemas.providers._rejections import UnreadableError
 from schemas.providers._tells import Tells
 from schemas.providers._times import epoch_time
@@ -159,11 +159,12 @@ _read_push: Final = reader(_Push)
 
 def events(payload: bytes, headers: Mapping[str, str]) -> Iterator[EventFields]:
     """Yield the event of one push; see `schemas.providers.Adapter`."""
+    del headers
     start = payload.lstrip()[:2]
     if start.startswith(b"{"):
         yield from _json_events(_read_push(payload))
     elif start == b"--":
-        yield from _form_events(multipart_fields(payload, headers))
+        yield from _form_events(multipart_fields(payload))
     else:
         yield from _form_events(form_fields(payload.decode("utf-8", "replace")))
 
@@ -361,19 +362,3 @@ def _variable_metadata(text: str) -> EventFields:
     except ValueError:  # an encoded word, as mail headers may be
         return {}
     return echoed_metadata(variables) if isinstance(variables, dict) else {}
-
-
-def multipart_fields(payload: bytes, headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the text fields of a form with attachments, which bounces and complaints may have."""
-    boundary = payload.lstrip().partition(b"\n")[0].strip()[2:]
-    stated = headers.get("content-type", "").encode() or (
-        b'multipart/form-data; boundary="' + boundary + b'"'
-    )
-    parsed = BytesParser().parsebytes(b"Content-Type: " + stated + b"\r\n\r\n" + payload)
-    fields: dict[str, str] = {}
-    for part in parsed.walk():
-        name = part.get_param("name", header="content-disposition")
-        value = part.get_payload(decode=True)
-        if isinstance(name, str) and part.get_filename() is None and isinstance(value, bytes):
-            fields[name] = value.decode("utf-8", "replace")
-    return fields

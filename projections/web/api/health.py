@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import anyio
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
@@ -27,23 +25,8 @@ async def get_readiness(request: Request) -> JSONResponse:
     While Kafka is away the log can be read, but nobody can be taken off the blacklist: `missing`
     says so, and the answer stays 200.
     """
-    state = app_state(request)
-    # Threads of its own, because slow queries may occupy all others.
-    threads = CapacityLimiter(2)
-    reasons = {"database": "", "kafka": ""}
-
-    async def check_database() -> None:
-        check = state.database.unavailable_reason
-        reasons["database"] = await to_thread.run_sync(check, limiter=threads)
-
-    async def check_kafka() -> None:
-        if not await to_thread.run_sync(state.kafka_answers, limiter=threads):
-            reasons["kafka"] = "Kafka is away: commands are refused"
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(check_database)
-        tasks.start_soon(check_kafka)
-    if reasons["database"]:
-        raise unavailable("; ".join(filter(None, reasons.values())))
-    health = Health(status="ready", missing=[reasons["kafka"]] if reasons["kafka"] else [])
+    away = await app_state(request).readiness.away()
+    if away.database:
+        raise unavailable("; ".join(filter(None, away)))
+    health = Health(status="ready", missing=[*filter(None, away)])
     return JSONResponse(health.model_dump(exclude_defaults=True))

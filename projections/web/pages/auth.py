@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, quote
 
 from fastapi import Depends, Request
-from starlette.concurrency import run_in_threadpool
 
 from projections.queries.api_keys import Scope
-from projections.web.auth import Caller, TenantQuery, check_rate, check_scope, check_tenant
+from projections.web.auth import Caller, TenantQuery, admit, check_scope, check_tenant
 from projections.web.pages.url import RedirectError, build_url, return_url
 from projections.web.problems import ProblemError
 from projections.web.sessions import SESSION_COOKIE, BrowserSession
@@ -120,10 +119,10 @@ async def require_session(request: Request) -> SignedInCaller:
     back = ("next", return_url(request))
     if session is None or not session.key:
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
-    key = await run_in_threadpool(state.keys.find_by_id, session.key)
+    key = await state.on_own_threads(state.keys.find_by_id, session.key)
     if key is None:
         raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", "revoked")]))
-    check_rate(state, key)
+    await admit(state, key)
     return SignedInCaller(session=session, key=key, tenant="", state=state)
 
 

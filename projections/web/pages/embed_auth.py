@@ -8,10 +8,9 @@ from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
 from fastapi import Depends, Query, Request
-from starlette.concurrency import run_in_threadpool
 
 from projections.queries.api_keys import Scope
-from projections.web.auth import RecordKey, check_rate, check_scope, check_tenant
+from projections.web.auth import RecordKey, admit, check_scope, check_tenant
 from projections.web.embed_tokens import MAX_TOKEN_LENGTH, EmbedClaims, EmbedTokenError
 from projections.web.pages.auth import Frame, PageCaller, read_fields
 from projections.web.pages.url import build_url
@@ -123,10 +122,10 @@ async def _read_caller(
     request.state.frame = frame
     if state.embed_tokens.has_expired(claims):
         raise ProblemError(HTTPStatus.UNAUTHORIZED, "the token of this frame has expired")
-    key = await run_in_threadpool(state.keys.find_by_id, key_id)
+    key = await state.on_own_threads(state.keys.find_by_id, key_id)
     if key is None:
         raise ProblemError(HTTPStatus.FORBIDDEN, "the key of this frame is unknown or revoked")
-    check_rate(state, key)
+    await admit(state, key)
     for scope in ("read", *claims.scopes):
         check_scope(key, scope)
     if "read" not in claims.scopes:

@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
-from starlette.concurrency import run_in_threadpool
 
 from projections.clickhouse.sql import stream
 from projections.tables import projections
@@ -37,7 +36,7 @@ async def show_sign_in(request: Request, next: NextUrlQuery = "/", why: str = ""
 async def sign_in(request: Request, fields: FormFields) -> Response:
     """Begin the session of a key."""
     state, next_url = app_state(request), fields.get("next", "/")
-    key = await run_in_threadpool(state.keys.find, fields.get("key", "").strip())
+    key = await state.on_own_threads(state.keys.find, fields.get("key", "").strip())
     if key is None:
         return _render_sign_in(request, next_url, "This key is unknown or revoked.",
                                HTTPStatus.UNPROCESSABLE_ENTITY)  # fmt: skip

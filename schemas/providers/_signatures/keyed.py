@@ -14,6 +14,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from pydantic_core import from_json
 
+from schemas.providers._multipart import multipart_fields
 from schemas.providers._signatures.verification import (
     SignatureError,
     constant_time_equal,
@@ -24,7 +25,6 @@ from schemas.providers._signatures.verification import (
     sha256,
     with_and_without_port,
 )
-from schemas.providers.mailgun import multipart_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -85,7 +85,7 @@ def _mailgun_fields(request: Request) -> Mapping[str, object]:
     if start.startswith(b"{"):
         fields = from_json(request.body).get("signature")
     elif start == b"--":
-        fields = multipart_fields(request.body, request.headers)
+        fields = multipart_fields(request.body)
     else:
         fields = dict(request.form)
     if not isinstance(fields, dict):

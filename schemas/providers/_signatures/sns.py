@@ -4,7 +4,9 @@ They sign for every customer alike, so a signature proves nothing without the to
 the topic's ARN (several with commas). Any other secret is a shared one, as the subscription's
 address can hold it; raw deliveries and the calls of EventBridge and Firehose, which nobody signs,
 then pass as well.
-A certificate is good if its address is the signer's own; Scaleway advises to check its issuer, too.
+A certificate is good if its address is the signer's own, in the region of the topic, and Amazon's
+names Amazon's SNS. Its chain is not checked: the file at that address has the last certificate
+alone. That it came from there, TLS has shown.
 Sources: Amazon SNS's docs, "Verifying the signatures of messages"; AWS's docs, "AWS service
 endpoints" of its partitions; Amazon Data Firehose's docs, "HTTP endpoint delivery request and
 response specifications"; Scaleway's docs, "Verifying webhook signatures".
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509.oid import NameOID
 from pydantic_core import from_json
 
 from schemas.providers._signatures import shared
@@ -37,18 +40,25 @@ if TYPE_CHECKING:
 
 
 class _Signer(NamedTuple):
-    """Whose topics are named so, and where the certificates are by which it signs."""
+    """Whose topics are named so, where the certificates are by which it signs, and whom they name.
+
+    `region` of an address, if it has one, is that of the topic.
+    """
 
     topic_arn: re.Pattern[str]
     certificate_url: re.Pattern[str]
+    subject: re.Pattern[str]
 
 
 _SIGNERS: Final = {
     "aws": _Signer(
         re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]+"),
         re.compile(
-            r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.(?:com|com\.cn|eu)/[A-Za-z0-9_.-]{1,200}\.pem"
+            # Not any name: sns.s3.amazonaws.com is the address of a bucket that anybody may own.
+            r"https://sns\.(?P<region>[a-z]{2,4}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2})"
+            r"\.amazonaws\.(?:com|com\.cn|eu)/SimpleNotificationService-[0-9a-f]{32}\.pem"
         ),
+        re.compile(r"sns\.(?:[a-z0-9-]+\.)?amazonaws\.(?:com|com\.cn|eu)"),
     ),
     "scw": _Signer(
         re.compile(r"arn:scw:sns:[a-z0-9-]+:[A-Za-z0-9-]+:[A-Za-z0-9_.-]+"),
@@ -56,6 +66,7 @@ _SIGNERS: Final = {
             r"https://messaging\.s3\.[a-z]{2}-[a-z]{3}\.scw\.cloud/(?:[a-z0-9-]{1,40}/){0,3}"
             r"[A-Za-z0-9_-]{1,200}\.pem"
         ),
+        re.compile(r".*"),  # documented nowhere
     ),
 }
 _CONFIRMATION_MEMBERS: Final = (
@@ -109,8 +120,12 @@ def envelope(request: Request, secret: str) -> Mapping[str, str]:
         raise SignatureError(f"the SNS envelope has no {missing[0]}")
     if checked["TopicArn"] not in topics(secret):
         raise SignatureError("the SNS envelope is of another topic than the one configured")
-    if not _signer(checked["TopicArn"]).certificate_url.fullmatch(checked["SigningCertURL"]):
+    topic = checked["TopicArn"]
+    address = _signer(topic).certificate_url.fullmatch(checked["SigningCertURL"])
+    if address is None:
         raise SignatureError("the SigningCertURL is not one of the topic's own SNS")
+    if address.groupdict().get("region", region := topic.split(":")[3]) != region:
+        raise SignatureError("the SigningCertURL is of another region than the topic")
     return checked
 
 
@@ -131,7 +146,7 @@ def check(context: VerificationContext, secret: str) -> None:
     )
     signature = from_base64(fields["Signature"], "the Signature")
     try:
-        _public_key(certificate, context.now).verify(
+        _public_key(certificate, context.now, _signer(fields["TopicArn"]).subject).verify(
             signature, signed.encode("utf-8", "surrogatepass"), PKCS1v15(), algorithm()
         )
     except (InvalidSignature, UnsupportedAlgorithm):
@@ -148,7 +163,7 @@ def _check_shared(context: VerificationContext, secret: str) -> None:
         raise SignatureError("the access key does not match")
 
 
-def _public_key(pem: bytes, now: datetime) -> RSAPublicKey:
+def _public_key(pem: bytes, now: datetime, subject: re.Pattern[str]) -> RSAPublicKey:
     try:
         certificate = load_pem_x509_certificate(pem)
         public = certificate.public_key()
@@ -156,6 +171,9 @@ def _public_key(pem: bytes, now: datetime) -> RSAPublicKey:
         raise SignatureError("the certificate of the signature cannot be read") from None
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise SignatureError("the certificate of the signature is not valid at this time")
+    names = [name.value for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if not any(subject.fullmatch(str(name)) for name in names):
+        raise SignatureError("the certificate of the signature names somebody else than SNS")
     if not isinstance(public, RSAPublicKey):
         raise SignatureError("the certificate of the signature holds no RSA key")
     return public

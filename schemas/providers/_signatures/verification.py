@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 #: How far a signature's own time may be from ours.
 SIGNATURE_TOLERANCE: Final = timedelta(minutes=5)
+#: Of a query or a form that is read before it is proven to be its provider's.
+MAX_FIELDS: Final = 1_000
 _MAX_TIMESTAMP_DIGITS: Final = 13
 _STANDARD_PORTS: Final = {"https": 443, "http": 80}
 
@@ -128,7 +130,8 @@ def require_secret(secret: str) -> str:
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    return parse_qsl(text, keep_blank_values=True)
+    """Return decoded pairs. Raises `ValueError`, before it decodes any, if they are too many."""
+    return parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
 
 
 def _bytes(value: str | bytes) -> bytes:

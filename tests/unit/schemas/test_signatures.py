@@ -858,6 +858,12 @@ def test_changing_any_part_of_an_envelope_is_refused(name):
         ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com/../a.pem"}, "own SNS"),
         ({"SigningCertURL": "https://x@sns.eu-west-2.amazonaws.com/a.pem"}, "own SNS"),
         ({"SigningCertURL": CERTIFICATE_URL + "\n"}, "own SNS"),
+        *(
+            ({"SigningCertURL": CERTIFICATE_URL.replace("eu-west-2", host)}, "own SNS")
+            for host in ("s3", "s3-us-west-2", "execute-api", "x", "eu-west", "EU-WEST-2")
+        ),
+        ({"SigningCertURL": CERTIFICATE_URL.replace("eu-west-2", "us-east-1")}, "another region"),
+        ({"SigningCertURL": "https://sns.eu-west-2.amazonaws.com/evil.pem"}, "own SNS"),
         ({"SignatureVersion": "3"}, "neither 1 nor 2"),
     ],
 )
@@ -926,6 +932,8 @@ def test_the_certificate_has_to_be_at_hand_valid_and_the_one_that_signed():
         (b"no certificate", "cannot be read"),
         (certificate(NOW, rsa.generate_private_key(65537, 2048)), "does not match"),
         (certificate(NOW - timedelta(days=40)), "not valid at this time"),
+        (certificate(NOW, subject="evil.example"), "somebody else"),
+        (certificate(NOW, subject="sns.amazonaws.com.evil.example"), "somebody else"),
     ):
         with pytest.raises(SignatureError, match=words):
             certified(fields, pem=pem)

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hmac
 import json
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +16,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
-from processor.gateway.certificates import Certificates, fetch_certificate
+from processor.gateway.certificates import CertificateError, Certificates, fetch_certificate
 from processor.gateway.handshakes import (
     EVENT_GRID_PROVIDERS,
     QUERY_PROVIDERS,
@@ -58,13 +59,13 @@ class Door:
             public_url="https://hooks.example.com/", max_bytes=LIMIT,
         )  # fmt: skip
 
-    def send(self, provider, webhook, *, tenant="acme", chunks=None):
+    def send(self, provider, webhook, *, tenant="acme", chunks=None, address="192.0.2.1"):
         """Send a webhook and return status, headers and problem."""
         scope = {
             "type": "http", "method": webhook.method, "scheme": "http",
             "raw_path": f"/hooks/{tenant}/{provider}".encode(), "path": "/",
             "path_params": {"tenant": tenant, "provider": provider},
-            "query_string": webhook.query.encode(),
+            "query_string": webhook.query.encode(), "client": (address, 1),
             "headers": [(n.lower().encode(), v.encode()) for n, v in webhook.headers.items()],
         }  # fmt: skip
         self.unread = list(chunks or [webhook.body])
@@ -198,11 +199,11 @@ def test_an_unverified_hook_takes_anything():
         ("a b", "postal", "POST", 400, "a tenant here is"),
         ("x" * 129, "postal", "POST", 400, "a tenant here is"),
         ("acme", "acme", "POST", 404, "no such provider"),
-        ("other", "postal", "POST", 404, "not configured"),
-        ("acme", "sendgrid", "POST", 404, "not configured"),
+        ("other", "postal", "POST", 401, "not shown to be"),
+        ("acme", "sendgrid", "POST", 401, "not shown to be"),
         ("acme", "postal", "GET", 405, "takes POST"),
         ("acme", "postal", "HEAD", 405, "takes POST"),
-        ("acme", "postal", "POST", 401, "authorization is missing"),
+        ("acme", "postal", "POST", 401, "not shown to be"),
     ],
 )
 def test_what_is_not_taken_says_why_as_a_problem(tenant, provider, method, status, words):
@@ -401,7 +402,7 @@ def test_event_grid_gets_its_code_back_only_with_the_secret(provider):
         status, _, answer = door.send(provider, azure_hook([VALIDATION], query))
         assert status == 401
         assert "validationResponse" not in answer
-    assert door.send("azure", azure_hook([VALIDATION]), tenant="other")[0] == 404
+    assert door.send("azure", azure_hook([VALIDATION]), tenant="other")[0] == 401
     assert door.kafka.records == []
 
 
@@ -563,6 +564,37 @@ def test_only_the_latest_certificates_are_kept():
 
     asyncio.run(ask())
     assert len(asked) == 21
+
+
+def test_a_certificate_that_is_here_waits_for_no_other_and_a_failure_is_remembered():
+    asked, hang, now = [], threading.Event(), [0.0]
+
+    def fetch(url):
+        asked.append(url)
+        if url == "slow":
+            hang.wait()
+        if url == "bad":
+            raise OSError("refused")
+        return url.encode()
+
+    async def ask():
+        certificates = Certificates(fetch, clock=lambda: now[0])
+        assert await certificates.get("good") == b"good"
+        waiting = [asyncio.create_task(certificates.get("slow")) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert await certificates.get("good") == b"good"
+        for _ in range(3):
+            with pytest.raises(CertificateError):
+                await certificates.get("bad")
+        waiting.pop().cancel()
+        hang.set()
+        assert await asyncio.gather(*waiting) == [b"slow"] * 2
+        now[0] = 60.0
+        with pytest.raises(CertificateError):
+            await certificates.get("bad")
+
+    asyncio.run(ask())
+    assert sorted(asked) == ["bad", "bad", "good", "slow"]
 
 
 def test_certificates_are_fetched_over_https_alone():
