@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final, Literal
@@ -16,7 +17,7 @@ from projections.web.auth import Caller
 from projections.web.problems import ProblemError, invalid_parameter, unavailable
 from projections.web.state import CommandNotPublishedError
 from schemas.addresses import Address, AddressError, parse_address
-from schemas.decisions import Command
+from schemas.decisions import Command, RuleName
 
 CommandName = Literal["reset", "add"]
 _POLL_INTERVAL_SECONDS: Final = 0.25
@@ -34,6 +35,8 @@ async def publish_command(
 
     Raises a 422 problem for a wrong address or reason, 503 if Kafka does not confirm it.
     """
+    if not reason.strip():
+        raise invalid_parameter("reason", "say why; whoever reads the history wants to know")
     try:
         if command_name == "add":  # what is on the blacklist can be lifted, whatever it is
             parse_address(address.channel, address.address)
@@ -53,6 +56,14 @@ async def publish_command(
             "Kafka did not confirm the command; nothing is known to be asked"
         ) from error
     return command.id
+
+
+def lifted_rules(history: Sequence[Mapping[str, Any]], command_id: str) -> list[RuleName]:
+    """Return the rules that a reset lifted, by the history of its address."""
+    return [
+        row["rule"] for row in history
+        if row["cause_event_id"] == command_id and row["change"] == "reset" and row["rule"]
+    ]  # fmt: skip
 
 
 async def wait_for_outcome(

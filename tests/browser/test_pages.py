@@ -179,7 +179,7 @@ def test_an_address_is_listed_by_hand(reader, commanded):
     reader.open("/blacklist")
     reader.page.get_by_text("Blacklist an address by hand").click()
     reader.page.get_by_label("Number for SMS").fill("+44 7700 900777")
-    reader.page.get_by_role("button", name="Go on").last.click()
+    reader.page.get_by_role("button", name="Continue").last.click()
     reader.page.get_by_label("Reason").fill("asked on the telephone")
     reader.page.get_by_role("button", name="Blacklist", exact=True).click()
     reader.page.get_by_text("Done: blacklisted (listed by hand)").wait_for()

@@ -275,6 +275,10 @@ class AppliedCommand(BaseModel):
     command_id: str
     line: SuppressionChange
     now: SuppressionState
+    elsewhere: list[str] = Field(
+        description="What else has to be done, in another place",
+        examples=[["The provider keeps it on a list of its own: remove it there, too."]],
+    )
 
 
 class PendingCommand(BaseModel):

@@ -16,11 +16,17 @@ from projections.web.auth import Caller, ReadCaller, ResetCaller
 from projections.web.params import AddressPath, ApiRoute, ChannelPath, CursorQuery, LimitQuery
 from projections.web.problems import ProblemError, problem_responses
 from projections.web.state import API_PATH
-from projections.web.suppression_commands import CommandName, publish_command, wait_for_outcome
+from projections.web.suppression_commands import (
+    CommandName,
+    lifted_rules,
+    publish_command,
+    wait_for_outcome,
+)
 from projections.web.suppressions import suppressions_page
 from schemas.addresses import Address
 from schemas.decisions import NonBlankText, RuleName
 from schemas.events import Channel
+from schemas.resets import ResetTerms
 
 router = APIRouter(prefix=API_PATH, tags=["suppressions"], route_class=ApiRoute)
 
@@ -40,7 +46,9 @@ class ResetRequest(BaseModel):
 
     reason: NonBlankText = Field(examples=["mailbox was full, is repaired"])
     confirmed_complaint: bool = Field(
-        default=False, description="Needed where its owner reported a message as spam"
+        default=False,
+        description="The owner's word; needed where they reported a message as spam, or opted out "
+        "of SMS and have sent START",
     )
 
 
@@ -79,9 +87,7 @@ def get_suppression_history(
     caller: ReadCaller, channel: ChannelPath, address: AddressPath
 ) -> JSONResponse:
     """Return every change of an address's entry, the oldest first."""
-    database = caller.state.database
-    with database.client() as client:
-        rows = entry_history(client, database.name, caller.address_of(channel, address))
+    rows = _history(caller, caller.address_of(channel, address))
     return JSONResponse({"rows": [_change_json(row) for row in rows]})
 
 
@@ -147,7 +153,18 @@ async def _apply(
     if row["change"] == "refused":
         raise ProblemError(HTTPStatus.CONFLICT, row["reason"] or "the command was refused")
     state = await run_in_threadpool(_suppression_state, caller, address)
-    return JSONResponse({"command_id": command_id, "line": _change_json(row), "now": state})
+    history = await run_in_threadpool(_history, caller, address)
+    done = ResetTerms.of(lifted_rules(history, command_id))
+    return JSONResponse({
+        "command_id": command_id, "line": _change_json(row), "now": state,
+        "elsewhere": done.elsewhere,
+    })  # fmt: skip
+
+
+def _history(caller: Caller, address: Address) -> list[dict[str, Any]]:
+    database = caller.state.database
+    with database.client() as client:
+        return entry_history(client, database.name, address)
 
 
 def _suppression_state(caller: Caller, address: Address) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from projections.web.pages.url import RedirectError, build_url, return_url
 from projections.web.problems import ProblemError
 from projections.web.sessions import SESSION_COOKIE, BrowserSession
 from projections.web.state import app_state
+from schemas.decisions import MAX_REASON_LENGTH
 
 SIGN_IN_PATH = "/sign-in"
 TENANTS_PATH = "/tenants"
@@ -117,7 +118,7 @@ async def require_session(request: Request) -> SignedInCaller:
     rate.
     """
     state, session = app_state(request), read_session(request)
-    back = ("next", return_url(request))
+    back = ("next", await _url_after_sign_in(request))
     if session is None or not session.key:
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
     key = await run_in_threadpool(state.keys.find_by_id, session.key)
@@ -125,6 +126,15 @@ async def require_session(request: Request) -> SignedInCaller:
         raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", "revoked")]))
     check_rate(state, key)
     return SignedInCaller(session=session, key=key, tenant="", state=state)
+
+
+async def _url_after_sign_in(request: Request) -> str:
+    """Return the page to come back to; that of a form about an address, with the reason typed."""
+    if request.method == "GET" or not request.url.path.startswith("/blacklist/"):
+        return return_url(request)
+    typed = (await read_fields(request)).get("reason", "")[:MAX_REASON_LENGTH]
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "reason"]
+    return build_url(request.url.path, [*pairs, ("reason", typed)] if typed else pairs)
 
 
 SessionCaller = Annotated[SignedInCaller, Depends(require_session)]
@@ -164,7 +174,7 @@ async def read_fields(request: Request) -> Mapping[str, str]:
 
 async def read_form(request: Request) -> Mapping[str, str]:
     """Return the fields of a form. Raises a 403 problem if its token is not of this session."""
-    fields = await read_fields(request)
+    request.state.fields = fields = await read_fields(request)
     session = read_session(request)
     sessions = app_state(request).sessions
     if session is None or not sessions.is_form_token(session, fields.get("token", "")):

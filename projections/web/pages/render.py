@@ -21,6 +21,7 @@ from projections.web.pages.log_columns import cell_value
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
 from schemas.events import iso_milliseconds
+from schemas.resets import PROVIDER_LISTS, ResetTerms
 
 #: Rows of a page of a list.
 PAGE_ROWS: Final = 50
@@ -128,6 +129,7 @@ def _environment() -> Environment:
     environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
     environment.globals |= {
         "labels": labels, "plain_reason": plain_reason, "suppression_rules": SUPPRESSION_RULES,
+        "reset_terms": ResetTerms.of, "provider_lists": PROVIDER_LISTS,
         "static_url": _static_url,
     }  # fmt: skip
     return environment
