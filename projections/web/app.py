@@ -50,6 +50,7 @@ _TAGS: Final = [
     for name, description in {
         "logs": "The Email Log and the SMS Log, and what became of one message",
         "records": "Customer records, and how addresses stand",
+        "embedding": "Tokens that show the page of one record in another application",
         "statistics": "Counts of messages, and those without news",
         "suppressions": "The blacklist, and changes of it",
         "unmatched": "Events that fit no message",

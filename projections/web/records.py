@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from projections.queries.listing import Filter
+from projections.queries.plain_reasons import plain_reason
 from projections.queries.record_names import RecordName, find_record_name
 from projections.queries.suppressions import find_entries
 from projections.tables import projections
@@ -18,14 +20,39 @@ from schemas.events import milliseconds
 
 #: Of each log so many messages are looked at for the addresses of a record.
 MAX_RECORD_MESSAGES: Final = 200
+#: How an address stands: what is sent there is refused, or else how the last messages went.
+Standing = Literal["blacklisted", "opted out", "bouncing", "fine"]
+_ARRIVED_STATUSES: Final = frozenset({"Delivery", "Open", "Click", "Delivered", "Read"})
+#: Causes that only the person can end.
+_OPTED_OUT_CAUSES: Final = frozenset({"opted_out", "unsubscribed"})
 
 
 class KnownAddress(NamedTuple):
-    """Whether an address is blacklisted: its entry, or None; and the last message to it, if any."""
+    """Whether an address is blacklisted: its entry, or None; messages to it, the newest first."""
 
     address: Address
     entry: dict[str, Any] | None
-    last: dict[str, Any] | None
+    rows: Sequence[dict[str, Any]] = ()
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last message to it."""
+        return self.rows[0]
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands by its entry, and else by the messages since one has arrived."""
+        if self.entry is not None:
+            return "blacklisted"
+        causes = []
+        for row in self.rows:
+            if row["status"] in _ARRIVED_STATUSES:
+                break
+            if cause := plain_reason(self.address.channel, row).cause:
+                causes.append(cause.name)
+        if not _OPTED_OUT_CAUSES.isdisjoint(causes):
+            return "opted out"
+        return "bouncing" if causes else "fine"
 
 
 class RecordOverview(NamedTuple):
@@ -54,14 +81,14 @@ def customer_record(
         for log in projections().values()
     ]
     rows = list(heapq.merge(*logs, key=lambda row: -milliseconds(row["date"])))
-    last: dict[Address, dict[str, Any]] = {}
+    rows_of = defaultdict[Address, list[dict[str, Any]]](list)
     for row in rows:
         if row["recipient"]:
-            last.setdefault(Address(caller.tenant, row["channel"], row["recipient"]), row)
+            rows_of[Address(caller.tenant, row["channel"], row["recipient"])].append(row)
     standings = [
-        each._replace(last=last[each.address]) for each in known_addresses(caller, [*last])
+        each._replace(rows=rows_of[each.address]) for each in known_addresses(caller, [*rows_of])
     ]
-    standings.sort(key=lambda each: each.entry is None)
+    standings.sort(key=lambda each: get_args(Standing).index(each.standing))
     database = caller.state.database
     with database.client() as client:
         name = find_record_name(client, database.name, caller.tenant, record_type, record_id)
@@ -73,4 +100,4 @@ def known_addresses(caller: Caller, addresses: Sequence[Address]) -> list[KnownA
     database = caller.state.database
     with database.client() as client:
         entries = find_entries(client, database.name, caller.tenant, addresses)
-    return [KnownAddress(address, entries.get(address), None) for address in addresses]
+    return [KnownAddress(address, entries.get(address)) for address in addresses]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from projections.web.records import Standing
 from projections.web.row_models import EmailRow, JsonTime, SmsRow
 from schemas.decisions import Effect, EntryChange, RuleName
 from schemas.events import Channel
@@ -222,6 +223,15 @@ class Standings(BaseModel):
     standings: list[AddressSuppression]
 
 
+class RecordAddress(AddressSuppression):
+    """An address of a record: how it stands, also by how the last messages went."""
+
+    standing: Standing = Field(
+        description="If it is not blacklisted: whether messages since one has arrived failed, and "
+        "whether one did because the person opted out",
+    )
+
+
 class CustomerRecord(BaseModel):
     """A customer record: its addresses, those in trouble first, and its newest messages."""
 
@@ -236,7 +246,7 @@ class CustomerRecord(BaseModel):
         description="Where the business application has it, or empty",
         examples=["https://app.example.com/families/1162"],
     )
-    standings: list[AddressSuppression]
+    standings: list[RecordAddress]
     rows: list[Annotated[RecipientEmail | RecipientSms, Field(discriminator="channel")]]
 
 

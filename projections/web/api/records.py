@@ -50,7 +50,9 @@ def get_record(
     return JSONResponse({
         "record_type": record_type, "record_id": record_id,
         "record_name": record.name.name, "record_url": record.name.url,
-        "standings": [_address_json(each) for each in record.standings],
+        "standings": [
+            {**_address_json(each), "standing": each.standing} for each in record.standings
+        ],
         "rows": [json_row(row) for row in record.rows],
     })  # fmt: skip
 

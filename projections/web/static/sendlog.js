@@ -113,7 +113,17 @@ window.addEventListener("pageshow", () => {
 // fields. A row is gone to by its link, so Enter opens it.
 const KEYS_OFF = "sendlog-keys-off";
 const keysDialog = document.querySelector("#keys");
-const areKeysOn = () => localStorage.getItem(KEYS_OFF) === null;
+let areKeysOn = true;
+
+// A browser may refuse a frame of another application its storage: there the page remembers it.
+function withStorage(action) {
+  try {
+    action(localStorage);
+  } catch (error) {
+    if (error.name !== "SecurityError") throw error;
+  }
+}
+withStorage((storage) => { areKeysOn = storage.getItem(KEYS_OFF) === null; });
 
 function goToRow(step) {
   const rows = [...document.querySelectorAll("table.log tbody tr")];
@@ -133,15 +143,18 @@ const KEY_ACTIONS = {
 document.addEventListener("keydown", (event) => {
   const isField = event.target.closest?.("input, select, textarea, dialog, [contenteditable]");
   const action = Object.hasOwn(KEY_ACTIONS, event.key) && KEY_ACTIONS[event.key];
-  const isOn = event.key === "?" || areKeysOn();
+  const isOn = event.key === "?" || areKeysOn;
   if (!action || !isOn || isField || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
   action();
 });
 forEachElement("[data-keys]", (box) => {
-  box.checked = areKeysOn();
+  box.checked = areKeysOn;
   box.addEventListener("change", () => {
-    if (box.checked) localStorage.removeItem(KEYS_OFF);
-    else localStorage.setItem(KEYS_OFF, "yes");
+    areKeysOn = box.checked;
+    withStorage((storage) => {
+      if (areKeysOn) storage.removeItem(KEYS_OFF);
+      else storage.setItem(KEYS_OFF, "yes");
+    });
   });
 });

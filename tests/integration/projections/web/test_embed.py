@@ -86,7 +86,7 @@ def test_a_frame_is_the_record_s_page_without_the_rest_and_for_the_token_s_pages
     assert reply.headers["referrer-policy"] == "no-referrer"
     assert reply.headers["cache-control"] == "no-store"
     assert "set-cookie" not in reply.headers
-    for url in re.findall(r'(?:href|action|src|data-newer)="([^"]+)"', reply.text):
+    for url in re.findall(r'(?:href|action|src|data-newer|data-fill)="([^"]+)"', reply.text):
         assert url.startswith(("/embed/", "/static/", "#")), url
 
 
@@ -94,7 +94,7 @@ def places():
     """Return the paths of all embed endpoints about data, by method."""
     routes = [(method, route.path) for route in embed.router.routes
               for method in route.methods if "accent" not in route.path]  # fmt: skip
-    assert len(routes) == 8
+    assert len(routes) == 9
     return routes
 
 

@@ -44,6 +44,7 @@ def test_a_record_has_its_addresses_those_in_trouble_first_and_both_logs(api):
             ("ben@example.com", True), ("+12025550105", False), ("ann@example.com", False),
         ]  # fmt: skip
         assert record["standings"][0]["entry"]["rule"] == "hard_bounce"
+        assert [each["standing"] for each in record["standings"]] == ["blacklisted", "fine", "fine"]
         assert [(row["message_id"], row["channel"]) for row in record["rows"]] == [
             ("a-F-1-2", "sms"), ("a-F-1-1", "email"), ("a-F-1-0", "email"),
         ]  # fmt: skip
@@ -51,6 +52,41 @@ def test_a_record_has_its_addresses_those_in_trouble_first_and_both_logs(api):
     with api.client("b") as client:
         record = client.get("/api/v1/records/family/F-1").json()
         assert (record["standings"], record["rows"]) == ([], [])
+
+
+#: What became of messages to an address, one after the other, and how it stands then.
+LIVES = {
+    "cat@example.com": (["bounce"], "bouncing"),
+    "dan@example.com": (["bounce", "delivery"], "fine"),
+    "eve@example.com": (["delivery", "bounce"], "bouncing"),
+    "+12025550107": (["opt_out", "undelivered"], "opted out"),
+    "+12025550108": (["opt_out", "delivery", "queued"], "fine"),
+}
+
+
+def test_an_address_that_is_not_blacklisted_stands_as_its_last_messages_went(api):
+    api.add_events(complete_events([
+        {
+            "channel": "email" if "@" in address else "sms", "kind": kind, "recipient": address,
+            "message_id": f"{address}-{number}", "bounce_class": "hard" if kind == "bounce" else "",
+            "occurred_at": START + timedelta(hours=number), "recorded_at": START,
+            "record_type": "staff", "record_id": "S-1", "provider": "twilio",
+        }
+        for address, (kinds, _) in LIVES.items() for number, kind in enumerate(kinds)
+    ], "a"))  # fmt: skip
+    with api.client("a") as client:
+        standings = client.get("/api/v1/records/staff/S-1").json()["standings"]
+        assert {each["address"]: each["standing"] for each in standings} == {
+            address: standing for address, (_, standing) in LIVES.items()
+        }
+        assert [each["standing"] for each in standings] == [
+            "opted out", "bouncing", "bouncing", "fine", "fine",
+        ]  # fmt: skip
+    with api.client(None) as client:
+        api.sign_in(client, "a")
+        page = client.get("/records/staff/S-1").text
+        assert "but to 3 of 5 none has arrived lately" in page
+        assert "Only they can change that." in page
 
 
 def test_standings_are_told_by_one_call_in_any_writing(api):
