@@ -20,7 +20,13 @@ from schemas.addresses import Address, AddressError, parse_address
 from schemas.decisions import Command, RuleName
 
 CommandName = Literal["reset", "add"]
-_POLL_INTERVAL_SECONDS: Final = 0.25
+OUTCOME_POLL_SECONDS: Final = 0.25
+
+
+def check_reason(reason: str) -> None:
+    """Raise a 422 problem for a reason without a word."""
+    if not reason.strip():
+        raise invalid_parameter("reason", "say why; whoever reads the history wants to know")
 
 
 async def publish_command(
@@ -35,8 +41,7 @@ async def publish_command(
 
     Raises a 422 problem for a wrong address or reason, 503 if Kafka does not confirm it.
     """
-    if not reason.strip():
-        raise invalid_parameter("reason", "say why; whoever reads the history wants to know")
+    check_reason(reason)
     try:
         if command_name == "add":  # what is on the blacklist can be lifted, whatever it is
             parse_address(address.channel, address.address)
@@ -87,4 +92,4 @@ async def wait_for_outcome(
             pass
         if monotonic() > deadline:
             return None
-        await asyncio.sleep(_POLL_INTERVAL_SECONDS)
+        await asyncio.sleep(OUTCOME_POLL_SECONDS)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse, Response
 
 from projections.web.pages import (
+    bulk_resets,
     dead_letters,
     embed,
     logs,
@@ -54,6 +55,7 @@ def install_pages(app: FastAPI) -> None:
         logs,
         messages,
         records,
+        bulk_resets,  # before the channels of the blacklist
         suppressions,
         unmatched,
         overview,

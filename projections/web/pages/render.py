@@ -18,6 +18,7 @@ from projections.queries.plain_reasons import plain_reason
 from projections.web.pages import labels
 from projections.web.pages.auth import Frame, PageCaller
 from projections.web.pages.log_columns import cell_value
+from projections.web.problems import ProblemError
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
 from schemas.events import iso_milliseconds
@@ -63,6 +64,14 @@ def render_page(
         "Referrer-Policy": "no-referrer" if frame else "same-origin",
     }
     return HTMLResponse(html, status_code=status, headers=headers)
+
+
+def sentence(problem: ProblemError | None) -> str:
+    """Return what is wrong, without the names of fields; "" if nothing is."""
+    if problem is None:
+        return ""
+    text = "; ".join(error.detail for error in problem.errors) or problem.detail
+    return text[:1].upper() + text[1:]
 
 
 def visible_text(value: object) -> str:

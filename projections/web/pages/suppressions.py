@@ -15,7 +15,7 @@ from projections.queries.suppressions import entry_history, find_entry
 from projections.web.auth import check_scope
 from projections.web.pages.auth import FormFields, PageCaller, TenantCaller
 from projections.web.pages.labels import CHANNEL_NAMES
-from projections.web.pages.render import PAGE_ROWS, render_page
+from projections.web.pages.render import PAGE_ROWS, render_page, sentence
 from projections.web.pages.url import PageUrl, build_url, local_url, shareable_url
 from projections.web.params import ChannelPath, CursorQuery
 from projections.web.problems import ProblemError
@@ -175,14 +175,6 @@ def render_suppression(
         terms=ResetTerms.of(entry["rules"]) if entry else None, add=add,
         done=ResetTerms.of(lifted_rules(history, command_id)),
         address=address, entry=entry, history=history, command_id=command_id, outcome=outcome,
-        problem=_sentence(problem), reason=reason,
+        problem=sentence(problem), reason=reason,
         title=f"Blacklist: {CHANNEL_NAMES[address.channel]}",
     )  # fmt: skip
-
-
-def _sentence(problem: ProblemError | None) -> str:
-    """Return what is wrong, without the names of fields; "" if nothing is."""
-    if problem is None:
-        return ""
-    text = "; ".join(error.detail for error in problem.errors) or problem.detail
-    return text[:1].upper() + text[1:]
