@@ -32,7 +32,8 @@ class AppState:
     `kafka_answers` returns whether a broker is there. Both may block, so call them in threads.
     `outcome_seconds` is how long to wait for the outcome of a command. `is_https` says that
     browsers use https, so that a cookie goes no other way. `public_url` is how browsers call the
-    start page, without a slash at its end; empty: as a request has it.
+    start page, without a slash at its end; empty: as a request has it. `time_zone` is that of pages
+    where a browser names none.
     """
 
     database: ReadOnlyDatabase
@@ -46,6 +47,7 @@ class AppState:
     is_https: bool = False
     embed_tokens: EmbedTokens = field(default_factory=EmbedTokens)
     public_url: str = ""
+    time_zone: str = "UTC"
 
 
 def app_state(request: Request) -> AppState:

@@ -287,7 +287,12 @@ def test_a_reader_s_own_time_is_at_hand(browser, site, api):
     text, stamp = time.inner_text(), time.get_attribute("datetime")
     assert stamp.endswith("Z")
     hour = int(stamp[11:13])
-    assert f"{hour:02}:" in text
-    assert f"{(hour + 9) % 24:02}:" in time.get_attribute("title")
+    assert f"{(hour + 9) % 24:02}:" in text
+    assert f"{hour:02}:" in time.get_attribute("title")
+    reader.page.get_by_role("link", name="Change").click()
+    reader.page.get_by_label("Show times and days of").select_option("UTC")
+    reader.page.get_by_role("button", name="Show").click()
+    reader.page.get_by_text("Times are those of UTC.").wait_for()
+    assert f"{hour:02}:" in reader.page.locator("td.when time").first.inner_text()
     reader.context.close()
     assert wrong == []

@@ -19,6 +19,7 @@ from projections.web.pages import (
     sign_in,
     statuses,
     suppressions,
+    time_zones,
     unmatched,
 )
 from projections.web.pages.auth import SessionCaller
@@ -61,6 +62,7 @@ def install_pages(app: FastAPI) -> None:
         overview,
         dead_letters,
         statuses,
+        time_zones,
         embed,
         reference,
     ):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qsl, quote
+from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +22,8 @@ from schemas.decisions import MAX_REASON_LENGTH
 
 SIGN_IN_PATH = "/sign-in"
 TENANTS_PATH = "/tenants"
+#: The time zone of a browser, with a bar for a slash; the script of all pages sets it, too.
+TIME_ZONE_COOKIE: Final = "sendlog_zone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,9 @@ class PageCaller(Caller):
     """Somebody who sees pages; `tenant` is empty on pages without a tenant."""
 
     frame: Frame | None = None
+    locale: str = "en"
+    #: The URL of the page, to come back to.
+    here: str = "/"
 
     @property
     def chooses_tenant(self) -> bool:
@@ -125,7 +131,23 @@ async def require_session(request: Request) -> SignedInCaller:
     if key is None:
         raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", "revoked")]))
     check_rate(state, key)
-    return SignedInCaller(session=session, key=key, tenant="", state=state)
+    return SignedInCaller(
+        session=session, key=key, tenant="", state=state, time_zone=_time_zone(request),
+        locale=_first_language(request), here=return_url(request),
+    )  # fmt: skip
+
+
+def _time_zone(request: Request) -> ZoneInfo:
+    """Return the zone that a browser's cookie names, or else the instance's."""
+    try:
+        return ZoneInfo(request.cookies.get(TIME_ZONE_COOKIE, "").replace("|", "/"))
+    except (OSError, ValueError, LookupError):
+        return ZoneInfo(app_state(request).time_zone)
+
+
+def _first_language(request: Request) -> str:
+    """Return the language that a browser asks for first, as en-US; "en" if for none."""
+    return request.headers.get("accept-language", "").partition(",")[0].partition(";")[0] or "en"
 
 
 async def _url_after_sign_in(request: Request) -> str:
