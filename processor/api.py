@@ -92,6 +92,7 @@ def run_api(settings: Settings) -> None:
         is_https=api.is_https,
         embed_secret=api.embed_secret.get_secret_value().encode(),
         public_url=api.public_url,
+        time_zone=api.time_zone,
     )
     if not api.session_secret.get_secret_value():
         log.info("session_secret_made_up", setting="SENDLOG_API__SESSION_SECRET")

@@ -28,6 +28,7 @@ from processor.connection_settings import (
     contradiction,
 )
 from processor.secret_files import FILE_SUFFIX, SecretFileError, secret_fields, secrets_of_files
+from projections.web.embed_tokens import TimeZoneName
 from schemas.addresses import NumberRegions
 from schemas.errors import ExplainedError
 from schemas.providers.verp import compile_pattern
@@ -284,6 +285,9 @@ class ApiSettings(HttpServerSettings):
     )
     public_url: Annotated[str, Field(pattern="^(https?://[^?#]+|)$")] = Field(
         "", description="how browsers call the start page; '': as a request calls it"
+    )
+    time_zone: TimeZoneName = Field(
+        "UTC", description="of the pages where a browser names none, as America/New_York"
     )
 
     @property

@@ -47,12 +47,10 @@ class SuppressionRule(NamedTuple):
     """A rule by which an address is suppressed.
 
     `words` are for people, also in the reason of a status. `refusal_kinds` are the kinds of event
-    by which a send is refused, by channel. A policy may leave out a `choosable` rule. A reset lifts
-    it `always`, only if the person has `confirmed` it, or `never`.
+    by which a send is refused, by channel. A policy may leave out a `choosable` rule.
     """
 
     words: str
-    reset: Literal["always", "confirmed", "never"] = "always"
     choosable: bool = True
     effect: Effect = "invalid"
     refusal_kinds: Mapping[Channel, str] = {"email": "invalid", "sms": "failed"}
@@ -61,10 +59,10 @@ class SuppressionRule(NamedTuple):
 #: Why nothing more is sent to an address, the strongest first.
 SUPPRESSION_RULES: Final[Mapping[RuleName, SuppressionRule]] = {
     "unsubscribe": SuppressionRule(
-        "unsubscribed", reset="never", choosable=False, effect="skipped",
+        "unsubscribed", choosable=False, effect="skipped",
         refusal_kinds={"email": "skipped", "sms": "failed"},
     ),
-    "complaint": SuppressionRule("reported as spam", reset="confirmed"),
+    "complaint": SuppressionRule("reported as spam"),
     "hard_bounce": SuppressionRule("hard bounce"),
     "opt_out": SuppressionRule(
         "opted out", refusal_kinds={"email": "invalid", "sms": "opt_out"}
@@ -83,9 +81,10 @@ REFUSAL_KINDS: Final = tuple(
 
 _CONTRACT_CONFIG: Final = ConfigDict(frozen=True, extra="ignore")
 
-ShortText = Annotated[str, StringConstraints(max_length=1024)]
+MAX_REASON_LENGTH: Final = 1024
+ShortText = Annotated[str, StringConstraints(max_length=MAX_REASON_LENGTH)]
 NonBlankText = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_LENGTH)
 ]
 
 
@@ -167,8 +166,8 @@ class Command(BaseModel):
     """What a person asks for: lift the listing of an address, or list it by hand.
 
     Validation takes the countries of numbers that name none from its context: `regions`.
-    `asked_at` is the time of the command's record. A reset of a complaint needs
-    `confirmed_complaint`.
+    `asked_at` is the time of the command's record. A reset of a complaint
+    or an opt-out needs `confirmed_complaint`.
     """
 
     model_config = ConfigDict(

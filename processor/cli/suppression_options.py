@@ -17,6 +17,7 @@ from processor.suppression_commands import CommandOutcome
 from projections.queries.listing import QueryError
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
+from schemas.resets import ResetTerms
 
 if TYPE_CHECKING:
     from processor.settings import Settings
@@ -44,7 +45,7 @@ ActorOption = Annotated[
 ]
 ConfirmComplaintOption = Annotated[
     bool,
-    typer.Option("--confirm-complaint", help="Also where its owner reported a message as spam."),
+    typer.Option("--confirm-complaint", help="Its owner, who reported spam or opted out, agrees."),
 ]
 TimeoutOption = Annotated[
     float, typer.Option("--wait", min=0, help="Seconds to wait for it to take effect.")
@@ -134,6 +135,7 @@ def _suppression_state(
         last = _history_entry(history[-1]) if history else "never was"
         return [f"{name} is not blacklisted", f"  last      {last}"]
     refused = entry["refused_since"]
+    terms = ResetTerms.of(entry["rules"])
     also = [rule for rule in entry["rules"] if rule != entry["rule"]]
     lines = {
         "because": entry["reason"] or _rules_in_words([entry["rule"]]),
@@ -144,6 +146,7 @@ def _suppression_state(
         "by": entry["actor"],
         "refused": f"{refused:,} message{'' if refused == 1 else 's'} since",
         "effect": f"a later send is {entry['effect'].capitalize()}",
+        "reset": " ".join([*terms.person, *terms.means]),
     }
     details = [f"  {name:<9} {text}" for name, text in lines.items() if text]
     return [f"{name} is blacklisted", *details]
@@ -168,6 +171,9 @@ def print_outcome(outcome: CommandOutcome, entry: Mapping[str, Any] | None) -> N
         _status.print(f"refused: {outcome.rejection}{hint}", markup=False, highlight=False)
         return
     print(f"done: {_history_entry(outcome.history_row)}")
+    if outcome.command.command == "reset" and (rule := outcome.history_row["rule"]):
+        for text in ResetTerms.of([rule]).elsewhere:
+            _status.print(text, markup=False, highlight=False)
     address = shown_address(outcome.command.address)
     if entry is None:
         print(f"{address} is not blacklisted now")

@@ -23,6 +23,7 @@ from processor.policy.inputs import Context, failure_in_words
 from processor.policy.state import RULE_NAMES, AddressState, merged_reason
 from schemas.decisions import RULE_ACTOR, SUPPRESSION_RULES, Command, Reason, RuleName
 from schemas.events import MessageEvent, is_success, is_unexplained_refusal
+from schemas.resets import RULE_RESETS
 
 #: Which events suppress an address, by the rule.
 EVENT_RULES: Final[Mapping[RuleName, Callable[[MessageEvent], bool]]] = {
@@ -39,9 +40,9 @@ EVENT_RULES: Final[Mapping[RuleName, Callable[[MessageEvent], bool]]] = {
 #: Rules that a policy cannot leave out.
 _MANDATORY: Final = {name for name, rule in SUPPRESSION_RULES.items() if not rule.choosable}
 #: What a reset lifts by itself, and what only if that was confirmed.
-_RESET_ALWAYS: Final = tuple(n for n, rule in SUPPRESSION_RULES.items() if rule.reset == "always")
+_RESET_ALWAYS: Final = tuple(name for name, reset in RULE_RESETS.items() if reset.by == "staff")
 _RESET_CONFIRMED: Final = tuple(
-    n for n, rule in SUPPRESSION_RULES.items() if rule.reset == "confirmed"
+    name for name, reset in RULE_RESETS.items() if reset.by == "confirmed"
 )
 #: Soft bounces of a streak are so far apart, at least.
 MIN_STREAK_GAP: Final = timedelta(days=1)
@@ -200,15 +201,14 @@ def reset(command: Command, context: Context, state: AddressState) -> Iterator[D
         return
     confirmed = command.confirmed_complaint
     rules = (*_RESET_ALWAYS, *_RESET_CONFIRMED) if confirmed else _RESET_ALWAYS
-    if not confirmed and _ended(_RESET_CONFIRMED, context.at, state):
-        why = "its owner reported spam: a reset has to be confirmed"
-        yield _rejected(command, context, why)
+    if not confirmed and (unconfirmed := _ended(_RESET_CONFIRMED, context.at, state)):
+        yield _rejected(command, context, RULE_RESETS[unconfirmed[0].rule].refusal)
         return
     ended = _ended(rules, context.at, state)
     if not ended and not _counts_any(state, context.at):
         why = "it is not blacklisted"
         if "unsubscribe" in state.reasons:
-            why = "its owner unsubscribed, and only a new subscription ends that"
+            why = RULE_RESETS["unsubscribe"].refusal
         yield _rejected(command, context, why)
         return
     cleared = Cleared(rules=rules, at=context.at)

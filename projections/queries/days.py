@@ -1,11 +1,11 @@
-"""Days as people type them, and filters by a day: all of it, not its midnight. Days are in UTC."""
+"""Days as people type them, and filters by a day: all of it, not its midnight."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 
 from projections.column_types import base_type
@@ -79,10 +79,13 @@ def _date_of(parts: dict[str, str | None], today: date) -> date | None:
     return None
 
 
-def by_day(log: Projection, filters: Iterable[Filter], today: date) -> Iterator[Filter]:
+def by_day(
+    log: Projection, filters: Iterable[Filter], today: date, zone: tzinfo = UTC
+) -> Iterator[Filter]:
     """Yield filters, those of a time that name a day as filters by its beginning and end.
 
-    So `date<=2026-11-25` keeps what is of the 25th. Raises `QueryError` for a day with `!=`.
+    So `date<=2026-11-25` keeps what is of the 25th, from midnight to midnight of the zone.
+    Raises `QueryError` for a day with `!=`.
     """
     for filter_ in filters:
         column = log.columns.get(filter_.column)
@@ -93,18 +96,19 @@ def by_day(log: Projection, filters: Iterable[Filter], today: date) -> Iterator[
         elif filter_.operator not in _BOUNDS:
             raise QueryError(f"{filter_.column!r} and a day take {' '.join(_BOUNDS)}")
         else:
-            yield from _bounds(filter_, day)
+            yield from _bounds(filter_, day, zone)
 
 
-def day_filters(column: str, day: date) -> tuple[Filter, ...]:
-    """Return the filters that keep what is of a day."""
-    return tuple(_bounds(Filter(column, "=", ""), day))
+def day_filters(column: str, day: date, zone: tzinfo = UTC) -> tuple[Filter, ...]:
+    """Return the filters that keep what is of a day of a zone."""
+    return tuple(_bounds(Filter(column, "=", ""), day, zone))
 
 
-def _bounds(filter_: Filter, day: date) -> Iterator[Filter]:
+def _bounds(filter_: Filter, day: date, zone: tzinfo) -> Iterator[Filter]:
     for operator, days in _BOUNDS[filter_.operator]:
         try:
-            at = datetime(day.year, day.month, day.day) + _DAY * days  # noqa: DTZ001 in UTC
+            begin = day + _DAY * days
+            at = datetime(begin.year, begin.month, begin.day, tzinfo=zone).astimezone(UTC)
         except OverflowError:
             raise QueryError(f"{filter_.column!r} takes no day so late: {day}") from None
-        yield replace(filter_, operator=operator, value=at.isoformat())
+        yield replace(filter_, operator=operator, value=at.replace(tzinfo=None).isoformat())

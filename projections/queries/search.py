@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, tzinfo
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from projections.clickhouse.ddl import KEY_HASH, log_select, merge_select
@@ -66,13 +66,16 @@ class Search(NamedTuple):
     text: str
 
 
-def read_search(channel: Channel, text: str, today: date) -> Search:
-    """Return what a text asks for: a status or a day, if it is just that; or else its words."""
+def read_search(channel: Channel, text: str, today: date, zone: tzinfo = UTC) -> Search:
+    """Return what a text asks for: a status or a day, if it is just that; or else its words.
+
+    A day is one of the zone.
+    """
     text = text.strip()
     if status := _status_of(channel, text):
         return Search((Filter("status", "=", status),), "")
     if day := day_of(text, today):
-        return Search(day_filters("date", day), "")
+        return Search(day_filters("date", day, zone), "")
     return Search((), text)
 
 

@@ -79,15 +79,17 @@ def build_api(
     is_https: bool = False,
     embed_secret: bytes = b"",
     public_url: str = "",
+    time_zone: str = "UTC",
 ) -> FastAPI:
     """Return the application. ClickHouse and Kafka need not be available when it starts.
 
     `regions` are the countries of numbers that name none.
     `connect` makes a client of ClickHouse and raises as `clickhouse.client.connect` does.
-    `publish_command`, `kafka_answers`, `outcome_seconds`, `is_https` and `public_url` are described
-    at `AppState`. Each key may make `rate` requests a second, and `burst` at once. A query may take
-    `query_seconds`. `session_secret` signs the cookies of the pages, and of `embed_secret` the
-    embed secrets of keys are made; without one they are valid until this process ends.
+    `publish_command`, `kafka_answers`, `outcome_seconds`, `is_https`, `public_url` and `time_zone`
+    are described at `AppState`. Each key may make `rate` requests a second, and `burst` at once. A
+    query may take `query_seconds`. `session_secret` signs the cookies of the pages, and of
+    `embed_secret` the embed secrets of keys are made; without one they are valid until this process
+    ends.
     """
     connection = ReadOnlyDatabase(connect, database, seconds=query_seconds)
     # Whoever has a key is not kept out by the queries of others.
@@ -114,6 +116,7 @@ def build_api(
         is_https=is_https,
         embed_tokens=EmbedTokens(embed_secret),
         public_url=public_url.rstrip("/"),
+        time_zone=time_zone,
     )
     install_error_handlers(app, render_error)
     for module in (

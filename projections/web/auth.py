@@ -6,7 +6,8 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -55,6 +56,9 @@ def _unauthorized(detail: str, error: str) -> ProblemError:
 AuthenticatedKey = Annotated[ApiKey, Depends(authenticate)]
 
 
+UTC_ZONE: Final = ZoneInfo("UTC")
+
+
 class RecordKey(NamedTuple):
     """Which customer record: of a tenant, by its type and id."""
 
@@ -66,13 +70,14 @@ class RecordKey(NamedTuple):
 class Caller:
     """The key of a request, the one tenant that it is about, and the application's state.
 
-    With a `record`, nothing but that customer record may be shown.
+    With a `record`, nothing but that customer record may be shown. Days are those of `time_zone`.
     """
 
     key: ApiKey
     tenant: str
     state: AppState
     record: RecordKey | None = None
+    time_zone: ZoneInfo = UTC_ZONE
 
     @property
     def actor(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from fastapi import Depends, Query
@@ -249,10 +249,11 @@ class LogParameters:
             filters.insert(0, self._status_filter())
         filters += [Filter.parse(text) for text in self.conditions]
         filters = [each.normalised(self.channel, caller.region) for each in filters]
-        today = datetime.now(UTC).date()
-        filters = list(by_day(log_of(self.channel), filters, today))
+        zone = caller.time_zone
+        today = datetime.now(zone).date()
+        filters = list(by_day(log_of(self.channel), filters, today, zone))
         check_filters(self.channel, filters)
-        search = read_search(self.channel, self.search, today)
+        search = read_search(self.channel, self.search, today, zone)
         return LogQuery(
             caller=caller, channel=self.channel, filters=(*filters, *search.filters),
             search=search.text,

@@ -44,7 +44,8 @@ class AppState:
     may block, so call it in a thread.
     `outcome_seconds` is how long to wait for the outcome of a command. `is_https` says that
     browsers use https, so that a cookie goes no other way. `public_url` is how browsers call the
-    start page, without a slash at its end; empty: as a request has it.
+    start page, without a slash at its end; empty: as a request has it. `time_zone` is that of pages
+    where a browser names none.
     """
 
     database: ReadOnlyDatabase
@@ -61,6 +62,7 @@ class AppState:
     is_https: bool = False
     embed_tokens: EmbedTokens = field(default_factory=EmbedTokens)
     public_url: str = ""
+    time_zone: str = "UTC"
     readiness: Readiness
     #: For what may not wait behind queries.
     own_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(OWN_THREADS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final, Literal
@@ -17,10 +18,16 @@ from projections.web.problems import ProblemError, invalid_parameter, unavailabl
 from projections.web.request_work import CURRENT_WORK
 from projections.web.state import CommandNotPublishedError
 from schemas.addresses import Address, AddressError, parse_address
-from schemas.decisions import Command
+from schemas.decisions import Command, RuleName
 
 CommandName = Literal["reset", "add"]
-_POLL_INTERVAL_SECONDS: Final = 0.25
+OUTCOME_POLL_SECONDS: Final = 0.25
+
+
+def check_reason(reason: str) -> None:
+    """Raise a 422 problem for a reason without a word."""
+    if not reason.strip():
+        raise invalid_parameter("reason", "say why; whoever reads the history wants to know")
 
 
 async def publish_command(
@@ -35,6 +42,7 @@ async def publish_command(
 
     Raises a 422 problem for a wrong address or reason, 503 if Kafka does not confirm it.
     """
+    check_reason(reason)
     try:
         if command_name == "add":  # what is on the blacklist can be lifted, whatever it is
             parse_address(address.channel, address.address)
@@ -54,6 +62,14 @@ async def publish_command(
             "Kafka did not confirm the command; nothing is known to be asked"
         ) from error
     return command.id
+
+
+def lifted_rules(history: Sequence[Mapping[str, Any]], command_id: str) -> list[RuleName]:
+    """Return the rules that a reset lifted, by the history of its address."""
+    return [
+        row["rule"] for row in history
+        if row["cause_event_id"] == command_id and row["change"] == "reset" and row["rule"]
+    ]  # fmt: skip
 
 
 async def wait_for_outcome(
@@ -79,4 +95,4 @@ async def wait_for_outcome(
             pass
         if monotonic() > deadline:
             return None
-        await asyncio.sleep(_POLL_INTERVAL_SECONDS)
+        await asyncio.sleep(OUTCOME_POLL_SECONDS)

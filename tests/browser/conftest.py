@@ -64,6 +64,7 @@ class Reader:
 
     def __init__(self, browser, site, wrong, **options):
         self.site, self.wrong = site, wrong
+        options = {"locale": "en-GB", "timezone_id": "UTC", **options}
         self.context = browser.new_context(base_url=site, **options)
         self.context.set_default_timeout(20_000)
         self.context.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from projections.queries import api_keys
+from projections.web.sessions import SESSION_COOKIE
 from tests.api import SECRET, token_of
 from tests.browser.test_harmless import sign_in
 from tests.system import wait_for
@@ -37,7 +38,7 @@ def test_who_is_not_signed_in_is_asked_to_and_led_back(readers, api):
     reader.page.get_by_label("API key").fill(api.keys["a"])
     reader.page.get_by_role("button", name="Sign in").click()
     reader.page.wait_for_url("**/logs/sms?status=Failed&sort=recipient")
-    [cookie] = reader.context.cookies()
+    [cookie] = [each for each in reader.context.cookies() if each["name"] == SESSION_COOKIE]
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
     assert api.keys["a"] not in cookie["value"]
     reader.page.get_by_role("button", name="Sign out").click()

@@ -12,15 +12,23 @@ from starlette.concurrency import run_in_threadpool
 
 from projections.queries.suppressions import entry_history, find_entry
 from projections.web.api import models
+from projections.web.api.records import AddressRequest
 from projections.web.auth import Caller, ReadCaller, ResetCaller
+from projections.web.bulk_resets import MAX_RESET_ADDRESSES, apply_resets, preview_resets
 from projections.web.params import AddressPath, ApiRoute, ChannelPath, CursorQuery, LimitQuery
 from projections.web.problems import ProblemError, problem_responses
 from projections.web.state import API_PATH
-from projections.web.suppression_commands import CommandName, publish_command, wait_for_outcome
+from projections.web.suppression_commands import (
+    CommandName,
+    lifted_rules,
+    publish_command,
+    wait_for_outcome,
+)
 from projections.web.suppressions import suppressions_page
 from schemas.addresses import Address
-from schemas.decisions import NonBlankText, RuleName
+from schemas.decisions import MAX_REASON_LENGTH, NonBlankText, RuleName
 from schemas.events import Channel
+from schemas.resets import ResetTerms
 
 router = APIRouter(prefix=API_PATH, tags=["suppressions"], route_class=ApiRoute)
 
@@ -40,7 +48,9 @@ class ResetRequest(BaseModel):
 
     reason: NonBlankText = Field(examples=["mailbox was full, is repaired"])
     confirmed_complaint: bool = Field(
-        default=False, description="Needed where its owner reported a message as spam"
+        default=False,
+        description="The owner's word; needed where they reported a message as spam, or opted out "
+        "of SMS and have sent START",
     )
 
 
@@ -79,9 +89,7 @@ def get_suppression_history(
     caller: ReadCaller, channel: ChannelPath, address: AddressPath
 ) -> JSONResponse:
     """Return every change of an address's entry, the oldest first."""
-    database = caller.state.database
-    with database.client() as client:
-        rows = entry_history(client, database.name, caller.address_of(channel, address))
+    rows = _history(caller, caller.address_of(channel, address))
     return JSONResponse({"rows": [_change_json(row) for row in rows]})
 
 
@@ -100,6 +108,42 @@ _COMMAND_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     202: {"model": models.PendingCommand, "description": "It is on its way; do not ask twice"},
     **problem_responses(404, 409),
 }
+
+
+class BulkResetRequest(BaseModel):
+    """The addresses to reset, and one reason for all; a preview needs none and changes nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    addresses: list[AddressRequest] = Field(min_length=1, max_length=MAX_RESET_ADDRESSES)
+    reason: str = Field(default="", max_length=MAX_REASON_LENGTH, examples=["our server was down"])
+    preview: bool = Field(default=False, description="Only say what would happen to each")
+
+
+@router.post(
+    "/suppressions/resets",
+    summary="Lift the listings of many addresses, or say what that would do",
+    responses={200: {"model": models.BulkReset}, **problem_responses()},
+)
+async def post_suppression_resets(caller: ResetCaller, body: BulkResetRequest) -> JSONResponse:
+    """Publish a reset for each address that can be reset without a confirmation; wait for them.
+
+    Each row says what became of an address, once for one that comes twice.
+    """
+    addresses = [caller.address_of(each.channel, each.address) for each in body.addresses]
+    if body.preview:
+        resets = await run_in_threadpool(preview_resets, caller, addresses)
+    else:
+        resets = await apply_resets(caller, addresses, body.reason)
+    rows = [
+        {
+            "channel": each.address.channel, "address": each.address.address,
+            "outcome": each.fate, "detail": each.detail, "rules": each.rules,
+            "elsewhere": each.elsewhere, "command_id": each.command_id,
+        }
+        for each in resets
+    ]  # fmt: skip
+    return JSONResponse({"rows": rows})
 
 
 @router.post(
@@ -147,7 +191,18 @@ async def _apply(
     if row["change"] == "refused":
         raise ProblemError(HTTPStatus.CONFLICT, row["reason"] or "the command was refused")
     state = await run_in_threadpool(_suppression_state, caller, address)
-    return JSONResponse({"command_id": command_id, "line": _change_json(row), "now": state})
+    history = await run_in_threadpool(_history, caller, address)
+    done = ResetTerms.of(lifted_rules(history, command_id))
+    return JSONResponse({
+        "command_id": command_id, "line": _change_json(row), "now": state,
+        "elsewhere": done.elsewhere,
+    })  # fmt: skip
+
+
+def _history(caller: Caller, address: Address) -> list[dict[str, Any]]:
+    database = caller.state.database
+    with database.client() as client:
+        return entry_history(client, database.name, address)
 
 
 def _suppression_state(caller: Caller, address: Address) -> dict[str, Any]:

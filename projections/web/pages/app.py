@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse, Response
 
 from projections.web.pages import (
+    bulk_resets,
     dead_letters,
     embed,
     logs,
@@ -18,6 +19,7 @@ from projections.web.pages import (
     sign_in,
     statuses,
     suppressions,
+    time_zones,
     unmatched,
 )
 from projections.web.pages.auth import SessionCaller
@@ -54,11 +56,13 @@ def install_pages(app: FastAPI) -> None:
         logs,
         messages,
         records,
+        bulk_resets,  # before the channels of the blacklist
         suppressions,
         unmatched,
         overview,
         dead_letters,
         statuses,
+        time_zones,
         embed,
         reference,
     ):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qsl, quote
+from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
 
@@ -16,9 +17,12 @@ from projections.web.pages.url import RedirectError, build_url, return_url
 from projections.web.problems import ProblemError
 from projections.web.sessions import SESSION_COOKIE, BrowserSession
 from projections.web.state import app_state
+from schemas.decisions import MAX_REASON_LENGTH
 
 SIGN_IN_PATH = "/sign-in"
 TENANTS_PATH = "/tenants"
+#: The time zone of a browser, with a bar for a slash; the script of all pages sets it, too.
+TIME_ZONE_COOKIE: Final = "sendlog_zone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,9 @@ class PageCaller(Caller):
     """Somebody who sees pages; `tenant` is empty on pages without a tenant."""
 
     frame: Frame | None = None
+    locale: str = "en"
+    #: The URL of the page, to come back to.
+    here: str = "/"
 
     @property
     def chooses_tenant(self) -> bool:
@@ -116,14 +123,39 @@ async def require_session(request: Request) -> SignedInCaller:
     rate.
     """
     state, session = app_state(request), read_session(request)
-    back = ("next", return_url(request))
+    back = ("next", await _url_after_sign_in(request))
     if session is None or not session.key:
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
     key = await state.on_own_threads(state.keys.find_by_id, session.key)
     if key is None:
         raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", "revoked")]))
     await admit(state, key)
-    return SignedInCaller(session=session, key=key, tenant="", state=state)
+    return SignedInCaller(
+        session=session, key=key, tenant="", state=state, time_zone=_time_zone(request),
+        locale=_first_language(request), here=return_url(request),
+    )  # fmt: skip
+
+
+def _time_zone(request: Request) -> ZoneInfo:
+    """Return the zone that a browser's cookie names, or else the instance's."""
+    try:
+        return ZoneInfo(request.cookies.get(TIME_ZONE_COOKIE, "").replace("|", "/"))
+    except (OSError, ValueError, LookupError):
+        return ZoneInfo(app_state(request).time_zone)
+
+
+def _first_language(request: Request) -> str:
+    """Return the language that a browser asks for first, as en-US; "en" if for none."""
+    return request.headers.get("accept-language", "").partition(",")[0].partition(";")[0] or "en"
+
+
+async def _url_after_sign_in(request: Request) -> str:
+    """Return the page to come back to; that of a form about an address, with the reason typed."""
+    if request.method == "GET" or not request.url.path.startswith("/blacklist/"):
+        return return_url(request)
+    typed = (await read_fields(request)).get("reason", "")[:MAX_REASON_LENGTH]
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "reason"]
+    return build_url(request.url.path, [*pairs, ("reason", typed)] if typed else pairs)
 
 
 SessionCaller = Annotated[SignedInCaller, Depends(require_session)]
@@ -163,7 +195,7 @@ async def read_fields(request: Request) -> Mapping[str, str]:
 
 async def read_form(request: Request) -> Mapping[str, str]:
     """Return the fields of a form. Raises a 403 problem if its token is not of this session."""
-    fields = await read_fields(request)
+    request.state.fields = fields = await read_fields(request)
     session = read_session(request)
     sessions = app_state(request).sessions
     if session is None or not sessions.is_form_token(session, fields.get("token", "")):

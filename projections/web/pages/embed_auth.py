@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Query, Request
 
@@ -134,6 +135,7 @@ async def _read_caller(
     return EmbedCaller(
         key=key, tenant=claims.tenant, state=state, frame=frame, token=token, claims=claims,
         record=RecordKey(claims.record_type, claims.record_id),
+        time_zone=ZoneInfo(claims.time_zone), locale=claims.locale,
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def render_error(request: Request, problem: ProblemError) -> Response:
     response = render_page(
         "error", None, status=problem.status, frame=frame,
         title=_TITLES.get(problem.status, problem.status.phrase),
-        detail=problem.detail,
+        detail=problem.detail, typed=getattr(request.state, "fields", {}).get("reason", ""),
         retry_seconds=headers.get("Retry-After", "") if can_retry else "",
     )  # fmt: skip
     response.headers.update(headers)

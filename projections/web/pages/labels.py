@@ -50,6 +50,12 @@ CHANGE_NAMES: Final[Mapping[str, str]] = {
     "added": "Blacklisted", "extended": "Extended", "expired": "Expired", "reset": "Reset",
     "resubscribed": "Subscribed again", "refused": "Refused",
 }  # fmt: skip
+#: What becomes of an address in a bulk reset.
+FATE_NAMES: Final[Mapping[str, str]] = {
+    "would_lift": "can be reset", "lifted": "reset", "refused": "not reset",
+    "not_listed": "not blacklisted", "pending": "on its way; do not ask twice",
+    "not_published": "not asked for",
+}  # fmt: skip
 EFFECTS: Final[Mapping[str, str]] = {
     "invalid": "What is sent to it is refused, with status Invalid.",
     "skipped": "What is sent to it is skipped, with status Skipped.",

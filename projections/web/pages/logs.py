@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -164,7 +164,7 @@ def _render_rows(
         orders=_ORDERS[query.channel],
         marks=SearchMarks(channel=query.channel, words=_words(query)),
         is_text=bool(query.search), quoted_url=_quoted(url),
-        presets=_presets(), period_url=_without_period(url),
+        presets=_presets(page.caller.time_zone), period_url=_without_period(url),
         statuses=statuses_of(log),
         chosen=[value for name, value in url.pairs if name == "status"],
         filter_columns=[name for name in log.columns if name != "tenant_id"],
@@ -259,9 +259,9 @@ def _quoted(url: PageUrl) -> PageUrl:
     return url.with_values(q=f'"{url.value_of("q")}"')
 
 
-def _presets() -> list[tuple[str, date]]:
+def _presets(zone: tzinfo) -> list[tuple[str, date]]:
     """Return periods that people often ask for, by their first day."""
-    today = datetime.now(UTC).date()
+    today = datetime.now(zone).date()
     return [(name, today - timedelta(days=days)) for name, days in _PRESET_DAYS.items()]
 
 

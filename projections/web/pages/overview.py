@@ -100,13 +100,13 @@ def _rates(channel: Channel, totals: Counter[str]) -> list[StatusRate]:
 
 
 def _day_links(caller: PageCaller, channel: Channel, chart: charts.Chart) -> dict[date, str]:
-    """Return the URL of each day's messages in the log."""
+    """Return the URL of each day's messages in the log; a day of the chart is one of UTC."""
     return {
         column.day: build_url(
             f"/logs/{channel}",
             [
-                *caller.own_parameters(), ("filter", f"date>={column.day}"),
-                ("filter", f"date<{column.day + timedelta(days=1)}"),
+                *caller.own_parameters(), ("filter", f"date>={column.day}T00:00"),
+                ("filter", f"date<{column.day + timedelta(days=1)}T00:00"),
             ],
         )
         for column in chart.columns

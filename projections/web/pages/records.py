@@ -7,14 +7,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
-from projections.queries.suppressions import command_outcome
+from projections.queries.suppressions import entry_history
 from projections.web.auth import RecordKey
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.params import RecordPath
 from projections.web.records import customer_record
+from projections.web.suppression_commands import lifted_rules
 from schemas.addresses import Address
 from schemas.events import Channel
+from schemas.resets import ResetTerms
 
 router = APIRouter(include_in_schema=False)
 
@@ -43,12 +45,20 @@ def render_record(
         "record", caller, record_type=record_type, record_id=record_id, rows=record.rows,
         called=record.name, standings=record.standings,
         listed=sum(each.entry is not None for each in record.standings),
-        changed=changed, outcome=_outcome(caller, changed, command) if changed else None,
+        changed=changed, **_result(caller, changed, command),
         channels=sorted({row["channel"] for row in record.rows}), max_rows=PAGE_ROWS,
     )  # fmt: skip
 
 
-def _outcome(caller: PageCaller, address: Address, command_id: str) -> dict[str, Any] | None:
-    database = caller.state.database
-    with database.client() as client:
-        return command_outcome(client, database.name, address, command_id)
+def _result(caller: PageCaller, address: Address | None, command_id: str) -> dict[str, Any]:
+    """Return the outcome of a command, None if there is none yet, and what else is to be done."""
+    history: list[dict[str, Any]] = []
+    if address is not None:
+        database = caller.state.database
+        with database.client() as client:
+            history = entry_history(client, database.name, address)
+    outcomes = [row for row in history if row["cause_event_id"] == command_id]
+    return {
+        "outcome": outcomes[-1] if outcomes else None,
+        "done": ResetTerms.of(lifted_rules(history, command_id)),
+    }

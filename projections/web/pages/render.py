@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from hashlib import blake2b
 from http import HTTPStatus
@@ -18,9 +18,11 @@ from projections.queries.plain_reasons import plain_reason
 from projections.web.pages import labels
 from projections.web.pages.auth import Frame, PageCaller
 from projections.web.pages.log_columns import cell_value
+from projections.web.pages.times import NO_TIME, date_element, time_element, times_for
+from projections.web.problems import ProblemError
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
-from schemas.events import iso_milliseconds
+from schemas.resets import PROVIDER_LISTS, ResetTerms
 
 #: Rows of a page of a list.
 PAGE_ROWS: Final = 50
@@ -39,7 +41,6 @@ _CONTROL_PICTURES: Final[Mapping[int, int | str]] = {
 _MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 #: A longer text is cut.
 _EXCERPT_LENGTH: Final = 140
-_NO_VALUE: Final = Markup('<span class="none">—</span>')
 
 
 def render_page(
@@ -51,17 +52,26 @@ def render_page(
     `frame` is that of the caller, and is needed only without one.
     """
     frame = caller.frame if caller else frame
-    html = (
-        _environment()
-        .get_template(f"{template}.html")
-        .render(page_caller=caller, frame=frame, **context)
-    )
+    with times_for(caller):
+        html = (
+            _environment()
+            .get_template(f"{template}.html")
+            .render(page_caller=caller, frame=frame, **context)
+        )
     headers = {
         "Content-Security-Policy": _PAGE_POLICY + (" ".join(frame.origins) if frame else "'none'"),
         # The URL of a frame has its token.
         "Referrer-Policy": "no-referrer" if frame else "same-origin",
     }
     return HTMLResponse(html, status_code=status, headers=headers)
+
+
+def sentence(problem: ProblemError | None) -> str:
+    """Return what is wrong, without the names of fields; "" if nothing is."""
+    if problem is None:
+        return ""
+    text = "; ".join(error.detail for error in problem.errors) or problem.detail
+    return text[:1].upper() + text[1:]
 
 
 def visible_text(value: object) -> str:
@@ -84,27 +94,12 @@ def expandable_text(value: object, length: int = _EXCERPT_LENGTH) -> Markup:
     """Return a text; of a long one the beginning, which opens to the whole."""
     text = visible_text(value)
     if not text:
-        return _NO_VALUE
+        return NO_TIME
     if len(text) <= length:
         return excerpt(text, length)
     return Markup("<details class=long><summary>{}</summary><bdi>{}</bdi></details>").format(
         excerpt(text, length), text
     )
-
-
-def time_element(time: datetime | None, *, seconds: bool = False) -> Markup:
-    """Return a time in UTC for people, as "3 Mar 2026, 23:05", and for programs."""
-    if time is None:
-        return _NO_VALUE
-    time = time.astimezone(UTC)
-    text = f"{time.day} {time:%b %Y, %H:%M:%S}" if seconds else f"{time.day} {time:%b %Y, %H:%M}"
-    return Markup('<time datetime="{}">{}</time>').format(iso_milliseconds(time), text)
-
-
-def date_element(time: datetime) -> Markup:
-    """Return the day of a time in UTC, as "3 March 2026"."""
-    text = f"{time.day} {time:%B %Y}"
-    return Markup('<time datetime="{}">{}</time>').format(iso_milliseconds(time), text)
 
 
 def detail_element(value: Any) -> Markup:
@@ -128,6 +123,7 @@ def _environment() -> Environment:
     environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
     environment.globals |= {
         "labels": labels, "plain_reason": plain_reason, "suppression_rules": SUPPRESSION_RULES,
+        "reset_terms": ResetTerms.of, "provider_lists": PROVIDER_LISTS,
         "static_url": _static_url,
     }  # fmt: skip
     return environment

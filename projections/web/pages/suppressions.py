@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, NamedTuple, cast, get_args
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request
@@ -15,18 +15,25 @@ from projections.queries.suppressions import entry_history, find_entry
 from projections.web.auth import check_scope
 from projections.web.pages.auth import FormFields, PageCaller, TenantCaller
 from projections.web.pages.labels import CHANNEL_NAMES
-from projections.web.pages.render import PAGE_ROWS, render_page
-from projections.web.pages.url import build_url, local_url, shareable_url
+from projections.web.pages.render import PAGE_ROWS, render_page, sentence
+from projections.web.pages.url import PageUrl, build_url, local_url, shareable_url
 from projections.web.params import ChannelPath, CursorQuery
 from projections.web.problems import ProblemError
-from projections.web.suppression_commands import CommandName, publish_command, wait_for_outcome
+from projections.web.suppression_commands import (
+    CommandName,
+    lifted_rules,
+    publish_command,
+    wait_for_outcome,
+)
 from projections.web.suppressions import suppressions_page
-from schemas.addresses import Address
-from schemas.decisions import RuleName
+from schemas.addresses import Address, AddressError, parse_address
+from schemas.decisions import MAX_REASON_LENGTH, RuleName
 from schemas.events import Channel
+from schemas.resets import ResetTerms
 
 router = APIRouter(include_in_schema=False)
 AddressQuery = Annotated[str, Query(min_length=1, max_length=320)]
+ReasonQuery = Annotated[str, Query(max_length=MAX_REASON_LENGTH)]
 
 
 @router.get("/blacklist")
@@ -39,14 +46,31 @@ def show_suppressions(
     cursor: CursorQuery = None,
 ) -> HTMLResponse:
     """Show the blacklist, in order of channel and address."""
-    url = shareable_url(request)
+    return _render_suppressions(
+        caller, shareable_url(request), channel=channel, rule=rule, address=address, cursor=cursor
+    )
+
+
+class RefusedEntry(NamedTuple):
+    """What was typed to be listed by hand, and why it is no address."""
+
+    channel: Channel
+    address: str
+    problem: str
+
+
+def _render_suppressions(
+    caller: PageCaller, url: PageUrl, *, channel: str = "", rule: str = "", address: str = "",
+    cursor: str | None = None, refused: RefusedEntry | None = None,
+) -> HTMLResponse:  # fmt: skip
     rows, next_cursor = suppressions_page(
         caller, channel=cast("Channel | None", channel or None),
         rule=cast("RuleName | None", rule or None), address=address, limit=PAGE_ROWS,
         cursor=cursor,
     )  # fmt: skip
     return render_page(
-        "suppressions", caller, url=url, rows=rows, channel=channel, rule=rule,
+        "suppressions", caller, url=url, rows=rows, channel=channel, rule=rule, refused=refused,
+        status=HTTPStatus.UNPROCESSABLE_ENTITY if refused else HTTPStatus.OK,
         address_part=address, is_filtered=bool(channel or rule or address),
         next_url=url.with_values(cursor=next_cursor) if next_cursor else None,
         is_later_page=cursor is not None,
@@ -55,13 +79,29 @@ def show_suppressions(
 
 @router.get("/blacklist/{channel}")
 def show_suppression(
+    request: Request,
     caller: TenantCaller,
     channel: ChannelPath,
     address: AddressQuery,
     command: Annotated[str, Query(max_length=64)] = "",
+    reason: ReasonQuery = "",
+    *,
+    add: bool = False,
 ) -> HTMLResponse:
-    """Show whether and why an address is blacklisted, and the outcome of a command by its id."""
-    return render_suppression(caller, caller.address_of(channel, address), command_id=command)
+    """Show whether and why an address is blacklisted, and the outcome of a command by its id.
+
+    `reason` is one that was typed before; `add` opens the form to list the address by hand, and
+    what is no address is then refused on the page where it was typed.
+    """
+    if add:
+        try:
+            parse_address(channel, address, caller.region)
+        except AddressError as error:
+            refused = RefusedEntry(channel, address, str(error))
+            return _render_suppressions(caller, PageUrl(request.url.path, ()), refused=refused)
+    return render_suppression(
+        caller, caller.address_of(channel, address), command_id=command, reason=reason, add=add
+    )
 
 
 @router.post("/blacklist/{channel}")
@@ -83,8 +123,9 @@ async def apply_form(
 ) -> Response:  # fmt: skip
     """Publish the command of a form, wait for its outcome, and return a redirect to where it shows.
 
-    `back` is the URL of a record, or "" for the page of the address. Without an outcome the page of
-    the address says why. Raises a 403 problem if the caller's key lacks the scope.
+    `back` is the URL of a record, or "" for the page of the address. What was not done, or refused,
+    the page of the address says, with what was typed. Raises a 403 problem if the caller's key
+    lacks the scope.
     """
     check_scope(caller.key, "reset")
     reason = fields.get("reason", "")
@@ -95,9 +136,15 @@ async def apply_form(
         )  # fmt: skip
     except ProblemError as problem:
         return await run_in_threadpool(
-            render_suppression, caller, address, problem=problem, reason=reason
-        )
-    await wait_for_outcome(caller, address, command_id)
+            render_suppression, caller, address, reason=reason, add=command_name == "add",
+            problem=problem,
+        )  # fmt: skip
+    outcome = await wait_for_outcome(caller, address, command_id)
+    if outcome and outcome["change"] == "refused":
+        return await run_in_threadpool(
+            render_suppression, caller, address, command_id=command_id, reason=reason,
+            add=command_name == "add", status=HTTPStatus.CONFLICT,
+        )  # fmt: skip
     url = caller.link(f"/blacklist/{address.channel}", address=address.address, command=command_id)
     if back:
         path, _, query = back.partition("?")
@@ -108,9 +155,13 @@ async def apply_form(
 
 def render_suppression(
     caller: PageCaller, address: Address, *, command_id: str = "",
-    problem: ProblemError | None = None, reason: str = "",
+    problem: ProblemError | None = None, reason: str = "", add: bool = False,
+    status: HTTPStatus = HTTPStatus.OK,
 ) -> HTMLResponse:  # fmt: skip
-    """Return the page of an address: its entry, its history, and the outcome of a command."""
+    """Return the page of an address: its entry, its history, and the outcome of a command.
+
+    `reason` stands in the form; `add` opens that to list the address by hand.
+    """
     database = caller.state.database
     with database.client() as client:
         entry = find_entry(client, database.name, address)
@@ -120,8 +171,10 @@ def render_suppression(
         rows = (row for row in reversed(history) if row["cause_event_id"] == command_id)
         outcome = next(rows, None)
     return render_page(
-        "suppression", caller, status=problem.status if problem else HTTPStatus.OK,
+        "suppression", caller, status=problem.status if problem else status,
+        terms=ResetTerms.of(entry["rules"]) if entry else None, add=add,
+        done=ResetTerms.of(lifted_rules(history, command_id)),
         address=address, entry=entry, history=history, command_id=command_id, outcome=outcome,
-        problem=problem.detail if problem else "", reason=reason,
+        problem=sentence(problem), reason=reason,
         title=f"Blacklist: {CHANNEL_NAMES[address.channel]}",
     )  # fmt: skip

@@ -3,13 +3,13 @@
 
 const forEachElement = (selector, act) => document.querySelectorAll(selector).forEach(act);
 
-// The local time as a tooltip of each time in UTC.
-forEachElement("time[datetime]", (time) => {
-  const local = new Date(time.dateTime);
-  if (!Number.isNaN(local.valueOf())) {
-    time.title = `${local.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" })} where you are`;
-  }
-});
+// Where nobody has chosen a time zone, the pages from now on have this browser's. In a frame the
+// host says which; there may be no cookies there.
+if (!document.body.dataset.origins && !/(^|; )sendlog_zone=/.test(document.cookie)) {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  if (zone) document.cookie = `sendlog_zone=${zone.replaceAll("/", "|")}; path=/; max-age=31536000; samesite=lax${secure}`;
+}
 
 // Calls `check` every `seconds` while the page is visible, less often after failures. It ends when
 // `check` returns false.

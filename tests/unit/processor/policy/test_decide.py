@@ -386,7 +386,10 @@ def test_an_sms_opt_out_suppresses_the_number_and_a_later_send_is_opted_out():
     assert jo.take(message_event("opt_out", channel="sms")) == ["suppressed"]
     assert jo.take(message_event("sent", START + HOURS, "m2", channel="sms")) == ["opt_out"]
     assert jo.take(jo.events[-1]) == []
-    jo.take(command("reset", START + 2 * HOURS, channel="sms"))
+    assert jo.take(command("reset", START + 2 * HOURS, channel="sms")) == []
+    assert "only START sent to our number ends that" in jo.rejections[-1]
+    confirmed = command("reset", START + 2 * HOURS, channel="sms", confirmed_complaint=True)
+    assert jo.take(confirmed) == ["reinstated"]
     assert jo.take(message_event("sent", START + 3 * HOURS, "m3", channel="sms")) == []
 
 
@@ -781,7 +784,7 @@ def test_a_refusal_decided_twice_is_the_same_event():
 # ---- What is kept of an address -----------------------------------------------------------------
 
 
-RESETTABLE = {"hard_bounce", "opt_out", "echo", "by_hand"}
+RESETTABLE = {"hard_bounce", "echo", "by_hand"}
 #: What happens to an address, and of which rules something is kept for ever.
 LIVES = {
     "a soft bounce": (soft_days(1), set()),
@@ -815,7 +818,7 @@ LIVES = {
                 command("reset", START + n * DAYS + HOURS),
             )),
         ],
-        RESETTABLE | {"complaint"},
+        RESETTABLE | {"complaint", "opt_out"},
     ),
     "a subscription": (
         [message_event("unsubscribe"), message_event("resubscribe", START + HOURS)],

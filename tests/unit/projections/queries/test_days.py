@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from datetime import date
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from projections.queries.days import by_day, day_of
+from projections.queries.days import by_day, day_filters, day_of
 from projections.queries.listing import Filter, QueryError
 from projections.tables import log_of
 
@@ -76,3 +77,22 @@ def test_other_filters_stay():
 def test_a_day_that_cannot_be_asked_for_is_an_error(operator, text):
     with pytest.raises(QueryError, match="'date'"):
         list(by_day(log_of("email"), [Filter("date", operator, text)], TODAY))
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "start", "end"),
+    [
+        ("America/Chicago", date(2026, 11, 25), "2026-11-25T06:00:00", "2026-11-26T06:00:00"),
+        ("America/Chicago", date(2026, 11, 1), "2026-11-01T05:00:00", "2026-11-02T06:00:00"),
+        ("America/Chicago", date(2026, 3, 8), "2026-03-08T06:00:00", "2026-03-09T05:00:00"),
+        # Midnight is left out there: the day begins at one o'clock.
+        ("America/Santiago", date(2026, 9, 6), "2026-09-06T04:00:00", "2026-09-07T03:00:00"),
+        ("Pacific/Kiritimati", date(2026, 1, 1), "2025-12-31T10:00:00", "2026-01-01T10:00:00"),
+    ],
+)
+def test_a_day_of_a_zone_is_all_of_it_also_when_clocks_change(zone, day, start, end):
+    filters = day_filters("date", day, ZoneInfo(zone))
+    assert [(each.operator, each.value) for each in filters] == [(">=", start), ("<", end)]
+    last = Filter("date", "<=", str(day))
+    [until] = by_day(log_of("email"), [last], day, ZoneInfo(zone))
+    assert (until.operator, until.value) == ("<", end)

@@ -223,10 +223,13 @@ def test_a_hit_that_a_row_does_not_show_is_shown_below_it():
     assert text.endswith("y…</bdi>")
 
 
-def test_a_time_is_shown_in_utc():
+def test_without_a_reader_a_time_is_shown_in_utc():
     there = timezone(timedelta(hours=9))
     element = time_element(datetime(2026, 3, 4, 8, 5, tzinfo=there))
-    assert element == '<time datetime="2026-03-03T23:05:00.000Z">3 Mar 2026, 23:05</time>'
+    assert element == (
+        '<time datetime="2026-03-03T23:05:00.000Z" title="2026-03-03 23:05:00 UTC">'
+        "3 Mar 2026, 23:05</time>"
+    )
 
 
 def test_everything_that_there_is_has_words():
