@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from projections.web.bulk_resets import ResetFate
-from projections.web.records import Standing
 from projections.web.row_models import EmailRow, JsonTime, SmsRow
 from schemas.decisions import Effect, EntryChange, RuleName
 from schemas.events import Channel
@@ -218,41 +217,6 @@ class AddressSuppression(BaseModel):
     address: str = Field(examples=["parent@example.com"])
     listed: bool
     entry: SuppressionEntry | None
-
-
-class Standings(BaseModel):
-    """How addresses stand, in the order asked."""
-
-    model_config = _STRICT
-
-    standings: list[AddressSuppression]
-
-
-class RecordAddress(AddressSuppression):
-    """An address of a record: how it stands, also by how the last messages went."""
-
-    standing: Standing = Field(
-        description="If it is not blacklisted: whether messages since one has arrived failed, and "
-        "whether one did because the person opted out",
-    )
-
-
-class CustomerRecord(BaseModel):
-    """A customer record: its addresses, those in trouble first, and its newest messages."""
-
-    model_config = _STRICT
-
-    record_type: str = Field(examples=["family"])
-    record_id: str = Field(examples=["F-1162"])
-    record_name: str = Field(
-        description="As its mailer last said, or empty", examples=["The Clark family"]
-    )
-    record_url: str = Field(
-        description="Where the business application has it, or empty",
-        examples=["https://app.example.com/families/1162"],
-    )
-    standings: list[RecordAddress]
-    rows: list[Annotated[RecipientEmail | RecipientSms, Field(discriminator="channel")]]
 
 
 class SuppressionChange(BaseModel):

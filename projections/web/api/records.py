@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -12,7 +12,7 @@ from projections.web.api import models
 from projections.web.auth import ReadCaller
 from projections.web.params import ApiRoute, LimitQuery, RecordPath
 from projections.web.problems import problem_responses
-from projections.web.records import KnownAddress, customer_record, known_addresses
+from projections.web.records import KnownAddress, Standing, customer_record, known_addresses
 from projections.web.row_models import json_row
 from projections.web.state import API_PATH
 from schemas.events import Channel
@@ -37,10 +37,47 @@ class StandingsRequest(BaseModel):
     addresses: list[AddressRequest] = Field(min_length=1, max_length=200)
 
 
+class Standings(BaseModel):
+    """How addresses stand, in the order asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    standings: list[models.AddressSuppression]
+
+
+class RecordAddress(models.AddressSuppression):
+    """An address of a record: how it stands, also by how the last messages went."""
+
+    standing: Standing = Field(
+        description="If it is not blacklisted: whether messages since one has arrived failed, and "
+        "whether one did because the person opted out",
+    )
+
+
+class CustomerRecord(BaseModel):
+    """A customer record: its addresses, those in trouble first, and its newest messages."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    record_type: str = Field(examples=["family"])
+    record_id: str = Field(examples=["F-1162"])
+    record_name: str = Field(
+        description="As its mailer last said, or empty", examples=["The Clark family"]
+    )
+    record_url: str = Field(
+        description="Where the business application has it, or empty",
+        examples=["https://app.example.com/families/1162"],
+    )
+    standings: list[RecordAddress]
+    rows: list[
+        Annotated[models.RecipientEmail | models.RecipientSms, Field(discriminator="channel")]
+    ]
+
+
 @router.get(
     "/records/{record_type}/{record_id:path}",
     summary="A customer record: its addresses and its newest messages",
-    responses={200: {"model": models.CustomerRecord}, **problem_responses(404)},
+    responses={200: {"model": CustomerRecord}, **problem_responses(404)},
 )
 def get_record(
     caller: ReadCaller, record_type: RecordPath, record_id: RecordPath, limit: LimitQuery = 50
@@ -60,7 +97,7 @@ def get_record(
 @router.post(
     "/standings",
     summary="How many addresses stand, by one call",
-    responses={200: {"model": models.Standings}, **problem_responses()},
+    responses={200: {"model": Standings}, **problem_responses()},
 )
 def post_standings(caller: ReadCaller, body: StandingsRequest) -> JSONResponse:
     """Return whether each address is blacklisted, in the order asked; changes nothing."""
