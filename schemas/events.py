@@ -145,6 +145,9 @@ class MessageEvent(BaseModel):
     record_url: Annotated[str, StringConstraints(max_length=512)] = Field(
         "", description="Where the business application has it; a link if it is http or https"
     )
+    preview_url: Annotated[str, StringConstraints(max_length=512)] = Field(
+        "", description="Where people can read the message; a link if it is http or https"
+    )
     subject: Text = Field("", description="Email subject")
     text: Text = Field("", description="SMS text")
     attempt: Attempt = Field(1, description="1 for the first send; 0 is read as 1")
@@ -214,6 +217,7 @@ class EventFields(TypedDict, total=False):
     record_id: str
     record_name: str
     record_url: str
+    preview_url: str
     subject: str
     text: str
     attempt: int | None

@@ -76,6 +76,7 @@ class Party(NamedTuple):
 
     record_type: str
     record_id: str
+    name: str
     first: str
     slug: str
     emails: tuple[str, ...]
@@ -145,7 +146,8 @@ class Business:
         if rng.random() < 0.3:
             phones.append(reserved_phone(index * 2 + 1))
         record_id = id_format.format(1000 + index)
-        return Party(record_type, record_id, first, slug, tuple(emails), tuple(phones))
+        name = f"The {last} family" if record_type == "family" else f"{first} {last}"
+        return Party(record_type, record_id, name, first, slug, tuple(emails), tuple(phones))
 
     def with_fresh_address(self, message: OutgoingMessage) -> OutgoingMessage:
         """Return the message to an address or number that was never used before.

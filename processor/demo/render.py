@@ -66,7 +66,10 @@ def render_records(
     With `raw`, an event of a provider has the provider's own format if that can express it.
     """
     channel, key, head = message.channel, message.recipient.encode(), _head(message)
-    own = f'"{BODY_FIELDS[channel]}":{quote(message.body)},"campaign":"{message.campaign}",'
+    own = (
+        f'"{BODY_FIELDS[channel]}":{quote(message.body)},"campaign":"{message.campaign}",'
+        f'"record_name":{quote(message.party.name)},'
+    )
     topic, reference = EVENT_TOPICS[channel], f"{rng.getrandbits(120):030x}"
     records = []
     sent_at = ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 from projections.clickhouse.sql import Query, stream
 from projections.column_types import STRING
+from projections.queries.links import link_url
 from projections.tables.record_names import TABLE
 
 if TYPE_CHECKING:
@@ -37,13 +37,4 @@ def find_record_name(
     row = next(stream(client, sql, query.values), None)
     if row is None:
         return RecordName()
-    return RecordName(row["name"], row["url"] if _is_http(row["url"]) else "")
-
-
-def _is_http(url: str) -> bool:
-    """Return whether a text is an address that a page may link to."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and url.isprintable()
-    except ValueError:
-        return False
+    return RecordName(row["name"], link_url(row["url"]))

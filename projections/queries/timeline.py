@@ -14,6 +14,7 @@ from projections.clickhouse.ddl import merge_select, message_select
 from projections.clickhouse.joining import ProviderId, edges_of
 from projections.clickhouse.sql import Parameters, Query, stream
 from projections.column_types import STRING, TIME
+from projections.queries.links import link_url
 from projections.queries.plain_reasons import plain_reason
 from projections.status import explain, explanation_of, fold_message
 from projections.tables import KEY, Projection, log_of, projections
@@ -62,8 +63,9 @@ def explain_message(
     "decides" if that is the status it has, "lost" if it is another, "" if it says no more than
     that the message is under way. `edges` are what names messages for the ids that providers gave:
     one stands unless an earlier one names another message. `row` is the message in its log;
-    `cause` is why it failed in plain words, None if it did not, and `advice` what to do; `next` is
-    the place after which there are more events, or None.
+    `cause` is why it failed in plain words, None if it did not, and `advice` what to do;
+    `preview_url` is where people can read it, as the events here say; `next` is the place after
+    which there are more events, or None.
     """
     log, query = log_of(channel), Query(tenant)
     query.add(
@@ -92,12 +94,19 @@ def explain_message(
         "rule_place": explanation.place,
         "overruled": [{"status": status, "rule": rule} for status, rule in explanation.overruled],
         "row": row,
+        "preview_url": _preview_url(events),
         "edges": _edges(
             client, database, [ProviderId(tenant, channel, each) for each in sorted(ids)]
         ),
         "facts": [_with_role(log, event, explanation.status) for event in events],
         "next": next_place,
     }
+
+
+def _preview_url(events: Iterable[Mapping[str, Any]]) -> str:
+    """Return the link that events in order of time say last, or ""."""
+    links = [link_url(event["preview_url"]) for event in events]
+    return next(filter(None, reversed(links)), "")
 
 
 def _edges(client: Client, database: str, ids: Iterable[ProviderId]) -> list[dict[str, Any]]:

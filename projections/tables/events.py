@@ -51,6 +51,7 @@ TABLE: Final = Table(
         "tags": "Array(String)",
         "record_name": "String CODEC(ZSTD)",
         "record_url": "String CODEC(ZSTD)",
+        "preview_url": "String CODEC(ZSTD)",
         "recipient_error": _NAME,
         "other_id": "String CODEC(ZSTD)",
         "source_topic": _NAME,

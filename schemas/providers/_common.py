@@ -345,10 +345,11 @@ def channel_label(word: str, channel: str) -> str:
 def form_fields(body: str, names: frozenset[str] | None = None) -> dict[str, str]:
     """Return the fields of a form body or query string, or those in `names`; the last of each.
 
-    It decodes only values that need it, which makes it faster than `urllib.parse.parse_qsl`.
+    It decodes only values that need it, which makes it faster than `urllib.parse.parse_qsl`. The
+    end of a line is none of a value: whoever pipes a form has one at its end.
     """
     fields: dict[str, str] = {}
-    for pair in body.split("&"):
+    for pair in body.rstrip("\r\n").split("&"):
         name, _, value = pair.partition("=")
         if "%" in name or "+" in name:
             name = unquote_plus(name)

@@ -105,3 +105,10 @@ def test_the_receipt_that_kannel_hands_on_says_more_than_its_report() -> None:
     (event,) = decoded("smpp", urlencode({"dlr": "2", "id": "k-1", "reply": receipt})).events
     assert (event["kind"], event["reason_code"]) == ("rejected", "064")
     assert event["provider_message_id"] == "k-1"
+
+
+def test_the_end_of_the_line_of_a_form_is_none_of_its_last_value():
+    for end in (b"", b"\n", b"\r\n"):
+        body = b"MessageStatus=sent&MessageSid=SM1" + end
+        [event] = decode(adapters()["twilio"], body, {}, CAME, "default").events
+        assert event["message_id"] == "SM1"

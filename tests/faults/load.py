@@ -35,7 +35,7 @@ SLICE_SECONDS = 0.25
 #: Of so many live messages one is delivered after all.
 MESSAGES_PER_DELIVERY = 3
 #: How providers speak: by events as mailers publish them, in their own formats, or in those but
-#: without an id of the mailer, who notes which ids they gave.
+#: without an id of the mailer, who notes which ids they gave, and at times without a recipient.
 FORMS = ("events", "raw", "silent")
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from projections.web.bulk_resets import ResetFate
 from projections.web.records import Standing
 from projections.web.row_models import EmailRow, JsonTime, SmsRow
 from schemas.decisions import Effect, EntryChange, RuleName
@@ -118,6 +117,10 @@ class ExplainedMessage(BaseModel):
     status: str = Field(examples=["Bounce"])
     status_reason: str = Field(examples=["550 5.1.1 mailbox does not exist"])
     cause: ExplainedCause | None = Field(description="Null if nothing failed")
+    preview_url: str = Field(
+        description="Where people can read the message, as its mailer last said, or empty",
+        examples=["https://app.example.com/messages/7"],
+    )
     advice: str = Field(
         description="What to do, in one sentence or two",
         examples=["Check the spelling, or ask them for the right address."],
@@ -287,28 +290,6 @@ class AppliedCommand(BaseModel):
     line: SuppressionChange
     now: SuppressionState
     elsewhere: list[str] = Field(description="What else has to be done, in another place")
-
-
-class ResetOutcome(BaseModel):
-    """What becomes of an address in a bulk reset."""
-
-    model_config = _STRICT
-
-    channel: Channel
-    address: str = Field(examples=["parent@example.com"])
-    outcome: ResetFate = Field(description="pending: Kafka has it, do not ask twice")
-    detail: str = Field(description="Why nothing is lifted", examples=["it is not blacklisted"])
-    rules: list[RuleName] = Field(description="By which it was blacklisted")
-    elsewhere: list[str] = Field(description="What else has to be done, in another place")
-    command_id: str
-
-
-class BulkReset(BaseModel):
-    """What becomes of each address of a bulk reset, in the order asked."""
-
-    model_config = _STRICT
-
-    rows: list[ResetOutcome]
 
 
 class PendingCommand(BaseModel):

@@ -9,6 +9,7 @@ import pytest
 
 from tests.api import START, complete_events, empty_api, token_of
 
+PREVIEW = "https://app.example.com/m/1?a=1&b=2"
 PEOPLE = {"ann@example.com": "email", "ben@example.com": "email", "+12025550105": "sms"}
 
 
@@ -151,6 +152,27 @@ def test_a_record_has_the_name_and_the_link_that_its_mailer_said_last(api):
         record = client.get("/api/v1/records/family/F-3").json()
         assert (record["record_name"], record["record_url"]) == ("", "")
         assert "javascript:" not in reader.get("/records/family/F-3").text
+
+
+def test_a_message_is_linked_to_where_its_mailer_said_last_that_it_can_be_read(api):
+    message = {"message_id": "previewed", "recipient": "ann@example.com"}
+
+    def said(hour, url):
+        at = START + timedelta(hours=hour)
+        event = {"channel": "email", "kind": "sent", "attempt": hour, "occurred_at": at,
+                 "recorded_at": at, "preview_url": url, **message}  # fmt: skip
+        api.add_events(complete_events([event], "a"))
+
+    with api.client("a") as client, api.client(None) as reader:
+        api.sign_in(reader, "a")
+        for hour, url in enumerate(["", PREVIEW, "javascript:alert(1)"], 1):
+            said(hour, url)
+            answer = client.get("/api/v1/messages/email", params=message).json()
+            assert answer["preview_url"] == (PREVIEW if hour > 1 else "")
+            page = reader.get("/messages/email", params=message).text
+            assert ("Read the message</a>" in page) == (hour > 1)
+        assert 'href="https://app.example.com/m/1?a=1&amp;b=2" rel="noopener' in page
+        assert 'href="javascript:' not in page
 
 
 @pytest.mark.parametrize("back", ["//evil.example", "/sign-out", "https://evil.example/records/"])

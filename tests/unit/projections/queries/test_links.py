@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from projections.queries.record_names import _is_http
+from projections.queries.links import link_url
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from projections.queries.record_names import _is_http
     ],
 )  # fmt: skip
 def test_only_http_is_linked_to(url, is_http):
-    assert _is_http(url) == is_http
+    assert link_url(url) == (url if is_http else "")
