@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from projections.queries.api_keys import ApiKey, KeyCache, list_keys
 from projections.web.answers import ApiHeaders, HeadRequests, SelectiveCompression
 from projections.web.api import (
+    bulk_resets,
     dead_letters,
     embed_tokens,
     health,
@@ -124,6 +125,7 @@ def build_api(
         records,
         embed_tokens,
         statistics,
+        bulk_resets,
         suppressions,
         unmatched,
         dead_letters,

@@ -21,7 +21,7 @@ from schemas.events import milliseconds
 #: Of each log so many messages are looked at for the addresses of a record.
 MAX_RECORD_MESSAGES: Final = 200
 #: How an address stands: what is sent there is refused, or else how the last messages went.
-Standing = Literal["blacklisted", "opted out", "bouncing", "fine"]
+Deliverability = Literal["blacklisted", "opted out", "bouncing", "fine"]
 _ARRIVED_STATUSES: Final = frozenset({"Delivery", "Open", "Click", "Delivered", "Read"})
 #: Causes that only the person can end.
 _OPTED_OUT_CAUSES: Final = frozenset({"opted_out", "unsubscribed"})
@@ -40,7 +40,7 @@ class KnownAddress(NamedTuple):
         return self.rows[0]
 
     @property
-    def standing(self) -> Standing:
+    def deliverability(self) -> Deliverability:
         """How it stands by its entry, and else by the messages since one has arrived."""
         if self.entry is not None:
             return "blacklisted"
@@ -88,7 +88,7 @@ def customer_record(
     standings = [
         each._replace(rows=rows_of[each.address]) for each in known_addresses(caller, [*rows_of])
     ]
-    standings.sort(key=lambda each: get_args(Standing).index(each.standing))
+    standings.sort(key=lambda each: get_args(Deliverability).index(each.deliverability))
     database = caller.state.database
     with database.client() as client:
         name = find_record_name(client, database.name, caller.tenant, record_type, record_id)

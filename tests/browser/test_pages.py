@@ -18,7 +18,8 @@ PAGES = [
     "/messages/email?{bounced}&tenant=a",
     "/records/family/3?tenant=a", f"/addresses?address={P1}&tenant=a", "/blacklist?tenant=a",
     f"/blacklist/email?address={P2}&tenant=a", "/blacklist/sms?address=%2B447700900999&tenant=a",
-    "/help/statuses?tenant=a", "/unmatched?tenant=a&days=365", "/dead-letters",
+    "/blacklist/resets?rule=complaint&tenant=a", "/blacklist/email?address=no&add=true&tenant=a",
+    "/time-zone", "/help/statuses?tenant=a", "/unmatched?tenant=a&days=365", "/dead-letters",
     "/dead-letters/email.events.ses/1/7/-1",
     "/tenants", "/no-such-page", "/api",
 ]  # fmt: skip
@@ -296,3 +297,22 @@ def test_a_reader_s_own_time_is_at_hand(browser, site, api):
     assert f"{hour:02}:" in reader.page.locator("td.when time").first.inner_text()
     reader.context.close()
     assert wrong == []
+
+
+def test_a_pasted_list_is_previewed_and_reset_by_one_click(reader, commanded):
+    many = [f"many{number}@example.com" for number in range(3)]
+    for address in many:
+        commanded.add_history_row("a", address, "added", occurred_at=START)
+    answer_commands(commanded, "reset")
+    reader.open("/blacklist")
+    reader.page.get_by_role("link", name="Reset several addresses").click()
+    reader.page.get_by_label("Addresses and numbers").fill("\n".join([*many, P2]))
+    reader.page.get_by_role("button", name="Show what would happen").click()
+    reader.page.get_by_text("3 can be reset, 1 not reset. Nothing has been changed yet.").wait_for()
+    assert faults(reader) == []
+    assert commanded.commands == []
+    reader.page.get_by_label("Reason").fill("our server was down")
+    reader.page.get_by_role("button", name="Reset 3 addresses").click()
+    reader.page.get_by_text("3 reset, 1 not reset.").wait_for()
+    assert faults(reader) == []
+    assert [each.address for each in commanded.commands] == many

@@ -17,7 +17,7 @@ OF_A_TENANT = [
     "/logs/email/export", "/logs/email/export?format=ndjson", "/blacklist",
     THEIR_MESSAGE := "/messages/email?message_id=b-email-1&recipient=p4@d1.example",
     "/addresses?address={theirs}", "/unmatched?days=365", "/records/family/1",
-    f"/blacklist/email?address={SECRET}@example.com",
+    f"/blacklist/email?address={SECRET}@example.com", "/blacklist/resets?rule=hard_bounce",
 ]  # fmt: skip
 OF_OPERATORS = ["/dead-letters", "/dead-letters/email.events.ses/1/7/-1"]
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from projections.web.bulk_resets import ResetFate
 from projections.web.row_models import EmailRow, JsonTime, SmsRow
 from schemas.decisions import Effect, EntryChange, RuleName
 from schemas.events import Channel
@@ -255,28 +254,6 @@ class AppliedCommand(BaseModel):
     line: SuppressionChange
     now: SuppressionState
     elsewhere: list[str] = Field(description="What else has to be done, in another place")
-
-
-class ResetOutcome(BaseModel):
-    """What becomes of an address in a bulk reset."""
-
-    model_config = _STRICT
-
-    channel: Channel
-    address: str = Field(examples=["parent@example.com"])
-    outcome: ResetFate = Field(description="pending: Kafka has it, do not ask twice")
-    detail: str = Field(description="Why nothing is lifted", examples=["it is not blacklisted"])
-    rules: list[RuleName] = Field(description="By which it was blacklisted")
-    elsewhere: list[str] = Field(description="What else has to be done, in another place")
-    command_id: str
-
-
-class BulkReset(BaseModel):
-    """What becomes of each address of a bulk reset, in the order asked."""
-
-    model_config = _STRICT
-
-    rows: list[ResetOutcome]
 
 
 class PendingCommand(BaseModel):

@@ -12,7 +12,7 @@ from projections.web.api import models
 from projections.web.auth import ReadCaller
 from projections.web.params import ApiRoute, LimitQuery, RecordPath
 from projections.web.problems import problem_responses
-from projections.web.records import KnownAddress, Standing, customer_record, known_addresses
+from projections.web.records import Deliverability, KnownAddress, customer_record, known_addresses
 from projections.web.row_models import json_row
 from projections.web.state import API_PATH
 from schemas.events import Channel
@@ -48,7 +48,7 @@ class Standings(BaseModel):
 class RecordAddress(models.AddressSuppression):
     """An address of a record: how it stands, also by how the last messages went."""
 
-    standing: Standing = Field(
+    deliverability: Deliverability = Field(
         description="If it is not blacklisted: whether messages since one has arrived failed, and "
         "whether one did because the person opted out",
     )
@@ -88,7 +88,7 @@ def get_record(
         "record_type": record_type, "record_id": record_id,
         "record_name": record.name.name, "record_url": record.name.url,
         "standings": [
-            {**_address_json(each), "standing": each.standing} for each in record.standings
+            {**_address_json(each), "deliverability": each.deliverability} for each in record.standings
         ],
         "rows": [json_row(row) for row in record.rows],
     })  # fmt: skip

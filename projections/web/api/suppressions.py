@@ -12,9 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from projections.queries.suppressions import entry_history, find_entry
 from projections.web.api import models
-from projections.web.api.records import AddressRequest
 from projections.web.auth import Caller, ReadCaller, ResetCaller
-from projections.web.bulk_resets import MAX_RESET_ADDRESSES, apply_resets, preview_resets
 from projections.web.params import AddressPath, ApiRoute, ChannelPath, CursorQuery, LimitQuery
 from projections.web.problems import ProblemError, problem_responses
 from projections.web.state import API_PATH
@@ -26,7 +24,7 @@ from projections.web.suppression_commands import (
 )
 from projections.web.suppressions import suppressions_page
 from schemas.addresses import Address
-from schemas.decisions import MAX_REASON_LENGTH, NonBlankText, RuleName
+from schemas.decisions import NonBlankText, RuleName
 from schemas.events import Channel
 from schemas.resets import ResetTerms
 
@@ -108,42 +106,6 @@ _COMMAND_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     202: {"model": models.PendingCommand, "description": "It is on its way; do not ask twice"},
     **problem_responses(404, 409),
 }
-
-
-class BulkResetRequest(BaseModel):
-    """The addresses to reset, and one reason for all; a preview needs none and changes nothing."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    addresses: list[AddressRequest] = Field(min_length=1, max_length=MAX_RESET_ADDRESSES)
-    reason: str = Field(default="", max_length=MAX_REASON_LENGTH, examples=["our server was down"])
-    preview: bool = Field(default=False, description="Only say what would happen to each")
-
-
-@router.post(
-    "/suppressions/resets",
-    summary="Lift the listings of many addresses, or say what that would do",
-    responses={200: {"model": models.BulkReset}, **problem_responses()},
-)
-async def post_suppression_resets(caller: ResetCaller, body: BulkResetRequest) -> JSONResponse:
-    """Publish a reset for each address that can be reset without a confirmation; wait for them.
-
-    Each row says what became of an address, once for one that comes twice.
-    """
-    addresses = [caller.address_of(each.channel, each.address) for each in body.addresses]
-    if body.preview:
-        resets = await run_in_threadpool(preview_resets, caller, addresses)
-    else:
-        resets = await apply_resets(caller, addresses, body.reason)
-    rows = [
-        {
-            "channel": each.address.channel, "address": each.address.address,
-            "outcome": each.fate, "detail": each.detail, "rules": each.rules,
-            "elsewhere": each.elsewhere, "command_id": each.command_id,
-        }
-        for each in resets
-    ]  # fmt: skip
-    return JSONResponse({"rows": rows})
 
 
 @router.post(

@@ -45,7 +45,11 @@ def test_a_record_has_its_addresses_those_in_trouble_first_and_both_logs(api):
             ("ben@example.com", True), ("+12025550105", False), ("ann@example.com", False),
         ]  # fmt: skip
         assert record["standings"][0]["entry"]["rule"] == "hard_bounce"
-        assert [each["standing"] for each in record["standings"]] == ["blacklisted", "fine", "fine"]
+        assert [each["deliverability"] for each in record["standings"]] == [
+            "blacklisted",
+            "fine",
+            "fine",
+        ]
         assert [(row["message_id"], row["channel"]) for row in record["rows"]] == [
             ("a-F-1-2", "sms"), ("a-F-1-1", "email"), ("a-F-1-0", "email"),
         ]  # fmt: skip
@@ -77,10 +81,10 @@ def test_an_address_that_is_not_blacklisted_stands_as_its_last_messages_went(api
     ], "a"))  # fmt: skip
     with api.client("a") as client:
         standings = client.get("/api/v1/records/staff/S-1").json()["standings"]
-        assert {each["address"]: each["standing"] for each in standings} == {
+        assert {each["address"]: each["deliverability"] for each in standings} == {
             address: standing for address, (_, standing) in LIVES.items()
         }
-        assert [each["standing"] for each in standings] == [
+        assert [each["deliverability"] for each in standings] == [
             "opted out", "bouncing", "bouncing", "fine", "fine",
         ]  # fmt: skip
     with api.client(None) as client:
