@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
+DEPLOY_LOCK := deploy/requirements.lock
 BENCH_LOCK := tests/benchmarks/peers/requirements.lock
 BROWSER_READY := $(VENV)/.browser-ready
 
@@ -93,12 +94,19 @@ bench: $(BENCH_READY)  ## Measure on this machine, beside stock Faust and peers;
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: lock
-lock: setup  ## Renew both locks from pyproject.toml
+lock: setup  ## Renew all locks from pyproject.toml: of development, deployment, benchmarks
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group test --group lint --group build \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --constraints requirements.lock \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file $(DEPLOY_LOCK)
 	@$(BIN)/uv pip compile pyproject.toml --group bench --constraints requirements.lock \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file $(BENCH_LOCK)
+
+.PHONY: wheel
+wheel: setup  ## Build the wheel into dist/, for an image or `pipx install`
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build -t wheel
 
 .PHONY: clean
 clean:  ## Remove what was made, but not the data of the local stack

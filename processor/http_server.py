@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from processor.http_connections import BoundedProtocol
 from processor.metrics import Part
-from processor.metrics_server import serve_metrics
+from processor.metrics_server import ask_loop, serve_metrics
 from processor.request_metrics import RequestMetrics
 from processor.settings import Settings, SettingsError
 from projections.tls import TlsFiles, check_certificate
@@ -51,11 +51,16 @@ def serve_http(
     group = f"SENDLOG_{part.upper()}"
     encryption = _encryption(server, group)
     with listening(server.host, server.port, f"{group}__HOST, __PORT") as listener:
-        serve_metrics(settings, part)
+        counted = RequestMetrics(app)
+
+        def live() -> Sequence[str]:
+            return ask_loop(counted.loop, tuple) if counted.loop else ["it is starting"]
+
+        serve_metrics(settings, part, {"/livez": live})
         on_start(f"http{'s' if encryption else ''}://{server.host}:{server.port}")
         process = uvicorn.Server(
             uvicorn.Config(
-                RequestMetrics(app),
+                counted,
                 log_config=None,
                 log_level="warning",
                 access_log=False,

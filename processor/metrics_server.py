@@ -6,9 +6,11 @@ GET /livez, /readyz     200 or 503, and as JSON what is wrong
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from http import HTTPStatus
 from socketserver import TCPServer, ThreadingMixIn
 from threading import Thread
@@ -22,6 +24,8 @@ from processor.settings import Settings, SettingsError
 
 #: Returns what is wrong, a text each; nothing: all is well. It is called on a thread.
 Probe: TypeAlias = Callable[[], Sequence[str]]
+#: For an event loop to answer.
+MAX_LOOP_SECONDS: Final = 5.0
 _NO_PROBES: Final[Mapping[str, Probe]] = {}
 
 
@@ -76,6 +80,25 @@ def serve_metrics(settings: Settings, part: Part, probes: Mapping[str, Probe] = 
             f"{host}:{port}: {error.strerror}"
         ) from None
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+def ask_loop(
+    loop: asyncio.AbstractEventLoop, questions: Callable[[], Iterable[str]]
+) -> Sequence[str]:
+    """Return the answers that a function gives on an event loop, or that the loop does not answer.
+
+    It is called on another thread than the loop's.
+    """
+    answer: Future[list[str]] = Future()
+
+    def ask() -> None:
+        answer.set_result(list(questions()))
+
+    try:
+        loop.call_soon_threadsafe(ask)
+        return answer.result(timeout=MAX_LOOP_SECONDS)
+    except (TimeoutError, RuntimeError):  # it is closed
+        return [f"the event loop did not answer within {MAX_LOOP_SECONDS:.0f} s"]
 
 
 def _answer(start_response: Any, status: HTTPStatus, body: Mapping[str, Any]) -> Iterable[bytes]:

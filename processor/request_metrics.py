@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 from typing import Any, Final
 
@@ -16,13 +17,18 @@ _NO_ANSWER: Final = "none"
 
 
 class RequestMetrics:
-    """ASGI middleware around everything: a request's label is the pattern of its route."""
+    """ASGI middleware around everything: a request's label is the pattern of its route.
+
+    `loop` is where the application runs, once it has begun to start.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        self.loop = self.loop or asyncio.get_running_loop()
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
 from processor.intake.writer import Intake
 from processor.kafka.batch_producer import is_publishing_delayed
 from processor.kafka.topics import POLICY_TOPIC
+from processor.metrics_server import ask_loop
 
-#: For the event loop to answer.
-MAX_LOOP_SECONDS: Final = 5.0
 #: A step of a write that waits for nobody may take so long, beside what ClickHouse may take.
 MAX_STEP_SECONDS: Final = 60.0
 
@@ -43,25 +41,13 @@ class WorkerHealth:
         """Take what the latest look at the broker met."""
         self.kafka_problem = problem
 
-    def live(self) -> list[str]:
+    def live(self) -> Sequence[str]:
         """Return why the worker makes no progress though it could; nothing: it does, or waits."""
-        return self._on_loop(self._stalls)
+        return ask_loop(self.loop, self._stalls)
 
-    def ready(self) -> list[str]:
+    def ready(self) -> Sequence[str]:
         """Return what the worker lacks."""
-        return self._on_loop(self._lacks)
-
-    def _on_loop(self, questions: Callable[[], Iterator[str]]) -> list[str]:
-        answer: Future[list[str]] = Future()
-
-        def ask() -> None:
-            answer.set_result(list(questions()))
-
-        try:
-            self.loop.call_soon_threadsafe(ask)
-            return answer.result(timeout=MAX_LOOP_SECONDS)
-        except (TimeoutError, RuntimeError):  # it is closed
-            return [f"the event loop did not answer within {MAX_LOOP_SECONDS:.0f} s"]
+        return ask_loop(self.loop, self._lacks)
 
     def _stalls(self) -> Iterator[str]:
         seconds = self.intake.seconds_without_progress()

@@ -92,6 +92,7 @@ def test_each_part_serves_exactly_its_metrics(parts):
             expected[family.name] = family.type
         assert served == expected, part
         assert sample(port, "sendlog_build_info", part=part) == 1
+        assert get(f"http://127.0.0.1:{port}/livez") == (200, '{"status": "ok"}')
 
 
 def test_a_worker_says_how_far_behind_it_is_and_that_it_is_ready(parts):

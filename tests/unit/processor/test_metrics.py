@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from processor import worker_health
+from processor import metrics_server
 from processor.kafka.lag import LagGauges, Undone
 from processor.metrics import METRICS_BY_PART
 from processor.request_metrics import RequestMetrics
@@ -150,7 +150,7 @@ def test_a_worker_that_waits_for_a_server_is_alive_however_long(health):
 
 
 def test_a_worker_whose_loop_does_not_answer_is_not_alive(health, monkeypatch):
-    monkeypatch.setattr(worker_health, "MAX_LOOP_SECONDS", 0.01)
+    monkeypatch.setattr(metrics_server, "MAX_LOOP_SECONDS", 0.01)
     release = Event()
     health.loop.call_soon_threadsafe(release.wait)
     assert "did not answer" in health.live()[0]
