@@ -9,13 +9,14 @@
 -- to them, too.
 
 -- Two: settings of a session may be changed, as BI tools do, within these bounds; data may not.
+-- Zero means no limit, and is less than MIN.
 CREATE SETTINGS PROFILE IF NOT EXISTS sendlog_reading SETTINGS
     readonly = 2,
-    max_execution_time = 60 MAX 600,
-    max_memory_usage = 4000000000 MAX 4000000000,
-    max_bytes_before_external_group_by = 2000000000,
-    max_bytes_before_external_sort = 2000000000,
-    max_threads = 4 MAX 4,
+    max_execution_time = 60 MIN 1 MAX 600,
+    max_memory_usage = 4000000000 MIN 1 MAX 4000000000,
+    max_bytes_before_external_group_by = 2000000000 MIN 1,
+    max_bytes_before_external_sort = 2000000000 MIN 1,
+    max_threads = 4 MIN 1 MAX 4,
     max_concurrent_queries_for_user = 8 READONLY,
     priority = 10 MIN 10;
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -97,8 +97,7 @@ class ReadOnlyDatabase:
     def cancel(self, tag: str) -> None:
         """End the queries with a tag. An error is logged: they end by themselves, later."""
         try:
-            # A read-only client may not.
-            with classified_errors(), closing(self._connect()) as client:
+            with classified_errors(), self._borrowed(None) as client:
                 client.command(
                     "KILL QUERY WHERE Settings['log_comment'] = {tag:String} ASYNC",
                     parameters={"tag": tag},

@@ -17,6 +17,8 @@ from projections.web.problems import ProblemError
 from projections.web.sessions import SESSION_COOKIE, BrowserSession
 from projections.web.state import app_state
 
+#: More than any form of a page has.
+MAX_FORM_FIELDS = 50
 SIGN_IN_PATH = "/sign-in"
 TENANTS_PATH = "/tenants"
 
@@ -156,9 +158,14 @@ async def require_page_operator(caller: SessionCaller) -> PageCaller:
 
 
 async def read_fields(request: Request) -> Mapping[str, str]:
-    """Return the fields of a form, whoever sent it."""
+    """Return the fields of a form, whoever sent it. Raises a 422 problem for too many."""
     body = (await request.body()).decode("ascii", "replace")
-    return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=50))
+    try:
+        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
+    except ValueError:
+        raise ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"a form has at most {MAX_FORM_FIELDS} fields"
+        ) from None
 
 
 async def read_form(request: Request) -> Mapping[str, str]:
