@@ -121,6 +121,8 @@ async def require_session(request: Request) -> SignedInCaller:
     back = ("next", return_url(request))
     if session is None or not session.key:
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
+    if await state.on_own_threads(state.ended_sessions.holds, session.nonce):
+        raise RedirectError(build_url(SIGN_IN_PATH, [back]))
     key = await state.on_own_threads(state.keys.find_by_id, session.key)
     if key is None:
         raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", "revoked")]))
