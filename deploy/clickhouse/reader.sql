@@ -9,13 +9,14 @@
 -- to them, too.
 
 -- Two: settings of a session may be changed, as BI tools do, within these bounds; data may not.
+-- Zero means no limit, and is less than MIN.
 CREATE SETTINGS PROFILE IF NOT EXISTS sendlog_reading SETTINGS
     readonly = 2,
-    max_execution_time = 60 MAX 600,
-    max_memory_usage = 4000000000 MAX 4000000000,
-    max_bytes_before_external_group_by = 2000000000,
-    max_bytes_before_external_sort = 2000000000,
-    max_threads = 4 MAX 4,
+    max_execution_time = 60 MIN 1 MAX 600,
+    max_memory_usage = 4000000000 MIN 1 MAX 4000000000,
+    max_bytes_before_external_group_by = 2000000000 MIN 1,
+    max_bytes_before_external_sort = 2000000000 MIN 1,
+    max_threads = 4 MIN 1 MAX 4,
     max_concurrent_queries_for_user = 8 READONLY,
     priority = 10 MIN 10;
 
@@ -39,6 +40,7 @@ GRANT SELECT ON sendlog.email_log_state TO sendlog_reader;
 GRANT SELECT ON sendlog.sms_log_state TO sendlog_reader;
 GRANT SELECT ON sendlog.policy_history TO sendlog_reader;
 -- Withheld: sendlog.api_keys, whose hashes are nobody's business.
+-- Withheld: sendlog.ended_sessions, in which nobody but the API looks.
 -- Withheld: sendlog.dead_letters, raw records of which nobody knows what, or whose, they are.
 -- Withheld: sendlog.raw_records, the same of all that was read.
 -- Withheld: sendlog.records, by which Sendlog itself finds the messages about a record.

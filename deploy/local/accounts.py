@@ -73,8 +73,8 @@ def api(password: str, database: str) -> Account:
     return Account(
         name=API,
         password=password,
-        grants=[f"GRANT SELECT ON {database}.*"],
-        settings={"readonly": "2"},
+        # It asks each question with readonly = 2 by itself; signing out is all that it writes.
+        grants=[f"GRANT SELECT ON {database}.*", f"GRANT INSERT ON {database}.ended_sessions"],
     )
 
 
@@ -83,13 +83,17 @@ def analyst(password: str, database: str) -> Account:
     statements = _READER.read_text()
     views = re.findall(r"^GRANT SELECT ON sendlog\.(\w+) TO", statements, re.MULTILINE)
     [profile] = re.findall(r"CREATE SETTINGS PROFILE .*? SETTINGS(.*?);", statements, re.DOTALL)
-    limits = re.findall(r"(\w+) = (\d+)(?: (MAX|MIN) (\d+))?", profile)
+    limits = re.findall(r"(\w+) = (\d+)((?: (?:MIN|MAX) \d+)*)", profile)
     return Account(
         name=ANALYST,
         password=password,
         grants=[f"GRANT SELECT ON {database}.{view}" for view in views],
-        settings={name: value for name, value, _, _ in limits},
-        bounds=[(name, way.lower(), bound) for name, _, way, bound in limits if way],
+        settings={name: value for name, value, _ in limits},
+        bounds=[
+            (name, way.lower(), bound)
+            for name, _, bounds in limits
+            for way, bound in re.findall(r"(MIN|MAX) (\d+)", bounds)
+        ],
     )
 
 
@@ -142,7 +146,10 @@ def _profile(
     if bounds:
         constraints = SubElement(profile, "constraints")
         for setting, way, value in bounds:
-            SubElement(SubElement(constraints, setting), way).text = value
+            of_setting = constraints.find(setting)
+            if of_setting is None:
+                of_setting = SubElement(constraints, setting)
+            SubElement(of_setting, way).text = value
 
 
 def _user(

@@ -1,8 +1,10 @@
-"""`sendlog keys create|list|revoke|embed-secret`: the keys of the HTTP API."""
+"""`sendlog keys create|list|rotate|revoke|embed-secret`: the keys of the HTTP API."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 app = typer.Typer(help="Keys of the HTTP API.", no_args_is_help=True)
-_COLUMNS = ("id", "name", "tenants", "scopes", "created_at", "revoked_at")
+_COLUMNS = ("id", "name", "tenants", "scopes", "created_at", "revoked_at", "expires_at")
 MAX_NAME_CHARACTERS = 256
+#: To give the new key to all who have the old one.
+DEFAULT_OVERLAP_DAYS = 7.0
 MAX_TENANT_CHARACTERS = 512
 
 
@@ -57,6 +61,9 @@ def create_key(
             "already, that is kept; an earlier key of the name is revoked."
         ),
     ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="It expires after these; without: never.")
+    ] = None,
 ) -> None:
     """Make a key and print it: it is shown this once, and only its hash is kept."""
     settings = load()
@@ -71,6 +78,8 @@ def create_key(
         return
     scopes: list[Scope] = [option.value for option in scope or [ScopeName.READ]]
     key, secret = api_keys.new_key(name, tenant, scopes)
+    if days is not None:
+        key = replace(key, expires_at=key.created_at + timedelta(days=days))
     if file is not None:
         # Written before it is valid: after a crash in between, the next call makes a new key.
         _write_secret(file, secret)
@@ -121,6 +130,28 @@ def print_keys(
     print_rows(rows, form, columns=list(_COLUMNS), table_columns=_COLUMNS)
 
 
+@app.command("rotate")
+def rotate_key(
+    key: Annotated[str, typer.Argument(help="Its id, or its name.")],
+    overlap: Annotated[
+        float, typer.Option(min=0, max=3650, help="Days for which the earlier one is good, too.")
+    ] = DEFAULT_OVERLAP_DAYS,
+) -> None:
+    """Make a key for the same, and print it; the earlier one expires after the overlap.
+
+    Frames and embed secrets go with a key's id: theirs have to be made anew.
+    """
+    settings = load()
+    client, database = client_of(settings), settings.clickhouse.database
+    valid_key = _valid_key(client, database, key)
+    fresh, secret = api_keys.store_rotation(client, database, valid_key, timedelta(days=overlap))
+    Console(stderr=True).print(
+        f"key {fresh.id} in place of {valid_key.id}, which is good for {overlap:g} days more",
+        markup=False,
+    )
+    print(secret)
+
+
 @app.command("revoke")
 def revoke_key(
     key: Annotated[str, typer.Argument(help="Its id, or its name.")],
@@ -151,7 +182,8 @@ def print_embed_secret(
 
 
 def _valid_keys(client: Client, database: str) -> list[ApiKey]:
-    return [key for key in api_keys.list_keys(client, database) if key.revoked_at is None]
+    now = datetime.now(UTC)
+    return [key for key in api_keys.list_keys(client, database) if key.is_valid(now)]
 
 
 def _valid_key(client: Client, database: str, id_or_name: str) -> ApiKey:

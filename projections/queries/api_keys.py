@@ -12,7 +12,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -47,11 +47,16 @@ class ApiKey:
     scopes: tuple[Scope, ...]
     created_at: datetime
     revoked_at: datetime | None = None
+    expires_at: datetime | None = None
 
     @property
     def for_all_tenants(self) -> bool:
         """Whether it may access all tenants."""
         return ALL_TENANTS in self.tenants
+
+    def is_valid(self, now: datetime) -> bool:
+        """Return whether it is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def may_access(self, tenant: str) -> bool:
         """Return whether it may access a tenant's data."""
@@ -88,6 +93,20 @@ def store_revocation(client: Client, database: str, key: ApiKey) -> ApiKey:
     revoked = replace(key, revoked_at=datetime.now(UTC))
     store_key(client, database, revoked)
     return revoked
+
+
+def store_rotation(
+    client: Client, database: str, key: ApiKey, overlap: timedelta
+) -> tuple[ApiKey, str]:
+    """Store a key like another one, which expires after the overlap if it does not before.
+
+    Return it and its secret. Raises as `store_key` does; then the earlier one is as it was.
+    """
+    fresh, secret = new_key(key.name, key.tenants, key.scopes)
+    store_key(client, database, fresh)
+    ends_at = datetime.now(UTC) + overlap
+    store_key(client, database, replace(key, expires_at=min(key.expires_at or ends_at, ends_at)))
+    return fresh, secret
 
 
 def list_keys(client: Client, database: str) -> list[ApiKey]:
@@ -153,5 +172,6 @@ class KeyCache:
             if self._age() > max_age_seconds:
                 started_at = self._clock()
                 keys = self._load()
-                self._valid_keys = {key.hash: key for key in keys if key.revoked_at is None}
+                now = datetime.now(UTC)
+                self._valid_keys = {key.hash: key for key in keys if key.is_valid(now)}
                 self._loaded_at = started_at

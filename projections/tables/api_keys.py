@@ -18,6 +18,7 @@ TABLE: Final = Table(
         "scopes": "Array(String)",
         "created_at": TIME,
         "revoked_at": f"Nullable({TIME})",
+        "expires_at": f"Nullable({TIME})",
     },
     computed={
         # A revoked key stays revoked, whatever is written later.

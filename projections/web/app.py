@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from projections.clickhouse.client import ClassifiedError
 from projections.queries.api_keys import ApiKey, KeyCache, list_keys
+from projections.queries.ended_sessions import (
+    EndedSessions,
+    list_ended_sessions,
+    store_ended_session,
+)
 from projections.web.answers import ApiHeaders, HeadRequests, SelectiveCompression
 from projections.web.api import (
     bulk_resets,
@@ -30,7 +39,7 @@ from projections.web.problems import Problem, install_error_handlers
 from projections.web.rate_limit import RateLimiter
 from projections.web.readiness import Readiness
 from projections.web.request_work import AbandonedRequests
-from projections.web.sessions import Sessions
+from projections.web.sessions import BrowserSession, Sessions
 from projections.web.state import API_PATH, AppState
 from schemas.addresses import NumberRegions
 from schemas.decisions import Command
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
 
 #: To read the keys, which are few.
 KEY_QUERY_SECONDS: Final = 5
+log = structlog.stdlib.get_logger(__name__)
 _DESCRIPTION: Final = """
 The delivery log of everything a business mails and texts.
 
@@ -100,6 +110,19 @@ def build_api(
         with key_connection.client() as client:
             return list_keys(client, database)
 
+    def load_ended_sessions() -> frozenset[str]:
+        with key_connection.client() as client:
+            return list_ended_sessions(client, database)
+
+    def keep_session_end(session: BrowserSession) -> None:
+        expires_at = datetime.fromtimestamp(session.expires_at, UTC)
+        try:
+            with closing(connect()) as client:
+                store_ended_session(client, database, session.nonce, expires_at)
+        except ClassifiedError as error:
+            # It has ended in this process; in others, and after a restart, its cookie is good.
+            log.warning("session_end_not_kept", error=str(error))
+
     app = FastAPI(
         title="Sendlog", version="1", description=_DESCRIPTION,
         openapi_url=f"{API_PATH}/openapi.json", docs_url=None, redoc_url=None,
@@ -111,6 +134,8 @@ def build_api(
         keys=KeyCache(load_keys),
         rate_limiter=RateLimiter(rate=rate, burst=burst),
         publish_command=publish_command,
+        ended_sessions=EndedSessions(load_ended_sessions),
+        keep_session_end=keep_session_end,
         readiness=Readiness(key_connection.unavailable_reason, kafka_answers),
         outcome_seconds=outcome_seconds,
         sessions=Sessions(session_secret),

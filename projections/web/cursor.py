@@ -42,6 +42,7 @@ def decode_cursor(
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         digest, content = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
         position = json.loads(content)
+        json.dumps(position, ensure_ascii=False).encode()  # half a character is no text
     except (binascii.Error, ValueError, RecursionError):
         raise _refusal() from None
     has_types = isinstance(position, list) and all(map(isinstance, position, types))

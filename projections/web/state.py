@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
 from projections.queries.api_keys import KeyCache
+from projections.queries.ended_sessions import EndedSessions
 from projections.web.database import ReadOnlyDatabase
 from projections.web.embed_tokens import EmbedTokens
 from projections.web.key_slots import (
@@ -21,7 +22,7 @@ from projections.web.key_slots import (
 )
 from projections.web.rate_limit import RateLimiter
 from projections.web.readiness import Readiness
-from projections.web.sessions import Sessions
+from projections.web.sessions import BrowserSession, Sessions
 from schemas.addresses import NumberRegions
 from schemas.decisions import Command
 
@@ -41,7 +42,7 @@ class AppState:
     """What endpoints share.
 
     `publish_command` returns when Kafka has the command, or raises `CommandNotPublishedError`. It
-    may block, so call it in a thread.
+    may block, so call it in a thread. `keep_session_end` stores what `ended_sessions` reads.
     `outcome_seconds` is how long to wait for the outcome of a command. `is_https` says that
     browsers use https, so that a cookie goes no other way. `public_url` is how browsers call the
     start page, without a slash at its end; empty: as a request has it. `time_zone` is that of pages
@@ -59,6 +60,8 @@ class AppState:
     publish_command: Callable[[Command], None]
     outcome_seconds: float = 10.0
     sessions: Sessions = field(default_factory=Sessions)
+    ended_sessions: EndedSessions
+    keep_session_end: Callable[[BrowserSession], None]
     is_https: bool = False
     embed_tokens: EmbedTokens = field(default_factory=EmbedTokens)
     public_url: str = ""

@@ -88,7 +88,8 @@ def get_record(
         "record_type": record_type, "record_id": record_id,
         "record_name": record.name.name, "record_url": record.name.url,
         "standings": [
-            {**_address_json(each), "deliverability": each.deliverability} for each in record.standings
+            {**_address_json(each), "deliverability": each.deliverability}
+            for each in record.standings
         ],
         "rows": [json_row(row) for row in record.rows],
     })  # fmt: skip

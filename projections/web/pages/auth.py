@@ -19,6 +19,8 @@ from projections.web.sessions import SESSION_COOKIE, BrowserSession
 from projections.web.state import app_state
 from schemas.decisions import MAX_REASON_LENGTH
 
+#: More than any form of a page has.
+MAX_FORM_FIELDS = 50
 SIGN_IN_PATH = "/sign-in"
 TENANTS_PATH = "/tenants"
 #: The time zone of a browser, with a bar for a slash; the script of all pages sets it, too.
@@ -126,6 +128,8 @@ async def require_session(request: Request) -> SignedInCaller:
     back = ("next", await _url_after_sign_in(request))
     if session is None or not session.key:
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
+    if await state.on_own_threads(state.ended_sessions.holds, session.nonce):
+        raise RedirectError(build_url(SIGN_IN_PATH, [back]))
     key = await state.on_own_threads(state.keys.find_by_id, session.key)
     if key is None:
         raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", "revoked")]))
@@ -188,9 +192,14 @@ async def require_page_operator(caller: SessionCaller) -> PageCaller:
 
 
 async def read_fields(request: Request) -> Mapping[str, str]:
-    """Return the fields of a form, whoever sent it."""
+    """Return the fields of a form, whoever sent it. Raises a 422 problem for too many."""
     body = (await request.body()).decode("ascii", "replace")
-    return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=50))
+    try:
+        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
+    except ValueError:
+        raise ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"a form has at most {MAX_FORM_FIELDS} fields"
+        ) from None
 
 
 async def read_form(request: Request) -> Mapping[str, str]:

@@ -47,9 +47,11 @@ async def sign_in(request: Request, fields: FormFields) -> Response:
 
 @router.post("/sign-out")
 async def sign_out(request: Request, _fields: FormFields) -> Response:
-    """End a session."""
+    """End a session, in this process at once and in all others within a few seconds."""
+    state = app_state(request)
     if session := read_session(request):
-        app_state(request).sessions.end(session)
+        state.sessions.end(session)
+        await state.on_own_threads(state.keep_session_end, session)
     response = RedirectResponse("/sign-in", status_code=HTTPStatus.SEE_OTHER)
     response.delete_cookie(
         SESSION_COOKIE, httponly=True, samesite="lax", secure=app_state(request).is_https

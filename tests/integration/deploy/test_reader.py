@@ -144,6 +144,11 @@ def test_a_reader_reads_what_is_granted_and_changes_nothing(server):
     bounded = {
         "SELECT 1 SETTINGS max_threads = 2": [[1]], "SELECT 1 SETTINGS max_threads = 64": TOO_MUCH,
         "SELECT 1 SETTINGS max_execution_time = 601": TOO_MUCH, "SET readonly = 0": READ_ONLY,
+        **{
+            f"SELECT 1 SETTINGS {name} = 0": TOO_MUCH
+            for name in ("max_execution_time", "max_memory_usage", "priority",
+                         "max_bytes_before_external_group_by", "max_bytes_before_external_sort")
+        },
     }  # fmt: skip
     hidden = "SELECT * FROM merge('sendlog', 'api_keys')"
     found = answers(server, [*map(counts, GRANTED), *refused, *bounded, hidden])

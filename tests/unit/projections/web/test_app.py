@@ -44,6 +44,12 @@ def get(client, path=LOG, secret=SECRET):
     return reply
 
 
+def test_a_form_of_too_many_fields_is_refused():
+    with client_of() as client:
+        fields = "&".join(f"a{number}=1" for number in range(51))
+        assert client.post("/sign-in", content=fields).status_code == 422
+
+
 def test_without_a_valid_key_a_request_does_not_come_to_the_database():
     with client_of() as client:
         for secret, challenge in (

@@ -17,7 +17,7 @@ from projections.queries.listing import Filter
 from projections.queries.search import SEARCHED_COLUMNS
 from projections.status import fold_message, read_row
 from projections.tables import KEY, log_of
-from projections.web.cursor import decode_cursor, encode_cursor
+from projections.web.cursor import _digest, decode_cursor, encode_cursor
 from projections.web.log_query import check_filters
 from projections.web.problems import ProblemError
 from projections.web.rate_limit import RateLimiter
@@ -51,6 +51,13 @@ def test_a_cursor_comes_back_to_its_question_as_it_was(place, question):
 def test_what_is_no_cursor_is_refused(cursor):
     with pytest.raises(ProblemError):
         decode_cursor("question", cursor, [str])
+
+
+def test_a_cursor_with_half_a_character_is_refused():
+    content = rb'["\ud800"]'
+    forged = base64.urlsafe_b64encode(_digest("question", content) + content).decode()
+    with pytest.raises(ProblemError):
+        decode_cursor("question", forged.rstrip("="), [str])
 
 
 @pytest.mark.parametrize("place", [[], ["a", 1], [1], [None], {"a": 1}, "a", ["a"] * 2])
