@@ -1,4 +1,4 @@
-"""Whatever comes to the gateway, or as a form to a page, is answered: never with an error of ours."""
+"""Whatever comes to the gateway, or as a form to a page, is answered: never with our own error."""
 
 from __future__ import annotations
 
