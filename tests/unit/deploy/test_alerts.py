@@ -80,7 +80,7 @@ def test_the_dashboard_is_what_its_code_makes():
     spec = importlib.util.spec_from_file_location("operators", path)
     code = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(code)
-    assert path.with_suffix(".json").read_text("utf-8") == code.text()
+    assert path.with_suffix(".json").read_text("utf-8") == code.dashboard_json()
 
 
 def test_a_series_makes_each_alert_fire_and_none_fires_when_all_is_well():
