@@ -1,20 +1,26 @@
-"""Serves an ASGI application until TERM or Ctrl-C; pending requests are finished first."""
+"""Serves an ASGI application until TERM or Ctrl-C; pending requests are finished first.
+
+Its requests are counted and timed, by route and class of status.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 import uvicorn
 from pydantic import SecretStr
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from processor import metrics
 from processor.http_connections import BoundedProtocol
 from processor.metrics import Part
 from processor.metrics_server import ask_loop, serve_metrics
-from processor.request_metrics import RequestMetrics
 from processor.settings import Settings, SettingsError
 from projections.tls import TlsFiles, check_certificate
 
@@ -22,6 +28,11 @@ from projections.tls import TlsFiles, check_certificate
 LISTEN_BACKLOG: Final = 256
 #: How long a browser that came by https comes by nothing else: a year.
 HSTS_HEADER: Final = ("strict-transport-security", "max-age=31536000")
+
+#: Of requests that no route takes: their paths are anybody's.
+NO_ROUTE: Final = "none"
+#: Of requests whose client went away before there was an answer.
+_NO_ANSWER: Final = "none"
 
 
 class HttpServer(Protocol):
@@ -116,3 +127,39 @@ def listening(host: str, port: int, variables: str) -> socket.socket:
         raise SettingsError(
             f"{variables}: cannot listen at {host}:{port}: {error.strerror}"
         ) from None
+
+
+class RequestMetrics:
+    """ASGI middleware around everything: a request's label is the pattern of its route.
+
+    `loop` is where the application runs, once it has begun to start.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        self.loop = self.loop or asyncio.get_running_loop()
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = perf_counter(), _NO_ANSWER
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = f"{message['status'] // 100}xx"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        finally:
+            labelled = metrics.REQUEST_SECONDS.labels(route=_route_of(scope), status=status)
+            labelled.observe(perf_counter() - started)
+
+
+def _route_of(scope: Scope) -> str:
+    route: Any = scope.get("route")
+    return getattr(route, "path", "") or NO_ROUTE

@@ -1,7 +1,7 @@
 """All metrics: name, type, labels and meaning, and which part has them.
 
-A label's values are few and known: topics, tables, providers that have an adapter, routes. No
-address, tenant or path is one. `deploy/METRICS.md` has them as a table.
+A label's values are few and known: topics, tables, providers that have an adapter, routes, and up to
+a number of tenants. No address or path is one. `deploy/METRICS.md` has them as a table.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+#: Tenants that have a label of their own, the first that are counted; a feed may name any.
+MAX_TENANT_LABELS: Final = 1_000
+#: Stands for all other values of a label.
+OTHER_LABEL: Final = "other"
+_labelled_tenants: Final[set[str]] = set()
 #: What runs for long, and serves metrics.
 Part: TypeAlias = Literal["worker", "gateway", "api"]
 
@@ -148,3 +153,10 @@ def registry_of(part: Part) -> CollectorRegistry:
     for collector in (*of_process, *METRICS_BY_PART[part]):
         registry.register(collector)
     return registry
+
+
+def tenant_label(tenant: str) -> str:
+    """Return the label of a tenant: its own, or that of all others."""
+    if len(_labelled_tenants) < MAX_TENANT_LABELS:
+        _labelled_tenants.add(tenant)
+    return tenant if tenant in _labelled_tenants else OTHER_LABEL

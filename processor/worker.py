@@ -36,6 +36,7 @@ from processor.intake.identity import Identities
 from processor.intake.policy_feed import chosen_events, partition_of, to_records
 from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
 from processor.intake.topic_pauses import TopicPauses
+from processor.intake.worker_health import WorkerHealth
 from processor.intake.writer import Intake, JoinOutcome
 from processor.kafka import patches, topics, transport
 from processor.kafka.batch_producer import Publish, publish_batch
@@ -53,7 +54,6 @@ from processor.policy.lookups import Lookups
 from processor.policy.policy_table import write_policies
 from processor.policy.state_store import StateStore, read_partition_states, take_over_partition
 from processor.settings import Settings
-from processor.worker_health import WorkerHealth
 from projections.clickhouse import store
 from projections.queries.suppressed_sends import SuppressedSends
 from schemas.errors import ExplainedError

@@ -121,10 +121,10 @@ def dashboard() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def text() -> str:
+def dashboard_json() -> str:
     """Return the file's text."""
     return json.dumps(dashboard(), indent=1) + "\n"
 
 
 if __name__ == "__main__":
-    FILE.write_text(text(), "utf-8")
+    FILE.write_text(dashboard_json(), "utf-8")

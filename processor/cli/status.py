@@ -17,8 +17,8 @@ from rich.text import Text
 
 from processor.cli.options import OptionError, ReportFormat
 from processor.cli.rows import is_terminal, to_json_value, visible_line
+from processor.cli.system_status import SystemStatus, read_status
 from processor.settings import load
-from processor.system_status import SystemStatus, read_status
 
 REFRESH_SECONDS: Final = 2.0
 _UNKNOWN: Final = "?"

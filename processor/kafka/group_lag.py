@@ -32,7 +32,7 @@ class TopicLag(NamedTuple):
     seconds: float | None
 
 
-def group_members(kafka: KafkaSettings) -> list[str]:
+def worker_hosts(kafka: KafkaSettings) -> list[str]:
     """Return the hosts of the workers that are members of the group. Raises `BrokerError`."""
     with admin_client(kafka) as client:
         group = client.describe_groups([kafka.group])[kafka.group]

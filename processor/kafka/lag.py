@@ -21,7 +21,7 @@ log = get(__name__)
 
 #: Between two questions for the ends of the partitions that are held: one request a broker.
 LAG_INTERVAL_SECONDS: Final = 5.0
-MAX_ANSWER_SECONDS: Final = 10.0
+MAX_LAG_ANSWER_SECONDS: Final = 10.0
 
 
 class Undone(NamedTuple):
@@ -86,7 +86,7 @@ async def watch_lag(kafka: KafkaSettings, undone: Callable[[], Mapping[Any, Undo
     ends: dict[Any, int] = {}
     while True:
         try:
-            async with asyncio.timeout(MAX_ANSWER_SECONDS):
+            async with asyncio.timeout(MAX_LAG_ANSWER_SECONDS):
                 consumer = consumer or await _started(kafka)
                 places = [TopicPartition(place.topic, place.partition) for place in undone()]
                 ends = await consumer.end_offsets(places) if places else {}

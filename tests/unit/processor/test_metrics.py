@@ -17,10 +17,10 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from processor import metrics_server
+from processor.http_server import RequestMetrics
+from processor.intake.worker_health import WorkerHealth
 from processor.kafka.lag import LagGauges, Undone
 from processor.metrics import METRICS_BY_PART
-from processor.request_metrics import RequestMetrics
-from processor.worker_health import WorkerHealth
 from tests.paths import ROOT
 
 PLACE, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)

@@ -20,7 +20,7 @@ from processor.clickhouse import client_of
 from processor.http_server import HttpServer
 from processor.kafka import health
 from processor.kafka.connection import BrokerError
-from processor.kafka.group_lag import TopicLag, group_lags, group_members
+from processor.kafka.group_lag import TopicLag, group_lags, worker_hosts
 from processor.settings import Settings
 from projections.clickhouse.client import TransientError, classified_errors
 from projections.queries.recent_failures import RecentFailures, count_recent_failures
@@ -85,7 +85,7 @@ def read_status(settings: Settings, metrics_urls: Sequence[str] = ()) -> SystemS
         scraped = [threads.submit(_worker, url) for url in urls]
         # While it is away its clients would try for long.
         is_up = kafka.result().state == "up"
-        members = threads.submit(_or_none, partial(group_members, settings.kafka), is_up)
+        members = threads.submit(_or_none, partial(worker_hosts, settings.kafka), is_up)
         lags = threads.submit(_or_none, partial(group_lags, settings.kafka), is_up)
         hosts = members.result() or []
         workers = [each.result() for each in scraped]
@@ -123,7 +123,7 @@ def _no_worker(settings: Settings) -> PartStatus:
     )
 
 
-def _or_none(question: Callable[[], T], is_up: bool) -> T | None:  # noqa: FBT001 - of a thread
+def _or_none(question: Callable[[], T], is_up: bool) -> T | None:
     try:
         return question() if is_up else None
     except BrokerError:  # the part `kafka` says why
