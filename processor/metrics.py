@@ -1,7 +1,7 @@
 """All metrics: name, type, labels and meaning, and which part has them.
 
-A label's values are few and known: topics, tables, providers that have an adapter, routes, and up to
-a number of tenants. No address or path is one. `deploy/METRICS.md` has them as a table.
+A label's values are few and known: topics, tables, providers that have an adapter, routes, and a
+number of tenants. No address or path is one. `deploy/METRICS.md` has them as a table.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ IGNORED_RECORDS_TOTAL: Final = Counter(
 UNMATCHED_EVENTS_TOTAL: Final = Counter(
     "sendlog_unmatched_events_total",
     "events of a feed that name no message, or an id of the provider that no edge explained yet",
-    ["provider"],
+    ["provider", "tenant"],
 )
 JOINED_EVENTS_TOTAL: Final = Counter(
     "sendlog_joined_events_total",
     "unmatched events joined to their message by an edge that came later",
-    ["provider"],
+    ["provider", "tenant"],
 )
 EVENTS_TOTAL: Final = Counter("sendlog_events_total", "events written to ClickHouse")
 REFUSED_RAW_RECORDS_TOTAL: Final = Counter(

@@ -6,6 +6,7 @@ go as columns to Arrow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -271,9 +272,10 @@ class Decoder:
         metrics.IGNORED_RECORDS_TOTAL.labels(provider=provider).inc(ignored_count)
         unmatched = [event for event in events if is_unmatched(event)]
         self._resolve(unmatched)
-        metrics.UNMATCHED_EVENTS_TOTAL.labels(provider=provider).inc(
-            sum(map(is_unmatched, unmatched))
-        )
+        counts = Counter(event["tenant_id"] for event in unmatched if is_unmatched(event))
+        for tenant, count in counts.items():
+            labels = {"provider": provider, "tenant": metrics.tenant_label(tenant)}
+            metrics.UNMATCHED_EVENTS_TOTAL.labels(**labels).inc(count)
         return self._decoded(chunk, events, rejections, adapter_version=version_of(adapter))
 
 

@@ -93,11 +93,12 @@ class Identities:
             joined = join(self._client(), self._database, ids, self._insert)
         # A mailer's event may name any provider.
         counts = Counter(
-            event["provider"] if event["provider"] in adapters() else "other"
+            (event["provider"] if event["provider"] in adapters() else metrics.OTHER_LABEL,
+             metrics.tenant_label(event["tenant_id"]))
             for event in joined.events
-        )
-        for provider, count in counts.items():
-            metrics.JOINED_EVENTS_TOTAL.labels(provider=provider).inc(count)
+        )  # fmt: skip
+        for (provider, tenant), count in counts.items():
+            metrics.JOINED_EVENTS_TOTAL.labels(provider=provider, tenant=tenant).inc(count)
         return joined
 
     def _ids_among(self, table: str, rows: pa.Table) -> set[ProviderId]:

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from processor import metrics_server
+from processor import metrics, metrics_server
 from processor.http_server import RequestMetrics
 from processor.intake.worker_health import WorkerHealth
 from processor.kafka.lag import LagGauges, Undone
@@ -32,8 +32,8 @@ def value(name, **labels):
 
 def rows_of_code():
     parts = {}
-    for part, metrics in METRICS_BY_PART.items():
-        for metric in metrics:
+    for part, collectors in METRICS_BY_PART.items():
+        for metric in collectors:
             parts.setdefault(metric, []).append(part)
     for metric, names in parts.items():
         [family] = metric.describe()
@@ -55,11 +55,11 @@ def test_the_table_of_metrics_has_each_with_its_type_unit_labels_parts_and_meani
 
 
 def test_no_metric_has_a_label_with_values_of_people_or_paths():
-    metrics = {metric for of_part in METRICS_BY_PART.values() for metric in of_part}
-    labels = {label for metric in metrics for label in metric._labelnames}
+    there_are = {metric for of_part in METRICS_BY_PART.values() for metric in of_part}
+    labels = {label for metric in there_are for label in metric._labelnames}
     assert labels <= {
         "topic", "provider", "reason", "decision", "table", "state", "route", "status", "version",
-        "part",
+        "part", "tenant",
     }  # fmt: skip
 
 
@@ -170,3 +170,10 @@ def test_a_worker_says_what_it_lacks(health):
     health.observe_kafka("")
     health.has_joined, health.has_blacklist, health.reading_partitions = True, lambda: True, list
     assert health.ready() == []
+
+
+def test_tenants_have_labels_of_their_own_up_to_a_number(monkeypatch):
+    monkeypatch.setattr(metrics, "_labelled_tenants", set())
+    monkeypatch.setattr(metrics, "MAX_TENANT_LABELS", 2)
+    labels = [metrics.tenant_label(tenant) for tenant in ("a", "b", "c", "a", "c")]
+    assert labels == ["a", "b", "other", "a", "other"]

@@ -489,7 +489,7 @@ def test_a_record_that_becomes_too_much_is_one_dead_letter_that_says_so(
 def test_what_is_about_no_message_and_what_names_none_is_counted():
     labels = {
         "sendlog_ignored_records_total": {"provider": "reports"},
-        "sendlog_unmatched_events_total": {"provider": "reports"},
+        "sendlog_unmatched_events_total": {"provider": "reports", "tenant": "default"},
     }
 
     def counts():
