@@ -47,6 +47,10 @@ test: setup setup-browser check  ## Run everything: checks, then all tests on re
 test-faults: setup  ## A long run of faults under load, checked in full; ARGS="--help" lists what
 	@$(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: test-hostile
+test-hostile: setup  ## A good client beside hostile ones: what it loses; ARGS="--help" lists what
+	@$(BIN)/python -m tests.hostile $(ARGS)
+
 .PHONY: test-mutants
 test-mutants: setup  ## Change the code in 200 small places, and list what no test notices
 	@$(BIN)/python -m tests.mutants $(ARGS)

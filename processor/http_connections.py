@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from operator import itemgetter
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 #: All of a server, which a process may have open beside its files: most systems allow 1,024.
 MAX_CONNECTIONS: Final = 800
@@ -25,6 +28,9 @@ HEADER_SECONDS: Final = 10.0
 BODY_SECONDS: Final = 40.0
 #: In which a client reads anything of an answer.
 READ_SECONDS: Final = 30.0
+
+#: The connections of each address, of each server.
+_PEERS: Final[WeakKeyDictionary[ServerState, dict[str, set[BoundedProtocol]]]] = WeakKeyDictionary()
 
 
 class BoundedProtocol(H11Protocol):
@@ -54,13 +60,16 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, in place of one that waits if there are too many."""
         super().connection_made(transport)
-        if not (self._has_room_at_address() and self._has_room(self._all(), self.max_connections)):
+        if not (
+            self._has_room_at_address() and self._has_room(self.connections, self.max_connections)
+        ):
             transport.abort()
         self._update()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
         super().connection_lost(exc)
+        self._leave_address()
         for timer in (self._cut, self._read_cut):
             if timer is not None:
                 timer.cancel()
@@ -95,30 +104,39 @@ class BoundedProtocol(H11Protocol):
             self._read_cut.cancel()
 
     def _has_room_at_address(self) -> bool:
+        """Return whether its address may have one more; count this one towards it."""
+        peers = _PEERS.setdefault(self.server_state, {}).setdefault(self.address, set())
+        peers.add(self)
         if self.config.proxy_headers and self.address in self._proxies():
             return True
-        return self._has_room(
-            [each for each in self._all() if each.address == self.address],
-            self.max_address_connections,
-        )
+        return self._has_room(peers, self.max_address_connections)
 
-    def _all(self) -> list[BoundedProtocol]:
-        return [each for each in self.connections if isinstance(each, BoundedProtocol)]
+    def _leave_address(self) -> None:
+        by_address = _PEERS.get(self.server_state, {})
+        peers = by_address.get(self.address, set())
+        peers.discard(self)
+        if not peers:
+            by_address.pop(self.address, None)
 
     def _proxies(self) -> Any:
         """Return uvicorn's set of the proxies, which it makes of the same setting."""
         app = self.config.loaded_app
         return app.trusted_hosts if isinstance(app, ProxyHeadersMiddleware) else ()
 
-    def _has_room(self, connections: list[BoundedProtocol], limit: int) -> bool:
+    def _has_room(self, connections: Collection[object], limit: int) -> bool:
         """Return whether there is room for this one, if need be in place of the longest waiting."""
         if len(connections) <= limit:
             return True
-        waiting = [(each.waits_since, each) for each in connections if each.waits_since is not None]
+        waiting = [
+            (each.waits_since, each)
+            for each in connections
+            if isinstance(each, BoundedProtocol) and each.waits_since is not None
+        ]
         if not waiting:
             return False
         _, longest = min(waiting, key=itemgetter(0))
         self.connections.discard(longest)
+        longest._leave_address()  # noqa: SLF001 - one of its own kind
         longest.transport.abort()
         return True
 

@@ -29,10 +29,13 @@ _TIMEOUT_CODE: Final = 159
 _BAD_PARAMETER_CODE: Final = 457
 #: Of a user or password that is wrong, which may have been right before.
 _WRONG_PASSWORD_CODE: Final = 516
-#: Of one query: its threads and bytes. Analysts' queries wait for it: their priority is lower.
+#: A query waits a little while one of a smaller number runs; analysts have 10.
+PRIORITY: Final = 1
+COSTLY_PRIORITY: Final = 5
+#: Of one query: its threads and bytes.
 QUERY_LIMITS: Final = {
     "readonly": 2,
-    "priority": 1,
+    "priority": PRIORITY,
     "max_threads": 4,
     "max_memory_usage": 4_000_000_000,
     "max_bytes_before_external_group_by": 1_000_000_000,
@@ -55,8 +58,8 @@ class ReadOnlyDatabase:
         self._idle_clients: list[Client] = []
 
     @contextmanager
-    def client(self) -> Iterator[Client]:
-        """Give a client whose errors become problems.
+    def client(self, *, is_costly: bool = False) -> Iterator[Client]:
+        """Give a client whose errors become problems; others' queries go before costly ones.
 
         Raises `ProblemError`: 503 if the database is away, overloaded, not migrated or too slow;
         422 for a value that a column cannot have.
@@ -65,7 +68,7 @@ class ReadOnlyDatabase:
         if work is not None and work.is_abandoned:
             raise unavailable("nobody waits for the answer")
         try:
-            with classified_errors(), self._borrowed(work) as client:
+            with classified_errors(), self._borrowed(work, is_costly=is_costly) as client:
                 yield client
         except (TransientError, FatalError, BadRowsError) as error:
             if error.code == _WRONG_PASSWORD_CODE:
@@ -77,7 +80,7 @@ class ReadOnlyDatabase:
             ) from None
 
     @contextmanager
-    def _borrowed(self, work: RequestWork | None) -> Iterator[Client]:
+    def _borrowed(self, work: RequestWork | None, *, is_costly: bool) -> Iterator[Client]:
         """Give a client that nobody else has meanwhile, as its settings are the work's."""
         try:
             client = self._idle_clients.pop()
@@ -87,6 +90,7 @@ class ReadOnlyDatabase:
                 client.set_client_setting(name, str(value))
         work = work or RequestWork()
         client.set_client_setting("log_comment", work.tag)
+        client.set_client_setting("priority", COSTLY_PRIORITY if is_costly else PRIORITY)
         work.queries += 1
         try:
             yield client
@@ -97,7 +101,7 @@ class ReadOnlyDatabase:
     def cancel(self, tag: str) -> None:
         """End the queries with a tag. An error is logged: they end by themselves, later."""
         try:
-            with classified_errors(), self._borrowed(None) as client:
+            with classified_errors(), self._borrowed(None, is_costly=False) as client:
                 client.command(
                     "KILL QUERY WHERE Settings['log_comment'] = {tag:String} ASYNC",
                     parameters={"tag": tag},

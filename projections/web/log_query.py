@@ -143,7 +143,7 @@ class LogQuery:
         """
         database = self.caller.state.database
         listing = self.listing(limit=limit, after=after, backward=backward)
-        with database.client() as client:
+        with database.client(is_costly=self._is_costly) as client:
             if self.search:
                 return search_page(client, database.name, listing, self.search)
             return list(read_listing(client, database.name, listing))
@@ -174,7 +174,7 @@ class LogQuery:
         Raises as `rows` does.
         """
         database = self.caller.state.database
-        with database.client() as client:
+        with database.client(is_costly=True) as client:
             return count_rows(
                 client, database.name, self.listing(limit=0), self.search, seconds=seconds
             )
@@ -190,6 +190,11 @@ class LogQuery:
             next=self._encode(rows[-1], end, backward=False) if has_next else None,
             previous=self._encode(rows[0], before, backward=True) if has_previous else None,
         )  # fmt: skip
+
+    @property
+    def _is_costly(self) -> bool:
+        """Whether it may read all of a log: so others go first."""
+        return bool(self.search) or self.as_of is not None
 
     def _identity(self) -> object:
         return self.listing(limit=0), self.search
