@@ -9,8 +9,8 @@ from typing import Final
 from projections.web.problems import ProblemError
 from projections.web.request_work import CURRENT_WORK
 
-#: A tenth of the threads that queries run on.
-MAX_KEY_REQUESTS: Final = 4
+#: A fifth of the threads that queries run on.
+MAX_KEY_REQUESTS: Final = 8
 #: Each may take as long as somebody downloads.
 MAX_KEY_EXPORTS: Final = 2
 #: For a place, before the request is refused.
@@ -30,6 +30,7 @@ class KeySlots:
         work = CURRENT_WORK.get()
         if work is None:
             return
+        work.key = key
         places = self._places.setdefault(key, asyncio.Semaphore(self._limit))
         self._users[key] = self._users.get(key, 0) + 1
         try:
