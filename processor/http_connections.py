@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 #: All of a server, which a process may have open beside its files: most systems allow 1,024.
-MAX_CONNECTIONS: Final = 800
+MAX_SERVER_CONNECTIONS: Final = 800
 #: Of one address; the proxies that the settings name may have all.
 MAX_ADDRESS_CONNECTIONS: Final = 200
 #: For a whole head of a request, from the connection or from the end of the answer before.
@@ -36,7 +36,7 @@ _PEERS: Final[WeakKeyDictionary[ServerState, dict[str, set[BoundedProtocol]]]] =
 class BoundedProtocol(H11Protocol):
     """One connection of uvicorn's, with limits. The class has them, for a test to lower."""
 
-    max_connections = MAX_CONNECTIONS
+    max_connections = MAX_SERVER_CONNECTIONS
     max_address_connections = MAX_ADDRESS_CONNECTIONS
     header_seconds = HEADER_SECONDS
     body_seconds = BODY_SECONDS

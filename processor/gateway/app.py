@@ -25,7 +25,7 @@ from processor.gateway.certificates import Certificates
 from processor.gateway.hooks import Hook
 from processor.gateway.mail import MailHandler, hooks_by_address, mail_listener
 from processor.gateway.producer import WebhookProducer
-from processor.gateway.refusals import LOG_INTERVAL_SECONDS, Refusals
+from processor.gateway.refusals import REFUSAL_LOG_SECONDS, Refusals
 from processor.gateway.webhooks import Webhooks
 from processor.kafka.health import watch_broker
 from processor.settings import GatewaySettings, KafkaSettings
@@ -92,7 +92,7 @@ def build_gateway(
 
 async def _log_regularly(refusals: Refusals) -> None:
     while True:
-        await asyncio.sleep(LOG_INTERVAL_SECONDS)
+        await asyncio.sleep(REFUSAL_LOG_SECONDS)
         refusals.flush()
 
 

@@ -26,7 +26,7 @@ HOOK_RATE: Final = 1.0
 #: Of one address, to whatever hooks.
 ADDRESS_BURST: Final = 1_000
 ADDRESS_RATE: Final = 10.0
-LOG_INTERVAL_SECONDS: Final = 60.0
+REFUSAL_LOG_SECONDS: Final = 60.0
 #: Of causes that are remembered to be logged; those of configured hooks are fewer.
 MAX_CAUSES: Final = 10_000
 
@@ -85,7 +85,7 @@ class Refusals:
             self.flush()
         tally = self._tallies.setdefault(cause, _Tally(float("-inf")))
         tally.unlogged += 1
-        if self._clock() - tally.logged_at >= LOG_INTERVAL_SECONDS:
+        if self._clock() - tally.logged_at >= REFUSAL_LOG_SECONDS:
             self._log(cause, tally)
 
     def flush(self) -> None:

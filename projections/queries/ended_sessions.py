@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 #: For this long a session that ended in another process may still be accepted.
-CACHE_SECONDS: Final = 3.0
+ENDED_CACHE_SECONDS: Final = 3.0
 
 
 def store_ended_session(client: Client, database: str, nonce: str, expires_at: datetime) -> None:
@@ -34,7 +34,7 @@ def list_ended_sessions(client: Client, database: str) -> frozenset[str]:
 
 
 class EndedSessions:
-    """The ended sessions, at most `CACHE_SECONDS` old. Used from many threads.
+    """The ended sessions, at most `ENDED_CACHE_SECONDS` old. Used from many threads.
 
     `load` reads them; `clock` gives seconds.
     """
@@ -50,7 +50,7 @@ class EndedSessions:
     def holds(self, nonce: str) -> bool:
         """Return whether a session has ended. Raises as `load` does."""
         with self._lock:  # one thread reads for all that wait
-            if self._clock() - self._loaded_at > CACHE_SECONDS:
+            if self._clock() - self._loaded_at > ENDED_CACHE_SECONDS:
                 started_at = self._clock()
                 self._nonces = self._load()
                 self._loaded_at = started_at

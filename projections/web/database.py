@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http import HTTPStatus
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -32,6 +34,10 @@ _WRONG_PASSWORD_CODE: Final = 516
 #: A query waits a little while one of a smaller number runs; analysts have 10.
 PRIORITY: Final = 1
 COSTLY_PRIORITY: Final = 5
+#: At once, of one key, and how long the next waits for them.
+MAX_KEY_COSTLY_QUERIES: Final = 2
+COSTLY_WAIT_SECONDS: Final = 5.0
+COSTLY_THREADS: Final = 2
 #: Of one query: its threads and bytes.
 QUERY_LIMITS: Final = {
     "readonly": 2,
@@ -56,6 +62,9 @@ class ReadOnlyDatabase:
         self._connect = connect
         self._seconds = seconds
         self._idle_clients: list[Client] = []
+        self._costly_places: defaultdict[str, BoundedSemaphore] = defaultdict(
+            lambda: BoundedSemaphore(MAX_KEY_COSTLY_QUERIES)
+        )
 
     @contextmanager
     def client(self, *, is_costly: bool = False) -> Iterator[Client]:
@@ -68,7 +77,11 @@ class ReadOnlyDatabase:
         if work is not None and work.is_abandoned:
             raise unavailable("nobody waits for the answer")
         try:
-            with classified_errors(), self._borrowed(work, is_costly=is_costly) as client:
+            with (
+                self._costly_place(work) if is_costly else nullcontext(),
+                classified_errors(),
+                self._borrowed(work, is_costly=is_costly) as client,
+            ):
                 yield client
         except (TransientError, FatalError, BadRowsError) as error:
             if error.code == _WRONG_PASSWORD_CODE:
@@ -78,6 +91,17 @@ class ReadOnlyDatabase:
             raise ProblemError(
                 HTTPStatus.UNPROCESSABLE_ENTITY, "a number or a time is out of range"
             ) from None
+
+    @contextmanager
+    def _costly_place(self, work: RequestWork | None) -> Iterator[None]:
+        """Wait for one of the key's places for costly queries. Raises a 503 problem."""
+        places = self._costly_places[work.key if work else ""]
+        if not places.acquire(timeout=COSTLY_WAIT_SECONDS):
+            raise unavailable("searches of this key are under way already")
+        try:
+            yield
+        finally:
+            places.release()
 
     @contextmanager
     def _borrowed(self, work: RequestWork | None, *, is_costly: bool) -> Iterator[Client]:
@@ -90,6 +114,8 @@ class ReadOnlyDatabase:
                 client.set_client_setting(name, str(value))
         work = work or RequestWork()
         client.set_client_setting("log_comment", work.tag)
+        threads = COSTLY_THREADS if is_costly else QUERY_LIMITS["max_threads"]
+        client.set_client_setting("max_threads", str(threads))
         client.set_client_setting("priority", COSTLY_PRIORITY if is_costly else PRIORITY)
         work.queries += 1
         try:

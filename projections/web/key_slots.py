@@ -30,6 +30,7 @@ class KeySlots:
         work = CURRENT_WORK.get()
         if work is None:
             return
+        work.key = key
         places = self._places.setdefault(key, asyncio.Semaphore(self._limit))
         self._users[key] = self._users.get(key, 0) + 1
         try:

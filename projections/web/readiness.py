@@ -10,7 +10,7 @@ import anyio
 from anyio import CapacityLimiter, Lock, to_thread
 
 #: However many ask, both are asked once in this time.
-CACHE_SECONDS: Final = 1.0
+READINESS_SECONDS: Final = 1.0
 
 
 class Away(NamedTuple):
@@ -39,7 +39,7 @@ class Readiness:
     async def away(self) -> Away:
         """Return what is away."""
         async with self._lock:
-            if self._clock() - self._checked_at > CACHE_SECONDS:
+            if self._clock() - self._checked_at > READINESS_SECONDS:
                 self._away = await self._check()
                 self._checked_at = self._clock()
             return self._away

@@ -16,9 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 @dataclass(slots=True)
 class RequestWork:
-    """What one request does. `tag` marks its queries; `at_end` gives back what it holds."""
+    """What one request does.
+
+    `tag` marks its queries; `key` is the id of its key; `at_end` gives back what it holds.
+    """
 
     tag: str = field(default_factory=lambda: f"sendlog-{uuid.uuid4().hex}")
+    key: str = ""
     queries: int = 0
     is_abandoned: bool = False
     at_end: ExitStack = field(default_factory=ExitStack)

@@ -47,7 +47,7 @@ def test_signing_out_ends_a_session_everywhere_and_after_a_restart(api):
         client.post("/sign-out", data={"token": token})
     assert not is_signed_in(api, cookies)
     assert not is_signed_in(another_process(api), cookies)
-    other.app.state.app_state.ended_sessions._loaded_at -= ended_sessions.CACHE_SECONDS
+    other.app.state.app_state.ended_sessions._loaded_at -= ended_sessions.ENDED_CACHE_SECONDS
     assert not is_signed_in(other, cookies)
 
 

@@ -9,12 +9,15 @@ import pytest
 from clickhouse_connect.driver.exceptions import OperationalError
 from starlette.testclient import TestClient
 
+from projections.web import database
 from projections.web.app import build_api
 from projections.web.auth import ReadCaller
 from projections.web.database import QUERY_LIMITS
 from projections.web.key_slots import MAX_KEY_REQUESTS, KeySlots
 from projections.web.params import ApiRoute
+from projections.web.problems import ProblemError
 from projections.web.readiness import Readiness
+from projections.web.request_work import CURRENT_WORK, RequestWork
 from tests.api import empty_api
 from tests.served import read_all, served
 from tests.system import wait_for
@@ -65,6 +68,26 @@ def test_a_key_has_its_share_and_what_nobody_waits_for_ends(api, monkeypatch):
         wait_for(lambda: not slow_queries(api), "the queries to end", 20)
         again = read_all(open_socket(request(api, "busy", "SELECT 1")))
         assert again.startswith(b"HTTP/1.1 200")
+
+
+def test_two_searches_of_a_key_leave_room_for_its_pages_and_others_searches(api, monkeypatch):
+    monkeypatch.setattr(database, "COSTLY_WAIT_SECONDS", 0.05)
+    reader = api.app.state.app_state.database
+    with ExitStack() as searches:
+        for _ in range(database.MAX_KEY_COSTLY_QUERIES):
+            client = searches.enter_context(reader.client(is_costly=True))
+        sql = "SELECT getSetting('priority'), getSetting('max_threads')"
+        assert client.query(sql).result_rows == [(5, 2)]
+        with pytest.raises(ProblemError, match="under way"), reader.client(is_costly=True):
+            pass
+        with reader.client() as client:
+            assert client.query(sql).result_rows == [(1, 4)]
+        token = CURRENT_WORK.set(RequestWork(key="other"))
+        with reader.client(is_costly=True) as client:
+            assert client.query("SELECT 1").result_rows == [(1,)]
+        CURRENT_WORK.reset(token)
+    with reader.client(is_costly=True) as client:
+        assert client.query("SELECT 1").result_rows == [(1,)]
 
 
 def test_the_server_bounds_each_query(api):

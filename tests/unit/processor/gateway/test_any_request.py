@@ -1,4 +1,4 @@
-"""Whatever comes to the gateway, or as a form to a page, is answered: never with our own error."""
+"""Whatever comes to the gateway, or as a form to a page, is answered without an error of ours."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BODIES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=200)
 @given(
     st.sampled_from(PROVIDERS), st.sampled_from(["GET", "HEAD", "OPTIONS", "POST"]),
     st.binary(max_size=60), HEADERS, BODIES,
@@ -57,11 +57,13 @@ def test_the_gateway_answers_whatever_comes(provider, method, query, headers, bo
         assert status < 500
 
 
-@settings(max_examples=200)
-@given(
-    st.binary(max_size=400), st.sampled_from(["/sign-in", "/sign-out", "/embed/blacklist/email"])
-)
-def test_a_form_of_anything_is_no_error_of_ours(body, path):
+def test_a_form_of_anything_is_no_error_of_ours():
     with client_of() as client:
-        reply = client.post(path, content=body, follow_redirects=False)
-        assert reply.status_code in range(200, 500)
+
+        @settings(max_examples=200)
+        @given(st.binary(max_size=400), st.sampled_from(["/sign-in", "/embed/blacklist/email"]))
+        def post(body, path):
+            reply = client.post(path, content=body, follow_redirects=False)
+            assert reply.status_code in range(200, 500)
+
+        post()

@@ -9,7 +9,7 @@ from processor.gateway.decoys import decoy
 from processor.gateway.refusals import (
     ADDRESS_BURST,
     HOOK_BURST,
-    LOG_INTERVAL_SECONDS,
+    REFUSAL_LOG_SECONDS,
     RefusalCause,
     Refusals,
 )
@@ -72,7 +72,7 @@ def test_a_cause_is_logged_at_once_and_then_once_a_minute_with_its_count():
         for _ in range(1_000):
             refusals.count(cause)
         assert [line["count"] for line in logs] == [1]
-        now[0] = LOG_INTERVAL_SECONDS
+        now[0] = REFUSAL_LOG_SECONDS
         refusals.flush()
         refusals.flush()
     assert [line["count"] for line in logs] == [1, 999]
