@@ -16,7 +16,8 @@ class RuleReset(NamedTuple):
 
     `by` says who ends it: staff, staff who have the person's word (`confirmation` is what they
     confirm), or the person alone. `refusal` is why a reset does not lift it, or not unconfirmed.
-    `person` is what only the person can do, `elsewhere` what has to be done in another place.
+    `means` is what follows beside that messages are sent again, `person` what only the person can
+    do, `elsewhere` what has to be done in another place.
     """
 
     by: Literal["staff", "confirmed", "person"] = "staff"
@@ -27,6 +28,7 @@ class RuleReset(NamedTuple):
     elsewhere: str = ""
 
 
+#: What every reset means that lifts a rule.
 _AGAIN: Final = "Messages are sent again."
 RULE_RESETS: Final[Mapping[RuleName, RuleReset]] = {
     "unsubscribe": RuleReset(
@@ -37,7 +39,7 @@ RULE_RESETS: Final[Mapping[RuleName, RuleReset]] = {
     ),
     "complaint": RuleReset(
         by="confirmed",
-        means=f"{_AGAIN} Another report as spam blacklists it again at once.",
+        means="Another report as spam blacklists it again at once.",
         confirmation="Its owner reported a message as spam. I have their word that they want our "
         "mail again.",
         refusal="its owner reported spam: a reset has to be confirmed",
@@ -45,26 +47,26 @@ RULE_RESETS: Final[Mapping[RuleName, RuleReset]] = {
         "remove it there, too.",
     ),
     "hard_bounce": RuleReset(
-        means=f"{_AGAIN} The next hard bounce blacklists it again at once.",
+        means="The next hard bounce blacklists it again at once.",
         elsewhere="The provider may keep it on a list of its own: if the next message is refused, "
         "remove it there, too.",
     ),
     "opt_out": RuleReset(
         by="confirmed",
-        means=f"{_AGAIN} Without their START the phone company goes on stopping them.",
+        means="Without their START the phone company goes on stopping them.",
         confirmation="They have sent START to our number.",
         refusal="its owner opted out, and only START sent to our number ends that: "
         "a reset has to be confirmed",
         person="They opted out, and only they can end that: they send START to your number.",
     ),
     "echo": RuleReset(
-        means=f"{_AGAIN} The provider goes on refusing them until it is off the provider's own "
+        means="The provider goes on refusing them until it is off the provider's own "
         "list, too.",
         elsewhere="The provider keeps it on a list of its own: remove it there, too.",
     ),
-    "by_hand": RuleReset(means=_AGAIN),
-    "refusals": RuleReset(means=f"{_AGAIN} Refusals are counted anew."),
-    "soft_bounces": RuleReset(means=f"{_AGAIN} Failed attempts are counted anew."),
+    "by_hand": RuleReset(),
+    "refusals": RuleReset(means="Refusals are counted anew."),
+    "soft_bounces": RuleReset(means="Failed attempts are counted anew."),
 }  # fmt: skip
 #: How an address is taken off a provider's own list, by the provider's name for people.
 PROVIDER_LISTS: Final[Mapping[str, str]] = {
@@ -100,9 +102,10 @@ class ResetTerms(NamedTuple):
         """Return the terms of the rules that hold, the strongest first."""
         held = list(dict.fromkeys(rules))
         by_rule = [RULE_RESETS[rule] for rule in held]
+        lifted = tuple(rule for rule in held if RULE_RESETS[rule].by != "person")
         return cls(
-            lifted=tuple(rule for rule in held if RULE_RESETS[rule].by != "person"),
-            means=_sentences(each.means for each in by_rule),
+            lifted=lifted,
+            means=_sentences([_AGAIN, *(each.means for each in by_rule)]) if lifted else (),
             confirmations=_sentences(each.confirmation for each in by_rule),
             person=_sentences(each.person for each in by_rule),
             elsewhere=_sentences(each.elsewhere for each in by_rule),

@@ -11,7 +11,7 @@ from schemas.resets import RULE_RESETS, ResetTerms
 def test_every_rule_says_who_ends_it_and_how():
     assert RULE_RESETS.keys() == SUPPRESSION_RULES.keys()
     for reset in RULE_RESETS.values():
-        assert bool(reset.means) == (reset.by != "person")
+        assert not (reset.means and reset.by == "person")
         assert bool(reset.confirmation) == (reset.by == "confirmed")
         assert bool(reset.refusal) == (reset.by != "staff")
         assert reset.person or reset.by != "person"
@@ -35,3 +35,6 @@ def test_a_reset_lifts_what_is_not_the_person_s_alone_and_says_the_rest(
     terms = ResetTerms.of(rules)
     assert terms.lifted == lifted
     assert (len(terms.person), len(terms.elsewhere)) == (person, elsewhere)
+    assert [text for text in terms.means if text == "Messages are sent again."] == (
+        ["Messages are sent again."] if lifted else []
+    )

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from processor.demo.render import DemoRecord
-from schemas.resets import RULE_RESETS
+from schemas.resets import ResetTerms
 from tests.system import running, wait_for
 
 NOW = datetime.now(UTC)
@@ -86,8 +86,8 @@ def test_a_bounced_address_is_shown_reset_and_blacklisted_again_by_the_next_boun
         ["by", "sendlog"],
         ["refused", "1", "message", "since"],
         ["effect", *["a", "later", "send", "is", "Invalid"]],
-        ["reset", *RULE_RESETS["hard_bounce"].means.split()],
-        RULE_RESETS["hard_bounce"].elsewhere.split(),
+        ["reset", *" ".join(ResetTerms.of(["hard_bounce"]).means).split()],
+        " ".join(ResetTerms.of(["hard_bounce"]).elsewhere).split(),
     ]
     assert "done: reset (hard bounce)" in done.stdout
     assert "by kim: she wrote to us" in done.stdout

@@ -32,6 +32,11 @@ def test_an_entry_is_explained_with_every_reason_there_is(capsys) -> None:
         "  by        sendlog",
         "  refused   1 message since",
         "  effect    a later send is Invalid",
+        (
+            "  reset     Messages are sent again. Another report as spam blacklists it again at "
+            "once. The next hard bounce blacklists it again at once. Failed attempts are counted "
+            "anew."
+        ),
     ]
 
 
