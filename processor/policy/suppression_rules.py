@@ -53,7 +53,16 @@ def suppress(event: MessageEvent, context: Context, state: AddressState) -> Iter
     for rule, holds in EVENT_RULES.items():
         if holds(event):
             reason = _reason(event, rule, failure_in_words(event), context, context.at)
-            yield from _recorded(reason, context, state)
+            if not _is_held_by_other_id(event, reason, state):
+                yield from _recorded(reason, context, state)
+
+
+def _is_held_by_other_id(event: MessageEvent, reason: Reason, state: AddressState) -> bool:
+    """Tell whether a reason was recorded of the same event, under the id that it came by."""
+    held = state.reasons.get(reason.rule, ())
+    return bool(event.other_id) and any(
+        (each.message_id, each.since) == (event.other_id, reason.since) for each in held
+    )
 
 
 def counts_in_streak(event: MessageEvent, context: Context, state: AddressState) -> bool:

@@ -995,6 +995,13 @@ def test_a_message_of_two_ids_counts_once_in_a_row():
     assert jo.rules == []
 
 
+@pytest.mark.parametrize("minute", range(6))
+def test_a_hard_bounce_that_comes_again_by_its_message_blacklists_once(minute):
+    jo, at = AddressLife(), START + timedelta(minutes=minute)  # another fingerprint each
+    assert jo.take(bounce("hard", at, "p-1")) == ["suppressed"]
+    assert jo.take(bounce("hard", at, "m1", other_id="p-1")) == []
+
+
 def test_a_copy_under_another_id_changes_nothing_but_that_this_is_known():
     jo = AddressLife()
     jo.take(bounce("soft", START, "m1"))
