@@ -154,7 +154,9 @@ def test_it_serves_when_both_come_and_says_so_while_they_are_away(stack):
         "/api/v1/suppressions/email/x@example.com/reset", key, "POST", {"reason": "asked"}
     )
     assert (status, headers["Retry-After"]) == (503, "5")
-    status, _, text = stack.get("/readyz")  # to be read it needs no Kafka
+    # To be read it needs no Kafka. It is asked for once a second, so the answer may be of before.
+    wait_for(lambda: "Kafka" in stack.get("/readyz")[2], "the API to miss Kafka")
+    status, _, text = stack.get("/readyz")
     assert (status, json.loads(text)) == (
         200, {"status": "ready", "missing": ["Kafka is away: commands are refused"]},
     )  # fmt: skip
