@@ -21,6 +21,8 @@ from tests.paths import ROOT
 
 DATABASE = "shards"
 NOON = (START + timedelta(hours=30)).isoformat()
+#: What an SMS has instead of a status of an email.
+SMS_STATUSES = {"Bounce": "Failed", "Delivery": "Delivered", "Sent": "Sent"}
 LISTINGS = [
     {}, {"status": "Bounce"}, {"status": "Delivery"}, {"status": "Sent"},
     {"filter": "status!=Sent"}, {"q": "invoice"}, {"q": "inVOICE", "status": "Delivery"},
@@ -82,6 +84,8 @@ def test_the_data_are_on_both_shards(apis, shards):
 @pytest.mark.parametrize("listing", LISTINGS, ids=str)
 def test_every_listing_is_the_same(apis, channel, listing):
     number = LISTINGS.index(listing)  # every order with some listings, two with each
+    if channel == "sms" and "status" in listing:
+        listing = listing | {"status": SMS_STATUSES[listing["status"]]}
     for order in (ORDERS[number % 6], ORDERS[(number + 3) % 6]):
         one, two = (
             pages(api, f"/logs/{channel}", limit=25, **listing, **order) for api in apis
