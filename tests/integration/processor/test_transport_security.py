@@ -34,7 +34,8 @@ from tests.signing import sign
 from tests.system import wait_for
 
 WORKER_PASSWORD, KEY_PASSWORD, SESSION_SECRET = "w0rker-s3cret", "k3y-s3cret", "s3ssion-" * 4
-TOKEN = unsigned_token("sendlog-mailer")
+#: Good for a day: it is made when tests are collected, long before these may run.
+TOKEN = unsigned_token("sendlog-mailer", seconds=86_400)
 SECRETS = (*PASSWORDS.values(), WORKER_PASSWORD, KEY_PASSWORD, SESSION_SECRET, PASSWORD, TOKEN)
 
 
