@@ -9,8 +9,8 @@ from typing import Final
 from projections.web.problems import ProblemError
 from projections.web.request_work import CURRENT_WORK
 
-#: A tenth of the threads that queries run on.
-MAX_KEY_REQUESTS: Final = 4
+#: A fifth of the threads that queries run on.
+MAX_KEY_REQUESTS: Final = 8
 #: Each may take as long as somebody downloads.
 MAX_KEY_EXPORTS: Final = 2
 #: For a place, before the request is refused.
