@@ -22,7 +22,7 @@ from schemas.events import milliseconds
 MAX_RECORD_MESSAGES: Final = 200
 #: How an address stands: what is sent there is refused, or else how the last messages went.
 Deliverability = Literal["blacklisted", "opted out", "bouncing", "fine"]
-_ARRIVED_STATUSES: Final = frozenset({"Delivery", "Open", "Click", "Delivered", "Read"})
+_ARRIVED_STATUSES: Final = frozenset({"Delivery", "Open", "Click", "Delivered", "Received"})
 #: Causes that only the person can end.
 _OPTED_OUT_CAUSES: Final = frozenset({"opted_out", "unsubscribed"})
 
