@@ -123,20 +123,13 @@ def entry_history(client: Client, database: str, address: Address) -> list[dict[
     return list(stream(client, _history_sql(database, query), query.values))
 
 
-def command_outcome(
-    client: Client, database: str, address: Address, command_id: str
-) -> dict[str, Any] | None:
-    """Return the row of the history that a command led to, None if there is none yet.
-
-    Of several, one for each rule that a reset ended, the last.
-    """
-    return command_outcomes(client, database, [(address, command_id)]).get(command_id)
-
-
 def command_outcomes(
     client: Client, database: str, commands: Sequence[tuple[Address, str]]
 ) -> dict[str, dict[str, Any]]:
-    """Return the outcomes of many commands by their ids; those without one are left out."""
+    """Return the rows of the history that commands led to, by their ids; those without none.
+
+    Of several rows, one for each rule that a reset ended, the last.
+    """
     outcomes: dict[str, dict[str, Any]] = {}
     for tenant in sorted({address.tenant_id for address, _ in commands}):
         of_tenant = [(address, name) for address, name in commands if address.tenant_id == tenant]

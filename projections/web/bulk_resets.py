@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from time import monotonic
 from typing import Any, Final, Literal
 
 from starlette.concurrency import run_in_threadpool
 
-from projections.queries.suppressions import command_outcomes
 from projections.web.auth import Caller
 from projections.web.problems import ProblemError, invalid_parameter
 from projections.web.records import known_addresses
 from projections.web.suppression_commands import (
-    OUTCOME_POLL_SECONDS,
     check_reason,
     publish_command,
+    wait_for_outcomes,
 )
 from schemas.addresses import Address
 from schemas.decisions import RuleName
@@ -111,7 +107,8 @@ async def apply_resets(
             sent.append(reset)
         else:
             sent.append(replace(reset, command_id=command_id))
-    outcomes = await _outcomes(caller, sent)
+    commands = [(each.address, each.command_id) for each in sent if each.command_id]
+    outcomes = await wait_for_outcomes(caller, commands)
     return [_result(reset, outcomes.get(reset.command_id), failure or "") for reset in sent]
 
 
@@ -125,26 +122,3 @@ def _result(reset: AddressReset, row: dict[str, Any] | None, failure: str) -> Ad
     if row["change"] == "refused":
         return replace(reset, fate="refused", detail=row["reason"], elsewhere=())
     return replace(reset, fate="lifted")
-
-
-async def _outcomes(caller: Caller, resets: Sequence[AddressReset]) -> dict[str, dict[str, Any]]:
-    """Wait for what the commands lead to; those without an outcome in time are left out."""
-    database = caller.state.database
-    commands = [(each.address, each.command_id) for each in resets if each.command_id]
-    outcomes: dict[str, dict[str, Any]] = {}
-
-    def read_outcomes() -> dict[str, dict[str, Any]]:
-        missing = [command for command in commands if command[1] not in outcomes]
-        with database.client() as client:
-            return command_outcomes(client, database.name, missing)
-
-    deadline = monotonic() + caller.state.outcome_seconds
-    while len(outcomes) < len(commands):
-        # Kafka has the commands, even if ClickHouse is away now.
-        with suppress(ProblemError):
-            outcomes |= await run_in_threadpool(read_outcomes)
-        if len(outcomes) < len(commands):
-            if monotonic() > deadline:
-                break
-            await asyncio.sleep(OUTCOME_POLL_SECONDS)
-    return outcomes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final, Literal
@@ -12,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from projections.queries.suppressions import command_outcome
+from projections.queries.suppressions import command_outcomes
 from projections.web.auth import Caller
 from projections.web.problems import ProblemError, invalid_parameter, unavailable
 from projections.web.request_work import CURRENT_WORK
@@ -21,7 +22,7 @@ from schemas.addresses import Address, AddressError, parse_address
 from schemas.decisions import Command, RuleName
 
 CommandName = Literal["reset", "add"]
-OUTCOME_POLL_SECONDS: Final = 0.25
+_POLL_INTERVAL_SECONDS: Final = 0.25
 
 
 def check_reason(reason: str) -> None:
@@ -72,27 +73,44 @@ def lifted_rules(history: Sequence[Mapping[str, Any]], command_id: str) -> list[
     ]  # fmt: skip
 
 
+def outcome_of(history: Sequence[Mapping[str, Any]], command_id: str) -> Mapping[str, Any] | None:
+    """Return the row that a command led to, by the history of its address; None without one.
+
+    Of several, one for each rule that a reset ended, the last.
+    """
+    return next((row for row in reversed(history) if row["cause_event_id"] == command_id), None)
+
+
 async def wait_for_outcome(
     caller: Caller, address: Address, command_id: str
 ) -> dict[str, Any] | None:
     """Wait for the row of the history that a command leads to; None if there is none in time."""
-    database = caller.state.database
+    return (await wait_for_outcomes(caller, [(address, command_id)])).get(command_id)
 
-    def read_outcome() -> dict[str, Any] | None:
+
+async def wait_for_outcomes(
+    caller: Caller, commands: Sequence[tuple[Address, str]]
+) -> dict[str, dict[str, Any]]:
+    """Wait for the rows of the history that commands lead to, by their ids, as far as in time."""
+    database = caller.state.database
+    outcomes: dict[str, dict[str, Any]] = {}
+
+    def read_outcomes() -> dict[str, dict[str, Any]]:
+        missing = [command for command in commands if command[1] not in outcomes]
         with database.client() as client:
-            return command_outcome(client, database.name, address, command_id)
+            return command_outcomes(client, database.name, missing)
 
     if work := CURRENT_WORK.get():
         work.at_end.close()  # others of its key may go on while it waits
     deadline = monotonic() + caller.state.outcome_seconds
-    while True:
-        try:
-            if row := await run_in_threadpool(read_outcome):
-                return row
-        except ProblemError:
-            # Kafka has the command even if ClickHouse is away now. After an error the caller
-            # would send it again.
-            pass
+    while len(outcomes) < len(commands):
+        # Kafka has the commands even if ClickHouse is away now. After an error the caller would
+        # send them again.
+        with suppress(ProblemError):
+            outcomes |= await run_in_threadpool(read_outcomes)
+        if len(outcomes) == len(commands):
+            break
         if monotonic() > deadline:
-            return None
-        await asyncio.sleep(OUTCOME_POLL_SECONDS)
+            break
+        await asyncio.sleep(_POLL_INTERVAL_SECONDS)
+    return outcomes

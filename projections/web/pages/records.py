@@ -13,7 +13,7 @@ from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.render import PAGE_ROWS, render_page
 from projections.web.params import RecordPath
 from projections.web.records import customer_record
-from projections.web.suppression_commands import lifted_rules
+from projections.web.suppression_commands import lifted_rules, outcome_of
 from schemas.addresses import Address
 from schemas.events import Channel
 from schemas.resets import ResetTerms
@@ -57,8 +57,7 @@ def _result(caller: PageCaller, address: Address | None, command_id: str) -> dic
         database = caller.state.database
         with database.client() as client:
             history = entry_history(client, database.name, address)
-    outcomes = [row for row in history if row["cause_event_id"] == command_id]
     return {
-        "outcome": outcomes[-1] if outcomes else None,
+        "outcome": outcome_of(history, command_id),
         "done": ResetTerms.of(lifted_rules(history, command_id)),
     }

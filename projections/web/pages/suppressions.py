@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Any, NamedTuple, cast, get_args
+from typing import Annotated, NamedTuple, cast, get_args
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request
@@ -22,6 +22,7 @@ from projections.web.problems import ProblemError
 from projections.web.suppression_commands import (
     CommandName,
     lifted_rules,
+    outcome_of,
     publish_command,
     wait_for_outcome,
 )
@@ -166,10 +167,7 @@ def render_suppression(
     with database.client() as client:
         entry = find_entry(client, database.name, address)
         history = entry_history(client, database.name, address)
-    outcome: dict[str, Any] | None = None
-    if command_id:
-        rows = (row for row in reversed(history) if row["cause_event_id"] == command_id)
-        outcome = next(rows, None)
+    outcome = outcome_of(history, command_id) if command_id else None
     return render_page(
         "suppression", caller, status=problem.status if problem else status,
         terms=ResetTerms.of(entry["rules"]) if entry else None, add=add,

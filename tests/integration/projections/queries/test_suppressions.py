@@ -110,7 +110,7 @@ def test_a_tenant_sees_only_its_own(put) -> None:
     assert put.entry(theirs) is None
     history = suppressions.entry_history(put.client, put.database, ANN)
     assert [line["rule"] for line in history] == ["hard_bounce"]
-    assert suppressions.command_outcome(put.client, put.database, ANN, "c1") is None
+    assert suppressions.command_outcomes(put.client, put.database, [(ANN, "c1")]) == {}
     assert list(suppressions.export_entries(put.client, put.database, "rival")) == []
 
 
@@ -195,7 +195,7 @@ def test_the_outcome_of_a_command_is_the_line_it_led_to(put) -> None:
     put.line(BOB, "refused", "", cause_event_id="c2", reason="it is not blacklisted")
 
     def outcome(whose, name):
-        found = suppressions.command_outcome(put.client, put.database, whose, name)
+        found = suppressions.command_outcomes(put.client, put.database, [(whose, name)]).get(name)
         return found and (found["change"], found["rule"], found["reason"])
 
     assert outcome(ANN, "c1") == ("reset", "by_hand", "")
