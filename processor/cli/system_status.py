@@ -32,7 +32,7 @@ _NO_ANSWER: Final = "nobody answers"
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where it is asked at
 
 PartState: TypeAlias = Literal["up", "not ready", "down"]
-T = TypeVar("T")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ def _no_worker(settings: Settings) -> PartStatus:
     )
 
 
-def _or_none(question: Callable[[], T], is_up: bool) -> T | None:
+def _or_none(question: Callable[[], Answer], is_up: bool) -> Answer | None:
     try:
         return question() if is_up else None
     except BrokerError:  # the part `kafka` says why

@@ -58,27 +58,22 @@ def sync_options(kafka: KafkaSettings) -> dict[str, Any]:
     Unless the connection is plain it is tried before, for such a client keeps why it is refused to
     itself. Raises `RefusedConnectionError`, `TlsFileError`.
     """
-    options: dict[str, Any] = {
-        "bootstrap_servers": kafka.bootstrap.split(","),
-        "security_protocol": kafka.protocol,
-    }
-    if kafka.protocol == "PLAINTEXT":
-        return options
-    refuse_early(kafka)
-    if kafka.is_encrypted:
-        options["ssl_context"] = client_context(tls_files(kafka, _GROUP))
-    if kafka.logs_in:
-        options |= _login(kafka, SyncTokens)
-    return options
+    if kafka.protocol != "PLAINTEXT":
+        refuse_early(kafka)
+    return {"bootstrap_servers": kafka.bootstrap.split(","), **_security(kafka, SyncTokens)}
 
 
 def async_security(kafka: KafkaSettings) -> dict[str, Any]:
     """Return the encryption and the login for aiokafka. Raises `TlsFileError`."""
+    return _security(kafka, AsyncTokens)
+
+
+def _security(kafka: KafkaSettings, provider: type[AsyncTokens | SyncTokens]) -> dict[str, Any]:
     options: dict[str, Any] = {"security_protocol": kafka.protocol}
     if kafka.is_encrypted:
         options["ssl_context"] = client_context(tls_files(kafka, _GROUP))
     if kafka.logs_in:
-        options |= _login(kafka, AsyncTokens)
+        options |= _login(kafka, provider)
     return options
 
 

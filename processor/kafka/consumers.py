@@ -25,6 +25,17 @@ def async_consumer(kafka: KafkaSettings, **options: Any) -> AIOKafkaConsumer:
     )
 
 
+async def started_consumer(kafka: KafkaSettings, **options: Any) -> AIOKafkaConsumer:
+    """Return such a consumer, started. Raises `KafkaError` without a broker; then it is stopped."""
+    consumer = async_consumer(kafka, **options)
+    try:
+        await consumer.start()
+    except BaseException:  # also where nobody waits for it any more
+        await consumer.stop()
+        raise
+    return consumer
+
+
 def sync_consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
     """Return a kafka-python consumer that commits nothing.
 

@@ -12,6 +12,7 @@ from kafka.errors import KafkaError
 
 from processor.kafka.connection import unreachable_error
 from processor.kafka.consumers import sync_consumer
+from processor.kafka.records import plausible_ms
 from processor.kafka.topics import POLICY_TOPIC, admin_client, check_topics
 from processor.settings import KafkaSettings
 
@@ -90,6 +91,6 @@ def _record_times(consumer: KafkaConsumer, offsets: Mapping[Any, int]) -> dict[A
         for place, offset in missing.items():
             consumer.seek(place, offset)
         for place, records in consumer.poll(timeout_ms=500, max_records=len(missing)).items():
-            times[place] = records[0].timestamp / 1000
+            times[place] = plausible_ms(records[0].timestamp) / 1000
             missing.pop(place, None)
     return times

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from time import monotonic, time
 from typing import Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import Gauge
 
 from processor import metrics
-from processor.kafka.consumers import async_consumer
+from processor.kafka.consumers import started_consumer
 from processor.logging import get
 from processor.settings import KafkaSettings
 
@@ -87,20 +87,10 @@ async def watch_lag(kafka: KafkaSettings, undone: Callable[[], Mapping[Any, Undo
     while True:
         try:
             async with asyncio.timeout(MAX_LAG_ANSWER_SECONDS):
-                consumer = consumer or await _started(kafka)
+                consumer = consumer or await started_consumer(kafka)
                 places = [TopicPartition(place.topic, place.partition) for place in undone()]
                 ends = await consumer.end_offsets(places) if places else {}
         except (KafkaError, OSError, TimeoutError) as error:  # others say that it is away
             log.debug("lag_unknown", error=str(error))
         gauges.set(undone(), ends)
         await asyncio.sleep(LAG_INTERVAL_SECONDS)
-
-
-async def _started(kafka: KafkaSettings) -> AIOKafkaConsumer:
-    consumer = async_consumer(kafka)
-    try:
-        await consumer.start()
-    except BaseException:
-        await consumer.stop()
-        raise
-    return consumer

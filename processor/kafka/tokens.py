@@ -25,7 +25,7 @@ from processor.settings import KafkaSettings
 from projections.tls import TlsFiles, client_context, tls_problem
 from schemas.errors import ExplainedError
 
-FETCH_TIMEOUT_SECONDS: Final = 10
+TOKEN_TIMEOUT_SECONDS: Final = 10
 #: A token is renewed when this part of its life is left.
 RENEWAL_SHARE: Final = 0.2
 
@@ -111,13 +111,13 @@ def token_by_command(command: str) -> Token:
     variable = "SENDLOG_KAFKA__TOKEN_COMMAND"
     try:
         done = subprocess.run(  # noqa: S603 - the operator's own command
-            shlex.split(command), capture_output=True, check=True, timeout=FETCH_TIMEOUT_SECONDS
+            shlex.split(command), capture_output=True, check=True, timeout=TOKEN_TIMEOUT_SECONDS
         )
         text = done.stdout.decode().strip()
     except subprocess.CalledProcessError as error:
         raise TokenError(f"{variable} ended with exit code {error.returncode}") from None
     except subprocess.TimeoutExpired:
-        raise TokenError(f"{variable} took more than {FETCH_TIMEOUT_SECONDS} s") from None
+        raise TokenError(f"{variable} took more than {TOKEN_TIMEOUT_SECONDS} s") from None
     except OSError as error:
         raise TokenError(f"{variable} cannot be run: {error.strerror}") from None
     except ValueError:  # quotes that do not match, or bytes that are no text
@@ -147,7 +147,7 @@ def token_by_credentials(kafka: KafkaSettings) -> Token:
         context.load_verify_locations(kafka.ca_file)
     try:
         with urllib.request.urlopen(  # noqa: S310 - see above
-            request, timeout=FETCH_TIMEOUT_SECONDS, context=context
+            request, timeout=TOKEN_TIMEOUT_SECONDS, context=context
         ) as reply:
             return _token_of(reply.read().decode(), variable)
     except urllib.error.HTTPError as error:

@@ -21,7 +21,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic, time
+from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ from processor.kafka.patches import (
     take_progress,
 )
 from processor.kafka.private_names import ReliedOn
-from processor.kafka.records import Chunk
+from processor.kafka.records import Chunk, plausible_ms
 from processor.logging import get
 
 log = get(__name__)
@@ -342,8 +342,8 @@ class Consumer(driver.Consumer):
 
 
 def _first_of(records: Sequence[Any]) -> Undone:
-    at = records[0].timestamp
-    return Undone(records[0].offset, at / 1000 if at and at > 0 else time(), monotonic())
+    at_ms = plausible_ms(records[0].timestamp)
+    return Undone(records[0].offset, at_ms / 1000, monotonic())
 
 
 class Transport(driver.Transport):

@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from processor.kafka.connection import async_options
-from processor.kafka.consumers import async_consumer
+from processor.kafka.consumers import started_consumer
 from processor.logging import get
 from processor.settings import KafkaSettings
 from schemas.events import EPOCH
@@ -104,7 +104,5 @@ class Watermark:
 
     async def _started_consumer(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            consumer = async_consumer(self._kafka)
-            await consumer.start()
-            self._consumer = consumer
+            self._consumer = await started_consumer(self._kafka)
         return self._consumer
