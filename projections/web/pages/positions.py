@@ -40,4 +40,4 @@ def total_text(total: RowTotal | None, last: int) -> str:
     """
     if total is None or (total.is_exact and total.rows < last):
         return ""
-    return f"{'' if total.is_exact else 'over '}{max(total.rows, 0 if total.is_exact else last):,}"
+    return total._replace(rows=max(total.rows, last)).words

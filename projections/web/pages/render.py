@@ -18,7 +18,7 @@ from projections.queries.plain_reasons import plain_reason
 from projections.web.pages import labels
 from projections.web.pages.auth import Frame, PageCaller
 from projections.web.pages.log_columns import cell_value
-from projections.web.pages.times import NO_TIME, date_element, time_element, times_for
+from projections.web.pages.times import NO_VALUE, date_element, time_element, times_for
 from projections.web.problems import ProblemError
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
@@ -94,7 +94,7 @@ def expandable_text(value: object, length: int = _EXCERPT_LENGTH) -> Markup:
     """Return a text; of a long one the beginning, which opens to the whole."""
     text = visible_text(value)
     if not text:
-        return NO_TIME
+        return NO_VALUE
     if len(text) <= length:
         return excerpt(text, length)
     return Markup("<details class=long><summary>{}</summary><bdi>{}</bdi></details>").format(

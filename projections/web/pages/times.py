@@ -35,7 +35,7 @@ _FORMS: Final[Mapping[str, TimeForm]] = {
         "{0:%b} {0.day}, {0.year}, {hour}:{0:%M:%S} {0:%p}",
     ),
 }  # fmt: skip
-NO_TIME: Final = Markup('<span class="none">—</span>')
+NO_VALUE: Final = Markup('<span class="none">—</span>')
 _reader: ContextVar[tuple[ZoneInfo, TimeForm]] = ContextVar(
     "reader", default=(UTC_ZONE, _FORMS["en"])
 )
@@ -68,7 +68,7 @@ def time_element(time: datetime | None, *, seconds: bool = False) -> Markup:
     In UTC it is the title.
     """
     if time is None:
-        return NO_TIME
+        return NO_VALUE
     zone, form = _reader.get()
     text = _text(time.astimezone(zone), form.second if seconds else form.minute)
     return Markup('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>').format(
