@@ -63,14 +63,12 @@ class Refusals:
         `hook` is any name of it, configured or not.
         """
         for limiter, key in ((self._hooks, f"{address} {hook}"), (self._addresses, address)):
-            tokens, _ = limiter.remaining(key)
-            if tokens < 1:
-                seconds = math.ceil((1 - tokens) / limiter.rate)
+            if wait := limiter.wait_seconds(key):
                 raise RefusedError(
                     HTTPStatus.TOO_MANY_REQUESTS,
                     "rate",
                     "too many requests of this address proved nothing",
-                    {"Retry-After": str(seconds)},
+                    {"Retry-After": str(math.ceil(wait))},
                 )
 
     def note_unproven(self, address: str, hook: str) -> None:

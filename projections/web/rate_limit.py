@@ -36,16 +36,24 @@ class RateLimiter:
         bucket = self._buckets.setdefault(key, _Bucket(self.burst, now))
         bucket.tokens = self._tokens(bucket, now)
         bucket.updated_at = now
-        if bucket.tokens < 1:
-            return (1 - bucket.tokens) / self.rate
+        if wait := self._wait(bucket.tokens):
+            return wait
         bucket.tokens -= 1
         return 0
+
+    def wait_seconds(self, key: str) -> float:
+        """Return what `take` would, and take nothing."""
+        tokens, _ = self.remaining(key)
+        return self._wait(tokens)
 
     def remaining(self, key: str) -> tuple[float, float]:
         """Return the tokens that a key has left, and the seconds until it has all of them."""
         bucket = self._buckets.get(key)
         tokens = self._tokens(bucket, self._clock()) if bucket else self.burst
         return tokens, (self.burst - tokens) / self.rate
+
+    def _wait(self, tokens: float) -> float:
+        return max(0, 1 - tokens) / self.rate
 
     def _tokens(self, bucket: _Bucket, now: float) -> float:
         return min(self.burst, bucket.tokens + (now - bucket.updated_at) * self.rate)
