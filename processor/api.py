@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from processor import suppression_commands
 from processor.clickhouse import client_of
-from processor.http_server import serve_http
+from processor.http.server import serve_http
 from processor.kafka import health, topics
 from processor.kafka.connection import BrokerError, refuse_early, sync_options
 from processor.logging import get

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import uvicorn
 
-from processor.http_connections import BoundedProtocol
-from processor.http_server import listening
+from processor.http.connections import BoundedProtocol
+from processor.http.server import listening
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from prometheus_client.parser import text_string_to_metric_families
 
 from processor.clickhouse import client_of
-from processor.http_server import HttpServer
+from processor.http.server import HttpServer
 from processor.kafka import health
 from processor.kafka.connection import BrokerError
 from processor.kafka.group_lag import TopicLag, group_lags, worker_hosts

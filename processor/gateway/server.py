@@ -6,7 +6,7 @@ from typing import Final
 
 from processor.gateway.app import build_gateway
 from processor.gateway.hooks import configured_hooks
-from processor.http_server import listening, serve_http
+from processor.http.server import listening, serve_http
 from processor.kafka import patches
 from processor.kafka.connection import refuse_early
 from processor.logging import get

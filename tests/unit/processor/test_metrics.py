@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from processor import metrics, metrics_server
-from processor.http_server import RequestMetrics
+from processor.http.server import RequestMetrics
 from processor.intake.worker_health import WorkerHealth
 from processor.kafka.lag import LagGauges, Undone
 from processor.metrics import METRICS_BY_PART

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from processor import metrics
-from processor.http_connections import BoundedProtocol
+from processor.http.connections import BoundedProtocol
 from processor.metrics import Part
 from processor.metrics_server import ask_loop, serve_metrics
 from processor.settings import Settings, SettingsError
