@@ -18,7 +18,7 @@ from pydantic_core import to_json
 
 from processor.kafka.batch_producer import OutgoingRecord
 from processor.kafka.topics import POLICY_TOPIC
-from projections.queries.policy_events import COLUMNS
+from projections.queries.policy_events import POLICY_COLUMNS
 from schemas.addresses import Address
 from schemas.decisions import DECISION_LABEL, Command
 from schemas.events import (
@@ -34,7 +34,7 @@ MAX_RECORD_BYTES: Final = 500_000
 #: Characters of a provider's text that the policy quotes, at most.
 MAX_QUOTED_CHARACTERS: Final = 500
 #: What the policy goes by of an event: the names of fields on the hot path, and in the feed.
-_FIELDS: Final = {name: name for name in COLUMNS if name not in {"diagnostic", "tags"}} | {
+_FIELDS: Final = {name: name for name in POLICY_COLUMNS if name not in {"diagnostic", "tags"}} | {
     "recorded_ms": "recorded_at"
 }
 

@@ -21,7 +21,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from processor.kafka.consumers import async_consumer
+from processor.kafka.connection import started
+from processor.kafka.consumers import MAX_FETCH_RECORDS, async_consumer
 from processor.kafka.topics import SUPPRESSIONS_TOPIC
 from processor.logging import get
 from processor.settings import KafkaSettings
@@ -34,7 +35,6 @@ log = get(__name__)
 
 POLL_INTERVAL_SECONDS: Final = 1.0
 RETRY_INTERVAL_SECONDS: Final = 5.0
-MAX_FETCH_RECORDS: Final = 20_000
 #: How far back a worker that starts looks for entries whose sends nobody may have looked up.
 START_WINDOW: Final = timedelta(days=1)
 #: Every worker knows an entry so soon after this one does, or it is far behind anyway.
@@ -172,7 +172,7 @@ class SuppressionFollower:
         """Read all that is suppressed now, and go on with what changes. Raises `KafkaError`."""
         consumer = async_consumer(kafka, auto_offset_reset="earliest")
         consumer.subscribe([SUPPRESSIONS_TOPIC])  # in no group: all partitions, also later ones
-        await consumer.start()
+        await started(consumer)
         try:
             ends = await consumer.end_offsets(consumer.assignment())
             while True:

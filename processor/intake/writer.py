@@ -58,7 +58,7 @@ MAX_WAITING_BYTES: Final = 128 * 1024 * 1024
 LAG_LIFETIME_SECONDS: Final = 10.0
 LAG_POLL_INTERVAL_SECONDS: Final = 0.1
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 #: Joins what can be joined now that events are written.
 Join = Callable[[Sequence[pa.Table]], "JoinOutcome"]
 
@@ -320,7 +320,7 @@ class Intake:
         """Insert; while the database is away, wait. Raises its other errors."""
         await self._work_or_wait(partial(self._insert, table, rows), table)
 
-    async def _work_or_wait(self, work: Callable[[], T], table: Table) -> T:
+    async def _work_or_wait(self, work: Callable[[], Result], table: Table) -> Result:
         key = object()
 
         def wait(error: TransientError) -> None:

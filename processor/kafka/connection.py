@@ -12,8 +12,9 @@ import re
 import ssl
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     KafkaConnectionError,
@@ -31,6 +32,8 @@ from projections.tls import NOT_TLS, client_context, tls_problem
 from schemas.errors import ExplainedError
 
 log = get(__name__)
+
+_Client = TypeVar("_Client", AIOKafkaConsumer, AIOKafkaProducer)
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 _GROUP: Final = "SENDLOG_KAFKA"
@@ -115,6 +118,16 @@ def unreachable_error(kafka: KafkaSettings, error: Exception) -> BrokerError:
     except BrokerError as problem:
         return problem
     return _unreachable(kafka, str(error))
+
+
+async def started(client: _Client) -> _Client:
+    """Start a client and return it; one that cannot start is stopped. Raises `KafkaError`."""
+    try:
+        await client.start()
+    except BaseException:  # also where nobody waits for it any more
+        await client.stop()
+        raise
+    return client
 
 
 async def check_connection(kafka: KafkaSettings) -> None:

@@ -13,6 +13,8 @@ from processor.settings import KafkaSettings
 #: Records of a transaction that was aborted never happened, and those of an open one may not have:
 #: no consumer reads either, and no end of a partition is behind them.
 ISOLATION_LEVEL: Final = "read_committed"
+#: Records that whoever reads a whole topic takes at once.
+MAX_FETCH_RECORDS: Final = 20_000
 
 
 def async_consumer(kafka: KafkaSettings, **options: Any) -> AIOKafkaConsumer:
@@ -23,17 +25,6 @@ def async_consumer(kafka: KafkaSettings, **options: Any) -> AIOKafkaConsumer:
         isolation_level=ISOLATION_LEVEL,
         **options,
     )
-
-
-async def started_consumer(kafka: KafkaSettings, **options: Any) -> AIOKafkaConsumer:
-    """Return such a consumer, started. Raises `KafkaError` without a broker; then it is stopped."""
-    consumer = async_consumer(kafka, **options)
-    try:
-        await consumer.start()
-    except BaseException:  # also where nobody waits for it any more
-        await consumer.stop()
-        raise
-    return consumer
 
 
 def sync_consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from processor.kafka.batch_producer import OutgoingRecord, by_partition, filled_batches
-from processor.kafka.connection import async_options
+from processor.kafka.connection import async_options, started
 from processor.kafka.producer import COMPRESSION, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from processor.settings import KafkaSettings
 from schemas.events import EPOCH
@@ -53,12 +53,7 @@ class FencedProducer:
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_REQUEST_BYTES,
         )
-        try:
-            await producer.start()
-        except BaseException:  # also where nobody waits for it any more
-            await producer.stop()
-            raise
-        return cls(producer)
+        return cls(await started(producer))
 
     async def publish(self, records: Sequence[OutgoingRecord]) -> datetime | None:
         """Publish records in a transaction; return the broker's time if their topics have it.

@@ -13,7 +13,8 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Gauge
 
 from processor import metrics
-from processor.kafka.consumers import started_consumer
+from processor.kafka.connection import started
+from processor.kafka.consumers import async_consumer
 from processor.logging import get
 from processor.settings import KafkaSettings
 
@@ -87,7 +88,7 @@ async def watch_lag(kafka: KafkaSettings, undone: Callable[[], Mapping[Any, Undo
     while True:
         try:
             async with asyncio.timeout(MAX_LAG_ANSWER_SECONDS):
-                consumer = consumer or await started_consumer(kafka)
+                consumer = consumer or await started(async_consumer(kafka))
                 places = [TopicPartition(place.topic, place.partition) for place in undone()]
                 ends = await consumer.end_offsets(places) if places else {}
         except (KafkaError, OSError, TimeoutError) as error:  # others say that it is away

@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from processor.kafka.connection import async_options
-from processor.kafka.consumers import started_consumer
+from processor.kafka.connection import async_options, started
+from processor.kafka.consumers import async_consumer
 from processor.logging import get
 from processor.settings import KafkaSettings
 from schemas.events import EPOCH
@@ -104,5 +104,5 @@ class Watermark:
 
     async def _started_consumer(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            self._consumer = await started_consumer(self._kafka)
+            self._consumer = await started(async_consumer(self._kafka))
         return self._consumer

@@ -25,7 +25,8 @@ from cramjam import lz4
 from processor import metrics
 from processor.intake.policy_feed import partition_of
 from processor.kafka.batch_producer import OutgoingRecord
-from processor.kafka.consumers import async_consumer
+from processor.kafka.connection import started
+from processor.kafka.consumers import MAX_FETCH_RECORDS, async_consumer
 from processor.kafka.fenced_producer import FencedProducer, TransactionLostError
 from processor.kafka.topics import POLICY_STATE_TOPIC, POLICY_TOPIC
 from processor.logging import get
@@ -41,7 +42,6 @@ log = get(__name__)
 WAKES_AT_HEADER: Final = "wakes-at"
 #: The key of a record that keeps nothing.
 CLOCK_KEY: Final = b"clock"
-MAX_FETCH_RECORDS: Final = 20_000
 #: Between two attempts to read states while the broker is away.
 MIN_BACKOFF_SECONDS: Final = 0.5
 MAX_BACKOFF_SECONDS: Final = 10.0
@@ -313,10 +313,11 @@ async def read_partition_states(
     Raises `MisplacedStateError` if an address of it belongs to another, and `KafkaError`.
     """
     place = TopicPartition(POLICY_STATE_TOPIC, number)
-    consumer = async_consumer(
-        kafka, auto_offset_reset="earliest", max_partition_fetch_bytes=8 * 1024 * 1024
+    consumer = await started(
+        async_consumer(
+            kafka, auto_offset_reset="earliest", max_partition_fetch_bytes=8 * 1024 * 1024
+        )
     )
-    await consumer.start()
     try:
         consumer.assign([place])
         end = (await consumer.end_offsets([place]))[place]

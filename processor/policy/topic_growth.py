@@ -37,7 +37,7 @@ from schemas.errors import ExplainedError
 
 #: Records that move in one transaction.
 MAX_MOVED_RECORDS: Final = 2_000
-TRANSACTION_TIMEOUT_MS: Final = 120_000
+MOVE_TIMEOUT_MS: Final = 120_000
 POLL_TIMEOUT_MS: Final = 1_000
 
 
@@ -193,7 +193,7 @@ def _producer(kafka: KafkaSettings, number: int) -> Iterator[KafkaProducer]:
     producer = KafkaProducer(
         **sync_options(kafka),
         transactional_id=transactional_id(kafka.group, number),
-        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+        transaction_timeout_ms=MOVE_TIMEOUT_MS,
         compression_type=COMPRESSION,
         max_request_size=MAX_REQUEST_BYTES,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 #: What a policy goes by of an event, and what is only shown.
-COLUMNS: Final = (
+POLICY_COLUMNS: Final = (
     "event_id", "channel", "kind", "tenant_id", "message_id", "recipient", "occurred_at",
     "recorded_at", "provider", "attempt", "bounce_class", "classified_by", "smtp_code",
     "enhanced_status", "reason_code", "diagnostic", "label", "machine", "tags",
@@ -47,14 +47,14 @@ def count_needed(client: Client, target: Target, tenant: str, since: datetime | 
 def needed_events(
     client: Client, target: Target, tenant: str, since: datetime | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a tenant's events that a policy needs, by `COLUMNS`, in order of their own time.
+    """Yield a tenant's events that a policy needs, by `POLICY_COLUMNS`, in order of their own time.
 
     Deliveries, opens and clicks are among them only of addresses with bounces that count in a
     row; of decisions only what people asked for: resets, and listings by hand. Copies may come.
     """
     query = Query(tenant)
     sql = (
-        f"SELECT {', '.join(COLUMNS)} FROM {_events(target)} "
+        f"SELECT {', '.join(POLICY_COLUMNS)} FROM {_events(target)} "
         f"WHERE {_needed(target, query, since)} ORDER BY occurred_at, recorded_at, event_id"
     )
     yield from stream(client, sql, query.values)
