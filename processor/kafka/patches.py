@@ -57,9 +57,9 @@ _RELIED_ON: Final[ReliedOn] = {
         "_partition_records",
     ),
     TopicPartitionState: ("await_reset", "reset_to", "has_valid_position", "position", "lso"),
-    Fetcher: ("request_offset_reset",),
+    Fetcher: ("request_offset_reset", "error_future"),
     Assignment: ("tps", "state_value"),
-    Subscription: ("assignment",),
+    Subscription: ("assignment", "active"),
     SubscriptionState: ("subscription",),
     GroupCoordinator: (
         "check_errors", "request_rejoin", "need_rejoin", "coordinator_id", "generation",
@@ -67,7 +67,7 @@ _RELIED_ON: Final[ReliedOn] = {
     ),
     aiokafka.AIOKafkaConsumer: (
         "_fetch_max_wait_ms", "_fetch_min_bytes", "_isolation_level", "_max_poll_interval_ms",
-        "_coordinator", "_fetcher", "_subscription",
+        "_coordinator", "_fetcher", "_subscription", "_closed",
     ),
     aiokafka.AIOKafkaProducer: ("_partition", "create_batch", "send_batch", "partitions_for"),
     default_records: ("lz4_encode",),
@@ -82,6 +82,7 @@ def apply() -> None:
     default_records.lz4_encode = partial(lz4_encode, level=_LZ4_LEVEL)
     PartitionRecords._consumer_record = _record_as_read  # noqa: SLF001
     FetchResult.getall = read_chunk
+    GroupCoordinator.need_rejoin = _with_changed_subscription(GroupCoordinator.need_rejoin)
     TopicPartitionState.await_reset = _with_abandoned_position(TopicPartitionState.await_reset)
     TopicPartitionState.reset_to = _with_reset(TopicPartitionState.reset_to)
 
@@ -104,6 +105,21 @@ def _with_connection_error(send: Any) -> Any:
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken") from error
 
     return patched_send
+
+
+def _with_changed_subscription(need_rejoin: Any) -> Any:
+    """Return aiokafka's `need_rejoin` that is true of a subscription that was replaced, too.
+
+    A topic may appear, and the consumer subscribe to it, while aiokafka waits for a broker that is
+    away. It would then take the old subscription's assignment for the present one, find that it is
+    not, and give up all work for the group.
+    """
+
+    @wraps(need_rejoin)
+    def patched_need_rejoin(self: Any, subscription: Any) -> bool:
+        return not subscription.active or need_rejoin(self, subscription)
+
+    return patched_need_rejoin
 
 
 def _record_as_read(_self: Any, _tp: Any, record: Any) -> Any:
@@ -248,9 +264,12 @@ def handle_group_error(consumer: Any) -> None:
     aiokafka stops all work for the group until somebody checks the error. Its own `getmany` does
     that, Faust does not: after an outage of the broker at a bad moment the worker would not be a
     member any more, and never notice. aiokafka does not recover at all from an error that ended the
-    heartbeat or the refresh of committed offsets; joining the group again restarts both.
+    heartbeat or the refresh of committed offsets; joining the group again restarts both. Nothing
+    restarts the task that fetches: without it the worker would be a member that reads nothing.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
+    if consumer._fetcher.error_future.done() and not consumer._closed:  # noqa: SLF001
+        raise KafkaError("aiokafka has given up fetching: start the worker again")
     try:
         coordinator.check_errors()
     except KafkaError as error:

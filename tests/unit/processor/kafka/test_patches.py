@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from types import SimpleNamespace
 
 import pytest
 import uvloop
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import TopicPartition
 
 from processor.kafka import patches
 
@@ -74,3 +79,36 @@ def test_a_seek_that_meets_a_rebalance_goes_by_the_new_assignment(error):
     consumer.outcomes.insert(1, (frozenset({"c"}), 7))
     consumer.outcomes.append((frozenset({"b"}), 7))
     assert asyncio.run(patches.seek_to_committed(consumer)) == {"b": 7}
+
+
+async def topics_joined_for_after_a_change_while_the_broker_was_away():
+    """Let a member of a group subscribe to one more topic while it looks for its coordinator."""
+    subscriptions = SubscriptionState()
+    subscriptions.subscribe(topics={"sends"})
+    subscriptions.subscription._assign([TopicPartition("sends", 0)])
+    client = SimpleNamespace(cluster=ClusterMetadata())
+    coordinator = GroupCoordinator(client, subscriptions, enable_auto_commit=False)
+    topics = []
+
+    async def broker_comes_back():
+        if subscriptions.topics == {"sends"}:
+            subscriptions.subscribe(topics={"sends", "events"})
+
+    async def join(subscription, _before):
+        topics.append(set(subscription.topics))
+        if subscription.active:
+            subscription._assign([TopicPartition("events", 0)])
+            coordinator._rejoin_needed_fut = asyncio.get_running_loop().create_future()
+            coordinator._closing.set_result(None)
+        return subscription.assignment
+
+    coordinator.ensure_coordinator_known = broker_comes_back
+    coordinator.ensure_active_group = join
+    await coordinator._coordination_task
+    return topics
+
+
+def test_a_topic_that_appears_while_the_broker_is_away_does_not_end_the_member():
+    patches.apply()
+    topics = asyncio.run(topics_joined_for_after_a_change_while_the_broker_was_away())
+    assert topics[-1] == {"sends", "events"}

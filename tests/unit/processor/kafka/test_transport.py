@@ -184,10 +184,23 @@ def test_an_error_of_the_group_is_checked_and_crashes_only_if_nothing_goes_on(
         _heartbeat_task=task(not beats),
         _commit_refresh_task=None,
     )
+    fetcher = SimpleNamespace(error_future=task(False))
     with pytest.raises(KafkaError) if coordination_ended else nullcontext():
-        patches.handle_group_error(SimpleNamespace(_coordinator=coordinator))
+        patches.handle_group_error(
+            SimpleNamespace(_coordinator=coordinator, _fetcher=fetcher, _closed=False)
+        )
     assert checks == [1]
     assert joins == ([] if coordination_ended or beats else [1])
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_worker_that_fetches_no_more_ends_unless_it_is_stopping_anyway(stops):
+    ended = SimpleNamespace(error_future=SimpleNamespace(done=lambda: True))
+    coordinator = SimpleNamespace(check_errors=lambda: None)
+    with nullcontext() if stops else pytest.raises(KafkaError, match="start the worker again"):
+        patches.handle_group_error(
+            SimpleNamespace(_coordinator=coordinator, _fetcher=ended, _closed=stops)
+        )
 
 
 @pytest.mark.parametrize(
@@ -205,7 +218,10 @@ def test_outside_the_group_is_who_is_no_member_while_the_broker_is_there(
     )
     subscription = SimpleNamespace(subscription=object())
     thread = object.__new__(_Thread)
-    thread._consumer = SimpleNamespace(_coordinator=coordinator, _subscription=subscription)
+    thread._consumer = SimpleNamespace(
+        _coordinator=coordinator, _subscription=subscription, _closed=False,
+        _fetcher=SimpleNamespace(error_future=SimpleNamespace(done=lambda: False)),
+    )  # fmt: skip
     coordinator.check_errors = lambda: None
     assert asyncio.run(thread._is_outside_group()) is outside
     thread._consumer = None
