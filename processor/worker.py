@@ -106,16 +106,18 @@ def build_worker(
         chosen = chosen_events(events, suppressed) if partitions else []
         return JoinOutcome(to_records(chosen, [], partitions or 1), joined.marks)
 
+    decoder = Decoder(
+        settings.intake,
+        max_record_bytes=settings.kafka.max_record_bytes,
+        rules=inputs.bounce_rules.rules,
+        suppressed=suppressed,
+        policy_partitions=partitions,
+        regions=settings.numbers.by_tenant,
+        resolve=identities.resolve,
+    )
     intake = Intake(
-        decode=Decoder(
-            settings.intake,
-            max_record_bytes=settings.kafka.max_record_bytes,
-            rules=inputs.bounce_rules.rules,
-            suppressed=suppressed,
-            policy_partitions=partitions,
-            regions=settings.numbers.by_tenant,
-            resolve=identities.resolve,
-        ),
+        decode=decoder.begin,
+        complete=decoder.complete,
         insert=store.Store(connect, settings.clickhouse.database).insert,
         join=join,
         publish=publish,

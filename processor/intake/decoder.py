@@ -10,18 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import reduce
-from operator import or_
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import pyarrow as pa
-from pydantic import Discriminator, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
-from typing_extensions import NotRequired, TypedDict
 
 from processor import metrics
 from processor.intake.arrow import assign_ids, group_events, table_of
 from processor.intake.dead_letters import Rejection
+from processor.intake.event_validator import event_validator
 from processor.intake.normal_form import bound_times, normalise_recipients
 from processor.intake.policy_feed import chosen_events, to_records
 from processor.intake.suppression_history import HISTORY_KINDS, HistoryRow, history_rows
@@ -44,9 +42,6 @@ from schemas.events import (
     KINDS_BY_CHANNEL,
     Channel,
     EventFields,
-    Identifier,
-    MessageEvent,
-    Recipient,
 )
 from schemas.identity import is_unmatched
 from schemas.providers import adapters, decode, explain_validation, version_of
@@ -59,11 +54,10 @@ MAX_RECORD_EVENTS: Final = 10_000
 #: What a record says once is in each of its events, and some bytes could fill the memory.
 MAX_EXPANSION: Final = 16
 MIN_EXPANSION_BYTES: Final = 256 * 1024
+#: About what an event takes as a dict, beside its long texts.
+EVENT_BYTES: Final = 2_000
 #: Fields for texts of any length, beside the tags; all others of an event are a few kB at most.
 LONG_FIELDS: Final = ("subject", "text", "diagnostic", "url", "user_agent")
-_COMPUTED: Final = frozenset(
-    {"event_id", "other_id", "recipient_error", "recorded_at", "source", "adapter_version"}
-)
 
 
 @dataclass(slots=True)
@@ -80,11 +74,13 @@ class DecodedChunk:
     policy_records: Sequence[OutgoingRecord] = ()
     #: Rows of `suppression_history`.
     history: Sequence[HistoryRow] = ()
+    #: Events that lack their message or recipient, until `Decoder.complete` makes rows of them.
+    unmatched: Sequence[EventFields] = ()
 
     @property
     def row_count(self) -> int:
         """How much room it takes while it waits, in rows: what gave no row has been read, too."""
-        rows = int(self.events.num_rows) + len(self.rejections)
+        rows = int(self.events.num_rows) + len(self.rejections) + len(self.unmatched)
         return max(len(self.chunk.records), rows)
 
     @property
@@ -93,12 +89,14 @@ class DecodedChunk:
         records = sum(len(record.value or b"") for record in self.chunk.records)
         elements = sum(len(rejection.raw or b"") for rejection in self.rejections)
         fed = sum(len(record.value or b"") for record in self.policy_records)
-        return records + elements + fed + int(self.events.nbytes)
+        unmatched = sum(EVENT_BYTES + _long_text_bytes(event) for event in self.unmatched)
+        return records + elements + fed + unmatched + int(self.events.nbytes)
 
     @property
     def is_all_rejected(self) -> bool:
         """Whether nothing but rejections came of it."""
-        return bool(self.rejections) and not self.events.num_rows and not self.policy_records
+        gave_something = self.events.num_rows or self.policy_records or self.unmatched
+        return bool(self.rejections) and not gave_something
 
     def records_of_events(self) -> list[Record]:
         """Return the record of each event, in the order of `events`."""
@@ -127,8 +125,8 @@ class Decoder:
         `delivery.policy` has; 0: no policy is in force.
         """
         self._validate: dict[Channel | None, Callable[[bytes], Any]] = {
-            **{channel: _event_validator(channel) for channel in KINDS_BY_CHANNEL},
-            None: _event_validator(*KINDS_BY_CHANNEL, message_id_required=False),
+            **{channel: event_validator(channel) for channel in KINDS_BY_CHANNEL},
+            None: event_validator(*KINDS_BY_CHANNEL, message_id_required=False),
         }
         self._max_bytes = max_record_bytes
         self._tenants = settings.feeds
@@ -141,20 +139,57 @@ class Decoder:
 
     def __call__(self, chunk: Chunk) -> DecodedChunk:
         """Decode the records of one fetch of one partition."""
+        decoded = self.begin(chunk)
+        self.complete([decoded])
+        return decoded
+
+    def begin(self, chunk: Chunk) -> DecodedChunk:
+        """Decode the records of one fetch of one partition, but for its unmatched events."""
         try:
             return self._decode(chunk)
         except Exception as error:  # noqa: BLE001 - nobody foresaw it, and the stream must go on
             if len(chunk.records) == 1:
-                reason = f"cannot be read: unexpected {type(error).__name__}"
-                return self._decoded(chunk, [], [Rejection(chunk.records[0], reason)])
-            parts = [self(chunk._replace(records=[record])) for record in chunk.records]
+                rejections = [Rejection(chunk.records[0], _unexpected(error))]
+                return self._decoded(chunk, [], rejections)
+            parts = [self.begin(chunk._replace(records=[record])) for record in chunk.records]
             return DecodedChunk(
                 chunk,
                 pa.concat_tables([part.events for part in parts]),
                 [rejection for part in parts for rejection in part.rejections],
                 [record for part in parts for record in part.policy_records],
                 [row for part in parts for row in part.history],
+                [event for part in parts for event in part.unmatched],
             )
+
+    def complete(self, decoded: Sequence[DecodedChunk]) -> None:
+        """Make rows of the unmatched events of chunks, too; one question is asked for them all."""
+        open_chunks = [each for each in decoded if each.unmatched]
+        if not open_chunks:
+            return
+        self._resolve([event for each in open_chunks for event in each.unmatched])
+        for each in open_chunks:
+            _count_unmatched(each)
+            try:
+                self._add(each, each.unmatched)
+            except Exception:  # noqa: BLE001 - as in `begin`
+                self._add_one_by_one(each)
+            each.unmatched = ()
+
+    def _add_one_by_one(self, decoded: DecodedChunk) -> None:
+        records = {record.offset: record for record in decoded.chunk.records}
+        for event in decoded.unmatched:
+            try:
+                self._add(decoded, [event])
+            except Exception as error:  # noqa: BLE001 - as in `begin`
+                rejection = Rejection(records[event["source_offset"]], _unexpected(error))
+                decoded.rejections = [*decoded.rejections, rejection]
+
+    def _add(self, decoded: DecodedChunk, events: Sequence[EventFields]) -> None:
+        """Add what is made of some unmatched events to what their chunk gave."""
+        chunk = decoded.chunk
+        more = self._decoded(chunk, events, (), adapter_version=_adapter_version(chunk.topic))
+        decoded.events = pa.concat_tables([decoded.events, more.events])
+        decoded.policy_records = [*decoded.policy_records, *more.policy_records]
 
     def _decode(self, chunk: Chunk) -> DecodedChunk:
         topic = chunk.topic
@@ -270,47 +305,30 @@ class Decoder:
                     for part in decoded.rejected
                 )
         metrics.IGNORED_RECORDS_TOTAL.labels(provider=provider).inc(ignored_count)
-        unmatched = [event for event in events if is_unmatched(event)]
-        self._resolve(unmatched)
-        counts = Counter(event["tenant_id"] for event in unmatched if is_unmatched(event))
-        for tenant, count in counts.items():
-            labels = {"provider": provider, "tenant": metrics.tenant_label(tenant)}
-            metrics.UNMATCHED_EVENTS_TOTAL.labels(**labels).inc(count)
-        return self._decoded(chunk, events, rejections, adapter_version=version_of(adapter))
+        if unmatched := [event for event in events if is_unmatched(event)]:
+            events = [event for event in events if not is_unmatched(event)]
+        made = self._decoded(chunk, events, rejections, adapter_version=version_of(adapter))
+        made.unmatched = unmatched
+        return made
 
 
-def _event_validator(
-    *channels: Channel, message_id_required: bool = True
-) -> Callable[[bytes], Any]:
-    """Return what reads an event of some channel as a dict of what is set, as `MessageEvent` would.
-
-    A typed dict made of the model's fields validates in less than half of the model's time (E-025).
-    Raises `ValidationError`.
-    """
-    kinds = (_event_type(each, message_id_required=message_id_required) for each in channels)
-    event: Any = reduce(or_, kinds)
-    if len(channels) > 1:
-        event = Annotated[event, Discriminator("channel")]
-    return TypeAdapter(event).validator.validate_json
+def _adapter_version(topic: str) -> int:
+    """Return the version of the adapter that a feed's topic is read by."""
+    _, provider = feed_provider(topic) or ("", topic)
+    return version_of(adapters()[provider])
 
 
-def _event_type(channel: Channel, *, message_id_required: bool) -> Any:
-    """Return the type of a channel's events as they are published."""
-    fields: dict[str, Any] = {}
-    for name, about in MessageEvent.model_fields.items():
-        if name not in _COMPUTED:
-            kind: Any = about.annotation
-            if about.metadata:
-                kind = Annotated[(kind, *about.metadata)]
-            if not about.is_required():
-                kind = NotRequired[kind | None]
-            fields[name] = kind
-    fields["channel"] = Literal[channel]
-    fields["kind"] = Literal[tuple(sorted(KINDS_BY_CHANNEL[channel]))]
-    fields["recipient"] = Recipient
-    if message_id_required:
-        fields["message_id"] = Identifier
-    return TypedDict("Event", fields)  # type: ignore[operator]
+def _count_unmatched(decoded: DecodedChunk) -> None:
+    """Count the events of a chunk that no edge has resolved."""
+    _, provider = feed_provider(decoded.chunk.topic) or ("", decoded.chunk.topic)
+    counts = Counter(event["tenant_id"] for event in decoded.unmatched if is_unmatched(event))
+    for tenant, count in counts.items():
+        labels = {"provider": provider, "tenant": metrics.tenant_label(tenant)}
+        metrics.UNMATCHED_EVENTS_TOTAL.labels(**labels).inc(count)
+
+
+def _unexpected(error: Exception) -> str:
+    return f"cannot be read: unexpected {type(error).__name__}"
 
 
 def _expansion_problem(size: int, events: Sequence[EventFields]) -> str:

@@ -3,7 +3,7 @@
 The steps of a write:
 
 1. decode each chunk as it arrives;
-2. collect all that waits;
+2. collect all that waits, and ask which messages its unmatched events are of;
 3. publish its dead letters, wait for the broker to have them, and insert them;
 4. insert its raw records, then its events; the engine makes the folds of the logs in the same
    insert;
@@ -35,9 +35,10 @@ from processor import metrics
 from processor.clickhouse import retry_while_away
 from processor.intake import dead_letters, raw_records, suppression_history
 from processor.intake.dead_letters import DeadLetter, Rejection
-from processor.intake.decoder import DecodedChunk, Decoder
+from processor.intake.decoder import DecodedChunk
 from processor.intake.topic_pauses import TopicPauses
 from processor.kafka.batch_producer import TOO_LARGE_ERRORS, OutgoingRecord, Publish
+from processor.kafka.records import Chunk
 from processor.logging import get
 from processor.outages import Outage
 from projections.clickhouse import store
@@ -59,6 +60,9 @@ LAG_LIFETIME_SECONDS: Final = 10.0
 LAG_POLL_INTERVAL_SECONDS: Final = 0.1
 
 Result = TypeVar("Result")
+#: Decodes a chunk but for its unmatched events; makes rows of those of some chunks.
+Decode = Callable[[Chunk], DecodedChunk]
+Complete = Callable[[Sequence[DecodedChunk]], None]
 #: Joins what can be joined now that events are written.
 Join = Callable[[Sequence[pa.Table]], "JoinOutcome"]
 
@@ -88,12 +92,13 @@ class _WaitingChunk:
 
 
 class Intake:
-    """Takes chunks and writes them; `insert` and `join` run on threads and may block."""
+    """Takes chunks and writes them; what is passed in runs on threads and may block."""
 
     def __init__(
         self,
         *,
-        decode: Decoder,
+        decode: Decode,
+        complete: Complete,
         insert: store.Insert,
         join: Join,
         publish: Publish,
@@ -103,6 +108,7 @@ class Intake:
         keep_raw: bool = False,
     ) -> None:
         self._decode = decode
+        self._complete = complete
         self._keep_raw = keep_raw
         self._insert = insert
         self._join = join
@@ -222,6 +228,8 @@ class Intake:
             await self._changed.wait_for(lambda: bool(self._waiting))
             chunks, self._waiting = self._waiting, []
             self._changed.notify_all()
+        if any(each.decoded.unmatched for each in chunks):
+            await asyncio.to_thread(self._complete, [each.decoded for each in chunks])
         return chunks
 
     async def _step3_dead_letters(self, chunks: Sequence[_WaitingChunk]) -> None:

@@ -23,6 +23,8 @@ from processor.intake.decoder import Decoder
 from processor.kafka import topics
 from processor.kafka.connection import BrokerError
 from processor.settings import IntakeSettings
+from projections.clickhouse.ddl import Target
+from projections.clickhouse.migrate import migrate
 from projections.tables import projections
 from schemas.decisions import REFUSAL_KINDS
 from schemas.events import DECISION_KINDS
@@ -46,13 +48,15 @@ CHUNK_RECORDS = 5_000
 class Contender(NamedTuple):
     """How a system is started, and where its events go; `{…}` are filled in.
 
-    `max_events`: of a system that would take many minutes, the events after which a later round
-    stops. The first reads all, and is checked.
+    `without`: tables that the engine's views do not fill for it. `max_events`: of a system that
+    would take many minutes, the events after which a later round stops. The first reads all, and
+    is checked.
     """
 
     arguments: tuple[str, ...]
     database: str = DATABASE
     max_events: int | None = None
+    without: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
 
 
@@ -64,6 +68,12 @@ SYSTEMS = {
     "sendlog": Contender(("processor", "worker")),
     "sendlog, no raw records": Contender(
         ("processor", "worker"), environment={"SENDLOG_RAW__KEEP": "false"}
+    ),
+    # As if providers' ids and raw records were no matter: what both cost.
+    "sendlog, no identity": Contender(
+        (f"{PEERS}.without_identity", "worker"),
+        without=("edges", "unmatched"),
+        environment={"SENDLOG_RAW__KEEP": "false"},
     ),
     # What the peers do: without the policy for retries and the blacklist, and what it writes.
     "sendlog, log only": Contender(
@@ -78,7 +88,7 @@ SYSTEMS = {
     "limit": peer("limit", database=LIMIT_DATABASE),
 }
 #: Those with the policy.
-DECIDING = ("sendlog", "sendlog, no raw records")
+DECIDING = ("sendlog", "sendlog, no raw records", "sendlog, no identity")
 MEASURED = (
     "events_per_second", "worker_cpu", "broker_cpu", "database_cpu", "worker_peak_mb", "seconds",
 )  # fmt: skip
@@ -166,11 +176,16 @@ def compared(rows):
     speeds = {row["system"]: row["events_per_second"] for row in rows}
     ours, bare = speeds.pop("sendlog", None), speeds.pop("sendlog, log only", None)
     without_raw = speeds.pop("sendlog, no raw records", None)
-    if ours is None or not (speeds or bare or without_raw):
+    without_identity = speeds.pop("sendlog, no identity", None)
+    if ours is None or not (speeds or bare or without_raw or without_identity):
         return []
     comparisons = [
         f"{ours / itself:.2f} times itself {what}"
-        for what, itself in (("with the log only", bare), ("without raw records", without_raw))
+        for what, itself in (
+            ("with the log only", bare),
+            ("without raw records", without_raw),
+            ("without identity and raw records", without_identity),
+        )
         if itself
     ]
     comparisons += [
@@ -233,11 +248,17 @@ def empty(system, contender):
         topics.SUPPRESSIONS_TOPIC,
     )
     tables = [f"{contender.database}.events"]
-    written = ("dead_letters", "raw_records", "records", "suppression_history")
+    written = (
+        "dead_letters", "edges", "raw_records", "records", "suppression_history", "unmatched",
+    )  # fmt: skip
     tables += [f"{DATABASE}.{name}" for name in written]
     tables += [f"{DATABASE}.{log.state_table}" for log in projections().values()]
     for table in tables:
         system.client.command(f"TRUNCATE TABLE {table}")
+    for _ in migrate(system.client, Target(DATABASE)):
+        pass
+    for table in contender.without:
+        system.client.command(f"DROP VIEW {DATABASE}.{table}_fill")
 
 
 def measure(system, name, contender, count, *, whole=True, already=0):

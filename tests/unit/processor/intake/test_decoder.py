@@ -17,7 +17,7 @@ from processor.intake.policy_feed import entry_of, lines_of
 from processor.settings import IntakeSettings
 from schemas.addresses import Address, NumberRegions
 from schemas.events import KINDS_BY_CHANNEL, MessageEvent, fingerprint
-from schemas.providers import adapters
+from schemas.providers import adapters, version_of
 from schemas.providers import decode as decode_payload
 from tests.chunks import chunk_of, ses_bounce
 from tests.mailboxes import mails
@@ -323,6 +323,47 @@ def test_a_silly_header_does_no_harm(topic, headers):
         [record(v, topic=topic, offset=n, headers=headers) for n, v in enumerate(values)]
     )
     assert decoded.events.num_rows + len(dead_letters_of(decoded)) == len(values)
+
+
+def test_an_unmatched_event_that_nobody_foresaw_spares_its_neighbours(monkeypatch):
+    def explode(groups):
+        if any(event["recipient"] == "r-1@example.com" for g in groups for event in g.events):
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("processor.intake.decoder.bound_times", explode)
+    chunk = chunk_of([
+        record(ses_bounce(3, "s"), topic="email.events.ses", offset=7),
+        record(b"rubbish", topic="email.events.ses", offset=8),
+    ])  # fmt: skip
+    decoded = DECODER.begin(chunk)
+    assert (decoded.events.num_rows, len(decoded.unmatched), decoded.row_count) == (0, 3, 4)
+    DECODER.complete([decoded])
+    assert decoded.events["recipient"].to_pylist() == [b"r-0@example.com", b"r-2@example.com"]
+    bad, unforeseen = dead_letters_of(decoded)
+    assert bad.offset == 8
+    assert (unforeseen.offset, unforeseen.reason) == (
+        7, "cannot be read: unexpected ZeroDivisionError",
+    )  # fmt: skip
+    assert not decoded.unmatched
+
+
+def test_unmatched_events_have_the_ids_that_are_known_when_they_are_completed():
+    def resolve(events):
+        for event in events:
+            event.update({"message_id": "m-1", "other_id": "ses-1", "event_id": "1" * 32})
+
+    decoder = Decoder(IntakeSettings(), max_record_bytes=10_000, resolve=resolve)
+    chunks = [
+        decoder.begin(chunk_of([record(ses_bounce(1, "s"), topic="email.events.ses", offset=n)]))
+        for n in range(2)
+    ]
+    weights = [each.byte_count for each in chunks]
+    decoder.complete(chunks)
+    for decoded in chunks:
+        assert decoded.events["message_id"].to_pylist() == [b"m-1"]
+        assert decoded.events["adapter_version"].to_pylist() == [version_of(adapters()["ses"])]
+        assert decoded.policy_records
+    assert min(weights) > 2_000
 
 
 @pytest.mark.parametrize("min_column_events", [1, 64], ids=["by column", "by event"])

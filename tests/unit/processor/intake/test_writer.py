@@ -102,13 +102,18 @@ class FakeServices:
 
     def intake(self, *, policy_partitions=0, **options):
         settings = {"batch_rows": 1000, "write_interval": 0, **options}
+        decoder = Decoder(
+            IntakeSettings(), max_record_bytes=10_000_000, policy_partitions=policy_partitions,
+            resolve=self.resolve,
+        )  # fmt: skip
         return Intake(
-            decode=Decoder(
-                IntakeSettings(), max_record_bytes=10_000_000, policy_partitions=policy_partitions
-            ),
+            decode=decoder.begin, complete=decoder.complete,
             insert=self.insert, join=self.join, publish=self.publish,
             pauses=TopicPauses(after_bad=5, rate=1, pause=self.pause), **settings,
         )  # fmt: skip
+
+    def resolve(self, events):
+        self.take_step(f"ask of {len(events)} unmatched")
 
     def join(self, tables):
         self.take_step(f"join {sum(table.num_rows for table in tables)} events")
@@ -170,9 +175,11 @@ DECISION = json.dumps({
     "recipient": "a@example.com", "occurred_at": "2026-11-01T10:00:00Z", "change": "added",
     "rule": "hard_bounce", "since": "2026-11-01T10:00:00Z", "cause_event_id": "0" * 32,
 }).encode()  # fmt: skip
-#: Of a write that has all of them; of the first two either may come first.
-STEPS = ["insert dead_letters", "publish delivery.dead-letters", "insert events",
-         "join 2 events", "insert suppression_history", "publish delivery.policy"]  # fmt: skip
+#: Of a write that has all of them; of the two of dead letters either may come first.
+STEPS = [
+    "ask of 1 unmatched", "insert dead_letters", "publish delivery.dead-letters", "insert events",
+    "join 2 events", "insert suppression_history", "publish delivery.policy",
+]  # fmt: skip
 
 
 def write_of_all_steps(services):
@@ -188,21 +195,32 @@ def write_of_all_steps(services):
 def test_a_write_takes_its_steps_in_their_order_and_the_acks_come_last():
     services = FakeServices()
     write_of_all_steps(services)
-    assert sorted(services.steps[:2]) == STEPS[:2]
+    assert sorted(services.steps[:3]) == STEPS[:3]
     acks = ["ack delivery.decisions", "ack email.events.ses"]
-    assert services.steps[2:] == STEPS[2:] + acks
+    assert services.steps[3:] == STEPS[3:] + acks
     assert services.message_ids == ["m", "ses-1"]
     assert [row["address"] for row in services.history] == [b"a@example.com"]
 
 
-@pytest.mark.parametrize("place", range(len(STEPS)))
+def test_a_write_asks_once_of_which_messages_the_unmatched_events_of_all_its_chunks_are():
+    services = FakeServices()
+    events = [
+        FakeChunkEvent(ses_bounce(1, "a"), topic="email.events.ses", start=number)
+        for number in range(3)
+    ]
+    services.write_together(*events, FakeChunkEvent(send("a")))
+    assert [step for step in services.steps if step.startswith("ask")] == ["ask of 3 unmatched"]
+    assert len(services.message_ids) == 4
+
+
+@pytest.mark.parametrize("place", range(1, len(STEPS)))
 def test_what_a_step_cannot_do_is_not_acked_and_no_later_step_is_taken(place):
     services = FakeServices()
     services.impossible = STEPS[place]
     with pytest.raises(FatalError):
         write_of_all_steps(services)
     assert not {"ack delivery.decisions", "ack email.events.ses"} & set(services.steps)
-    assert not set(STEPS[max(place + 1, 2) :]) & set(services.steps)
+    assert not set(STEPS[max(place + 1, 3) :]) & set(services.steps)
 
 
 @pytest.mark.parametrize("table", ["dead_letters", "events", "suppression_history"])
@@ -230,7 +248,7 @@ def test_a_bad_record_is_published_and_stored_before_its_chunk_is_acked():
     assert services.dead_letters == ["rubbish"]
     [record] = services.published
     assert dict(record.headers)["sendlog-dead-offset"] == b"1"
-    assert sorted(services.steps[:2]) == STEPS[:2]
+    assert sorted(services.steps[:2]) == STEPS[1:3]
     assert services.steps[2:] == ["insert events", "join 1 events", "ack email.sends"]
 
 
@@ -433,7 +451,7 @@ def test_what_waits_is_weighed_by_the_bytes_it_became(monkeypatch):
         while not intake._waiting:
             await asyncio.sleep(0)
         taking.cancel()
-        assert intake._waiting[0].decoded.events.num_rows == 200
+        assert intake._waiting[0].decoded.row_count == 200
         return not intake._has_room()
 
     assert len(event.value.records[0].value) < 50_000
