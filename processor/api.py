@@ -16,6 +16,7 @@ from processor.http.server import serve_http
 from processor.kafka import health, topics
 from processor.kafka.connection import BrokerError, refuse_early, sync_options
 from processor.logging import get
+from processor.provider_lists.removal import ProviderLists, read_accounts
 from processor.settings import KafkaSettings, Settings
 from projections.web.app import build_api
 from projections.web.state import CommandNotPublishedError
@@ -78,6 +79,7 @@ def run_api(settings: Settings) -> None:
     """
     refuse_early(settings.kafka)
     api, producer = settings.api, CommandProducer(settings.kafka)
+    provider_lists = ProviderLists(read_accounts(api.provider_accounts))
     app = build_api(
         connect=partial(client_of, settings),
         database=settings.clickhouse.database,
@@ -93,6 +95,7 @@ def run_api(settings: Settings) -> None:
         embed_secret=api.embed_secret.get_secret_value().encode(),
         public_url=api.public_url,
         time_zone=api.time_zone,
+        provider_lists=provider_lists,
     )
     if not api.session_secret.get_secret_value():
         log.info("session_secret_made_up", setting="SENDLOG_API__SESSION_SECRET")

@@ -54,7 +54,8 @@ PLAIN_SETTINGS = frozenset({
     ("gateway", "host"), ("gateway", "port"), ("gateway", "timeout"), ("gateway", "verp"),
     ("gateway", "mail_host"), ("gateway", "mail_port"), ("gateway", "mail_protocol"),
     ("api", "host"), ("api", "port"), ("api", "rate"), ("api", "burst"), ("api", "query_seconds"),
-    ("api", "outcome_seconds"), ("api", "https"), ("api", "proxies"), ("gateway", "proxies"),
+    ("api", "outcome_seconds"), ("api", "https"), ("api", "provider_accounts"),
+    ("api", "proxies"), ("gateway", "proxies"),
 })  # fmt: skip
 
 
@@ -288,6 +289,10 @@ class ApiSettings(HttpServerSettings):
     )
     time_zone: TimeZoneName = Field(
         "UTC", description="of the pages where a browser names none, as America/New_York"
+    )
+
+    provider_accounts: OptionalPath = Field(
+        None, description="TOML: [tenant.sendgrid] key = …; resets take addresses off their lists"
     )
 
     @property

@@ -84,6 +84,30 @@ PROVIDER_LISTS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 
+#: What came of asking a provider to take an address off its lists.
+RemovalOutcome = Literal["removed", "not_listed", "failed"]
+
+
+class ProviderRemoval(NamedTuple):
+    """What came of asking a provider, by its name for people; of a failure why, in words."""
+
+    provider: str
+    outcome: RemovalOutcome
+    detail: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What staff are told."""
+        if self.outcome == "removed":
+            return f"It was taken off {self.provider}'s own list, too."
+        if self.outcome == "not_listed":
+            return f"{self.provider} has it on no list of its own."
+        why = f": {self.detail}" if self.detail else ""
+        return (
+            f"It could not be taken off {self.provider}'s own list{why}. Try again, or do it there."
+        )
+
+
 class ResetTerms(NamedTuple):
     """What a reset of an address is: of all the rules by which it is blacklisted.
 

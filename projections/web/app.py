@@ -40,7 +40,7 @@ from projections.web.rate_limit import RateLimiter
 from projections.web.readiness import Readiness
 from projections.web.request_work import AbandonedRequests
 from projections.web.sessions import BrowserSession, Sessions
-from projections.web.state import API_PATH, AppState
+from projections.web.state import API_PATH, AppState, NoProviderLists, ProviderLists
 from schemas.addresses import NumberRegions
 from schemas.decisions import Command
 
@@ -91,16 +91,17 @@ def build_api(
     embed_secret: bytes = b"",
     public_url: str = "",
     time_zone: str = "UTC",
+    provider_lists: ProviderLists | None = None,
 ) -> FastAPI:
     """Return the application. ClickHouse and Kafka need not be available when it starts.
 
     `regions` are the countries of numbers that name none.
     `connect` makes a client of ClickHouse and raises as `clickhouse.client.connect` does.
-    `publish_command`, `kafka_answers`, `outcome_seconds`, `is_https`, `public_url` and `time_zone`
-    are described at `AppState`. Each key may make `rate` requests a second, and `burst` at once. A
-    query may take `query_seconds`. `session_secret` signs the cookies of the pages, and of
-    `embed_secret` the embed secrets of keys are made; without one they are valid until this process
-    ends.
+    `publish_command`, `kafka_answers`, `outcome_seconds`, `is_https`, `public_url`, `time_zone`
+    and `provider_lists` are described at `AppState`. Each key may make `rate` requests a second,
+    and `burst` at once. A query may take `query_seconds`. `session_secret` signs the cookies of the
+    pages, and of `embed_secret` the embed secrets of keys are made; without one they are valid
+    until this process ends.
     """
     connection = ReadOnlyDatabase(connect, database, seconds=query_seconds)
     # Whoever has a key is not kept out by the queries of others.
@@ -143,6 +144,7 @@ def build_api(
         embed_tokens=EmbedTokens(embed_secret),
         public_url=public_url.rstrip("/"),
         time_zone=time_zone,
+        provider_lists=provider_lists or NoProviderLists(),
     )
     install_error_handlers(app, render_error)
     for module in (

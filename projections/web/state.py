@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
@@ -23,8 +23,9 @@ from projections.web.key_slots import (
 from projections.web.rate_limit import RateLimiter
 from projections.web.readiness import Readiness
 from projections.web.sessions import BrowserSession, Sessions
-from schemas.addresses import NumberRegions
+from schemas.addresses import Address, NumberRegions
 from schemas.decisions import Command
+from schemas.resets import ProviderRemoval
 
 #: The path of this version of the API.
 API_PATH: Final = "/api/v1"
@@ -37,6 +38,30 @@ class CommandNotPublishedError(Exception):
     """Kafka did not confirm a command in time. It may be there nevertheless."""
 
 
+class ProviderLists(Protocol):
+    """The lists that providers keep; see `processor.provider_lists`."""
+
+    def names(self, tenant: str) -> list[str]:
+        """Return the names for people of the providers where a tenant has an account."""
+        ...
+
+    def remove(self, address: Address) -> list[ProviderRemoval]:
+        """Take an address off the lists of its tenant's providers; blocks, and raises nothing."""
+        ...
+
+
+class NoProviderLists:
+    """No accounts."""
+
+    def names(self, tenant: str) -> list[str]:  # noqa: ARG002
+        """Return none."""
+        return []
+
+    def remove(self, address: Address) -> list[ProviderRemoval]:  # noqa: ARG002
+        """Do nothing."""
+        return []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:
     """What endpoints share.
@@ -46,7 +71,7 @@ class AppState:
     `outcome_seconds` is how long to wait for the outcome of a command. `is_https` says that
     browsers use https, so that a cookie goes no other way. `public_url` is how browsers call the
     start page, without a slash at its end; empty: as a request has it. `time_zone` is that of pages
-    where a browser names none.
+    where a browser names none. `provider_lists` are those that tenants' providers keep.
     """
 
     database: ReadOnlyDatabase
@@ -66,6 +91,7 @@ class AppState:
     embed_tokens: EmbedTokens = field(default_factory=EmbedTokens)
     public_url: str = ""
     time_zone: str = "UTC"
+    provider_lists: ProviderLists = field(default_factory=NoProviderLists)
     readiness: Readiness
     #: For what may not wait behind queries.
     own_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(OWN_THREADS))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from projections.web.row_models import EmailRow, JsonTime, SmsRow
 from schemas.decisions import Effect, EntryChange, RuleName
 from schemas.events import Channel
+from schemas.resets import RemovalOutcome
 
 NextCursor = Annotated[
     str | None,
@@ -245,6 +246,16 @@ class SuppressionHistory(BaseModel):
     rows: list[SuppressionChange]
 
 
+class ListRemoval(BaseModel):
+    """What came of asking a provider to take an address off its own lists."""
+
+    model_config = _STRICT
+
+    provider: str = Field(examples=["SendGrid"])
+    outcome: RemovalOutcome = Field(description="not_listed: it was on none")
+    detail: str = Field(description="of a failure: why")
+
+
 class AppliedCommand(BaseModel):
     """A command that took effect: the change, and whether the address is blacklisted now."""
 
@@ -254,6 +265,15 @@ class AppliedCommand(BaseModel):
     line: SuppressionChange
     now: SuppressionState
     elsewhere: list[str] = Field(description="What else has to be done, in another place")
+    provider_lists: list[ListRemoval] = Field(description="What was done of it by us")
+
+
+class ListRemovals(BaseModel):
+    """What came of asking the tenant's providers to take an address off their own lists."""
+
+    model_config = _STRICT
+
+    provider_lists: list[ListRemoval]
 
 
 class PendingCommand(BaseModel):

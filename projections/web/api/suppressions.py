@@ -15,6 +15,11 @@ from projections.web.api import models
 from projections.web.auth import Caller, ReadCaller, ResetCaller
 from projections.web.params import AddressPath, ApiRoute, ChannelPath, CursorQuery, LimitQuery
 from projections.web.problems import ProblemError, problem_responses
+from projections.web.provider_lists import (
+    removals_json,
+    remove_after_reset,
+    remove_at_providers,
+)
 from projections.web.state import API_PATH
 from projections.web.suppression_commands import (
     CommandName,
@@ -124,6 +129,23 @@ async def post_suppression_reset(
 
 
 @router.post(
+    "/suppressions/{channel}/{address:path}/provider-lists",
+    summary="Take an address off its providers' own lists",
+    responses={200: {"model": models.ListRemovals}},
+)
+async def post_provider_lists(
+    caller: ResetCaller, channel: ChannelPath, address: AddressPath
+) -> JSONResponse:
+    """Ask the tenant's providers to take an address off their lists, as a reset does.
+
+    For one that failed then, or of which the outcome came too late. None of them is asked where
+    Sendlog has no account.
+    """
+    removals = await remove_at_providers(caller, caller.address_of(channel, address))
+    return JSONResponse({"provider_lists": removals_json(removals)})
+
+
+@router.post(
     "/suppressions/{channel}/{address:path}/add",
     summary="List an address by hand",
     responses=_COMMAND_RESPONSES,
@@ -154,10 +176,11 @@ async def _apply(
         raise ProblemError(HTTPStatus.CONFLICT, row["reason"] or "the command was refused")
     state = await run_in_threadpool(_suppression_state, caller, address)
     history = await run_in_threadpool(_history, caller, address)
-    done = ResetTerms.of(lifted_rules(history, command_id))
+    lifted = lifted_rules(history, command_id)
+    removals = await remove_after_reset(caller, address, lifted)
     return JSONResponse({
         "command_id": command_id, "line": _change_json(row), "now": state,
-        "elsewhere": done.elsewhere,
+        "elsewhere": ResetTerms.of(lifted).elsewhere, "provider_lists": removals_json(removals),
     })  # fmt: skip
 
 

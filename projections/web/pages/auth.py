@@ -67,6 +67,11 @@ class PageCaller(Caller):
         """The token that forms must carry."""
         raise NotImplementedError
 
+    @property
+    def provider_names(self) -> list[str]:
+        """The providers from whose own lists we can take an address of the tenant."""
+        return self.state.provider_lists.names(self.tenant)
+
     def has_scope(self, scope: Scope) -> bool:
         """Return whether the key has a scope."""
         return scope in self.key.scopes

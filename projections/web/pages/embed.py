@@ -36,7 +36,13 @@ from projections.web.pages.logs import (
 from projections.web.pages.messages import MessageIdQuery, RecipientQuery, render_message
 from projections.web.pages.records import render_record
 from projections.web.pages.statuses import render_statuses
-from projections.web.pages.suppressions import AddressQuery, apply_form, render_suppression
+from projections.web.pages.suppressions import (
+    AddressQuery,
+    ListsQuery,
+    apply_form,
+    apply_to_providers,
+    render_suppression,
+)
 from projections.web.params import ChannelPath, CursorQuery, RecordPath
 from projections.web.problems import ProblemError
 from schemas.addresses import Address
@@ -54,12 +60,13 @@ def show_framed_record(
     command: CommandQuery = "",
     channel: Annotated[Channel, Query()] = "email",
     address: Annotated[str, Query(max_length=320)] = "",
+    lists: ListsQuery = "",
 ) -> HTMLResponse:
     """Show the record of the token; after a reset, also what came of it."""
     if caller.record is None or caller.record != (record_type, record_id):
         raise ProblemError(HTTPStatus.FORBIDDEN, "the token of this frame is for another record")
     changed = _own_address(caller, channel, address) if command and address else None
-    return render_record(caller, caller.record, changed, command)
+    return render_record(caller, caller.record, changed, command, lists)
 
 
 def unchecked_framed_page(
@@ -127,10 +134,12 @@ def show_framed_message(
 
 @router.get("/blacklist/{channel}")
 def show_framed_suppression(
-    caller: FrameCaller, channel: ChannelPath, address: AddressQuery, command: CommandQuery = ""
-) -> HTMLResponse:
+    caller: FrameCaller, channel: ChannelPath, address: AddressQuery, command: CommandQuery = "",
+    lists: ListsQuery = "",
+) -> HTMLResponse:  # fmt: skip
     """Show whether and why an address of the record is blacklisted."""
-    return render_suppression(caller, _own_address(caller, channel, address), command_id=command)
+    own_address = _own_address(caller, channel, address)
+    return render_suppression(caller, own_address, command_id=command, lists=lists)
 
 
 @router.post("/blacklist/{channel}")
@@ -139,10 +148,24 @@ async def reset_framed_suppression(
 ) -> Response:
     """Reset an address of the record in the person's name, and lead back to the record."""
     caller = form.caller
+    own_address = await _address_to_change(caller, channel, address)
+    return await apply_form(caller, "reset", own_address, form.fields, caller.start_link())
+
+
+@router.post("/blacklist/{channel}/provider-lists")
+async def change_framed_provider_lists(
+    form: SentFrameForm, channel: ChannelPath, address: AddressQuery
+) -> Response:
+    """Take an address of the record off its providers' own lists."""
+    own_address = await _address_to_change(form.caller, channel, address)
+    return await apply_to_providers(form.caller, own_address)
+
+
+async def _address_to_change(caller: EmbedCaller, channel: Channel, address: str) -> Address:
+    """Return an address of the record. Raises a 403 problem if the token may change none."""
     if not caller.has_scope("reset"):
         raise ProblemError(HTTPStatus.FORBIDDEN, "the token of this frame lacks the scope 'reset'")
-    own_address = await run_in_threadpool(_own_address, caller, channel, address)
-    return await apply_form(caller, "reset", own_address, form.fields, caller.start_link())
+    return await run_in_threadpool(_own_address, caller, channel, address)
 
 
 @router.get("/help/statuses")

@@ -11,7 +11,9 @@ from projections.queries.suppressions import entry_history
 from projections.web.auth import RecordKey
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.render import PAGE_ROWS, render_page
+from projections.web.pages.suppressions import ListsQuery
 from projections.web.params import RecordPath
+from projections.web.provider_lists import read_removals
 from projections.web.records import customer_record
 from projections.web.suppression_commands import lifted_rules, outcome_of
 from schemas.addresses import Address
@@ -29,16 +31,21 @@ def show_record(
     command: Annotated[str, Query(max_length=64)] = "",
     channel: Annotated[Channel, Query()] = "email",
     address: Annotated[str, Query(max_length=320)] = "",
+    lists: ListsQuery = "",
 ) -> HTMLResponse:
     """Show a record; after a reset from here (`command` for an address), also what came of it."""
     changed = caller.address_of(channel, address) if command and address else None
-    return render_record(caller, RecordKey(record_type, record_id), changed, command)
+    return render_record(caller, RecordKey(record_type, record_id), changed, command, lists)
 
 
 def render_record(
-    caller: PageCaller, key: RecordKey, changed: Address | None = None, command: str = ""
-) -> HTMLResponse:
-    """Return the page of a record, and what came of a command for an address that it changes."""
+    caller: PageCaller, key: RecordKey, changed: Address | None = None, command: str = "",
+    lists: str = "",
+) -> HTMLResponse:  # fmt: skip
+    """Return the page of a record, and what came of a command for an address that it changes.
+
+    `lists` is what providers said about lists of their own.
+    """
     record_type, record_id = key
     record = customer_record(caller, record_type, record_id, limit=PAGE_ROWS)
     return render_page(
@@ -46,6 +53,7 @@ def render_record(
         called=record.name, standings=record.standings,
         listed=sum(each.entry is not None for each in record.standings),
         changed=changed, **_result(caller, changed, command),
+        removals=read_removals(caller, changed.tenant_id, lists) if changed else [],
         channels=sorted({row["channel"] for row in record.rows}), max_rows=PAGE_ROWS,
     )  # fmt: skip
 

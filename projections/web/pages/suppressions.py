@@ -19,6 +19,12 @@ from projections.web.pages.render import PAGE_ROWS, render_page, sentence
 from projections.web.pages.url import PageUrl, build_url, local_url, shareable_url
 from projections.web.params import ChannelPath, CursorQuery
 from projections.web.problems import ProblemError
+from projections.web.provider_lists import (
+    read_removals,
+    removals_value,
+    remove_after_reset,
+    remove_at_providers,
+)
 from projections.web.suppression_commands import (
     CommandName,
     lifted_rules,
@@ -34,6 +40,8 @@ from schemas.resets import ResetTerms
 
 router = APIRouter(include_in_schema=False)
 AddressQuery = Annotated[str, Query(min_length=1, max_length=320)]
+#: What `removals_value` gives.
+ListsQuery = Annotated[str, Query(max_length=512)]
 ReasonQuery = Annotated[str, Query(max_length=MAX_REASON_LENGTH)]
 
 
@@ -86,13 +94,15 @@ def show_suppression(
     address: AddressQuery,
     command: Annotated[str, Query(max_length=64)] = "",
     reason: ReasonQuery = "",
+    lists: ListsQuery = "",
     *,
     add: bool = False,
 ) -> HTMLResponse:
     """Show whether and why an address is blacklisted, and the outcome of a command by its id.
 
-    `reason` is one that was typed before; `add` opens the form to list the address by hand, and
-    what is no address is then refused on the page where it was typed.
+    `lists` is what providers said about lists of their own. `reason` is one that was typed before;
+    `add` opens the form to list the address by hand, and what is no address is then refused on the
+    page where it was typed.
     """
     if add:
         try:
@@ -101,8 +111,9 @@ def show_suppression(
             refused = RefusedEntry(channel, address, str(error))
             return _render_suppressions(caller, PageUrl(request.url.path, ()), refused=refused)
     return render_suppression(
-        caller, caller.address_of(channel, address), command_id=command, reason=reason, add=add
-    )
+        caller, caller.address_of(channel, address), command_id=command, reason=reason, add=add,
+        lists=lists,
+    )  # fmt: skip
 
 
 @router.post("/blacklist/{channel}")
@@ -116,6 +127,28 @@ async def change_suppression(
     if not back.startswith("/records/"):
         back = ""
     return await apply_form(caller, command_name, of_tenant, fields, back)
+
+
+@router.post("/blacklist/{channel}/provider-lists")
+async def change_provider_lists(
+    caller: TenantCaller,
+    channel: ChannelPath,
+    address: AddressQuery,
+    fields: FormFields,  # noqa: ARG001 - its token is checked
+) -> Response:
+    """Take an address off its providers' own lists, and redirect to the page that says so."""
+    return await apply_to_providers(caller, caller.address_of(channel, address))
+
+
+async def apply_to_providers(caller: PageCaller, address: Address) -> Response:
+    """Take an address off its providers' lists; return a redirect to the page that says so.
+
+    Raises a 403 problem if the caller's key lacks the scope.
+    """
+    check_scope(caller.key, "reset")
+    lists = removals_value(await remove_at_providers(caller, address))
+    url = caller.link(f"/blacklist/{address.channel}", address=address.address, lists=lists)
+    return RedirectResponse(url, status_code=HTTPStatus.SEE_OTHER)
 
 
 async def apply_form(
@@ -146,22 +179,38 @@ async def apply_form(
             render_suppression, caller, address, command_id=command_id, reason=reason,
             add=command_name == "add", status=HTTPStatus.CONFLICT,
         )  # fmt: skip
-    url = caller.link(f"/blacklist/{address.channel}", address=address.address, command=command_id)
+    lists = await _lists_after(caller, address, command_id) if outcome else ""
+    shown = {"address": address.address, "command": command_id}
+    if lists:
+        shown["lists"] = lists
+    url = caller.link(f"/blacklist/{address.channel}", **shown)
     if back:
         path, _, query = back.partition("?")
-        outcome = {"channel": address.channel, "address": address.address, "command": command_id}
-        url = build_url(path, [*parse_qsl(query), *outcome.items()])
+        url = build_url(path, [*parse_qsl(query), ("channel", address.channel), *shown.items()])
     return RedirectResponse(url, status_code=HTTPStatus.SEE_OTHER)
+
+
+async def _lists_after(caller: PageCaller, address: Address, command_id: str) -> str:
+    """Take an address that was reset off its providers' lists; return what they said."""
+    lifted = await run_in_threadpool(_lifted_rules, caller, address, command_id)
+    return removals_value(await remove_after_reset(caller, address, lifted))
+
+
+def _lifted_rules(caller: PageCaller, address: Address, command_id: str) -> list[RuleName]:
+    database = caller.state.database
+    with database.client() as client:
+        return lifted_rules(entry_history(client, database.name, address), command_id)
 
 
 def render_suppression(
     caller: PageCaller, address: Address, *, command_id: str = "",
     problem: ProblemError | None = None, reason: str = "", add: bool = False,
-    status: HTTPStatus = HTTPStatus.OK,
+    lists: str = "", status: HTTPStatus = HTTPStatus.OK,
 ) -> HTMLResponse:  # fmt: skip
     """Return the page of an address: its entry, its history, and the outcome of a command.
 
-    `reason` stands in the form; `add` opens that to list the address by hand.
+    `reason` stands in the form; `add` opens that to list the address by hand. `lists` is what
+    providers said about lists of their own.
     """
     database = caller.state.database
     with database.client() as client:
@@ -173,6 +222,7 @@ def render_suppression(
         terms=ResetTerms.of(entry["rules"]) if entry else None, add=add,
         done=ResetTerms.of(lifted_rules(history, command_id)),
         address=address, entry=entry, history=history, command_id=command_id, outcome=outcome,
+        removals=read_removals(caller, address.tenant_id, lists),
         problem=sentence(problem), reason=reason,
         title=f"Blacklist: {CHANNEL_NAMES[address.channel]}",
     )  # fmt: skip

@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from schemas.addresses import NumberRegions
+from schemas.addresses import Address, NumberRegions
+from schemas.resets import ProviderRemoval
 from tests.api import empty_api, token_of
 
 PLACES = {
@@ -154,3 +155,86 @@ def test_a_number_is_listed_as_one_of_the_tenant_s_country(engine, api):
         fields = {"token": token_of(page), "do": "add", "reason": "asked"}
         client.post("/blacklist/sms?address=(202) 555-0199", data=fields)
     assert [command.address for command in american.commands] == ["+12025550199"]
+
+
+class FakeLists:
+    """Lists of providers of the tenant a, that answer in turn."""
+
+    def __init__(self):
+        self.asked, self.answers = [], []
+
+    def names(self, tenant):
+        return ["Mailgun", "SendGrid"] if tenant == "a" else []
+
+    def remove(self, address):
+        self.asked.append(address)
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def lists(engine):
+    lists = FakeLists()
+    api = empty_api(engine.url, "provider_lists", outcome_seconds=2, provider_lists=lists)
+    api.add_key("a", ["a"], ["read", "reset"])
+    api.add_key("reader", ["a"])
+    api.on_command = lambda command: api.add_history_row(
+        "a", command.address, "reset", rule="echo", cause_event_id=command.id
+    )
+    lists.api = api
+    return lists
+
+
+REMOVED = [ProviderRemoval("Mailgun", "not_listed"), ProviderRemoval("SendGrid", "removed")]
+FAILED = [ProviderRemoval("SendGrid", "failed", "it does not answer")]
+
+
+def test_a_reset_takes_the_address_off_its_providers_lists_too_and_says_so(lists):
+    lists.answers = [REMOVED, FAILED, REMOVED]
+    with lists.api.client(None) as client:
+        lists.api.sign_in(client, "a")
+        for rule in ("echo", "by_hand"):
+            lists.api.add_history_row("a", f"{rule}@example.com", "added", rule=rule)
+        page = client.get(post(client, "echo@example.com", reason="mended").headers["location"])
+        assert "It was taken off SendGrid&#39;s own list, too." in page.text
+        assert "Mailgun has it on no list of its own." in page.text
+        assert "remove it there, too" not in page.text
+        assert lists.asked == [Address("a", "email", "echo@example.com")]
+        # What failed is offered again, with a button.
+        lists.api.add_history_row("a", "echo@example.com", "added", rule="echo")
+        page = client.get(post(client, "echo@example.com", reason="mended").headers["location"])
+        assert "It could not be taken off SendGrid&#39;s own list. Try again" in page.text
+        assert "Remove it from Mailgun, SendGrid, too" in page.text
+        location = client.post(
+            "/blacklist/email/provider-lists", params={"address": "echo@example.com"},
+            data={"token": token_of(page.text)}, follow_redirects=False,
+        ).headers["location"]  # fmt: skip
+        assert "It was taken off SendGrid&#39;s own list, too." in client.get(location).text
+        # What a link says of providers that are none of the tenant's is not shown.
+        forged = "/blacklist/email?address=echo@example.com&lists=Acme.removed,SendGrid.gone"
+        assert "own list" not in client.get(forged).text.partition("<h2")[0]
+
+
+def test_a_listing_that_no_provider_knows_of_is_lifted_here_alone(lists):
+    lists.api.on_command = lambda command: lists.api.add_history_row(
+        "a", command.address, "reset", rule="by_hand", cause_event_id=command.id
+    )
+    with lists.api.client(None) as client:
+        lists.api.sign_in(client, "a")
+        lists.api.add_history_row("a", "hand@example.com", "added", rule="by_hand")
+        page = client.get(post(client, "hand@example.com", reason="mended").headers["location"])
+    assert "Done:" in page.text
+    assert lists.asked == []
+
+
+def test_programs_learn_what_providers_said_and_may_ask_again(lists):
+    lists.answers = [FAILED, REMOVED]
+    lists.api.add_history_row("a", "echo@example.com", "added", rule="echo")
+    path = "/api/v1/suppressions/email/echo@example.com"
+    with lists.api.client("a") as client:
+        first = client.post(f"{path}/reset", json={"reason": "mended"}).json()["provider_lists"]
+        again = client.post(f"{path}/provider-lists").json()["provider_lists"]
+    assert first == [{"provider": "SendGrid", "outcome": "failed", "detail": "it does not answer"}]
+    assert [each["outcome"] for each in again] == ["not_listed", "removed"]
+    with lists.api.client("reader") as client:
+        assert client.post(f"{path}/provider-lists").status_code == 403
+    assert len(lists.asked) == 2
