@@ -162,11 +162,18 @@ class Decoder:
             )
 
     def complete(self, decoded: Sequence[DecodedChunk]) -> None:
-        """Make rows of the unmatched events of chunks, too; one question is asked for them all."""
+        """Make rows of the unmatched events of chunks, too; one question is asked for them all.
+
+        What may have been read before is not resolved, but written as it was then, and joined
+        afterwards: the insert of a worker that is dead may come later than any look for it, and
+        would leave a row of its own.
+        """
         open_chunks = [each for each in decoded if each.unmatched]
         if not open_chunks:
             return
-        self._resolve([event for each in open_chunks for event in each.unmatched])
+        self._resolve([
+            event for each in open_chunks if not each.chunk.is_repeated for event in each.unmatched
+        ])  # fmt: skip
         for each in open_chunks:
             _count_unmatched(each)
             try:

@@ -40,12 +40,16 @@ class Record(Protocol):
 
 
 class Chunk(NamedTuple):
-    """Records of one partition, in order; at least one. `lag` is how many records follow them."""
+    """Records of one partition, in order; at least one. `lag` is how many records follow them.
+
+    `is_repeated`: another worker may have taken some of them before, and its inserts may come yet.
+    """
 
     topic: str
     partition: int
     records: Sequence[Record]
     lag: int = 0
+    is_repeated: bool = False
 
 
 def recorded_ms(record: Record) -> int:

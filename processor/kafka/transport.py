@@ -151,6 +151,8 @@ class Consumer(driver.Consumer):
         #: records.
         self._uncommitted: dict[TP, int] = {}
         self._positions: dict[TP, int] = {}
+        #: Per partition, what was its end when it was taken over: nobody has read beyond it.
+        self._first_ends: dict[TP, int] = {}
         #: A fetch is of now if no seek was under way as it began, and none has begun since.
         self._seeks_begun = self._seeks_done = 0
 
@@ -206,9 +208,10 @@ class Consumer(driver.Consumer):
         """
         deliveries = {}
         self._positions = {tp: each.position for tp, each in progress.items()}
-        for tp, (position, _, reset) in progress.items():
+        for tp, (position, end, reset) in progress.items():
             if reset is not None:
                 self._reset(tp, *reset)
+            self._first_ends.setdefault(tp, end)
             if records.get(tp):
                 deliveries[tp] = _Delivery(position, _first_of(records[tp]))
                 self._delivered[tp].append(deliveries[tp])
@@ -244,7 +247,7 @@ class Consumer(driver.Consumer):
         """
 
     def _to_chunk(self, tp: TP, chunk: list[Any], delivery: _Delivery, end: int) -> ConsumerMessage:
-        last = chunk[-1]
+        last, is_repeated = chunk[-1], chunk[0].offset < self._first_ends.get(tp, 0)
         message = _ChunkMessage(
             topic=tp.topic,
             partition=tp.partition,
@@ -253,7 +256,7 @@ class Consumer(driver.Consumer):
             timestamp_type=last.timestamp_type,
             headers=None,
             key=None,
-            value=Chunk(tp.topic, tp.partition, chunk, max(0, end - delivery.end)),
+            value=Chunk(tp.topic, tp.partition, chunk, max(0, end - delivery.end), is_repeated),
             checksum=None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
@@ -331,6 +334,7 @@ class Consumer(driver.Consumer):
             self._delivered.pop(tp, None)
             self._uncommitted.pop(tp, None)
             self._positions.pop(tp, None)
+            self._first_ends.pop(tp, None)
 
     def undone(self) -> dict[TP, Undone]:
         """Return the first record that is not done of each partition that is held and read."""

@@ -32,8 +32,11 @@ PROVIDER_KINDS = {
     "email": ["delivery", "open", "click", "bounce", "deferral", "complaint"],
     "sms": ["sent", "delivery", "undelivered", "failed", "read"],
 }
-#: How often a worker is killed after a step, to take the same batch again.
+#: How often a worker is killed after a step, to take the same batch again; and how often while the
+#: database has its insert, and takes it at any time later.
 KILLED_SHARE = 0.1
+#: Steps that others take before a worker starts anew, or what it left is inserted.
+MAX_TURNS = 20
 
 
 class History:
@@ -110,40 +113,70 @@ class KilledError(Exception):
     """A worker has ended between two steps."""
 
 
-def worker(dice, connect, database, batches, channel):
-    """Take batches as intake does; stop after each step, and now and then start anew there."""
-    while batches:
-        with suppress(KilledError), connect() as client:
-            identities = Identities(connect, database)
-            while batches:
-                for _ in write(identities, client, database, *batches[0], channel):
-                    yield
-                    if dice.random() < KILLED_SHARE:
-                        raise KilledError
-                batches.pop(0)
+class Worker:
+    """Takes batches as intake does, and now and then is killed, to start anew."""
+
+    def __init__(self, dice, connect, database, channel, workers):
+        self._dice, self._connect, self._database = dice, connect, database
+        self._channel, self._workers = channel, workers
+
+    def take(self, batches):
+        """Take batches; stop after each step."""
+        is_repeated = False
+        while batches:
+            with suppress(KilledError), self._connect() as client:
+                identities = Identities(self._connect, self._database)
+                while batches:
+                    for _ in self._write(identities, client, *batches[0], is_repeated):
+                        yield
+                        self._live_or_die()
+                    batches.pop(0)
+                    is_repeated = False
+            is_repeated = True
+            yield from self._while()  # until another takes it
+
+    def _live_or_die(self):
+        if self._dice.random() < KILLED_SHARE:
+            raise KilledError
+
+    def _while(self):
+        """Let others take some steps."""
+        for _ in range(self._dice.randint(1, MAX_TURNS)):
+            yield
+
+    def _write(self, identities, client, source, batch, is_repeated):
+        """Take a batch; stop after each step."""
+        events = [dict(event) for event in batch]
+        if source == "feed" and not is_repeated:
+            identities.resolve(events)
+        yield
+        topic = SENDS[self._channel] if source == "mailer" else f"{self._channel}.events.ses"
+        rows = table_of(group_events(events), topic, 0)
+        if self._dice.random() < KILLED_SHARE:
+            self._workers.append(self._insert_late(rows))
+            raise KilledError
+        insert_rows(client, self._database, EVENTS, rows)
+        yield
+        joined = identities.join([rows])
+        yield
+        insert_rows(client, self._database, UNMATCHED, joined.marks)
+        yield
+
+    def _insert_late(self, rows):
+        """Insert what a worker left that was killed."""
+        yield from self._while()
+        with self._connect() as client:
+            insert_rows(client, self._database, EVENTS, rows)
 
 
-def write(identities, client, database, source, batch, channel):
-    """Take a batch; stop after each step."""
-    events = [dict(event) for event in batch]
-    if source == "feed":
-        identities.resolve(events)
-    yield
-    topic = SENDS[channel] if source == "mailer" else f"{channel}.events.ses"
-    rows = table_of(group_events(events), topic, 0)
-    insert_rows(client, database, EVENTS, rows)
-    yield
-    joined = identities.join([rows])
-    yield
-    insert_rows(client, database, UNMATCHED, joined.marks)
-    yield
+END = object()
 
 
 def run_in_turn(dice, workers):
     """Let workers take their steps in a random order."""
     while workers:
         each = dice.choice(workers)
-        if next(each, workers) is workers:
+        if next(each, END) is END:
             workers.remove(each)
 
 
@@ -169,10 +202,10 @@ def test_ids_that_are_missing_change_no_row(migrated, fresh_database, channel, s
     def connect():
         return connect_to(fresh_database.url)
 
-    run_in_turn(dice, [
-        worker(dice, connect, migrated.name, share, channel)
-        for share in shares
-    ])  # fmt: skip
+    workers = []
+    taker = Worker(dice, connect, migrated.name, channel, workers)
+    workers += [taker.take(share) for share in shares]
+    run_in_turn(dice, workers)
     log = LOGS[channel]
     rows = stream(
         migrated.client,

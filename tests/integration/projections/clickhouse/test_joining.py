@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from processor.intake.arrow import group_events, table_of
+from processor.intake.decoder import Decoder
 from processor.intake.identity import Identities
+from processor.settings import IntakeSettings
 from projections.clickhouse.ddl import UNFILLED, Target
 from projections.clickhouse.joining import join_history
 from projections.clickhouse.migrate import migrate
@@ -17,6 +20,7 @@ from projections.queries.unmatched import list_unmatched
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.unmatched import TABLE as UNMATCHED
 from schemas.events import fingerprint, milliseconds
+from tests.chunks import chunk_of, ses_bounce
 from tests.clickhouse import connect_to
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -42,11 +46,14 @@ class Log:
             fields = [{**event}]
             if joins and ".events." in topic:
                 self.identities.resolve(fields)
-            rows = table_of(group_events(fields), topic, 0)
-            insert_rows(self.client, self.target.database, EVENTS, rows)
-            if joins:
-                marks = self.identities.join([rows]).marks
-                insert_rows(self.client, self.target.database, UNMATCHED, marks)
+            self.insert(table_of(group_events(fields), topic, 0), joins=joins)
+
+    def insert(self, rows, *, joins=True):
+        """Insert events, with all that follows."""
+        insert_rows(self.client, self.target.database, EVENTS, rows)
+        if joins:
+            marks = self.identities.join([rows]).marks
+            insert_rows(self.client, self.target.database, UNMATCHED, marks)
 
     def rows(self, channel="email"):
         return sorted(
@@ -105,6 +112,25 @@ def test_an_event_whose_worker_ended_before_it_looked_for_its_edge_is_joined_as_
     assert log.rows() == [("t", "m", "jo@example.com", "Delivery")]
     sql = f"SELECT joined_id FROM {log.target.database}.unmatched FINAL"
     assert [row["joined_id"] for row in stream(log.client, sql, {})] == ["m"]
+
+
+def test_an_insert_of_a_killed_worker_that_comes_after_all_looks_leaves_no_row(log):
+    bounce = SimpleNamespace(
+        topic="email.events.ses", partition=0, offset=7, timestamp=milliseconds(START), headers=(),
+        value=ses_bounce(1, "Hello"),
+    )  # fmt: skip
+    chunk = chunk_of([bounce])._replace(is_repeated=True)
+    killed, successor = (
+        Decoder(IntakeSettings(default_tenant="t"), max_record_bytes=10_000, resolve=resolve)
+        for resolve in (lambda _events: None, log.identities.resolve)
+    )
+    late = killed(chunk).events
+    log.write(sent("m", "ses-1", recipient="r-0@example.com"))
+    log.insert(successor(chunk).events)
+    assert log.rows() == [("t", "m", "r-0@example.com", "Bounce")]
+    log.insert(late, joins=False)
+    assert log.rows() == [("t", "m", "r-0@example.com", "Bounce")]
+    assert unmatched_reasons(log) == []
 
 
 def test_an_event_without_a_recipient_is_of_the_only_one(log):

@@ -353,6 +353,9 @@ def test_unmatched_events_have_the_ids_that_are_known_when_they_are_completed():
             event.update({"message_id": "m-1", "other_id": "ses-1", "event_id": "1" * 32})
 
     decoder = Decoder(IntakeSettings(), max_record_bytes=10_000, resolve=resolve)
+    repeated = chunk_of([record(ses_bounce(1, "s"), topic="email.events.ses")])
+    again = decoder(repeated._replace(is_repeated=True))
+    assert again.events["message_id"].to_pylist() == [b"ses-1"]  # it is joined when it is written
     chunks = [
         decoder.begin(chunk_of([record(ses_bounce(1, "s"), topic="email.events.ses", offset=n)]))
         for n in range(2)

@@ -33,7 +33,7 @@ def consumer(*delivered):
     made = object.__new__(Consumer)
     made._delivered = defaultdict(deque, {TP0: deque(_Delivery(end + 1) for end in delivered)})
     made._uncommitted, made._committed_offset = {}, defaultdict(lambda: None)
-    made._positions = {}
+    made._positions, made._first_ends = {}, {}
     made._read_offset, made._unacked_messages = defaultdict(lambda: None), WeakSet()
     made._seeks_begun = made._seeks_done = 0
     return made
@@ -118,6 +118,21 @@ def test_nothing_behind_what_was_fetched_is_committed_before_that_is_acked():
     assert made._new_offset(TP0) is None
     delivery.is_acked = True
     assert made._new_offset(TP0) == 12
+
+
+def test_what_was_there_when_a_partition_was_taken_over_may_have_been_read_before():
+    def chunk_at(offset, end):
+        record = SimpleNamespace(offset=offset, timestamp=0, timestamp_type=0)
+        fetched = {TP0: PartitionProgress(offset + 1, end, None)}
+        [delivery] = made._follow(fetched, {TP0: [record]}).values()
+        return made._to_chunk(TP0, [record], delivery, end).value
+
+    made = consumer()
+    made.app = SimpleNamespace(consumer_generation_id=1)
+    assert [chunk_at(offset, 12).is_repeated for offset in (10, 11, 12)] == [True, True, False]
+    assert not chunk_at(15, 20).is_repeated
+    made._forget({TP0})
+    assert [chunk_at(offset, 20).is_repeated for offset in (15, 20)] == [True, False]
 
 
 def test_a_reset_is_logged_with_what_was_lost_and_counted():
