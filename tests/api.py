@@ -120,6 +120,14 @@ class Api:
     def connect(self):
         return connect_to(self.url, database=self.database)
 
+    def add_role_key(self, name, tenants, role=""):
+        """Store a key with a role; it is known as soon as the application reads keys."""
+        key, secret = api_keys.new_key(name, tenants, [], role or name)
+        api_keys.store_key(self.connect(), self.database, key)
+        self.keys[name] = secret
+        self.app.state.app_state.keys._loaded_at = float("-inf")
+        return key
+
     def add_key(self, name, tenants, scopes=("read",)):
         key, secret = api_keys.new_key(name, tenants, scopes)
         api_keys.store_key(self.connect(), self.database, key)

@@ -16,19 +16,29 @@ from processor.cli.rows import RowFormat, print_rows
 from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries import api_keys
-from projections.queries.api_keys import ApiKey, Scope
+from projections.queries.api_keys import ApiKey
 from projections.queries.listing import QueryError
+from projections.queries.roles import Scope
 from projections.web.embed_tokens import EmbedTokens
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 app = typer.Typer(help="Keys of the HTTP API.", no_args_is_help=True)
-_COLUMNS = ("id", "name", "tenants", "scopes", "created_at", "revoked_at", "expires_at")
+_COLUMNS = ("id", "name", "tenants", "role", "scopes", "created_at", "revoked_at", "expires_at")
 MAX_NAME_CHARACTERS = 256
 #: To give the new key to all who have the old one.
 DEFAULT_OVERLAP_DAYS = 7.0
 MAX_TENANT_CHARACTERS = 512
+
+
+class RoleName(StrEnum):
+    """The roles, as an option."""
+
+    SUPPORT = "support"
+    MANAGER = "manager"
+    ANALYST = "analyst"
+    ADMIN = "admin"
 
 
 class ScopeName(StrEnum):
@@ -54,6 +64,13 @@ def create_key(
             "admin (dead letters; with all tenants); can be repeated."
         ),
     ] = None,
+    role: Annotated[
+        RoleName | None,
+        typer.Option(
+            help="Instead of scopes: support (read, reset), analyst (read, export), manager (both, "
+            "and many resets), admin (everything)."
+        ),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -76,8 +93,10 @@ def create_key(
         raise QueryError(f"there is a key {name!r} already; choose another name, or revoke it")
     if file is not None and _has_valid_key(file, valid_keys):
         return
-    scopes: list[Scope] = [option.value for option in scope or [ScopeName.READ]]
-    key, secret = api_keys.new_key(name, tenant, scopes)
+    if role and scope:
+        raise QueryError("a key has a role or scopes; leave out --scope or --role")
+    scopes: list[Scope] = [] if role else [option.value for option in scope or [ScopeName.READ]]
+    key, secret = api_keys.new_key(name, tenant, scopes, role.value if role else "")
     if days is not None:
         key = replace(key, expires_at=key.created_at + timedelta(days=days))
     if file is not None:
@@ -87,8 +106,8 @@ def create_key(
     for earlier_key in earlier_keys:
         api_keys.store_revocation(client, database, earlier_key)
     Console(stderr=True).print(
-        f"key {key.id} for {', '.join(key.tenants)}: {', '.join(key.scopes)}; keep it well, "
-        "it is not shown again",
+        f"key {key.id} for {', '.join(key.tenants)}: {key.role or ', '.join(key.scopes)}; "
+        "keep it well, it is not shown again",
         markup=False,
     )
     if file is None:

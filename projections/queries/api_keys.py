@@ -15,20 +15,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 import pyarrow as pa
 
 from projections.clickhouse.sql import stream
 from projections.clickhouse.store import arrow_schema, insert_rows
+from projections.queries.roles import ALL_TENANTS, SCOPES, Role, Scope, role_scopes, with_implied
 from projections.tables.api_keys import TABLE
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-Scope = Literal["read", "reset", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = ("read", "reset", "admin")
-ALL_TENANTS: Final = "*"
 KEY_PREFIX: Final = "sk_"
 #: For this long a revoked key may still be accepted.
 CACHE_SECONDS: Final = 3.0
@@ -38,7 +36,10 @@ _UNKNOWN_KEY_CACHE_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as it is stored; `tenants` are those it may access, ("*",) for all."""
+    """A key as it is stored; `tenants` are those it may access, ("*",) for all.
+
+    With a `role` it may do what the role may in this version, else what its `scopes` say.
+    """
 
     id: str
     name: str
@@ -48,6 +49,19 @@ class ApiKey:
     created_at: datetime
     revoked_at: datetime | None = None
     expires_at: datetime | None = None
+    role: str = ""
+
+    #: How refusals call it.
+    noun: ClassVar[str] = "this key"
+
+    @property
+    def granted(self) -> frozenset[Scope]:
+        """The scopes that it has, in each of its tenants."""
+        return role_scopes(self.role) if self.role else with_implied(self.scopes)
+
+    def granted_in(self, tenant: str) -> frozenset[Scope]:
+        """Return the scopes that it has in a tenant."""
+        return self.granted if self.may_access(tenant) else frozenset()
 
     @property
     def for_all_tenants(self) -> bool:
@@ -68,8 +82,13 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def new_key(name: str, tenants: Sequence[str], scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
-    """Return a new key, not stored yet, and its secret, which cannot be recovered later."""
+def new_key(
+    name: str, tenants: Sequence[str], scopes: Sequence[Scope], role: Role | Literal[""] = ""
+) -> tuple[ApiKey, str]:
+    """Return a new key, not stored yet, and its secret, which cannot be recovered later.
+
+    It has either scopes or a role.
+    """
     secret = KEY_PREFIX + secrets.token_urlsafe(32)
     key = ApiKey(
         id=uuid.uuid4().hex[:12],
@@ -78,6 +97,7 @@ def new_key(name: str, tenants: Sequence[str], scopes: Sequence[Scope]) -> tuple
         tenants=(ALL_TENANTS,) if ALL_TENANTS in tenants else tuple(sorted(set(tenants))),
         scopes=tuple(scope for scope in SCOPES if scope in scopes),
         created_at=datetime.now(UTC),
+        role=role,
     )
     return key, secret
 
@@ -103,6 +123,7 @@ def store_rotation(
     Return it and its secret. Raises as `store_key` does; then the earlier one is as it was.
     """
     fresh, secret = new_key(key.name, key.tenants, key.scopes)
+    fresh = replace(fresh, role=key.role)
     store_key(client, database, fresh)
     ends_at = datetime.now(UTC) + overlap
     store_key(client, database, replace(key, expires_at=min(key.expires_at or ends_at, ends_at)))

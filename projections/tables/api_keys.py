@@ -19,6 +19,7 @@ TABLE: Final = Table(
         "created_at": TIME,
         "revoked_at": f"Nullable({TIME})",
         "expires_at": f"Nullable({TIME})",
+        "role": "String",
     },
     computed={
         # A revoked key stays revoked, whatever is written later.

@@ -6,13 +6,14 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from projections.queries.api_keys import ApiKey, Scope
+from projections.queries.api_keys import ApiKey
+from projections.queries.roles import Scope
 from projections.web.params import ApiRoute
 from projections.web.problems import ProblemError, invalid_parameter
 from projections.web.state import AppState, app_state
@@ -66,14 +67,37 @@ class RecordKey(NamedTuple):
     record_id: str
 
 
+class Principal(Protocol):
+    """Whose rights a request has: those of an API key, or of a person.
+
+    `tenants` are those that it may access, ("*",) for all; `granted` the scopes that it has in any
+    of them. `noun` is how refusals call it.
+    """
+
+    @property
+    def id(self) -> str: ...  # noqa: D102 described above
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def noun(self) -> str: ...  # noqa: D102
+    @property
+    def tenants(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def for_all_tenants(self) -> bool: ...  # noqa: D102
+    @property
+    def granted(self) -> frozenset[Scope]: ...  # noqa: D102
+    def granted_in(self, tenant: str) -> frozenset[Scope]: ...  # noqa: D102
+    def may_access(self, tenant: str) -> bool: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The key of a request, the one tenant that it is about, and the application's state.
+    """Whose rights a request has, the one tenant that it is about, and the application's state.
 
     With a `record`, nothing but that customer record may be shown. Days are those of `time_zone`.
     """
 
-    key: ApiKey
+    principal: Principal
     tenant: str
     state: AppState
     record: RecordKey | None = None
@@ -82,7 +106,11 @@ class Caller:
     @property
     def actor(self) -> str:
         """Who changes something, as the history names them."""
-        return self.key.name
+        return self.principal.name
+
+    def check_scope(self, scope: Scope) -> None:
+        """Raise a 403 problem without a scope in the tenant."""
+        check_scope(self.principal, scope, self.tenant)
 
     def address_of(self, channel: Channel, address: str) -> Address:
         """Return an address of the tenant in the log's form."""
@@ -94,33 +122,33 @@ class Caller:
         return self.state.regions.of(self.tenant)
 
 
-async def admit(state: AppState, key: ApiKey) -> None:
-    """Count a request of a key, and take a place among its requests.
+async def admit(state: AppState, principal: Principal) -> None:
+    """Count a request of a key or person, and take a place among theirs.
 
-    Raises a 429 problem if the key is over its rate, or has too many under way.
+    Raises a 429 problem if they are over their rate, or have too many under way.
     """
-    if seconds := state.rate_limiter.take(key.id):
+    if seconds := state.rate_limiter.take(principal.id):
         raise ProblemError(
             HTTPStatus.TOO_MANY_REQUESTS,
             "this key asks too often",
             headers={"Retry-After": str(math.ceil(seconds))},
         )
-    await state.key_slots.enter(key.id)
+    await state.key_slots.enter(principal.id)
 
 
-def check_scope(key: ApiKey, scope: Scope) -> None:
-    """Raise a 403 problem for a key without a scope."""
-    if scope not in key.scopes:
-        raise ProblemError(HTTPStatus.FORBIDDEN, f"this key lacks the scope {scope!r}")
+def check_scope(principal: Principal, scope: Scope, tenant: str = "") -> None:
+    """Raise a 403 problem without a scope in a tenant; "": in any."""
+    if scope not in (principal.granted_in(tenant) if tenant else principal.granted):
+        raise ProblemError(HTTPStatus.FORBIDDEN, f"{principal.noun} lacks the scope {scope!r}")
 
 
-def check_tenant(key: ApiKey, tenant: str) -> None:
-    """Raise a 403 problem for a key that may not access a tenant.
+def check_tenant(principal: Principal, tenant: str) -> None:
+    """Raise a 403 problem for a tenant that may not be accessed.
 
     The problem is the same if there is no such tenant, so it does not reveal which there are.
     """
-    if not key.may_access(tenant):
-        raise ProblemError(HTTPStatus.FORBIDDEN, "this key is not for that tenant")
+    if not principal.may_access(tenant):
+        raise ProblemError(HTTPStatus.FORBIDDEN, f"{principal.noun} is not for that tenant")
 
 
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
@@ -144,7 +172,7 @@ def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
                 )
             tenant = key.tenants[0]
         check_tenant(key, tenant)
-        return Caller(key=key, tenant=tenant, state=app_state(request))
+        return Caller(principal=key, tenant=tenant, state=app_state(request))
 
     return require_caller
 
@@ -171,4 +199,5 @@ def refuse_unknown_parameters(request: Request) -> None:
 
 ReadCaller = Annotated[Caller, Depends(require_scope("read"))]
 ResetCaller = Annotated[Caller, Depends(require_scope("reset"))]
+BulkResetCaller = Annotated[Caller, Depends(require_scope("bulk_reset"))]
 OperatorState = Annotated[AppState, Depends(require_operator)]

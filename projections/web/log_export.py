@@ -21,8 +21,12 @@ from projections.web.log_query import LogQuery
 
 
 async def export_response(query: LogQuery, export_format: ExportFormat) -> StreamingResponse:
-    """Return the answer with all rows of a query, streamed as ClickHouse writes them."""
-    await query.caller.state.export_slots.enter(query.caller.key.id)
+    """Return the answer with all rows of a query, streamed as ClickHouse writes them.
+
+    Raises a 403 problem without the scope export.
+    """
+    query.caller.check_scope("export")
+    await query.caller.state.export_slots.enter(query.caller.principal.id)
     chunks = await run_in_threadpool(_open, query, export_format)
     name = f"{query.channel}-log-{datetime.now(UTC):%Y%m%d}.{export_format}"
     return StreamingResponse(

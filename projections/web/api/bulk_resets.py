@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from projections.web.api.records import AddressRequest
-from projections.web.auth import ResetCaller
+from projections.web.auth import BulkResetCaller
 from projections.web.bulk_resets import (
     MAX_RESET_ADDRESSES,
     ResetFate,
@@ -61,7 +61,7 @@ class BulkReset(BaseModel):
     summary="Lift the listings of many addresses, or say what that would do",
     responses={200: {"model": BulkReset}, **problem_responses()},
 )
-async def post_suppression_resets(caller: ResetCaller, body: BulkResetRequest) -> JSONResponse:
+async def post_suppression_resets(caller: BulkResetCaller, body: BulkResetRequest) -> JSONResponse:
     """Publish a reset for each address that can be reset without a confirmation; wait for them.
 
     Each row says what became of an address, once for one that comes twice.

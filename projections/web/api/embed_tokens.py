@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from projections.web.api import models
-from projections.web.auth import ReadCaller, check_scope
+from projections.web.auth import ReadCaller
 from projections.web.embed_tokens import MAX_TOKEN_SECONDS, EmbedView
 from projections.web.params import ApiRoute
 from projections.web.problems import problem_responses
@@ -36,10 +36,10 @@ async def post_embed_token(
 ) -> JSONResponse:
     """Return a token of the key for one record of the tenant, and the address of the frame."""
     for scope in body.scopes:
-        check_scope(caller.key, scope)
+        caller.check_scope(scope)
     view = EmbedView.model_validate(body.model_dump(exclude={"seconds"}))
     token, expires_at = caller.state.embed_tokens.issue(
-        caller.key.id, caller.tenant, view, body.seconds
+        caller.principal.id, caller.tenant, view, body.seconds
     )
     start = caller.state.public_url or str(request.base_url).rstrip("/")
     path = f"/embed/records/{quote(view.record_type, safe='')}/{quote(view.record_id)}"

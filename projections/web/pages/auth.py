@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
 
-from projections.queries.api_keys import Scope
+from projections.queries.roles import ALL_TENANTS, Scope
 from projections.web.auth import Caller, TenantQuery, admit, check_scope, check_tenant
 from projections.web.pages.url import RedirectError, build_url, return_url
 from projections.web.problems import ProblemError
@@ -54,13 +54,14 @@ class PageCaller(Caller):
 
     @property
     def chooses_tenant(self) -> bool:
-        """Whether URLs must name the tenant, because the key has several."""
-        return self.key.for_all_tenants or len(self.key.tenants) > 1
+        """Whether URLs must name the tenant, because there are several."""
+        return self.principal.for_all_tenants or len(self.principal.tenants) > 1
 
     @property
     def is_operator(self) -> bool:
-        """Whether the key may see dead letters."""
-        return self.key.for_all_tenants and self.has_scope("admin")
+        """Whether dead letters may be seen."""
+        is_admin = "admin" in self.principal.granted_in(ALL_TENANTS)
+        return self.principal.for_all_tenants and is_admin
 
     @property
     def form_token(self) -> str:
@@ -73,8 +74,9 @@ class PageCaller(Caller):
         return self.state.provider_lists.names(self.tenant)
 
     def has_scope(self, scope: Scope) -> bool:
-        """Return whether the key has a scope."""
-        return scope in self.key.scopes
+        """Return whether there is a scope, in the tenant of the page."""
+        tenant = self.tenant
+        return scope in (self.principal.granted_in(tenant) if tenant else self.principal.granted)
 
     def place(self, path: str) -> str:
         """Return the path of a page, as this caller has it."""
@@ -126,8 +128,7 @@ def read_session(request: Request) -> BrowserSession | None:
 async def require_session(request: Request) -> SignedInCaller:
     """Return the caller of a session with a valid key.
 
-    Raises a redirect to the sign-in page without one, and a 429 problem if the key is over its
-    rate.
+    Raises a redirect to the sign-in page without one, and a 429 problem over the rate.
     """
     state, session = app_state(request), read_session(request)
     back = ("next", await _url_after_sign_in(request))
@@ -135,13 +136,13 @@ async def require_session(request: Request) -> SignedInCaller:
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
     if await state.on_own_threads(state.ended_sessions.holds, session.nonce):
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
-    key = await state.on_own_threads(state.keys.find_by_id, session.key)
-    if key is None:
+    principal = await state.on_own_threads(state.keys.find_by_id, session.key)
+    if principal is None:
         raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", "revoked")]))
-    await admit(state, key)
+    await admit(state, principal)
     return SignedInCaller(
-        session=session, key=key, tenant="", state=state, time_zone=_time_zone(request),
-        locale=_first_language(request), here=return_url(request),
+        session=session, principal=principal, tenant="", state=state,
+        time_zone=_time_zone(request), locale=_first_language(request), here=return_url(request),
     )  # fmt: skip
 
 
@@ -178,12 +179,13 @@ async def require_tenant(
     Raises 403 problems without the scope read or for another tenant, and a redirect to the choice
     of a tenant if the URL has to name one.
     """
-    check_scope(caller.key, "read")
+    check_scope(caller.principal, "read")
     if not tenant:
         if caller.chooses_tenant:
             raise RedirectError(build_url(TENANTS_PATH, [("next", return_url(request))]))
-        tenant = caller.key.tenants[0]
-    check_tenant(caller.key, tenant)
+        tenant = caller.principal.tenants[0]
+    check_tenant(caller.principal, tenant)
+    check_scope(caller.principal, "read", tenant)
     return replace(caller, tenant=tenant)
 
 
@@ -191,7 +193,7 @@ async def require_page_operator(caller: SessionCaller) -> PageCaller:
     """Return the caller of a page for operators. Raises a 403 problem for others."""
     if not caller.is_operator:
         raise ProblemError(
-            HTTPStatus.FORBIDDEN, "only a key with the scope admin, for all tenants, may see this"
+            HTTPStatus.FORBIDDEN, "only who has the scope admin, for all tenants, may see this"
         )
     return caller
 

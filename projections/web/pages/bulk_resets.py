@@ -11,7 +11,6 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from projections.web.auth import check_scope
 from projections.web.bulk_resets import (
     MAX_RESET_ADDRESSES,
     AddressReset,
@@ -40,7 +39,7 @@ def show_bulk_reset(
     address: Annotated[str, Query(max_length=320)] = "",
 ) -> HTMLResponse:
     """Show the form; with a filter of the blacklist, the addresses of its first entries in it."""
-    check_scope(caller.key, "reset")
+    caller.check_scope("bulk_reset")
     if not (channel or rule or address):
         return _render(caller, {"reason": reason})
     rows, _ = suppressions_page(
@@ -59,7 +58,7 @@ async def send_bulk_reset(caller: TenantCaller, fields: FormFields) -> HTMLRespo
 
     What cannot be done is said above the form, with what was typed.
     """
-    check_scope(caller.key, "reset")
+    caller.check_scope("bulk_reset")
     addresses = await run_in_threadpool(typed_addresses, caller, fields.get("addresses", ""))
     try:
         if fields.get("do") == "reset":

@@ -10,17 +10,16 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Query, Request
 
-from projections.queries.api_keys import Scope
+from projections.queries.roles import Scope
 from projections.web.auth import RecordKey, admit, check_scope, check_tenant
 from projections.web.embed_tokens import MAX_TOKEN_LENGTH, EmbedClaims, EmbedTokenError
 from projections.web.pages.auth import Frame, PageCaller, read_fields
 from projections.web.pages.url import build_url
+from projections.web.people import MAX_ACTOR_LENGTH
 from projections.web.problems import ProblemError
 from projections.web.state import app_state
 
 EMBED_PATH: Final = "/embed"
-#: Of an actor in the contract.
-_MAX_ACTOR_LENGTH: Final = 256
 
 ThemeQuery = Annotated[Literal["light", "dark", "auto"], Query()]
 AccentQuery = Annotated[str, Query(pattern="^(#[0-9a-fA-F]{6}|)$")]
@@ -36,7 +35,7 @@ class EmbedCaller(PageCaller):
     @property
     def actor(self) -> str:
         """The person, and the key by which their application vouches for them."""
-        return f"{self.claims.actor} ({self.key.name})"[:_MAX_ACTOR_LENGTH]
+        return f"{self.claims.actor} ({self.principal.name})"[:MAX_ACTOR_LENGTH]
 
     @property
     def chooses_tenant(self) -> bool:
@@ -54,7 +53,9 @@ class EmbedCaller(PageCaller):
         return self.token
 
     def has_scope(self, scope: Scope) -> bool:
-        """Return whether the token has a scope."""
+        """Return whether the token has a scope; a log that it shows may be exported by its key."""
+        if scope == "export":
+            return "export" in self.principal.granted_in(self.tenant)
         return scope in self.claims.scopes
 
     def place(self, path: str) -> str:
@@ -128,12 +129,12 @@ async def _read_caller(
         raise ProblemError(HTTPStatus.FORBIDDEN, "the key of this frame is unknown or revoked")
     await admit(state, key)
     for scope in ("read", *claims.scopes):
-        check_scope(key, scope)
+        check_scope(key, scope)  # it has the same in all its tenants
     if "read" not in claims.scopes:
         raise ProblemError(HTTPStatus.FORBIDDEN, "the token of this frame lacks the scope 'read'")
     check_tenant(key, claims.tenant)
     return EmbedCaller(
-        key=key, tenant=claims.tenant, state=state, frame=frame, token=token, claims=claims,
+        principal=key, tenant=claims.tenant, state=state, frame=frame, token=token, claims=claims,
         record=RecordKey(claims.record_type, claims.record_id),
         time_zone=ZoneInfo(claims.time_zone), locale=claims.locale,
     )  # fmt: skip

@@ -62,8 +62,8 @@ async def sign_out(request: Request, _fields: FormFields) -> Response:
 @router.get("/tenants")
 def show_tenants(caller: SessionCaller, next: NextUrlQuery = _DEFAULT_PATH) -> Response:  # noqa: A002
     """Show the tenants of a key, each with the page to come back to."""
-    tenants = list(caller.key.tenants)
-    if caller.key.for_all_tenants:
+    tenants = list(caller.principal.tenants)
+    if caller.principal.for_all_tenants:
         tenants = _tenants_with_messages(caller.state.database)
     path, _, query = local_url(next).partition("?")
     path = _DEFAULT_PATH if path == "/" else path

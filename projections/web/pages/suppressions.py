@@ -12,7 +12,6 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from projections.queries.suppressions import entry_history, find_entry
-from projections.web.auth import check_scope
 from projections.web.pages.auth import FormFields, PageCaller, TenantCaller
 from projections.web.pages.labels import CHANNEL_NAMES
 from projections.web.pages.render import PAGE_ROWS, render_page, sentence
@@ -145,7 +144,7 @@ async def apply_to_providers(caller: PageCaller, address: Address) -> Response:
 
     Raises a 403 problem if the caller's key lacks the scope.
     """
-    check_scope(caller.key, "reset")
+    caller.check_scope("reset")
     lists = removals_value(await remove_at_providers(caller, address))
     url = caller.link(f"/blacklist/{address.channel}", address=address.address, lists=lists)
     return RedirectResponse(url, status_code=HTTPStatus.SEE_OTHER)
@@ -161,7 +160,7 @@ async def apply_form(
     the page of the address says, with what was typed. Raises a 403 problem if the caller's key
     lacks the scope.
     """
-    check_scope(caller.key, "reset")
+    caller.check_scope("reset")
     reason = fields.get("reason", "")
     try:
         command_id = await publish_command(
