@@ -17,8 +17,11 @@ from processor.kafka import health, topics
 from processor.kafka.connection import BrokerError, refuse_early, sync_options
 from processor.logging import get
 from processor.provider_lists.removal import ProviderLists, read_accounts
-from processor.settings import KafkaSettings, Settings
+from processor.settings import ENVIRONMENT_PREFIX, KafkaSettings, Settings, SettingsError
+from projections.tls import TlsFiles
 from projections.web.app import build_api
+from projections.web.open_id import OpenIdClient, OpenIdProvider, OpenIdSignIn
+from projections.web.people import GroupRole, PeopleRules
 from projections.web.state import CommandNotPublishedError
 from schemas.decisions import Command
 
@@ -71,11 +74,46 @@ class CommandProducer:
             self._producer.close(timeout=5)
 
 
+def open_id_sign_in(settings: Settings) -> OpenIdSignIn | None:
+    """Return how people sign in at a provider, None if they do not. It is not asked yet.
+
+    Raises `SettingsError` without a public address, and `TlsFileError`.
+    """
+    oidc, public_url = settings.oidc, settings.api.public_url.rstrip("/")
+    if not oidc.issuer:
+        return None
+    if not public_url:
+        variable = f"{ENVIRONMENT_PREFIX}OIDC__ISSUER"
+        raise SettingsError(
+            f"{variable} takes {ENVIRONMENT_PREFIX}API__PUBLIC_URL: the provider leads back there"
+        )
+    client = OpenIdClient(
+        issuer=oidc.issuer, client_id=oidc.client_id,
+        client_secret=oidc.client_secret.get_secret_value, scopes=oidc.scopes,
+        public_url=public_url,
+        tls=TlsFiles(group=f"{ENVIRONMENT_PREFIX}OIDC", ca=oidc.ca_file),
+    )  # fmt: skip
+    people = PeopleRules(
+        group_roles={
+            group: [GroupRole(each.tenant, each.role) for each in roles]
+            for group, roles in oidc.groups.items()
+        },
+        name_claim=oidc.name_claim,
+        groups_claim=oidc.groups_claim,
+        email_domains=oidc.domains,
+    )
+    return OpenIdSignIn(
+        provider=OpenIdProvider(client), people=people, button=oidc.button,
+        session_seconds=oidc.session_minutes * 60,
+    )  # fmt: skip
+
+
 def run_api(settings: Settings) -> None:
     """Serve until TERM or Ctrl-C.
 
     Raises `SettingsError` if it cannot listen, `RefusedConnectionError` or `TlsFileError` if Kafka
-    will never do; while it is away the pages can be read.
+    will never do, or a CA file; while Kafka is away the pages can be read, and while an OpenID
+    provider is, people sign in with keys.
     """
     refuse_early(settings.kafka)
     api, producer = settings.api, CommandProducer(settings.kafka)
@@ -96,6 +134,7 @@ def run_api(settings: Settings) -> None:
         public_url=api.public_url,
         time_zone=api.time_zone,
         provider_lists=provider_lists,
+        open_id=open_id_sign_in(settings),
     )
     if not api.session_secret.get_secret_value():
         log.info("session_secret_made_up", setting="SENDLOG_API__SESSION_SECRET")

@@ -27,6 +27,7 @@ from processor.connection_settings import (
     TlsClientSettings,
     contradiction,
 )
+from processor.open_id_settings import OpenIdSettings
 from processor.secret_files import FILE_SUFFIX, SecretFileError, secret_fields, secrets_of_files
 from projections.web.embed_tokens import TimeZoneName
 from schemas.addresses import NumberRegions
@@ -45,7 +46,7 @@ DEFAULT_USER = "default"
 LOCAL_USER = "sendlog"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 #: Groups with secrets: their wrong values are not shown, with these exceptions.
-SECRET_GROUPS = frozenset({"kafka", "clickhouse", "gateway", "api"})
+SECRET_GROUPS = frozenset({"kafka", "clickhouse", "gateway", "api", "oidc"})
 PLAIN_SETTINGS = frozenset({
     ("kafka", "group"), ("kafka", "partitions"), ("kafka", "replication"),
     ("kafka", "max_record_bytes"), ("kafka", "fetch_bytes"), ("kafka", "fetch_records"),
@@ -278,7 +279,6 @@ class ApiSettings(HttpServerSettings):
     https: bool = Field(
         default=False, description="browsers use https, by a proxy; it is so with a certificate"
     )
-
     embed_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
         SecretStr(""),
         description="what the embed secrets of keys are made of, at least 32 characters, the same "
@@ -290,7 +290,6 @@ class ApiSettings(HttpServerSettings):
     time_zone: TimeZoneName = Field(
         "UTC", description="of the pages where a browser names none, as America/New_York"
     )
-
     provider_accounts: OptionalPath = Field(
         None, description="TOML: [tenant.sendgrid] key = …; resets take addresses off their lists"
     )
@@ -314,6 +313,7 @@ class Settings(BaseSettings):
     numbers: NumberSettings = NumberSettings()
     gateway: GatewaySettings = GatewaySettings()
     api: ApiSettings = ApiSettings()
+    oidc: OpenIdSettings = OpenIdSettings()
     bounce_rules: OptionalPath = Field(
         None, description="TOML file of a deployment's own rules, asked before the shipped ones"
     )

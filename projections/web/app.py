@@ -33,6 +33,7 @@ from projections.web.api import (
 from projections.web.database import ReadOnlyDatabase
 from projections.web.embed_tokens import EmbedTokens
 from projections.web.middleware import SecurityHeaders
+from projections.web.open_id import OpenIdSignIn
 from projections.web.pages.app import install_pages
 from projections.web.pages.errors import render_error
 from projections.web.problems import Problem, install_error_handlers
@@ -92,16 +93,17 @@ def build_api(
     public_url: str = "",
     time_zone: str = "UTC",
     provider_lists: ProviderLists | None = None,
+    open_id: OpenIdSignIn | None = None,
 ) -> FastAPI:
     """Return the application. ClickHouse and Kafka need not be available when it starts.
 
     `regions` are the countries of numbers that name none.
     `connect` makes a client of ClickHouse and raises as `clickhouse.client.connect` does.
-    `publish_command`, `kafka_answers`, `outcome_seconds`, `is_https`, `public_url`, `time_zone`
-    and `provider_lists` are described at `AppState`. Each key may make `rate` requests a second,
-    and `burst` at once. A query may take `query_seconds`. `session_secret` signs the cookies of the
-    pages, and of `embed_secret` the embed secrets of keys are made; without one they are valid
-    until this process ends.
+    `publish_command`, `kafka_answers`, `outcome_seconds`, `is_https`, `public_url`, `time_zone`,
+    `provider_lists` and `open_id` are described at `AppState`. Each key may make `rate` requests a
+    second, and `burst` at once. A query may take `query_seconds`. `session_secret` signs the
+    cookies of the pages, and of `embed_secret` the embed secrets of keys are made; without one they
+    are valid until this process ends.
     """
     connection = ReadOnlyDatabase(connect, database, seconds=query_seconds)
     # Whoever has a key is not kept out by the queries of others.
@@ -145,6 +147,7 @@ def build_api(
         public_url=public_url.rstrip("/"),
         time_zone=time_zone,
         provider_lists=provider_lists or NoProviderLists(),
+        open_id=open_id,
     )
     install_error_handlers(app, render_error)
     for module in (

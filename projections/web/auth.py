@@ -108,9 +108,14 @@ class Caller:
         """Who changes something, as the history names them."""
         return self.principal.name
 
+    def has_scope(self, scope: Scope) -> bool:
+        """Return whether there is a scope in the tenant; without a tenant, in any."""
+        return has_scope(self.principal, scope, self.tenant)
+
     def check_scope(self, scope: Scope) -> None:
-        """Raise a 403 problem without a scope in the tenant."""
-        check_scope(self.principal, scope, self.tenant)
+        """Raise a 403 problem without a scope."""
+        if not self.has_scope(scope):
+            raise _missing_scope(self.principal, scope)
 
     def address_of(self, channel: Channel, address: str) -> Address:
         """Return an address of the tenant in the log's form."""
@@ -130,16 +135,25 @@ async def admit(state: AppState, principal: Principal) -> None:
     if seconds := state.rate_limiter.take(principal.id):
         raise ProblemError(
             HTTPStatus.TOO_MANY_REQUESTS,
-            "this key asks too often",
+            f"{principal.noun} asks too often",
             headers={"Retry-After": str(math.ceil(seconds))},
         )
     await state.key_slots.enter(principal.id)
 
 
+def has_scope(principal: Principal, scope: Scope, tenant: str = "") -> bool:
+    """Return whether somebody has a scope in a tenant; "": in any."""
+    return scope in (principal.granted_in(tenant) if tenant else principal.granted)
+
+
 def check_scope(principal: Principal, scope: Scope, tenant: str = "") -> None:
     """Raise a 403 problem without a scope in a tenant; "": in any."""
-    if scope not in (principal.granted_in(tenant) if tenant else principal.granted):
-        raise ProblemError(HTTPStatus.FORBIDDEN, f"{principal.noun} lacks the scope {scope!r}")
+    if not has_scope(principal, scope, tenant):
+        raise _missing_scope(principal, scope)
+
+
+def _missing_scope(principal: Principal, scope: Scope) -> ProblemError:
+    return ProblemError(HTTPStatus.FORBIDDEN, f"{principal.noun} lacks the scope {scope!r}")
 
 
 def check_tenant(principal: Principal, tenant: str) -> None:

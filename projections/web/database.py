@@ -97,7 +97,7 @@ class ReadOnlyDatabase:
         """Wait for one of the key's places for costly queries. Raises a 503 problem."""
         places = self._costly_places[work.key if work else ""]
         if not places.acquire(timeout=COSTLY_WAIT_SECONDS):
-            raise unavailable("searches of this key are under way already")
+            raise unavailable("searches of this key or person are under way already")
         try:
             yield
         finally:

@@ -40,7 +40,7 @@ class KeySlots:
             self._leave(key)
             raise ProblemError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"this key has {self._limit} {self._what} under way already",
+                f"there are {self._limit} {self._what} of this key or person under way already",
                 headers={"Retry-After": "1"},
             ) from None
         except BaseException:

@@ -71,7 +71,7 @@ class PersonRights:
     roles: Mapping[str, frozenset[Role]]
 
     #: How refusals call it.
-    noun: ClassVar[str] = "your role"
+    noun: ClassVar[str] = "your account"
 
     @property
     def id(self) -> str:

@@ -20,6 +20,7 @@ from projections.web.key_slots import (
     WAIT_SECONDS,
     KeySlots,
 )
+from projections.web.open_id import OpenIdSignIn
 from projections.web.rate_limit import RateLimiter
 from projections.web.readiness import Readiness
 from projections.web.sessions import BrowserSession, Sessions
@@ -31,7 +32,7 @@ from schemas.resets import ProviderRemoval
 API_PATH: Final = "/api/v1"
 #: For keys and health.
 OWN_THREADS: Final = 4
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
 class CommandNotPublishedError(Exception):
@@ -72,6 +73,7 @@ class AppState:
     browsers use https, so that a cookie goes no other way. `public_url` is how browsers call the
     start page, without a slash at its end; empty: as a request has it. `time_zone` is that of pages
     where a browser names none. `provider_lists` are those that tenants' providers keep.
+    With `open_id` people sign in at a provider, too.
     """
 
     database: ReadOnlyDatabase
@@ -92,11 +94,12 @@ class AppState:
     public_url: str = ""
     time_zone: str = "UTC"
     provider_lists: ProviderLists = field(default_factory=NoProviderLists)
+    open_id: OpenIdSignIn | None = None
     readiness: Readiness
     #: For what may not wait behind queries.
     own_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(OWN_THREADS))
 
-    async def on_own_threads(self, function: Callable[..., Result], *arguments: object) -> Result:
+    async def on_own_threads(self, function: Callable[..., _Result], *arguments: object) -> _Result:
         """Call what blocks, on a thread that no query of a page or endpoint has."""
         return await to_thread.run_sync(partial(function, *arguments), limiter=self.own_threads)
 

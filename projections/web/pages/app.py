@@ -13,6 +13,7 @@ from projections.web.pages import (
     embed,
     logs,
     messages,
+    open_id,
     overview,
     records,
     reference,
@@ -53,6 +54,7 @@ def install_pages(app: FastAPI) -> None:
     """Add the pages to an application."""
     for module in (
         sign_in,
+        open_id,
         logs,
         messages,
         records,

@@ -11,12 +11,19 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
 
-from projections.queries.roles import ALL_TENANTS, Scope
-from projections.web.auth import Caller, TenantQuery, admit, check_scope, check_tenant
+from projections.queries.roles import ALL_TENANTS
+from projections.web.auth import (
+    Caller,
+    Principal,
+    TenantQuery,
+    admit,
+    check_scope,
+    check_tenant,
+)
 from projections.web.pages.url import RedirectError, build_url, return_url
 from projections.web.problems import ProblemError
 from projections.web.sessions import SESSION_COOKIE, BrowserSession
-from projections.web.state import app_state
+from projections.web.state import AppState, app_state
 from schemas.decisions import MAX_REASON_LENGTH
 
 #: More than any form of a page has.
@@ -73,11 +80,6 @@ class PageCaller(Caller):
         """The providers from whose own lists we can take an address of the tenant."""
         return self.state.provider_lists.names(self.tenant)
 
-    def has_scope(self, scope: Scope) -> bool:
-        """Return whether there is a scope, in the tenant of the page."""
-        tenant = self.tenant
-        return scope in (self.principal.granted_in(tenant) if tenant else self.principal.granted)
-
     def place(self, path: str) -> str:
         """Return the path of a page, as this caller has it."""
         return path
@@ -126,24 +128,36 @@ def read_session(request: Request) -> BrowserSession | None:
 
 
 async def require_session(request: Request) -> SignedInCaller:
-    """Return the caller of a session with a valid key.
+    """Return the caller of a session with a valid key, or of a person who has a role.
 
     Raises a redirect to the sign-in page without one, and a 429 problem over the rate.
     """
     state, session = app_state(request), read_session(request)
     back = ("next", await _url_after_sign_in(request))
-    if session is None or not session.key:
+    if session is None or not (session.key or session.person):
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
     if await state.on_own_threads(state.ended_sessions.holds, session.nonce):
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
-    principal = await state.on_own_threads(state.keys.find_by_id, session.key)
+    principal = await _principal(state, session)
     if principal is None:
-        raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", "revoked")]))
+        why = "no_role" if session.person else "revoked"
+        raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", why)]))
     await admit(state, principal)
     return SignedInCaller(
         session=session, principal=principal, tenant="", state=state,
         time_zone=_time_zone(request), locale=_first_language(request), here=return_url(request),
     )  # fmt: skip
+
+
+async def _principal(state: AppState, session: BrowserSession) -> Principal | None:
+    """Return whose rights a session has by now: its key's, or those of the person's groups."""
+    person = session.person
+    if person is None:
+        return await state.on_own_threads(state.keys.find_by_id, session.key)
+    sign_in = state.open_id
+    if sign_in is None or sign_in.provider.client.issuer != person.issuer:
+        return None
+    return sign_in.people.rights_of(person)
 
 
 def _time_zone(request: Request) -> ZoneInfo:

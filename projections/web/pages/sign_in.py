@@ -1,4 +1,7 @@
-"""The pages to sign in with an API key, to sign out, and to choose a tenant."""
+"""The pages to sign in with an API key, to sign out, and to choose a tenant.
+
+Signing in at a provider is `pages/open_id.py`.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,22 @@ from projections.web.sessions import SESSION_COOKIE, BrowserSession
 from projections.web.state import app_state
 
 router = APIRouter(include_in_schema=False)
-_ERRORS: Final = {"revoked": "Your key was revoked. Sign in with another one."}
+_ERRORS: Final = {
+    "revoked": "Your key was revoked. Sign in with another one.",
+    "no_role": "You have no role here any more. Sign in again, or ask whoever runs Sendlog.",
+}
 #: With more tenants the others can be typed.
 MAX_OFFERED_TENANTS: Final = 500
 _DEFAULT_PATH: Final = "/overview/email"
+#: Where signing in at a provider begins.
+PROVIDER_PATH: Final = "/sign-in/provider"
 NextUrlQuery = Annotated[str, Query(max_length=8192)]
 
 
 @router.get("/sign-in")
 async def show_sign_in(request: Request, next: NextUrlQuery = "/", why: str = "") -> Response:  # noqa: A002
     """Show the form for a key."""
-    return _render_sign_in(request, next, _ERRORS.get(why, ""))
+    return await render_sign_in(request, next, _ERRORS.get(why, ""))
 
 
 @router.post("/sign-in")
@@ -38,21 +46,30 @@ async def sign_in(request: Request, fields: FormFields) -> Response:
     state, next_url = app_state(request), fields.get("next", "/")
     key = await state.on_own_threads(state.keys.find, fields.get("key", "").strip())
     if key is None:
-        return _render_sign_in(request, next_url, "This key is unknown or revoked.",
-                               HTTPStatus.UNPROCESSABLE_ENTITY)  # fmt: skip
+        return await render_sign_in(request, next_url, "This key is unknown or revoked.",
+                                    HTTPStatus.UNPROCESSABLE_ENTITY)  # fmt: skip
     response = RedirectResponse(local_url(next_url), status_code=HTTPStatus.SEE_OTHER)
-    _set_cookie(request, response, state.sessions.begin(key.id))
+    set_session(request, response, state.sessions.begin(key.id))
     return response
 
 
 @router.post("/sign-out")
 async def sign_out(request: Request, _fields: FormFields) -> Response:
-    """End a session, in this process at once and in all others within a few seconds."""
-    state = app_state(request)
+    """End a session, in this process at once and in all others within a few seconds.
+
+    A person is led to sign out at the provider, too, if it offers that.
+    """
+    state, logout_url = app_state(request), ""
     if session := read_session(request):
         state.sessions.end(session)
         await state.on_own_threads(state.keep_session_end, session)
-    response = RedirectResponse("/sign-in", status_code=HTTPStatus.SEE_OTHER)
+        if session.person and state.open_id:
+            logout_url = await state.open_id.logout_url()
+    response: Response = RedirectResponse("/sign-in", status_code=HTTPStatus.SEE_OTHER)
+    if logout_url:
+        # Not by a redirect: the policy of our pages lets no form lead elsewhere.
+        response = render_page("signed_out", None, logout_url=logout_url)
+        response.headers["Refresh"] = f"0; url={logout_url}"
     response.delete_cookie(
         SESSION_COOKIE, httponly=True, samesite="lax", secure=app_state(request).is_https
     )
@@ -61,7 +78,7 @@ async def sign_out(request: Request, _fields: FormFields) -> Response:
 
 @router.get("/tenants")
 def show_tenants(caller: SessionCaller, next: NextUrlQuery = _DEFAULT_PATH) -> Response:  # noqa: A002
-    """Show the tenants of a key, each with the page to come back to."""
+    """Show the tenants of a key or person, each with the page to come back to."""
     tenants = list(caller.principal.tenants)
     if caller.principal.for_all_tenants:
         tenants = _tenants_with_messages(caller.state.database)
@@ -82,24 +99,29 @@ def _tenants_with_messages(database: ReadOnlyDatabase) -> list[str]:
         return [row["tenant_id"] for row in stream(client, sql, {})]
 
 
-def _render_sign_in(
+async def render_sign_in(
     request: Request, next_url: str, error: str, status: HTTPStatus = HTTPStatus.OK
 ) -> Response:
-    sessions, session = app_state(request).sessions, read_session(request)
+    """Return the page to sign in, with what went wrong before, if anything did."""
+    state, session = app_state(request), read_session(request)
     is_new = session is None
-    session = session or sessions.begin()
+    session = session or state.sessions.begin()
     response = render_page(
-        "sign_in", None, status=status, token=sessions.form_token(session),
+        "sign_in", None, status=status, token=state.sessions.form_token(session),
         next_url=local_url(next_url), error=error,
+        provider_button=state.open_id.button if state.open_id else "",
+        provider_url=build_url(PROVIDER_PATH, [("next", local_url(next_url))]),
+        is_provider_available=state.open_id is not None and await state.open_id.is_available(),
     )  # fmt: skip
     if is_new:
-        _set_cookie(request, response, session)
+        set_session(request, response, session)
     return response
 
 
-def _set_cookie(request: Request, response: Response, session: BrowserSession) -> None:
+def set_session(request: Request, response: Response, session: BrowserSession) -> None:
+    """Give a browser the cookie of a session, until it expires."""
     sessions = app_state(request).sessions
     response.set_cookie(
-        SESSION_COOKIE, sessions.to_cookie(session), max_age=sessions.lifetime_seconds,
+        SESSION_COOKIE, sessions.to_cookie(session), max_age=sessions.seconds_left(session),
         httponly=True, samesite="lax", secure=app_state(request).is_https,
     )  # fmt: skip

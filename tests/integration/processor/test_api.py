@@ -46,6 +46,9 @@ class Stack:
             "SENDLOG_API__EMBED_SECRET": "e" * 32,
             "SENDLOG_API__PUBLIC_URL": "https://log.example.com/",
             "SENDLOG_LOG_FORMAT": "json",
+            "SENDLOG_OIDC__ISSUER": f"http://127.0.0.1:{free_port()}",  # nobody is there
+            "SENDLOG_OIDC__CLIENT_ID": "sendlog",
+            "SENDLOG_OIDC__GROUPS": '{"desk": {"tenant": "a", "role": "support"}}',
         }
         program = Program(
             name="api", command=[sys.executable, "-m", "processor", "api"],
@@ -95,6 +98,11 @@ def stack(tmp_path_factory):
         stack.worker.kill()
         stack.engine.kill()
         stack.broker.kill()
+
+
+def test_an_openid_provider_may_be_away_when_it_starts(stack):
+    status, _, text = stack.get("/sign-in")
+    assert (status, "Not available now" in text) == (200, True)
 
 
 def test_it_serves_when_both_come_and_says_so_while_they_are_away(stack):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from processor.api import open_id_sign_in
 from processor.settings import SettingsError, load, local_password_file
+from projections.tls import TlsFileError
 
 
 def test_the_defaults_are_those_of_the_local_stack():
@@ -142,3 +144,79 @@ def test_a_secret_that_is_too_short_is_not_shown_either(monkeypatch):
     with pytest.raises(SettingsError) as caught:
         load()
     assert "s3cret" not in str(caught.value)
+
+
+OPENID = {
+    "SENDLOG_API__PUBLIC_URL": "https://log.example.com/",
+    "SENDLOG_OIDC__ISSUER": "https://id.example.com/realms/studio",
+    "SENDLOG_OIDC__CLIENT_ID": "sendlog",
+    "SENDLOG_OIDC__GROUPS": '{"desk": {"tenant": "a", "role": "support"}, '
+    '"owners": [{"tenant": "a", "role": "admin"}, {"tenant": "*", "role": "analyst"}]}',
+}
+
+
+def test_people_sign_in_at_the_provider_that_the_settings_name(monkeypatch, tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("s3cret\n")
+    for name, value in OPENID.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SENDLOG_OIDC__CLIENT_SECRET_FILE", str(file))
+    monkeypatch.setenv("SENDLOG_OIDC__EMAIL_DOMAINS", "Studio.example, example.com")
+    sign_in = open_id_sign_in(load())
+    assert sign_in.provider.client.callback_url == "https://log.example.com/sign-in/callback"
+    assert sign_in.provider.client.client_secret() == "s3cret"
+    assert sign_in.people.group_roles == {
+        "desk": [("a", "support")], "owners": [("a", "admin"), ("*", "analyst")],
+    }  # fmt: skip
+    assert sign_in.people.email_domains == {"studio.example", "example.com"}
+    assert sign_in.session_seconds == 4 * 3600
+    assert "s3cret" not in repr(sign_in)
+    file.write_text("another\n")  # a new secret is taken without a restart
+    assert sign_in.provider.client.client_secret() == "another"
+
+
+def test_without_an_issuer_nobody_signs_in_at_a_provider():
+    assert open_id_sign_in(load()) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("SENDLOG_OIDC__CLIENT_ID", "", "SENDLOG_OIDC: ISSUER takes CLIENT_ID and GROUPS"),
+        ("SENDLOG_OIDC__GROUPS", "{}", "SENDLOG_OIDC: ISSUER takes CLIENT_ID and GROUPS"),
+        ("SENDLOG_OIDC__ISSUER", "", "SENDLOG_OIDC: ISSUER is empty, .* CLIENT_ID, GROUPS"),
+        ("SENDLOG_OIDC__ISSUER", "http://id.example.com", "SENDLOG_OIDC__ISSUER: "),
+        ("SENDLOG_OIDC__ISSUER", "https://id.example.com/?x=1", "SENDLOG_OIDC__ISSUER: "),
+        ("SENDLOG_OIDC__GROUPS", '{"d": {"tenant": "a", "role": "boss"}}', "GROUPS__D__0__ROLE: "),
+        ("SENDLOG_OIDC__GROUPS", '{"d": {"tenant": "", "role": "admin"}}', "GROUPS__D__0__TENANT"),
+        ("SENDLOG_OIDC__GROUPS", '{"d": {"tenants": "a", "role": "admin"}}', "GROUPS__D__0"),
+        ("SENDLOG_OIDC__GROUPS", "desk=a", "oidc"),
+        ("SENDLOG_OIDC__EMAIL_DOMAINS", "ann@example.com", "EMAIL_DOMAINS: .*as example.com"),
+        ("SENDLOG_OIDC__SCOPES", "profile", "SENDLOG_OIDC__SCOPES: "),
+        ("SENDLOG_OIDC__SESSION_MINUTES", "1440", "SESSION_MINUTES: .*720"),
+        ("SENDLOG_OIDC__COLOUR", "red", "no such setting; there are: OIDC__ISSUER"),
+    ],
+)
+def test_settings_of_a_provider_that_do_not_go_together_are_named(
+    monkeypatch, variable, value, words
+):
+    for name, usual in (OPENID | {variable: value}).items():
+        monkeypatch.setenv(name, usual)
+    with pytest.raises(SettingsError, match=words) as caught:
+        load()
+    assert "None" not in str(caught.value)
+
+
+def test_a_provider_needs_a_public_address_to_lead_back_to(monkeypatch):
+    for name, value in (OPENID | {"SENDLOG_API__PUBLIC_URL": ""}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match="ISSUER takes SENDLOG_API__PUBLIC_URL"):
+        open_id_sign_in(load())
+
+
+def test_a_ca_file_of_the_provider_that_is_none_is_named(monkeypatch, tmp_path):
+    for name, value in OPENID.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SENDLOG_OIDC__CA_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(TlsFileError, match="SENDLOG_OIDC__CA_FILE"):
+        open_id_sign_in(load())
