@@ -131,7 +131,7 @@ async def post_suppression_reset(
 @router.post(
     "/suppressions/{channel}/{address:path}/provider-lists",
     summary="Take an address off its providers' own lists",
-    responses={200: {"model": models.ListRemovals}},
+    responses={200: {"model": models.ListRemovals}, **problem_responses(404)},
 )
 async def post_provider_lists(
     caller: ResetCaller, channel: ChannelPath, address: AddressPath
