@@ -10,7 +10,7 @@ from typing import Final
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from processor import suppression_commands
+from processor import metrics, suppression_commands
 from processor.clickhouse import client_of
 from processor.http.server import serve_http
 from processor.kafka import health, topics
@@ -108,6 +108,12 @@ def open_id_sign_in(settings: Settings) -> OpenIdSignIn | None:
     )  # fmt: skip
 
 
+def _count_audit_lines(written: int, lost: int, waiting: int) -> None:
+    metrics.AUDIT_LINES_TOTAL.labels(outcome="written").inc(written)
+    metrics.AUDIT_LINES_TOTAL.labels(outcome="lost").inc(lost)
+    metrics.AUDIT_LINES_WAITING.set(waiting)
+
+
 def run_api(settings: Settings) -> None:
     """Serve until TERM or Ctrl-C.
 
@@ -135,6 +141,7 @@ def run_api(settings: Settings) -> None:
         time_zone=api.time_zone,
         provider_lists=provider_lists,
         open_id=open_id_sign_in(settings),
+        report_audit=_count_audit_lines,
     )
     if not api.session_secret.get_secret_value():
         log.info("session_secret_made_up", setting="SENDLOG_API__SESSION_SECRET")

@@ -124,6 +124,14 @@ REQUEST_SECONDS: Final = Histogram(
     ["route", "status"],
     buckets=[0.005, 0.025, 0.1, 0.25, 1, 2.5, 10, 30],
 )
+AUDIT_LINES_TOTAL: Final = Counter(
+    "sendlog_audit_lines_total",
+    "lines of the audit log: written, or lost because ClickHouse did not take them",
+    ["outcome"],
+)
+AUDIT_LINES_WAITING: Final = Gauge(
+    "sendlog_audit_lines_waiting", "lines of the audit log that ClickHouse has not taken yet"
+)
 
 #: What each part has, beside what every process has: CPU, memory, garbage collection.
 METRICS_BY_PART: Final[Mapping[Part, tuple[Any, ...]]] = {
@@ -140,7 +148,7 @@ METRICS_BY_PART: Final[Mapping[Part, tuple[Any, ...]]] = {
         BUILD_INFO, HOOKS_ACCEPTED_TOTAL, HOOK_HANDSHAKES_TOTAL, HOOKS_REFUSED_TOTAL, KAFKA_AWAY,
         REQUEST_SECONDS,
     ),
-    "api": (BUILD_INFO, REQUEST_SECONDS),
+    "api": (BUILD_INFO, REQUEST_SECONDS, AUDIT_LINES_TOTAL, AUDIT_LINES_WAITING),
 }  # fmt: skip
 
 

@@ -39,7 +39,6 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s+<>]*@[^@\s<>]+$")]
 Region = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2})?$")]
 
-
 ENVIRONMENT_PREFIX = "SENDLOG_"
 #: ClickHouse's own first user, and the one of the local stack, which makes a password for it.
 DEFAULT_USER = "default"
@@ -310,6 +309,7 @@ class Settings(BaseSettings):
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     intake: IntakeSettings = IntakeSettings()
     raw: RawSettings = RawSettings()
+    audit_days: int = Field(365, ge=0, le=36_500, description="of the audit log; 0: for ever")
     numbers: NumberSettings = NumberSettings()
     gateway: GatewaySettings = GatewaySettings()
     api: ApiSettings = ApiSettings()

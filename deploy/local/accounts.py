@@ -73,8 +73,12 @@ def api(password: str, database: str) -> Account:
     return Account(
         name=API,
         password=password,
-        # It asks each question with readonly = 2 by itself; signing out is all that it writes.
-        grants=[f"GRANT SELECT ON {database}.*", f"GRANT INSERT ON {database}.ended_sessions"],
+        # It asks each question with readonly = 2 by itself; that is all that it writes.
+        grants=[
+            f"GRANT SELECT ON {database}.*",
+            f"GRANT INSERT ON {database}.ended_sessions",
+            f"GRANT INSERT ON {database}.audit",
+        ],
     )
 
 

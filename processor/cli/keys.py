@@ -13,10 +13,12 @@ import typer
 from rich.console import Console
 
 from processor.cli.rows import RowFormat, print_rows
+from processor.cli.suppression_options import actor_of
 from processor.clickhouse import client_of
 from processor.settings import load
 from projections.queries import api_keys
 from projections.queries.api_keys import ApiKey
+from projections.queries.audit import store_key_line
 from projections.queries.listing import QueryError
 from projections.queries.roles import Scope
 from projections.web.embed_tokens import EmbedTokens
@@ -61,7 +63,7 @@ def create_key(
         list[ScopeName] | None,
         typer.Option(
             help="read (the default), reset (change the blacklist), "
-            "admin (dead letters; with all tenants); can be repeated."
+            "admin (the audit log; with all tenants dead letters, too); can be repeated."
         ),
     ] = None,
     role: Annotated[
@@ -102,8 +104,10 @@ def create_key(
     if file is not None:
         # Written before it is valid: after a crash in between, the next call makes a new key.
         _write_secret(file, secret)
+    store_key_line(client, database, key, _operator(), "key_create")
     api_keys.store_key(client, database, key)
     for earlier_key in earlier_keys:
+        store_key_line(client, database, earlier_key, _operator(), "key_revoke")
         api_keys.store_revocation(client, database, earlier_key)
     Console(stderr=True).print(
         f"key {key.id} for {', '.join(key.tenants)}: {key.role or ', '.join(key.scopes)}; "
@@ -163,6 +167,7 @@ def rotate_key(
     settings = load()
     client, database = client_of(settings), settings.clickhouse.database
     valid_key = _valid_key(client, database, key)
+    store_key_line(client, database, valid_key, _operator(), "key_rotate")
     fresh, secret = api_keys.store_rotation(client, database, valid_key, timedelta(days=overlap))
     Console(stderr=True).print(
         f"key {fresh.id} in place of {valid_key.id}, which is good for {overlap:g} days more",
@@ -179,6 +184,7 @@ def revoke_key(
     settings = load()
     client, database = client_of(settings), settings.clickhouse.database
     valid_key = _valid_key(client, database, key)
+    store_key_line(client, database, valid_key, _operator(), "key_revoke")
     api_keys.store_revocation(client, database, valid_key)
     print(f"revoked key {valid_key.id} ({valid_key.name})")
 
@@ -195,9 +201,19 @@ def print_embed_secret(
     secret = settings.api.embed_secret.get_secret_value().encode()
     if not secret:
         raise QueryError("SENDLOG_API__EMBED_SECRET is not set; set it for this and for the API")
-    valid_key = _valid_key(client_of(settings), settings.clickhouse.database, key)
+    client, database = client_of(settings), settings.clickhouse.database
+    valid_key = _valid_key(client, database, key)
+    store_key_line(client, database, valid_key, _operator(), "embed_secret")
     Console(stderr=True).print(f"kid {valid_key.id}, for {valid_key.name}", markup=False)
     print(EmbedTokens(secret).secret_of(valid_key.id))
+
+
+def _operator() -> str:
+    """Return who runs the command, as the system knows them; a container may know nobody."""
+    try:
+        return actor_of("")
+    except QueryError:
+        return "command line"
 
 
 def _valid_keys(client: Client, database: str) -> list[ApiKey]:

@@ -53,6 +53,7 @@ _COMMANDS: Final = {
     "dead-letters": _Command("dead_letters:app", "Read"),
     "suppressions": _Command("suppressions:app", "Read"),
     "retries": _Command("retries:app", "Read"),
+    "audit": _Command("audit:print_audit", "Read"),
     "migrate": _Command("upkeep:migrate_database", "Upkeep"),
     "rebuild": _Command("rebuild:rebuild_logs", "Upkeep"),
     "replay": _Command("replay:replay_message", "Upkeep"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,7 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from processor import suppression_commands
 from processor.clickhouse import client_of
-from processor.suppression_commands import CommandOutcome
+from processor.suppression_commands import CommandOutcome, CommandTimeoutError
+from projections.clickhouse.client import ClassifiedError
+from projections.queries.audit import AuditLine, AuditOutcome, store_audit_lines
 from projections.queries.listing import QueryError
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
@@ -95,7 +98,7 @@ def carry_out(
         *columns, TimeElapsedColumn(), console=_status, transient=True,
         disable=not _status.is_terminal,
     )  # fmt: skip
-    with bar:
+    with _audited(settings, commands, outcomes), bar:
         task = bar.add_task("waiting for a worker", total=len(commands))
         for start in range(0, len(commands), MAX_BATCH_COMMANDS):
             batch = commands[start : start + MAX_BATCH_COMMANDS]
@@ -112,6 +115,39 @@ def carry_out(
                 on_progress=show_progress,
             )
     return outcomes
+
+
+@contextmanager
+def _audited(
+    settings: Settings, commands: Sequence[Command], outcomes: Sequence[CommandOutcome]
+) -> Iterator[None]:
+    """Have what is done within it in the audit log, whatever comes of it.
+
+    If that cannot be written, say so: the history of an address has who changed it, and why.
+    """
+    is_published = False
+    try:
+        yield
+        is_published = True
+    except CommandTimeoutError:
+        is_published = True
+        raise
+    finally:
+        rejections = {each.command.id: each.rejection for each in outcomes}
+        unknown: AuditOutcome = "pending" if is_published else "failed"
+        lines = [
+            AuditLine(
+                tenant_id=each.tenant_id, actor=each.actor, via="cli", action=each.command,
+                object_type="address", object=each.address, detail=each.reason,
+                outcome=unknown if each.id not in rejections
+                else "refused" if rejections[each.id] else "done",
+            )
+            for each in commands
+        ]  # fmt: skip
+        try:
+            store_audit_lines(client_of(settings), settings.clickhouse.database, lines)
+        except ClassifiedError as error:
+            _status.print(f"not in the audit log: {error}", markup=False, highlight=False)
 
 
 def print_suppression_state(

@@ -18,6 +18,8 @@ from projections.clickhouse.joining import join_history
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.retention import apply_retention
 from projections.clickhouse.store import Store
+from projections.tables.audit import TABLE as AUDIT
+from projections.tables.raw_records import TABLE as RAW_RECORDS
 
 topics_app = typer.Typer(help="The Kafka topics: make them, check them.", no_args_is_help=True)
 
@@ -27,7 +29,11 @@ def migrate_database() -> None:
     settings = load()
     client, target = client_of(settings, database=""), target_of(settings)
     unchanged = True
-    steps = chain(migrate(client, target), apply_retention(client, target, settings.raw.days))
+    steps = chain(
+        migrate(client, target),
+        apply_retention(client, target, RAW_RECORDS, settings.raw.days),
+        apply_retention(client, target, AUDIT, settings.audit_days),
+    )
     for line in steps:
         print(line, flush=True)
         unchanged = False

@@ -8,7 +8,7 @@ width) gets an apostrophe in front, unless it is a telephone number: + and digit
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -65,15 +65,20 @@ class BrokenExportError(RuntimeError):
     """
 
 
-def formula_safe_sql(sql: str, channel: Channel) -> str:
-    """Return a query of log rows whose texts are no formulas for a spreadsheet."""
-    texts = [
+def log_texts(channel: Channel) -> list[str]:
+    """Return the columns of a log that are texts."""
+    columns = log_of(channel).columns.items()
+    return [name for name, expression in columns if base_type(expression.kind) == STRING]
+
+
+def formula_safe_sql(sql: str, texts: Iterable[str]) -> str:
+    """Return a query whose columns `texts` are no formulas for a spreadsheet."""
+    safe = [
         f"if(match({name}, '{_FORMULA}') AND NOT match({name}, '{_NUMBER}'), "
         f"concat('\\'', {name}), {name}) AS {name}"
-        for name, expression in log_of(channel).columns.items()
-        if base_type(expression.kind) == STRING
+        for name in texts
     ]
-    return f"SELECT * REPLACE ({', '.join(texts)}) FROM ({sql})"
+    return f"SELECT * REPLACE ({', '.join(safe)}) FROM ({sql})"
 
 
 def formula_safe(text: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
@@ -20,6 +21,7 @@ from projections.queries.ended_sessions import (
 )
 from projections.web.answers import ApiHeaders, HeadRequests, SelectiveCompression
 from projections.web.api import (
+    audit,
     bulk_resets,
     dead_letters,
     embed_tokens,
@@ -30,6 +32,7 @@ from projections.web.api import (
     suppressions,
     unmatched,
 )
+from projections.web.audit_trail import AuditTrail
 from projections.web.database import ReadOnlyDatabase
 from projections.web.embed_tokens import EmbedTokens
 from projections.web.middleware import SecurityHeaders
@@ -70,6 +73,7 @@ _TAGS: Final = [
         "statistics": "Counts of messages, and those without news",
         "suppressions": "The blacklist, and changes of it",
         "unmatched": "Events that fit no message",
+        "audit": "Who looked at, exported or changed what; for administrators",
         "dead letters": "Records that could not be read; for operators",
         "health": "Whether the process is alive and ready",
     }.items()
@@ -94,6 +98,7 @@ def build_api(
     time_zone: str = "UTC",
     provider_lists: ProviderLists | None = None,
     open_id: OpenIdSignIn | None = None,
+    report_audit: Callable[[int, int, int], None] = lambda *_: None,
 ) -> FastAPI:
     """Return the application. ClickHouse and Kafka need not be available when it starts.
 
@@ -103,7 +108,7 @@ def build_api(
     `provider_lists` and `open_id` are described at `AppState`. Each key may make `rate` requests a
     second, and `burst` at once. A query may take `query_seconds`. `session_secret` signs the
     cookies of the pages, and of `embed_secret` the embed secrets of keys are made; without one they
-    are valid until this process ends.
+    are valid until this process ends. `report_audit` is described at `AuditTrail`.
     """
     connection = ReadOnlyDatabase(connect, database, seconds=query_seconds)
     # Whoever has a key is not kept out by the queries of others.
@@ -126,10 +131,18 @@ def build_api(
             # It has ended in this process; in others, and after a restart, its cookie is good.
             log.warning("session_end_not_kept", error=str(error))
 
+    trail = AuditTrail(connect, database, report=report_audit)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await to_thread.run_sync(trail.close)
+
     app = FastAPI(
         title="Sendlog", version="1", description=_DESCRIPTION,
         openapi_url=f"{API_PATH}/openapi.json", docs_url=None, redoc_url=None,
-        redirect_slashes=False, generate_unique_id_function=lambda route: route.name,
+        redirect_slashes=False, lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip
     app.state.app_state = AppState(
         database=connection,
@@ -139,6 +152,7 @@ def build_api(
         publish_command=publish_command,
         ended_sessions=EndedSessions(load_ended_sessions),
         keep_session_end=keep_session_end,
+        audit_trail=trail,
         readiness=Readiness(key_connection.unavailable_reason, kafka_answers),
         outcome_seconds=outcome_seconds,
         sessions=Sessions(session_secret),
@@ -159,6 +173,7 @@ def build_api(
         suppressions,
         unmatched,
         dead_letters,
+        audit,
         health,
     ):
         app.include_router(module.router)

@@ -13,9 +13,17 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from projections.queries.api_keys import ApiKey
+from projections.queries.audit import (
+    AuditAction,
+    AuditLine,
+    AuditObject,
+    AuditOutcome,
+    AuditVia,
+)
 from projections.queries.roles import Scope
 from projections.web.params import ApiRoute
 from projections.web.problems import ProblemError, invalid_parameter
+from projections.web.request_work import client_address
 from projections.web.state import AppState, app_state
 from schemas.addresses import Address, normalise_address
 from schemas.events import Channel
@@ -117,6 +125,22 @@ class Caller:
         if not self.has_scope(scope):
             raise _missing_scope(self.principal, scope)
 
+    @property
+    def via(self) -> AuditVia:
+        """How they came."""
+        return "api"
+
+    def audit(
+        self, action: AuditAction, object_type: AuditObject, object: str, *,  # noqa: A002
+        detail: str = "", outcome: AuditOutcome = "done",
+    ) -> None:  # fmt: skip
+        """Have a line of the audit log written about what they do; returns at once."""
+        self.state.audit_trail.add(AuditLine(
+            tenant_id=self.tenant, actor=self.actor, key_id=self.principal.id, via=self.via,
+            action=action, object_type=object_type, object=object, detail=detail,
+            outcome=outcome, client=client_address(),
+        ))  # fmt: skip
+
     def address_of(self, channel: Channel, address: str) -> Address:
         """Return an address of the tenant in the log's form."""
         return Address(self.tenant, channel, normalise_address(channel, address, self.region))
@@ -211,6 +235,7 @@ def refuse_unknown_parameters(request: Request) -> None:
             raise invalid_parameter(name[:100], detail)
 
 
+AdminCaller = Annotated[Caller, Depends(require_scope("admin"))]
 ReadCaller = Annotated[Caller, Depends(require_scope("read"))]
 ResetCaller = Annotated[Caller, Depends(require_scope("reset"))]
 BulkResetCaller = Annotated[Caller, Depends(require_scope("bulk_reset"))]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from starlette.concurrency import run_in_threadpool
 
+from projections.queries.audit import AuditOutcome
 from projections.web.auth import Caller
 from projections.web.problems import ProblemError, invalid_parameter
 from projections.web.records import known_addresses
@@ -28,6 +29,11 @@ _NO_ENTRY: Final = "it is not blacklisted"
 _SEPARATORS: Final = re.compile(r"[\n\r,;\t]+")
 
 ResetFate = Literal["would_lift", "lifted", "refused", "not_listed", "pending", "not_published"]
+#: What the audit log says of it.
+_AUDIT_OUTCOMES: Final[Mapping[ResetFate, AuditOutcome]] = {
+    "would_lift": "failed", "lifted": "done", "refused": "refused", "not_listed": "refused",
+    "pending": "pending", "not_published": "failed",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +115,13 @@ async def apply_resets(
             sent.append(replace(reset, command_id=command_id))
     commands = [(each.address, each.command_id) for each in sent if each.command_id]
     outcomes = await wait_for_outcomes(caller, commands)
-    return [_result(reset, outcomes.get(reset.command_id), failure or "") for reset in sent]
+    results = [_result(reset, outcomes.get(reset.command_id), failure or "") for reset in sent]
+    for result in results:
+        caller.audit(
+            "bulk_reset", "address", result.address.address, detail=reason,
+            outcome=_AUDIT_OUTCOMES[result.fate],
+        )  # fmt: skip
+    return results
 
 
 def _result(reset: AddressReset, row: dict[str, Any] | None, failure: str) -> AddressReset:

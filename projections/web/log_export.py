@@ -1,9 +1,10 @@
-"""The export of a log as a file to download."""
+"""Exports as files to download: of a log, and of whatever else is a query."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
@@ -14,9 +15,12 @@ from projections.queries.export import (
     ExportFormat,
     ExportStream,
     formula_safe_sql,
+    log_texts,
     open_export,
 )
 from projections.queries.search import search_sql
+from projections.web.auth import Caller
+from projections.web.database import ReadOnlyDatabase
 from projections.web.log_query import LogQuery
 
 
@@ -26,9 +30,29 @@ async def export_response(query: LogQuery, export_format: ExportFormat) -> Strea
     Raises a 403 problem without the scope export.
     """
     query.caller.check_scope("export")
-    await query.caller.state.export_slots.enter(query.caller.principal.id)
-    chunks = await run_in_threadpool(_open, query, export_format)
-    name = f"{query.channel}-log-{datetime.now(UTC):%Y%m%d}.{export_format}"
+    database = query.caller.state.database.name
+    sql, values = search_sql(query.listing(limit=MAX_EXPORT_ROWS), query.search, database)
+    response = await stream_export(
+        query.caller, sql, values, export_format, log_texts(query.channel), f"{query.channel}-log"
+    )
+    detail = "; ".join(filter(None, (export_format, query.in_words)))
+    query.caller.audit("export", "log", query.channel, detail=detail)
+    return response
+
+
+async def stream_export(
+    caller: Caller, sql: str, values: Mapping[str, Any], export_format: ExportFormat,
+    texts: Sequence[str], what: str,
+) -> StreamingResponse:  # fmt: skip
+    """Return the answer with all rows of a query, streamed; its file has the name of `what`.
+
+    In CSV no column of `texts` is a formula. Raises `ProblemError`.
+    """
+    await caller.state.export_slots.enter(caller.principal.id)
+    if export_format == "csv":
+        sql = formula_safe_sql(sql, texts)
+    chunks = await run_in_threadpool(_open, caller.state.database, sql, values, export_format)
+    name = f"{what}-{datetime.now(UTC):%Y%m%d}.{export_format}"
     return StreamingResponse(
         _stream(chunks),
         media_type=EXPORT_FORMATS[export_format].media_type,
@@ -36,11 +60,9 @@ async def export_response(query: LogQuery, export_format: ExportFormat) -> Strea
     )
 
 
-def _open(query: LogQuery, export_format: ExportFormat) -> ExportStream:
-    database = query.caller.state.database
-    sql, values = search_sql(query.listing(limit=MAX_EXPORT_ROWS), query.search, database.name)
-    if export_format == "csv":
-        sql = formula_safe_sql(sql, query.channel)
+def _open(
+    database: ReadOnlyDatabase, sql: str, values: Mapping[str, Any], export_format: ExportFormat
+) -> ExportStream:
     with database.client() as client:
         return open_export(client, sql, values, export_format)
 

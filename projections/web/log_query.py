@@ -13,6 +13,7 @@ from pydantic import Field
 from projections.column_types import base_type
 from projections.queries.days import by_day
 from projections.queries.listing import (
+    CONTAINS,
     FILTER_OPERATORS,
     After,
     Clock,
@@ -154,6 +155,7 @@ class LogQuery:
         Raises as `rows` does, also for a cursor of another query.
         """
         place = None if cursor is None else self._decode(cursor)
+        self._audit_look()
         # One more row shows whether there is another page. Over the limit of pages, the query would
         # be planned as an export.
         size = min(limit + 1, MAX_PAGE_ROWS)
@@ -167,6 +169,30 @@ class LogQuery:
             return self._page(rows, place.before, has_next=has_more, has_previous=True)
         before = _rows_before(place.before, len(rows), has_previous=has_more)
         return self._page(rows[::-1], before, has_next=True, has_previous=has_more)
+
+    def _audit_look(self) -> None:
+        """Have it in the audit log if it names whom it is about, or searches a text."""
+        record = self.caller.record
+        named = {
+            filter_.column: filter_.value for filter_ in reversed(self.filters)
+            if filter_.operator in {"=", CONTAINS}
+        }  # fmt: skip
+        if record is not None:
+            self.caller.audit("look", "record", "/".join(record))
+        elif recipient := named.get("recipient"):
+            self.caller.audit("look", "address", recipient)
+        elif record_id := named.get("record_id"):
+            self.caller.audit("look", "record", f"{named.get('record_type', '')}/{record_id}")
+        elif message_id := named.get("message_id"):
+            self.caller.audit("look", "message", message_id)
+        elif self.search:
+            self.caller.audit("look", "log", self.channel, detail=self.search)
+
+    @property
+    def in_words(self) -> str:
+        """What it asks for, in one line."""
+        filters = (f"{each.column}{each.operator}{each.value}" for each in self.filters)
+        return "; ".join([*filters, *([self.search] if self.search else [])])
 
     def total(self, *, seconds: float | None = None) -> RowTotal | None:
         """Return how many rows there are; None if counting takes longer than `seconds`.

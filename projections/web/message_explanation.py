@@ -37,6 +37,7 @@ def explained_message(
         )  # fmt: skip
     if explanation is None or not _may_see(caller, explanation["row"]):
         raise ProblemError(HTTPStatus.NOT_FOUND, "no such message to that recipient")
+    caller.audit("look", "message", message_id, detail=address)
     place: EventPlace | None = explanation["next"]
     if place is not None:
         # A JSON number has 53 bits for many readers, and the content 64.

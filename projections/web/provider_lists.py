@@ -24,7 +24,11 @@ async def remove_after_reset(
 
 async def remove_at_providers(caller: Caller, address: Address) -> list[ProviderRemoval]:
     """Take an address off its providers' lists, whatever ours say."""
-    return await run_in_threadpool(caller.state.provider_lists.remove, address)
+    removals = await run_in_threadpool(caller.state.provider_lists.remove, address)
+    if removals:
+        results = ", ".join(f"{each.provider}: {each.outcome}" for each in removals)
+        caller.audit("provider_lists", "address", address.address, detail=results)
+    return removals
 
 
 def removals_value(removals: Iterable[ProviderRemoval]) -> str:

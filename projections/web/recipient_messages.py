@@ -40,6 +40,8 @@ def recipient_page(
         if time is not None:
             after = After(cursor_time(time), cursor_time(time), message_id, recipient)
         logs.append([(index, row) for row in query.rows(limit=size, after=after)])
+    spoken_of = caller.address_of("email" if "@" in address else "sms", address)
+    caller.audit("look", "address", spoken_of.address)
     merged = list(heapq.merge(*logs, key=_newest_first))
     for index, row in merged[:limit]:
         position[2 * index : 2 * index + 2] = milliseconds(row["date"]), row["message_id"]

@@ -92,6 +92,7 @@ def customer_record(
     database = caller.state.database
     with database.client() as client:
         name = find_record_name(client, database.name, caller.tenant, record_type, record_id)
+    caller.audit("look", "record", f"{record_type}/{record_id}")
     return RecordOverview(name, standings, list(islice(rows, limit)))
 
 

@@ -18,11 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class RequestWork:
     """What one request does.
 
-    `tag` marks its queries; `key` is the id of its key; `at_end` gives back what it holds.
+    `tag` marks its queries; `key` is the id of its key, `client` the network address that it came
+    from; `at_end` gives back what it holds.
     """
 
     tag: str = field(default_factory=lambda: f"sendlog-{uuid.uuid4().hex}")
     key: str = ""
+    client: str = ""
     queries: int = 0
     is_abandoned: bool = False
     at_end: ExitStack = field(default_factory=ExitStack)
@@ -30,6 +32,12 @@ class RequestWork:
 
 #: Of the request that is being answered, also in the threads that work for it.
 CURRENT_WORK: Final[ContextVar[RequestWork | None]] = ContextVar("request_work", default=None)
+
+
+def client_address() -> str:
+    """Return the network address that the current request came from; "" if it is not known."""
+    work = CURRENT_WORK.get()
+    return work.client if work else ""
 
 
 class AbandonedRequests:
@@ -46,7 +54,8 @@ class AbandonedRequests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        work, messages = RequestWork(), asyncio.Queue[Message]()
+        client = scope.get("client")
+        work, messages = RequestWork(client=client[0] if client else ""), asyncio.Queue[Message]()
 
         async def watch() -> None:
             message: Message = {"type": ""}

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from projections.queries.api_keys import KeyCache
 from projections.queries.ended_sessions import EndedSessions
+from projections.web.audit_trail import AuditTrail
 from projections.web.database import ReadOnlyDatabase
 from projections.web.embed_tokens import EmbedTokens
 from projections.web.key_slots import (
@@ -96,6 +97,7 @@ class AppState:
     provider_lists: ProviderLists = field(default_factory=NoProviderLists)
     open_id: OpenIdSignIn | None = None
     readiness: Readiness
+    audit_trail: AuditTrail
     #: For what may not wait behind queries.
     own_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(OWN_THREADS))
 

@@ -7,12 +7,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from time import monotonic
 from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from projections.queries.audit import AuditOutcome
 from projections.queries.suppressions import command_outcomes
 from projections.web.auth import Caller
 from projections.web.problems import ProblemError, invalid_parameter, unavailable
@@ -63,6 +65,39 @@ async def publish_command(
             "Kafka did not confirm the command; nothing is known to be asked"
         ) from error
     return command.id
+
+
+async def apply_command(
+    caller: Caller, command_name: CommandName, address: Address, reason: str, *,
+    confirmed_complaint: bool = False,
+) -> tuple[str, Mapping[str, Any] | None]:  # fmt: skip
+    """Publish a command and wait for its outcome; return its id, and the outcome if in time.
+
+    What came of it is in the audit log. Raises as `publish_command` does.
+    """
+    outcome: AuditOutcome | None = None
+    try:
+        command_id = await publish_command(
+            caller, command_name, address, reason, confirmed_complaint=confirmed_complaint
+        )
+        outcome = "pending"
+        row = await wait_for_outcome(caller, address, command_id)
+        outcome = audit_outcome(row)
+    except ProblemError as problem:
+        if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            outcome = outcome or "failed"
+        raise
+    finally:
+        if outcome is not None:
+            caller.audit(command_name, "address", address.address, detail=reason, outcome=outcome)
+    return command_id, row
+
+
+def audit_outcome(row: Mapping[str, Any] | None) -> AuditOutcome:
+    """Return what came of a command, by the row that it led to."""
+    if row is None:
+        return "pending"
+    return "refused" if row["change"] == "refused" else "done"
 
 
 def lifted_rules(history: Sequence[Mapping[str, Any]], command_id: str) -> list[RuleName]:

@@ -41,6 +41,10 @@ async def post_embed_token(
     token, expires_at = caller.state.embed_tokens.issue(
         caller.principal.id, caller.tenant, view, body.seconds
     )
+    caller.audit(
+        "embed_token", "record", f"{view.record_type}/{view.record_id}",
+        detail=f"for {view.actor}: {', '.join(view.scopes)}",
+    )  # fmt: skip
     start = caller.state.public_url or str(request.base_url).rstrip("/")
     path = f"/embed/records/{quote(view.record_type, safe='')}/{quote(view.record_id)}"
     url = f"{start}{path}?{urlencode({'token': token})}"

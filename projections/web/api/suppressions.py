@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -23,9 +24,8 @@ from projections.web.provider_lists import (
 from projections.web.state import API_PATH
 from projections.web.suppression_commands import (
     CommandName,
+    apply_command,
     lifted_rules,
-    publish_command,
-    wait_for_outcome,
 )
 from projections.web.suppressions import suppressions_page
 from schemas.addresses import Address
@@ -93,6 +93,7 @@ def get_suppression_history(
 ) -> JSONResponse:
     """Return every change of an address's entry, the oldest first."""
     rows = _history(caller, caller.address_of(channel, address))
+    caller.audit("look", "address", caller.address_of(channel, address).address)
     return JSONResponse({"rows": [_change_json(row) for row in rows]})
 
 
@@ -103,7 +104,10 @@ def get_suppression_history(
 )
 def get_suppression(caller: ReadCaller, channel: ChannelPath, address: AddressPath) -> JSONResponse:
     """Return whether an address is blacklisted and, if so, why, since when, by which message."""
-    return JSONResponse(_suppression_state(caller, caller.address_of(channel, address)))
+    of_tenant = caller.address_of(channel, address)
+    state = _suppression_state(caller, of_tenant)
+    caller.audit("look", "address", of_tenant.address)
+    return JSONResponse(state)
 
 
 _COMMAND_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
@@ -165,10 +169,9 @@ async def _apply(
     *,
     confirmed_complaint: bool = False,
 ) -> JSONResponse:
-    command_id = await publish_command(
+    command_id, row = await apply_command(
         caller, command_name, address, reason, confirmed_complaint=confirmed_complaint
     )
-    row = await wait_for_outcome(caller, address, command_id)
     if row is None:
         detail = "no worker has dealt with it yet; look for it in the history, do not ask twice"
         return JSONResponse({"command_id": command_id, "detail": detail}, status_code=202)
@@ -208,5 +211,5 @@ def _entry_json(row: dict[str, Any]) -> dict[str, Any]:
     return models.SuppressionEntry.model_validate(row).model_dump(mode="json")
 
 
-def _change_json(row: dict[str, Any]) -> dict[str, Any]:
+def _change_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return models.SuppressionChange.model_validate(row).model_dump(mode="json")

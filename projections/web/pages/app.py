@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse, Response
 
 from projections.web.pages import (
+    audit,
     bulk_resets,
     dead_letters,
     embed,
@@ -63,6 +64,7 @@ def install_pages(app: FastAPI) -> None:
         unmatched,
         overview,
         dead_letters,
+        audit,
         statuses,
         time_zones,
         embed,

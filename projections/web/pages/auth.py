@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
 
-from projections.queries.roles import ALL_TENANTS
+from projections.queries.audit import AuditVia
+from projections.queries.roles import ALL_TENANTS, Scope
 from projections.web.auth import (
     Caller,
     Principal,
@@ -58,6 +59,11 @@ class PageCaller(Caller):
     locale: str = "en"
     #: The URL of the page, to come back to.
     here: str = "/"
+
+    @property
+    def via(self) -> AuditVia:
+        """How they came."""
+        return "page"
 
     @property
     def chooses_tenant(self) -> bool:
@@ -138,7 +144,7 @@ async def require_session(request: Request) -> SignedInCaller:
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
     if await state.on_own_threads(state.ended_sessions.holds, session.nonce):
         raise RedirectError(build_url(SIGN_IN_PATH, [back]))
-    principal = await _principal(state, session)
+    principal = await principal_of(state, session)
     if principal is None:
         why = "no_role" if session.person else "revoked"
         raise RedirectError(build_url(SIGN_IN_PATH, [back, ("why", why)]))
@@ -149,7 +155,7 @@ async def require_session(request: Request) -> SignedInCaller:
     )  # fmt: skip
 
 
-async def _principal(state: AppState, session: BrowserSession) -> Principal | None:
+async def principal_of(state: AppState, session: BrowserSession) -> Principal | None:
     """Return whose rights a session has by now: its key's, or those of the person's groups."""
     person = session.person
     if person is None:
@@ -193,14 +199,30 @@ async def require_tenant(
     Raises 403 problems without the scope read or for another tenant, and a redirect to the choice
     of a tenant if the URL has to name one.
     """
-    check_scope(caller.principal, "read")
+    return _of_tenant(request, caller, tenant, "read")
+
+
+def _of_tenant(
+    request: Request, caller: SignedInCaller, tenant: str | None, scope: Scope
+) -> PageCaller:
+    check_scope(caller.principal, scope)
     if not tenant:
         if caller.chooses_tenant:
             raise RedirectError(build_url(TENANTS_PATH, [("next", return_url(request))]))
         tenant = caller.principal.tenants[0]
     check_tenant(caller.principal, tenant)
-    check_scope(caller.principal, "read", tenant)
+    check_scope(caller.principal, scope, tenant)
     return replace(caller, tenant=tenant)
+
+
+async def require_page_admin(
+    request: Request, caller: SessionCaller, tenant: TenantQuery = None
+) -> PageCaller:
+    """Return the caller of a page of a tenant's administrators.
+
+    Raises as `require_tenant` does, but the scope is admin.
+    """
+    return _of_tenant(request, caller, tenant, "admin")
 
 
 async def require_page_operator(caller: SessionCaller) -> PageCaller:
@@ -236,5 +258,6 @@ async def read_form(request: Request) -> Mapping[str, str]:
 
 
 TenantCaller = Annotated[PageCaller, Depends(require_tenant)]
+PageAdmin = Annotated[PageCaller, Depends(require_page_admin)]
 OperatorCaller = Annotated[PageCaller, Depends(require_page_operator)]
 FormFields = Annotated[Mapping[str, str], Depends(read_form)]

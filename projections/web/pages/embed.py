@@ -139,6 +139,7 @@ def show_framed_suppression(
 ) -> HTMLResponse:  # fmt: skip
     """Show whether and why an address of the record is blacklisted."""
     own_address = _own_address(caller, channel, address)
+    caller.audit("look", "address", own_address.address)
     return render_suppression(caller, own_address, command_id=command, lists=lists)
 
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Query, Request
 
+from projections.queries.audit import AuditVia
 from projections.queries.roles import Scope
 from projections.web.auth import RecordKey, admit, check_scope, check_tenant
 from projections.web.embed_tokens import MAX_TOKEN_LENGTH, EmbedClaims, EmbedTokenError
@@ -36,6 +37,11 @@ class EmbedCaller(PageCaller):
     def actor(self) -> str:
         """The person, and the key by which their application vouches for them."""
         return f"{self.claims.actor} ({self.principal.name})"[:MAX_ACTOR_LENGTH]
+
+    @property
+    def via(self) -> AuditVia:
+        """How they came."""
+        return "embedded"
 
     @property
     def chooses_tenant(self) -> bool:

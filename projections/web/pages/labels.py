@@ -60,6 +60,20 @@ EFFECTS: Final[Mapping[str, str]] = {
     "invalid": "What is sent to it is refused, with status Invalid.",
     "skipped": "What is sent to it is skipped, with status Skipped.",
 }
+#: What somebody did, by the audit log.
+AUDIT_ACTIONS: Final[Mapping[str, str]] = {
+    "sign_in": "Signed in", "sign_out": "Signed out", "look": "Looked", "export": "Exported",
+    "reset": "Reset", "bulk_reset": "Reset, with others", "add": "Blacklisted by hand",
+    "provider_lists": "Taken off providers' lists",
+    "key_create": "Key made", "key_rotate": "Key rotated", "key_revoke": "Key revoked",
+    "embed_secret": "Embed secret shown", "embed_token": "Frame opened for somebody",
+}  # fmt: skip
+AUDIT_OUTCOMES: Final[Mapping[str, str]] = {
+    "refused": "refused", "pending": "not known yet", "failed": "could not be asked",
+}  # fmt: skip
+AUDIT_WAYS: Final[Mapping[str, str]] = {
+    "api": "API", "page": "page", "embedded": "embedded page", "cli": "command line",
+}  # fmt: skip
 #: Kinds of events that tell of a failure by codes and texts.
 _FAILURE_KINDS: Final = frozenset(
     {"bounce", "deferral", "undelivered", "rejected", "failed", "expired"}

@@ -13,7 +13,13 @@ from fastapi.responses import RedirectResponse, Response
 
 from projections.web.open_id import OpenIdSignIn, ProviderAwayError
 from projections.web.pages.render import render_page
-from projections.web.pages.sign_in import PROVIDER_PATH, NextUrlQuery, render_sign_in, set_session
+from projections.web.pages.sign_in import (
+    PROVIDER_PATH,
+    NextUrlQuery,
+    audit_session,
+    render_sign_in,
+    set_session,
+)
 from projections.web.pages.url import local_url
 from projections.web.people import Person, RefusedBecause, SignInRefusedError
 from projections.web.problems import ProblemError
@@ -87,8 +93,10 @@ async def finish_sign_in(
         person = await _person(sign_in, pending, code=code, error=error, issuer=iss)
         session = sessions.begin_of(person, sign_in.session_seconds)
     except SignInRefusedError as refusal:
+        audit_session(request, None, "sign_in")
         response = await _refuse(request, refusal, next_url)
     else:
+        audit_session(request, sign_in.people.rights_of(person), "sign_in")
         response = RedirectResponse(next_url, status_code=HTTPStatus.SEE_OTHER)
         set_session(request, response, session)
     response.delete_cookie(

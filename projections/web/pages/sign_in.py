@@ -5,19 +5,25 @@ Signing in at a provider is `pages/open_id.py`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from projections.clickhouse.sql import stream
+from projections.queries.audit import AuditLine
+from projections.queries.roles import ALL_TENANTS
 from projections.tables import projections
+from projections.web.auth import Principal
 from projections.web.database import ReadOnlyDatabase
-from projections.web.pages.auth import FormFields, SessionCaller, read_session
+from projections.web.pages.auth import FormFields, SessionCaller, principal_of, read_session
 from projections.web.pages.render import render_page
 from projections.web.pages.url import build_url, local_url
+from projections.web.problems import ProblemError
+from projections.web.request_work import client_address
 from projections.web.sessions import SESSION_COOKIE, BrowserSession
 from projections.web.state import app_state
 
@@ -46,8 +52,10 @@ async def sign_in(request: Request, fields: FormFields) -> Response:
     state, next_url = app_state(request), fields.get("next", "/")
     key = await state.on_own_threads(state.keys.find, fields.get("key", "").strip())
     if key is None:
+        audit_session(request, None, "sign_in")
         return await render_sign_in(request, next_url, "This key is unknown or revoked.",
                                     HTTPStatus.UNPROCESSABLE_ENTITY)  # fmt: skip
+    audit_session(request, key, "sign_in")
     response = RedirectResponse(local_url(next_url), status_code=HTTPStatus.SEE_OTHER)
     set_session(request, response, state.sessions.begin(key.id))
     return response
@@ -63,6 +71,9 @@ async def sign_out(request: Request, _fields: FormFields) -> Response:
     if session := read_session(request):
         state.sessions.end(session)
         await state.on_own_threads(state.keep_session_end, session)
+        with suppress(ProblemError):  # it has ended, whether or not ClickHouse is there
+            if principal := await principal_of(state, session):
+                audit_session(request, principal, "sign_out")
         if session.person and state.open_id:
             logout_url = await state.open_id.logout_url()
     response: Response = RedirectResponse("/sign-in", status_code=HTTPStatus.SEE_OTHER)
@@ -74,6 +85,19 @@ async def sign_out(request: Request, _fields: FormFields) -> Response:
         SESSION_COOKIE, httponly=True, samesite="lax", secure=app_state(request).is_https
     )
     return response
+
+
+def audit_session(
+    request: Request, principal: Principal | None, action: Literal["sign_in", "sign_out"]
+) -> None:
+    """Have a line for each tenant of somebody in the audit log; without anybody it was refused."""
+    for tenant in principal.tenants if principal else (ALL_TENANTS,):
+        app_state(request).audit_trail.add(AuditLine(
+            tenant_id=tenant, actor=principal.name if principal else "",
+            key_id=principal.id if principal else "",
+            via="page", action=action, outcome="done" if principal else "refused",
+            client=client_address(),
+        ))  # fmt: skip
 
 
 @router.get("/tenants")

@@ -26,10 +26,9 @@ from projections.web.provider_lists import (
 )
 from projections.web.suppression_commands import (
     CommandName,
+    apply_command,
     lifted_rules,
     outcome_of,
-    publish_command,
-    wait_for_outcome,
 )
 from projections.web.suppressions import suppressions_page
 from schemas.addresses import Address, AddressError, parse_address
@@ -109,10 +108,11 @@ def show_suppression(
         except AddressError as error:
             refused = RefusedEntry(channel, address, str(error))
             return _render_suppressions(caller, PageUrl(request.url.path, ()), refused=refused)
+    of_tenant = caller.address_of(channel, address)
+    caller.audit("look", "address", of_tenant.address)
     return render_suppression(
-        caller, caller.address_of(channel, address), command_id=command, reason=reason, add=add,
-        lists=lists,
-    )  # fmt: skip
+        caller, of_tenant, command_id=command, reason=reason, add=add, lists=lists
+    )
 
 
 @router.post("/blacklist/{channel}")
@@ -163,7 +163,7 @@ async def apply_form(
     caller.check_scope("reset")
     reason = fields.get("reason", "")
     try:
-        command_id = await publish_command(
+        command_id, outcome = await apply_command(
             caller, command_name, address, reason,
             confirmed_complaint=fields.get("confirmed") == "yes",
         )  # fmt: skip
@@ -172,7 +172,6 @@ async def apply_form(
             render_suppression, caller, address, reason=reason, add=command_name == "add",
             problem=problem,
         )  # fmt: skip
-    outcome = await wait_for_outcome(caller, address, command_id)
     if outcome and outcome["change"] == "refused":
         return await run_in_threadpool(
             render_suppression, caller, address, command_id=command_id, reason=reason,

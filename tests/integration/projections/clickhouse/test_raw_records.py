@@ -70,12 +70,12 @@ def test_the_offset_of_a_topic_that_was_made_anew_is_another_record(database):
 
 def test_retention_is_applied_once_and_can_be_lifted(database):
     client, target = database
-    assert list(apply_retention(client, target, 0)) == []
-    assert list(apply_retention(client, target, 30)) == ["raw_records are kept 30 days"]
-    assert list(apply_retention(client, target, 30)) == []
-    assert list(apply_retention(client, target, 3000)) == ["raw_records are kept 3,000 days"]
-    assert list(apply_retention(client, target, 0)) == ["raw_records are kept for ever"]
-    assert list(apply_retention(client, target, 0)) == []
+    assert list(apply_retention(client, target, TABLE, 0)) == []
+    assert list(apply_retention(client, target, TABLE, 30)) == ["raw_records are kept 30 days"]
+    assert list(apply_retention(client, target, TABLE, 30)) == []
+    assert list(apply_retention(client, target, TABLE, 3000)) == ["raw_records are kept 3,000 days"]
+    assert list(apply_retention(client, target, TABLE, 0)) == ["raw_records are kept for ever"]
+    assert list(apply_retention(client, target, TABLE, 0)) == []
     assert list(migrate(client, target)) == []
 
 
@@ -88,7 +88,7 @@ def test_what_was_stored_longer_ago_than_retention_is_deleted(database):
         f"stored_on) VALUES ('email.sends', 0, 2, 1793500000000, '{old}')",
         settings={"insert_allow_materialized_columns": 1},
     )
-    list(apply_retention(client, target, 30))
+    list(apply_retention(client, target, TABLE, 30))
     list(wait_for_mutations(client, target, TABLE.name))
     client.command(f"OPTIMIZE TABLE {target.stored(TABLE.name)} FINAL")
     assert kept_offsets(client, target) == [1]
@@ -102,7 +102,7 @@ def test_a_partition_is_on_one_shard_and_retention_on_all(cluster_database):
         f"count() AS records FROM {target.database}.{TABLE.name} GROUP BY topic, partition)"
     )
     assert client.query(sql).result_rows == [(1, 160)]
-    assert list(apply_retention(client, target, 7)) == ["raw_records are kept 7 days"]
+    assert list(apply_retention(client, target, TABLE, 7)) == ["raw_records are kept 7 days"]
     for node in client.clients:
         sql = "SELECT engine_full FROM system.tables WHERE name = 'raw_records_local'"
         assert "toIntervalDay(7)" in scalar(node, f"{sql} AND database = '{target.database}'")
