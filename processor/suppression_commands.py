@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from processor.kafka.producer import sync_producer
 from processor.kafka.topics import COMMANDS_TOPIC
 from projections.queries import suppressions
+from projections.queries.suppressions import ReadOutcomes
 from schemas.addresses import Address
 from schemas.decisions import Command
 from schemas.errors import ExplainedError
@@ -84,18 +85,19 @@ def wait_for_outcomes(
     *,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     on_progress: Callable[[int], None] = lambda _: None,
+    read: ReadOutcomes | None = None,
 ) -> list[CommandOutcome]:
     """Wait until all commands have taken effect; return their outcomes, in the same order.
 
-    `on_progress` is called after each poll with the number that have. Raises `CommandTimeoutError`
-    when no further one has within `timeout_seconds`, and ClickHouse's errors.
+    `on_progress` is called after each poll with the number that have; `read` reads what commands
+    led to, by default from the history of the blacklist. Raises `CommandTimeoutError` when no
+    further one has within `timeout_seconds`, and ClickHouse's errors.
     """
+    read_outcomes = read or suppressions.command_outcomes
     rows: dict[str, dict[str, Any]] = {}
     delay, deadline = FIRST_POLL_INTERVAL_SECONDS, time.monotonic() + timeout_seconds
     while missing := [command for command in commands if command.id not in rows]:
-        new = suppressions.command_outcomes(
-            client, database, [(command.target, command.id) for command in missing]
-        )
+        new = read_outcomes(client, database, [(command.target, command.id) for command in missing])
         rows |= new
         on_progress(len(rows))
         if len(new) == len(missing):

@@ -3,6 +3,7 @@
 | topic | value | key |
 |---|---|---|
 | `delivery.retries` | `RetryRequested`: send this message again, now | its id |
+| `delivery.retries` | `ResendRequested`: the same, because a person asks | its id |
 | `delivery.suppressions` | `Suppression`: an address's entry now, or a tombstone | `Address.key` |
 | `delivery.decisions` | `DecisionEvent`: a decision, for the log and for history | any |
 | `delivery.commands` | `Command`: what a person requests | any |
@@ -13,15 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationInfo,
     field_validator,
+    model_serializer,
+    model_validator,
 )
 
 from schemas.addresses import Address, NumberRegions, normalise_address
@@ -135,15 +139,36 @@ class RetryRequested(BaseModel):
     due_at: Time = Field(description="When it fell due; it is never published before")
 
 
+class ResendRequested(RetryRequested):
+    """Send a message again, as this attempt, because a person asks for it; obeyed as a retry is.
+
+    If the mailer will not, it answers with a `note` of that attempt, whose `reason_code` is
+    `resend_refused` and whose `diagnostic` says why. It comes for SMS, too.
+    """
+
+    kind: Literal["resend"] = Field("resend", description="What tells it from a retry")
+    reason: ShortText = Field(description="Why it is wanted, as they wrote")
+    due_at: Time = Field(description="When it was asked for")
+    actor: Annotated[NonBlankText, StringConstraints(max_length=256)] = Field(
+        description="Who asks: a person's name, or a key's"
+    )
+    record_type: Code = Field(
+        "", description="Whose record the message belongs to, as in its event"
+    )
+    record_id: Code = ""
+    command_id: Code = Field("", description="The id of the command by which it was asked for")
+
+
 class DecisionEvent(MessageEvent):
     """A decision as a fact: a message event with what only a decision has.
 
     Kinds: `retry_scheduled` (`due_at`, and the attempt to come), `retry_exhausted`; `suppressed`
     and `reinstated`, the history of an address (`message_id` may be empty); the refusal of a send:
     `invalid`, `skipped`, for SMS `failed` or `opt_out`; and `note`, whose `reason_code` says of
-    what: `retry_asked`, `retry_cancelled`, `command_refused`, `streak_reset` (soft bounces are
-    counted anew). Else `reason_code` is the rule; `diagnostic` is the cause in words. Every field
-    follows from the facts alone, so that a decision made again after a crash is the same fact.
+    what: `retry_asked`, `retry_cancelled`, `resend_asked`, `resend_refused`, `command_refused`,
+    `streak_reset` (soft bounces are counted anew). Else `reason_code` is the rule; `diagnostic` is
+    the cause in words. Every field follows from the facts alone, so that a decision made again
+    after a crash is the same fact. A resend's `provider_event_id` is the id of its command.
     """
 
     model_config = ConfigDict(title="DecisionFact")  # its name in the exported contract
@@ -162,12 +187,17 @@ class DecisionEvent(MessageEvent):
     rules_version: int = 0
 
 
+CommandKind = Literal["reset", "add", "resend"]
+_RESEND_FIELDS: Final = frozenset({"message_id", "attempt", "record_type", "record_id"})
+
+
 class Command(BaseModel):
-    """What a person asks for: lift the listing of an address, or list it by hand.
+    """What a person asks for: lift the listing of an address, list it by hand, resend a message.
 
     Validation takes the countries of numbers that name none from its context: `regions`.
     `asked_at` is the time of the command's record. A reset of a complaint
-    or an opt-out needs `confirmed_complaint`.
+    or an opt-out needs `confirmed_complaint`. A `resend` names the message, and the `attempt` to
+    make, as whoever asks has seen the log: one that was made meanwhile is not made again.
     """
 
     model_config = ConfigDict(
@@ -176,7 +206,7 @@ class Command(BaseModel):
     )  # fmt: skip
 
     id: Code = Field(min_length=1, description="Chosen by who asks; one that was obeyed is ignored")
-    command: Literal["reset", "add"]
+    command: CommandKind
     tenant_id: Identifier
     channel: Channel
     address: Recipient
@@ -184,6 +214,26 @@ class Command(BaseModel):
     reason: NonBlankText
     confirmed_complaint: bool = False
     requested_at: Time = Field(alias="asked_at")  # its name in the contract
+    message_id: Annotated[str, StringConstraints(max_length=512)] = Field(
+        "", description="resend: which message to that address"
+    )
+    attempt: Annotated[SmallCount, Field(ge=2)] = Field(2, description="resend: one after the last")
+    record_type: Code = Field("", description="resend: of the message, for the mailer")
+    record_id: Code = ""
+
+    @model_serializer(mode="wrap")
+    def _without_resend(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only a resend has, of what is none: as releases before it wrote them."""
+        fields: dict[str, Any] = serialise(self)
+        if self.command == "resend":
+            return fields
+        return {name: value for name, value in fields.items() if name not in _RESEND_FIELDS}
+
+    @model_validator(mode="after")
+    def _check_message(self) -> Self:
+        if self.command == "resend" and not self.message_id:
+            raise ValueError("a resend names a message_id")
+        return self
 
     @classmethod
     def for_address(

@@ -6,7 +6,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from schemas.decisions import Command, DecisionEvent, RetryRequested, Suppression
+from schemas.decisions import (
+    Command,
+    DecisionEvent,
+    ResendRequested,
+    RetryRequested,
+    Suppression,
+)
 from schemas.events import MessageEvent
 from schemas.providers import adapters
 
@@ -21,12 +27,18 @@ _POLICY_TOPICS = {
         "Compacted: the current entry per tenant|channel|address; a tombstone where there is none",
     ),
     "delivery.decisions": ("DecisionFact", "What the rules decided, as facts for the log"),
-    "delivery.commands": ("Command", "What people ask for: an address reset, or listed by hand"),
+    "delivery.commands": (
+        "Command",
+        "What people ask for: an address reset or listed by hand, a message resent",
+    ),
 }
+#: What else travels on a topic, by its message.
+_OTHER_MESSAGES: Final = {"delivery.retries": {"resend": "ResendRequested"}}
 #: The file of each contract's schema.
 _CONTRACTS: Final[dict[str, type[BaseModel]]] = {
     "message_event": MessageEvent,
     "retry_requested": RetryRequested,
+    "resend_requested": ResendRequested,
     "suppression": Suppression,
     "decision_fact": DecisionEvent,
     "command": Command,
@@ -62,7 +74,10 @@ def _asyncapi() -> dict[str, Any]:
         topic.replace(".", "_"): {
             "address": topic,
             "description": description,
-            "messages": {"message": {"$ref": f"#/components/messages/{message}"}},
+            "messages": {
+                name: {"$ref": f"#/components/messages/{each}"}
+                for name, each in {"message": message, **_OTHER_MESSAGES.get(topic, {})}.items()
+            },
         }
         for topic, (message, description) in topics.items()
     }

@@ -15,14 +15,15 @@ from processor.settings import load
 def run_mailer(
     tenant: Annotated[str, typer.Option(help="Whose retries it makes.")] = "demo",
     play: Annotated[
-        bool, typer.Option("--scenes/--no-scenes", help="Play three scenes to watch.")
+        bool, typer.Option("--scenes/--no-scenes", help="Play four scenes to watch.")
     ] = True,
 ) -> None:
     """Be a mailer that makes the retries it is asked for and keeps a copy of the blacklist.
 
-    It pretends the providers' answers. Three scenes with messages of its own show a soft bounce
-    that is retried and delivered, one that is given up, and an address that is blacklisted,
-    refused, reset and delivered to again; they are told in the log, and end in
+    It pretends the providers' answers. Four scenes with messages of its own show a soft bounce
+    that is retried and delivered, one that is given up, an address that is blacklisted, refused,
+    reset and delivered to again, and a message that somebody has sent again; they are told in the
+    log, and end in
 
         sendlog log email --tenant demo --where message_id~scene
 

@@ -54,6 +54,7 @@ _COMMANDS: Final = {
     "suppressions": _Command("suppressions:app", "Read"),
     "retries": _Command("retries:app", "Read"),
     "audit": _Command("audit:print_audit", "Read"),
+    "resend": _Command("resend:request_resend", "Read"),
     "migrate": _Command("upkeep:migrate_database", "Upkeep"),
     "rebuild": _Command("rebuild:rebuild_logs", "Upkeep"),
     "replay": _Command("replay:replay_message", "Upkeep"),

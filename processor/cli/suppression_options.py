@@ -18,6 +18,7 @@ from processor.suppression_commands import CommandOutcome, CommandTimeoutError
 from projections.clickhouse.client import ClassifiedError
 from projections.queries.audit import AuditLine, AuditOutcome, store_audit_lines
 from projections.queries.listing import QueryError
+from projections.queries.suppressions import ReadOutcomes
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
 from schemas.resets import ResetTerms
@@ -86,11 +87,13 @@ def checked_reason(reason: str) -> str:
 
 
 def carry_out(
-    settings: Settings, commands: Sequence[Command], timeout_seconds: float
-) -> list[CommandOutcome]:
+    settings: Settings, commands: Sequence[Command], timeout_seconds: float, *,
+    read: ReadOutcomes | None = None,
+) -> list[CommandOutcome]:  # fmt: skip
     """Publish commands, wait until all have taken effect, and return their outcomes.
 
-    Shows the progress on a terminal. Raises `BrokerError` and `CommandTimeoutError`.
+    `read` reads these: by default from the history of the blacklist. Shows the progress on a
+    terminal. Raises `BrokerError` and `CommandTimeoutError`.
     """
     client, outcomes = client_of(settings), list[CommandOutcome]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -113,6 +116,7 @@ def carry_out(
                 batch,
                 timeout_seconds=timeout_seconds,
                 on_progress=show_progress,
+                read=read,
             )
     return outcomes
 
@@ -138,7 +142,9 @@ def _audited(
         lines = [
             AuditLine(
                 tenant_id=each.tenant_id, actor=each.actor, via="cli", action=each.command,
-                object_type="address", object=each.address, detail=each.reason,
+                object_type="message" if each.message_id else "address",
+                object=each.message_id or each.address,
+                detail=f"{each.address}: {each.reason}" if each.message_id else each.reason,
                 outcome=unknown if each.id not in rejections
                 else "refused" if rejections[each.id] else "done",
             )

@@ -1,7 +1,8 @@
 """A reference mailer: what a mailer must do about retries and the blacklist, and nothing more.
 
 It keeps a copy of the blacklist and sends nothing to an address on it. It makes each requested
-retry once and reports it with its attempt. The provider's answers are simulated.
+attempt once, a rule's or a person's, and reports it with its number. The provider's answers are
+simulated.
 """
 
 from __future__ import annotations
@@ -49,20 +50,28 @@ class Mailer:
         return address.key not in self._suppressions
 
     def make_retry(self, value: bytes, now: datetime) -> list[MailerRecord]:
-        """Make the retry that a record of `delivery.retries` requests; return the records of it.
+        """Make the attempt that a record of `delivery.retries` requests; return the records of it.
 
-        There are none if it was made before, is of another tenant, or the address is suppressed.
+        There are none if it was made before, or is of another tenant. To a suppressed address
+        nothing is sent: a person who asked for it is answered why.
         """
         request = RetryRequested.model_validate_json(value)
         address = Address(request.tenant_id, request.channel, request.recipient)
-        if (
-            request.tenant_id != self._tenant
-            or request.id in self._made_retries
-            or not self.may_send(address)
-        ):
+        if request.tenant_id != self._tenant or request.id in self._made_retries:
             return []
+        if not self.may_send(address):
+            is_persons = json.loads(value).get("kind") == "resend"
+            return [refusal_record(address, request, now)] if is_persons else []
         self._made_retries.add(request.id)
         return attempt_records(address, request.message_id, request.attempt, now)
+
+
+def refusal_record(address: Address, request: RetryRequested, at: datetime) -> MailerRecord:
+    """Return the answer to somebody who asked for what is not sent."""
+    return event_record(
+        "note", address, request.message_id, at, attempt=request.attempt,
+        reason_code="resend_refused", diagnostic="not sent again: the address is blacklisted",
+    )  # fmt: skip
 
 
 def attempt_records(
@@ -71,7 +80,7 @@ def attempt_records(
     """Return the events of an attempt: that it was sent, and the provider's answer."""
     kind, details = (
         ("delivery", {})
-        if has_room(address.address, attempt)
+        if address.channel == "sms" or has_room(address.address, attempt)
         else ("bounce", {"bounce_class": "soft", "smtp_code": 452, "enhanced_status": "4.2.2",
                          "diagnostic": "mailbox full"})
     )  # fmt: skip

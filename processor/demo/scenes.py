@@ -1,4 +1,4 @@
-"""Three scenes to watch: a retry that is delivered, one that is given up, and a reset.
+"""Four scenes to watch: a retry that is delivered, one that is given up, a reset, and a resend.
 
 A step begins when the decision that the previous step led to is in `delivery.decisions`. A step
 whose own decision is there already is not played again; one without gives the same events again.
@@ -78,7 +78,10 @@ class Scene:
 
 def demo_scenes(tenant: str) -> tuple[Scene, ...]:
     """Return the scenes for a tenant. The ids of their messages are the names of the scenes."""
-    return _retried_scene(tenant), _exhausted_scene(tenant), _blacklisted_scene(tenant)
+    return (
+        _retried_scene(tenant), _exhausted_scene(tenant), _blacklisted_scene(tenant),
+        _resent_scene(tenant),
+    )  # fmt: skip
 
 
 def _retried_scene(tenant: str) -> Scene:
@@ -146,6 +149,22 @@ def _blacklisted_scene(tenant: str) -> Scene:
     ))  # fmt: skip
 
 
+def _resent_scene(tenant: str) -> Scene:
+    name, address = "scene-resent", Address(tenant, "email", "lost.it@example.net")
+    return Scene(name, (
+        SceneStep(
+            "a message is delivered, and somebody has it sent again",
+            lambda at: [
+                event_record("sent", address, name, at, **_MESSAGE_FIELDS),
+                event_record("delivery", address, name, at + _NEXT_MILLISECOND),
+                _resend_command(address, name, at + 2 * _NEXT_MILLISECOND),
+            ],
+            _has_decision("resend_asked", name),
+            "the mailer was asked for attempt 2, and makes it",
+        ),
+    ))  # fmt: skip
+
+
 def _has_decision(decision: str, subject: str) -> SceneCondition:
     return lambda decisions, _mailer: decisions.time_of(decision, subject)
 
@@ -154,6 +173,15 @@ def _reset_command(address: Address, name: str, at: datetime) -> MailerRecord:
     command = Command(
         id=name, command="reset", tenant_id=address.tenant_id, channel=address.channel,
         address=address.address, actor="demo", reason="the owner says it is right", requested_at=at,
+    )  # fmt: skip
+    return MailerRecord(COMMANDS_TOPIC, address.key.encode(), command.model_dump_json().encode())
+
+
+def _resend_command(address: Address, name: str, at: datetime) -> MailerRecord:
+    command = Command(
+        id=f"{name}-command", command="resend", tenant_id=address.tenant_id,
+        channel=address.channel, address=address.address, actor="demo",
+        reason="the family deleted it by mistake", requested_at=at, message_id=name, attempt=2,
     )  # fmt: skip
     return MailerRecord(COMMANDS_TOPIC, address.key.encode(), command.model_dump_json().encode())
 

@@ -33,6 +33,7 @@ from processor.policy.decisions import (
     CommandRejected,
     Decision,
     ReasonRecorded,
+    ResendAccepted,
     RetryDue,
     SendRefused,
     Suppressed,
@@ -53,6 +54,7 @@ FAILED_TICK_INTERVAL: Final = timedelta(hours=1)
 _METRIC_LABELS: Final[Mapping[type[Decision], str]] = {
     AttemptSent: "Resent",
     RetryDue: "RetryAsked",
+    ResendAccepted: "ResendAsked",
     SendRefused: "Refused",
     ReasonRecorded: "Noted",
     CommandApplied: "Obeyed",

@@ -178,4 +178,5 @@ _EVENT_RULES: Final = (
 _COMMAND_RULES: Final = {
     "reset": suppression_rules.reset,
     "add": suppression_rules.add_by_hand,
+    "resend": retry_rules.resend,
 }

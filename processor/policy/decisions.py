@@ -84,6 +84,20 @@ class RetryDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResendAccepted:
+    """Mailers are requested to make this attempt, as the person asked who gave the command."""
+
+    command_id: str
+    message_id: str
+    attempt: int
+    at: datetime
+    actor: str
+    reason: str
+    record_type: str = ""
+    record_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryCancelled:
     """No further attempt is requested, and why: it arrived, say. `attempt` would have been next."""
 
@@ -165,16 +179,18 @@ class CommandApplied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRejected:
-    """A command does nothing, and why, for the person who gave it."""
+    """A command does nothing, and why, for the person who gave it; a resend, of which attempt."""
 
     id: str
     at: datetime
     actor: str
     reason: str
+    message_id: str = ""
+    attempt: int = 1
 
 
 Decision: TypeAlias = (
     MessageJoined | SoftBounced | RefusalCounted | StreakEnded | AttemptSent | RetryScheduled
-    | RetryDue | RetryCancelled | RetriesExhausted | SendRefused | ReasonRecorded | Suppressed
-    | Cleared | Reinstated | CommandApplied | CommandRejected
+    | RetryDue | ResendAccepted | RetryCancelled | RetriesExhausted | SendRefused | ReasonRecorded
+    | Suppressed | Cleared | Reinstated | CommandApplied | CommandRejected
 )  # fmt: skip

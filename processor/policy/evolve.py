@@ -18,6 +18,7 @@ from processor.policy.decisions import (
     ReasonRecorded,
     RefusalCounted,
     Reinstated,
+    ResendAccepted,
     RetriesExhausted,
     RetryCancelled,
     RetryDue,
@@ -55,7 +56,10 @@ def evolve(state: AddressState, decision: Decision) -> AddressState:
             after = _joined(state, decision)
         case SoftBounced():
             after = _bounced(state, decision)
-        case AttemptSent() | RetryScheduled() | RetryDue() | RetryCancelled() | RetriesExhausted():
+        case (
+            AttemptSent() | RetryScheduled() | RetryDue() | RetryCancelled() | RetriesExhausted()
+            | ResendAccepted()
+        ):  # fmt: skip
             after = _attempted(state, decision)
         case RefusalCounted(name=name, at=at):
             refusals = _newest({**state.refusals, name: at}, MAX_SET_ITEMS, _itself)
@@ -114,8 +118,9 @@ def _joined(state: AddressState, joined: MessageJoined) -> AddressState:
 
 def _attempted(
     state: AddressState,
-    decision: AttemptSent | RetryScheduled | RetryDue | RetryCancelled | RetriesExhausted,
-) -> AddressState:
+    decision: AttemptSent | RetryScheduled | RetryDue | RetryCancelled | RetriesExhausted
+    | ResendAccepted,
+) -> AddressState:  # fmt: skip
     match decision:
         case AttemptSent(message_id=name, attempt=attempt, at=at):
             known = state.messages.get(name, MessageState(first_at=at))
@@ -125,6 +130,9 @@ def _attempted(
             after = replace(known, sent_times=sent_times, due_at=due_at)
         case RetryScheduled(message_id=name, attempt=attempt, due_at=due_at):
             after = replace(state.messages[name], requested_attempt=attempt, due_at=due_at)
+        case ResendAccepted(message_id=name, attempt=attempt, at=at):
+            known = state.messages.get(name, MessageState(first_at=at))
+            after = replace(known, requested_attempt=attempt, due_at=None, resent_at=at)
         case RetryDue(message_id=name):
             after = replace(state.messages[name], due_at=None)
         case RetryCancelled(message_id=name) | RetriesExhausted(message_id=name):
@@ -154,7 +162,9 @@ def _with_message(state: AddressState, message_id: str, message: MessageState) -
     messages = {**state.messages, message_id: message}
     waiting = sum(each.due_at is not None for each in messages.values())
     kept = _newest(
-        messages, MAX_SET_ITEMS + waiting, lambda value: (value.due_at is not None, value.first_at)
+        messages,
+        MAX_SET_ITEMS + waiting,
+        lambda value: (value.due_at is not None, value.matters_from),
     )
     return replace(state, messages=kept)
 
@@ -232,7 +242,7 @@ def prune(state: AddressState, now: datetime, policy: Policy) -> AddressState:
         streak_from=streak_from if streak_from and streak_from + HISTORY_PERIOD > now else None,
         messages={
             name: each for name, each in state.messages.items()
-            if each.due_at is not None or each.first_at + message_period > now
+            if each.due_at is not None or each.matters_from + message_period > now
         },
         joined=_later(state.joined, now - message_period),
     )  # fmt: skip
@@ -246,7 +256,7 @@ def next_wake_at(state: AddressState, policy: Policy) -> datetime | None:
     message_period = policy.horizon + REDELIVERY_PERIOD
     cleared = [state.cleared[rule] for rule in COUNTING_RULES if rule in state.cleared]
     times = [
-        *(each.due_at or each.first_at + message_period for each in state.messages.values()),
+        *(each.due_at or each.matters_from + message_period for each in state.messages.values()),
         *(at + message_period for at in state.joined.values()),
         *(reason.until for reason in state.active_reasons if reason.until),
         *(reason.until + HISTORY_PERIOD for reason in state.ended if reason.until),

@@ -11,6 +11,7 @@ from processor.policy.decisions import (
     CommandRejected,
     Decision,
     Reinstated,
+    ResendAccepted,
     RetriesExhausted,
     RetryCancelled,
     RetryDue,
@@ -24,6 +25,7 @@ from schemas.decisions import (
     SUPPRESSION_RULES,
     DecisionEvent,
     Reason,
+    ResendRequested,
     RetryRequested,
     RuleName,
     Suppression,
@@ -53,7 +55,11 @@ def to_outputs(
     entry = entry_of(address, after) if reasons_changed else None
     return Outputs(
         events=tuple(event for each in decisions for event in _events(address, each)),
-        retries=tuple(_retry(address, each) for each in decisions if isinstance(each, RetryDue)),
+        retries=tuple(
+            _retry(address, each)
+            for each in decisions
+            if isinstance(each, (RetryDue, ResendAccepted))
+        ),
         entry_changed=reasons_changed and entry != entry_of(address, before),
         entry=entry,
     )
@@ -77,12 +83,17 @@ def reason_text(rule: RuleName, since: datetime, actor: str) -> str:
     return f"{SUPPRESSION_RULES[rule].words}{by} on {since:%Y-%m-%d}"
 
 
-def _retry(address: Address, retry: RetryDue) -> RetryRequested:
-    return RetryRequested(
-        id=retry_id(address, retry.message_id, retry.attempt),
-        tenant_id=address.tenant_id, channel=address.channel, message_id=retry.message_id,
-        recipient=address.address, attempt=retry.attempt, reason=retry.reason,
-        due_at=retry.due_at,
+def _retry(address: Address, retry: RetryDue | ResendAccepted) -> RetryRequested:
+    fields: dict[str, Any] = {
+        "id": retry_id(address, retry.message_id, retry.attempt), "tenant_id": address.tenant_id,
+        "channel": address.channel, "message_id": retry.message_id, "recipient": address.address,
+        "attempt": retry.attempt, "reason": retry.reason,
+    }  # fmt: skip
+    if isinstance(retry, RetryDue):
+        return RetryRequested(**fields, due_at=retry.due_at)
+    return ResendRequested(
+        **fields, due_at=retry.at, actor=retry.actor, record_type=retry.record_type,
+        record_id=retry.record_id, command_id=retry.command_id,
     )  # fmt: skip
 
 
@@ -111,12 +122,8 @@ def _events(address: Address, decision: Decision) -> Iterator[DecisionEvent]:
                 address, "note", decision.at, decision.message_id, reason_code="retry_cancelled",
                 attempt=decision.attempt, diagnostic=decision.reason,
             )  # fmt: skip
-        case CommandRejected():
-            yield _event(
-                address, "note", decision.at, "", reason_code="command_refused", change="refused",
-                tags=["refused"], diagnostic=decision.reason, actor=decision.actor,
-                cause_event_id=decision.id,
-            )  # fmt: skip
+        case ResendAccepted() | CommandRejected():
+            yield _answer(address, decision)
         case SendRefused(reason=reason):
             kind = SUPPRESSION_RULES[reason.rule].refusal_kinds[address.channel]
             yield _event(
@@ -133,6 +140,27 @@ def _events(address: Address, decision: Decision) -> Iterator[DecisionEvent]:
             yield from _reinstatement(address, decision)
         case _:
             return  # it changes the state, and is nobody else's business
+
+
+def _answer(address: Address, answer: ResendAccepted | CommandRejected) -> DecisionEvent:
+    """Return what somebody hears of their command: a resend by its message, others by the list."""
+    if isinstance(answer, ResendAccepted):
+        code, command_id, words = "resend_asked", answer.command_id, answer.reason
+        words = f"by {answer.actor}: {words}"
+    elif answer.message_id:
+        code, command_id, words = "resend_refused", answer.id, answer.reason
+    else:
+        return _event(
+            address, "note", answer.at, "", reason_code="command_refused", change="refused",
+            tags=["refused"], diagnostic=answer.reason, actor=answer.actor,
+            cause_event_id=answer.id,
+        )  # fmt: skip
+    return _event(
+        address, "note", answer.at, answer.message_id, reason_code=code, attempt=answer.attempt,
+        diagnostic=words, actor=answer.actor, cause_event_id=command_id,
+        # By this the log finds it: events have no cause.
+        provider_event_id=command_id,
+    )  # fmt: skip
 
 
 def _reinstatement(address: Address, ended: Reinstated) -> Iterator[DecisionEvent]:

@@ -11,7 +11,10 @@ from typing import Final
 from processor.policy.config import Policy, duration_text
 from processor.policy.decisions import (
     AttemptSent,
+    CommandApplied,
+    CommandRejected,
     Decision,
+    ResendAccepted,
     RetriesExhausted,
     RetryCancelled,
     RetryDue,
@@ -21,6 +24,7 @@ from processor.policy.decisions import (
 from processor.policy.evolve import evolve
 from processor.policy.inputs import Context
 from processor.policy.state import AddressState, MessageState
+from schemas.decisions import SUPPRESSION_RULES, Command
 from schemas.events import RETRY_ENDS, MessageEvent, is_soft
 
 #: How many retries to one address may wait. Each adds to its state, which is one record of Kafka
@@ -29,6 +33,8 @@ from schemas.events import RETRY_ENDS, MessageEvent, is_soft
 MAX_PENDING_RETRIES: Final = 1_000
 #: A wait is longer or shorter by at most this share of it.
 JITTER_SHARE: Final = 0.1
+#: For so long a mailer may take to send again what a person asked for.
+ANSWER_PERIOD: Final = timedelta(hours=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -46,19 +52,56 @@ def record_attempt(
     event: MessageEvent, context: Context, state: AddressState
 ) -> Iterator[Decision]:
     """Record a later attempt: nobody need request it, and bounces after it are its own."""
-    if (
-        event.kind != "sent"
-        or event.channel != "email"
-        or event.attempt <= 1
-        or not event.message_id
-    ):
+    if event.kind != "sent" or event.attempt <= 1 or not event.message_id:
         return
     known = state.messages.get(event.message_id)
+    if known is None and event.channel != "email":
+        return  # nothing was requested, and no rule will
     if known and known.sent_times.get(event.attempt, context.at + _MILLISECOND) <= context.at:
         return
     sent = AttemptSent(message_id=event.message_id, attempt=event.attempt, at=context.at)
     yield sent
     yield from schedule_next(event.message_id, context, evolve(state, sent))
+
+
+def resend(command: Command, context: Context, state: AddressState) -> Iterator[Decision]:
+    """Request the attempt that a person asks for; or say why not.
+
+    What they saw may be old: an attempt that was made, or requested and not yet answered, is not
+    requested once more. One that nobody answered may be, by the same id.
+    """
+    if state.has_applied(command.id):
+        return
+    message = state.messages.get(command.message_id)
+    attempt = command.attempt
+    if state.active_reasons:
+        words = SUPPRESSION_RULES[state.active_reasons[0].rule].words
+        yield _resend_refused(command, context, f"the address is blacklisted ({words})")
+        return
+    if message is not None:
+        if attempt <= max(message.sent_times, default=1):
+            yield _resend_refused(command, context, "it was sent again meanwhile; look once more")
+            return
+        resent_at = message.resent_at
+        is_open = message.requested_attempt not in message.sent_times
+        if is_open and resent_at and context.at < resent_at + ANSWER_PERIOD:
+            why = f"that was asked for at {resent_at:%H:%M} UTC, and the mailer has not done it yet"
+            yield _resend_refused(command, context, why)
+            return
+        attempt = max(attempt, message.last_attempt + (0 if is_open else 1))
+    yield CommandApplied(id=command.id, at=context.at)
+    yield ResendAccepted(
+        command_id=command.id, message_id=command.message_id, attempt=attempt, at=context.at,
+        actor=command.actor, reason=command.reason, record_type=command.record_type,
+        record_id=command.record_id,
+    )  # fmt: skip
+
+
+def _resend_refused(command: Command, context: Context, why: str) -> CommandRejected:
+    return CommandRejected(
+        id=command.id, at=context.at, actor=command.actor, reason=f"not sent again: {why}",
+        message_id=command.message_id, attempt=command.attempt,
+    )  # fmt: skip
 
 
 def schedule_next(message_id: str, context: Context, state: AddressState) -> Iterator[Decision]:

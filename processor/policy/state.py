@@ -27,7 +27,8 @@ class MessageState:
     `first_at` is the earliest time known of it; `bounces` are the soft ones, by event id, each with
     the attempt that it names and its time; `sent_times` those of attempts after the first.
     `requested_attempt` is the last attempt decided on; `due_at` when it has to be requested, None
-    if it has been or need not be. Of a `finished` message nothing more is requested.
+    if it has been or need not be; `resent_at` when a person last had one requested. Of a `finished`
+    message nothing more is requested by a rule.
     """
 
     first_at: datetime
@@ -39,11 +40,17 @@ class MessageState:
     due_at: datetime | None = None
     reason: str = ""
     finished: Annotated[bool, Field(alias="over")] = False
+    resent_at: datetime | None = None
 
     @property
     def has_requested(self) -> bool:
         """Whether an attempt after the first has been requested."""
         return self.requested_attempt > 1 and self.due_at is None
+
+    @property
+    def matters_from(self) -> datetime:
+        """From when on it is kept: its earliest time, or when it was last sent by request."""
+        return max(self.first_at, self.resent_at or self.first_at)
 
     @property
     def last_attempt(self) -> int:

@@ -6,7 +6,7 @@ A row is a dict by the columns of what it is of: the view `suppressions`, the ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from projections.clickhouse.sql import Query, stream
@@ -28,6 +28,9 @@ MAX_COMMANDS_PER_QUERY: Final = 200
 MIN_PAGE_ADDRESSES: Final = 500
 #: Each step through the addresses is so many times as long as the one before.
 _STEP_FACTOR: Final = 4
+
+#: Reads what commands for addresses led to, by their ids.
+ReadOutcomes = Callable[["Client", str, Sequence[tuple[Address, str]]], dict[str, dict[str, Any]]]
 
 
 def list_entries(

@@ -11,7 +11,7 @@ from schemas.decisions import DECISION_LABEL
 _FIRST: Final = "minOrNullIf(occurred_at, {where})"
 _SCHEDULED: Final = "kind = 'retry_scheduled'"
 _EXHAUSTED: Final = "kind = 'retry_exhausted'"
-_REQUESTED: Final = "reason_code = 'retry_asked'"
+_REQUESTED: Final = "reason_code IN ('retry_asked', 'resend_asked')"
 _CANCELLED: Final = "reason_code = 'retry_cancelled'"
 _SENT: Final = "kind = 'sent'"
 

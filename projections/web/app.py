@@ -28,6 +28,7 @@ from projections.web.api import (
     health,
     logs,
     records,
+    resends,
     statistics,
     suppressions,
     unmatched,
@@ -167,6 +168,7 @@ def build_api(
     for module in (
         logs,
         records,
+        resends,
         embed_tokens,
         statistics,
         bulk_resets,

@@ -14,12 +14,12 @@ from schemas.events import Channel, milliseconds
 
 def explained_message(
     caller: Caller, channel: Channel, message_id: str, recipient: str, *,
-    limit: int = PAGE_EVENTS, cursor: str | None = None,
+    limit: int = PAGE_EVENTS, cursor: str | None = None, is_look: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Return what `timeline.explain_message` does, with the cursor of the `next` page or None.
 
-    Raises a 404 problem without such a message that the caller may see, 422 for a cursor of
-    another one.
+    The audit log says that they looked at it, unless that is a part of something else. Raises a 404
+    problem without such a message that the caller may see, 422 for a cursor of another one.
     """
     address = caller.address_of(channel, recipient).address
     identity, after = (caller.tenant, channel, message_id, address), None
@@ -37,7 +37,8 @@ def explained_message(
         )  # fmt: skip
     if explanation is None or not _may_see(caller, explanation["row"]):
         raise ProblemError(HTTPStatus.NOT_FOUND, "no such message to that recipient")
-    caller.audit("look", "message", message_id, detail=address)
+    if is_look:
+        caller.audit("look", "message", message_id, detail=address)
     place: EventPlace | None = explanation["next"]
     if place is not None:
         # A JSON number has 53 bits for many readers, and the content 64.

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from projections.queries.audit import AuditOutcome
-from projections.queries.suppressions import command_outcomes
+from projections.queries.suppressions import ReadOutcomes, command_outcomes
 from projections.web.auth import Caller
 from projections.web.problems import ProblemError, invalid_parameter, unavailable
 from projections.web.request_work import CURRENT_WORK
@@ -58,13 +58,18 @@ async def publish_command(
     except ValidationError as error:
         details = error.errors(include_url=False)[0]
         raise invalid_parameter(str(details["loc"][0]), details["msg"]) from None
+    await send_command(caller, command)
+    return command.id
+
+
+async def send_command(caller: Caller, command: Command) -> None:
+    """Publish a command. Raises a 503 problem if Kafka does not confirm it."""
     try:
         await run_in_threadpool(caller.state.publish_command, command)
     except CommandNotPublishedError as error:
         raise unavailable(
             "Kafka did not confirm the command; nothing is known to be asked"
         ) from error
-    return command.id
 
 
 async def apply_command(
@@ -124,16 +129,22 @@ async def wait_for_outcome(
 
 
 async def wait_for_outcomes(
-    caller: Caller, commands: Sequence[tuple[Address, str]]
+    caller: Caller,
+    commands: Sequence[tuple[Address, str]],
+    *,
+    read: ReadOutcomes = command_outcomes,
 ) -> dict[str, dict[str, Any]]:
-    """Wait for the rows of the history that commands lead to, by their ids, as far as in time."""
+    """Wait for the rows that commands lead to, by their ids, as far as they are there in time.
+
+    `read` reads them: by default from the history of the blacklist.
+    """
     database = caller.state.database
     outcomes: dict[str, dict[str, Any]] = {}
 
     def read_outcomes() -> dict[str, dict[str, Any]]:
         missing = [command for command in commands if command[1] not in outcomes]
         with database.client() as client:
-            return command_outcomes(client, database.name, missing)
+            return read(client, database.name, missing)
 
     if work := CURRENT_WORK.get():
         work.at_end.close()  # others of its key may go on while it waits

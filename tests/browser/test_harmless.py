@@ -52,7 +52,7 @@ def pages():
         f"/logs/email?{tenant}", f"/logs/sms?{tenant}", f"/blacklist?{tenant}", "/dead-letters",
         f"/logs/email?{tenant}&q={quote(HOSTILE[0])}&record_id={quote(HOSTILE[5][:500])}",
         f"/overview/email?{tenant}", f"/overview/sms?{tenant}", "/tenants",
-        f"/unmatched?{tenant}&days=30",
+        f"/unmatched?{tenant}&days=30", f"/audit?{tenant}&object={quote(HOSTILE[0])}",
     ]  # fmt: skip
     for number, text in enumerate(HOSTILE):
         message, recipient = quote(text[:500], safe=""), quote(text[:300].lower(), safe="")
@@ -63,7 +63,7 @@ def pages():
             f"/blacklist/email?{tenant}&address={recipient}",
             f"/dead-letters/email.events.x/1/{number}/-1",
         ]  # fmt: skip
-    return paths
+    return [*paths, f"/audit?{tenant}"]  # where all the others left their lines
 
 
 def test_hostile_texts_are_shown_and_do_nothing(browser, hostile):

@@ -21,7 +21,8 @@ PAGES = [
     "/blacklist/resets?rule=complaint&tenant=a", "/blacklist/email?address=no&add=true&tenant=a",
     "/time-zone", "/help/statuses?tenant=a", "/unmatched?tenant=a&days=365", "/dead-letters",
     "/dead-letters/email.events.ses/1/7/-1",
-    "/tenants", "/no-such-page", "/api",
+    "/tenants", "/audit?tenant=a", "/audit?tenant=a&object=none-such&first=never", "/no-such-page",
+    "/api",
 ]  # fmt: skip
 
 

@@ -33,7 +33,13 @@ from projections.web.pages.logs import (
     render_total,
     unchecked_page,
 )
-from projections.web.pages.messages import MessageIdQuery, RecipientQuery, render_message
+from projections.web.pages.messages import (
+    CommandQuery,
+    MessageIdQuery,
+    RecipientQuery,
+    apply_resend,
+    render_message,
+)
 from projections.web.pages.records import render_record
 from projections.web.pages.statuses import render_statuses
 from projections.web.pages.suppressions import (
@@ -49,7 +55,6 @@ from schemas.addresses import Address
 from schemas.events import Channel
 
 router = APIRouter(prefix=EMBED_PATH, include_in_schema=False)
-CommandQuery = Annotated[str, Query(max_length=64)]
 
 
 @router.get("/records/{record_type}/{record_id:path}")
@@ -127,9 +132,21 @@ def show_framed_message(
     message_id: MessageIdQuery,
     recipient: RecipientQuery,
     cursor: CursorQuery = None,
+    command: CommandQuery = "",
 ) -> HTMLResponse:
-    """Show a message of the record, and why it has its status."""
-    return render_message(caller, channel, message_id, recipient, cursor)
+    """Show a message of the record, and why it has its status; and what came of a resend."""
+    return render_message(caller, channel, message_id, recipient, cursor, command_id=command)
+
+
+@router.post("/messages/{channel}")
+async def send_framed_again(
+    form: SentFrameForm,
+    channel: ChannelPath,
+    message_id: MessageIdQuery,
+    recipient: RecipientQuery,
+) -> Response:
+    """Have a message of the record sent again, in the person's name."""
+    return await apply_resend(form.caller, channel, message_id, recipient, form.fields)
 
 
 @router.get("/blacklist/{channel}")

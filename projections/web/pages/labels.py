@@ -42,10 +42,13 @@ KIND_NAMES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 #: Notes of Sendlog's own, by reason code.
 _NOTE_NAMES: Final = {
+    "resend_asked": "Asked to be sent again", "resend_refused": "Not sent again",
     "retry_asked": "Another attempt asked for", "retry_cancelled": "Planned attempt cancelled",
     "command_refused": "A change of the blacklist was refused",
     "streak_reset": "Failed attempts are counted anew",
 }  # fmt: skip
+#: Notes whose text people wrote, or are to read.
+_RESEND_NOTES: Final = frozenset({"resend_asked", "resend_refused"})
 CHANGE_NAMES: Final[Mapping[str, str]] = {
     "added": "Blacklisted", "extended": "Extended", "expired": "Expired", "reset": "Reset",
     "resubscribed": "Subscribed again", "refused": "Refused",
@@ -63,10 +66,11 @@ EFFECTS: Final[Mapping[str, str]] = {
 #: What somebody did, by the audit log.
 AUDIT_ACTIONS: Final[Mapping[str, str]] = {
     "sign_in": "Signed in", "sign_out": "Signed out", "look": "Looked", "export": "Exported",
-    "reset": "Reset", "bulk_reset": "Reset, with others", "add": "Blacklisted by hand",
+    "resend": "Asked to send again", "reset": "Reset", "bulk_reset": "Reset, with others",
+    "add": "Blacklisted by hand",
     "provider_lists": "Taken off providers' lists",
     "key_create": "Key made", "key_rotate": "Key rotated", "key_revoke": "Key revoked",
-    "embed_secret": "Embed secret shown", "embed_token": "Frame opened for somebody",
+    "embed_secret": "Embed secret shown", "embed_token": "Embed token made",
 }  # fmt: skip
 AUDIT_OUTCOMES: Final[Mapping[str, str]] = {
     "refused": "refused", "pending": "not known yet", "failed": "could not be asked",
@@ -134,6 +138,8 @@ def event_notes(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         )  # fmt: skip
         if cause.name != "unknown":
             yield "", cause.words
+    if event["kind"] == "note" and event.get("reason_code") in _RESEND_NOTES:
+        yield "", event.get("diagnostic", "")
     for (column, value), name in _FLAG_NAMES.items():
         if event.get(column) is value:
             yield "", name

@@ -18,7 +18,14 @@ from processor.demo.mailer import event_record
 from processor.kafka import topics
 from processor.kafka.producer import sync_producer
 from schemas.addresses import Address
-from schemas.decisions import Command, DecisionEvent, RetryRequested, RuleName, Suppression
+from schemas.decisions import (
+    Command,
+    DecisionEvent,
+    ResendRequested,
+    RetryRequested,
+    RuleName,
+    Suppression,
+)
 from schemas.events import MessageEvent
 from tests.system import running, wait_for
 
@@ -136,7 +143,7 @@ def test_the_copy_of_the_blacklist_follows_a_bounce_and_the_command_that_resets_
 @pytest.mark.parametrize(
     ("topic", "fields"),
     [
-        (topics.RETRIES_TOPIC, set(RetryRequested.model_fields)),
+        (topics.RETRIES_TOPIC, set(ResendRequested.model_fields)),
         (topics.SUPPRESSIONS_TOPIC, set(Suppression.model_fields)),
         (
             topics.COMMANDS_TOPIC,

@@ -14,6 +14,7 @@ from tests.system import DATABASE, running, wait_for
 ENDS = {
     "scene-retried": "Delivery", "scene-exhausted": "Bounce", "scene-blacklisted": "Bounce",
     "scene-blacklisted-refused": "Invalid", "scene-blacklisted-again": "Delivery",
+    "scene-resent": "Delivery",
 }  # fmt: skip
 
 
@@ -55,6 +56,7 @@ def test_every_scene_is_played_to_its_end_and_only_once(system, mailer) -> None:
     # The first attempt and three retries; each was made once.
     assert counts["scene-exhausted", "sent"] == counts["scene-exhausted", "bounce"] == 4
     assert counts["scene-retried", "sent"] == 2
+    assert counts["scene-resent", "sent"] == counts["scene-resent", "delivery"] == 2
     assert system.rows(f"SELECT * FROM {DATABASE}.suppressions") == []
     states = system.rows(f"SELECT message_id, state FROM {DATABASE}.retries")
     assert {row["state"] for row in states if row["message_id"] == "scene-retried"} == {"answered"}

@@ -94,7 +94,7 @@ def places():
     """Return the paths of all embed endpoints about data, by method."""
     routes = [(method, route.path) for route in embed.router.routes
               for method in route.methods if "accent" not in route.path]  # fmt: skip
-    assert len(routes) == 10
+    assert len(routes) == 11
     return routes
 
 

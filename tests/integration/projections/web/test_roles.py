@@ -34,6 +34,8 @@ PAGES = {
     "/blacklist": EVERYBODY,
     f"/blacklist/email?address={ADDRESS}": EVERYBODY,
     "/blacklist/resets": {"manager", "admin"},
+    "/audit": {"admin"},
+    "/audit/export": {"admin"},
     "/tenants": EVERYBODY,
     "/time-zone": EVERYBODY,
     "/help/statuses": EVERYBODY,
@@ -45,6 +47,11 @@ FORMS = {
     (f"/blacklist/email?address={ADDRESS}", "reset"): {"support", "manager", "admin"},
     (f"/blacklist/email?address={ADDRESS}", "add"): {"support", "manager", "admin"},
     (f"/blacklist/email/provider-lists?address={ADDRESS}", ""): {"support", "manager", "admin"},
+    ("/messages/email?message_id=a-email-0&recipient={recipient}", "resend"): {
+        "support",
+        "manager",
+        "admin",
+    },
     ("/blacklist/resets", "preview"): {"manager", "admin"},
     ("/blacklist/resets", "reset"): {"manager", "admin"},
 }
@@ -54,6 +61,7 @@ ENDPOINTS = {
     ("GET", "/logs/{channel}/export"): {"manager", "analyst", "admin"},
     ("GET", "/recipients/{address}"): EVERYBODY,
     ("GET", "/messages/{channel}"): EVERYBODY,
+    ("POST", "/messages/{message_id}/resend"): {"support", "manager", "admin"},
     ("GET", "/records/{record_type}/{record_id}"): EVERYBODY,
     ("POST", "/standings"): EVERYBODY,
     ("POST", "/embed-tokens"): EVERYBODY,
@@ -67,6 +75,8 @@ ENDPOINTS = {
     ("POST", "/suppressions/{channel}/{address}/provider-lists"): {"support", "manager", "admin"},
     ("POST", "/suppressions/resets"): {"manager", "admin"},
     ("GET", "/unmatched"): EVERYBODY,
+    ("GET", "/audit"): {"admin"},
+    ("GET", "/audit/export"): {"admin"},
     ("GET", "/dead-letters"): NOBODY,
     ("GET", "/dead-letters/{topic}/{partition}/{offset}/{element}"): NOBODY,
 }
@@ -77,7 +87,7 @@ BODIES = {
     "/suppressions/resets": RESET | {"preview": True},
 }  # fmt: skip
 PLACES = {
-    "channel": "email", "address": ADDRESS, "record_type": "family", "record_id": "1",
+    "channel": "email", "address": ADDRESS, "message_id": "a-email-0", "record_type": "family", "record_id": "1",
     "topic": "email.events.ses", "partition": "1", "offset": "7", "element": "-1",
 }  # fmt: skip
 OPEN = {"/healthz", "/readyz"}
@@ -126,8 +136,11 @@ def test_each_role_opens_the_pages_that_it_may(people, recipient, path):
 
 
 @pytest.mark.parametrize(("path", "what"), FORMS)
-def test_each_role_sends_the_forms_that_it_may_and_sees_no_others(api, people, path, what):
+def test_each_role_sends_the_forms_that_it_may_and_sees_no_others(
+    api, people, recipient, path, what
+):
     allowed = FORMS[path, what]
+    path = path.format(recipient=recipient)
     for role in ROLES:
         api.commands.clear()
         form = {"token": token_of(people[role].get("/logs/email").text), "do": what, "reason": "x",
@@ -135,7 +148,7 @@ def test_each_role_sends_the_forms_that_it_may_and_sees_no_others(api, people, p
         status = people[role].post(path, data=form, follow_redirects=False).status_code
         assert (status in {200, 303}) is (role in allowed), (role, status)
         assert status == 403 or role in allowed
-        is_change = role in allowed and what in {"reset", "add"}
+        is_change = role in allowed and what in {"reset", "add", "resend"}
         assert len(api.commands) == is_change
         page = people[role].get(path)
         if page.status_code == 200:
@@ -156,11 +169,14 @@ def test_what_a_role_may_not_do_is_not_offered(people):
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
 def test_a_key_with_a_role_calls_the_endpoints_that_it_may(api, recipient, method, path):
     allowed = ENDPOINTS[method, path]
-    parameters = {"message_id": "a-email-0", "recipient": recipient} if "messages" in path else {}
+    message = {"message_id": "a-email-0", "recipient": recipient}
+    parameters = message if path == "/messages/{channel}" else {}
     where = path
     for name, value in PLACES.items():
         where = where.replace(f"{{{name}}}", value)
     body = {"json": BODIES.get(path, {"reason": "x"})} if method == "POST" else {}
+    if path.endswith("/resend"):
+        body = {"json": {"channel": "email", "recipient": recipient, "reason": "x"}}
     for role in ROLES:
         with api.client(role) as client:
             reply = client.request(method, f"/api/v1{where}", params=parameters, **body)

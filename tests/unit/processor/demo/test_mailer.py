@@ -10,12 +10,19 @@ import pytest
 from processor.demo.mailer import FULL_MAILBOX_PREFIX, Mailer, event_record, has_room
 from processor.demo.scenes import DecisionTimes, ScenePlayer, demo_scenes
 from schemas.addresses import Address
-from schemas.decisions import Command, DecisionEvent, RetryRequested, Suppression, retry_id
+from schemas.decisions import (
+    Command,
+    DecisionEvent,
+    ResendRequested,
+    RetryRequested,
+    Suppression,
+    retry_id,
+)
 from schemas.events import MessageEvent
 
 NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
 ANN = Address("demo", "email", "ann@example.net")
-RETRIED, EXHAUSTED, BLACKLISTED = demo_scenes("demo")
+RETRIED, EXHAUSTED, BLACKLISTED, RESENT = demo_scenes("demo")
 
 
 def retry_request(address=ANN, attempt=2, message_id="m1"):
@@ -56,6 +63,40 @@ def test_nothing_is_sent_to_a_blacklisted_address_until_a_tombstone_comes() -> N
     mailer.apply_suppression(ANN.key.encode(), None)
     assert mailer.may_send(ANN)
     assert kinds_and_attempts(mailer.make_retry(retry_request(), NOW))[0] == ("sent", 2)
+
+
+def resend_request(address=ANN):
+    return ResendRequested(
+        id=retry_id(address, "m1", 2), tenant_id=address.tenant_id, channel=address.channel,
+        message_id="m1", recipient=address.address, attempt=2, reason="they lost it", due_at=NOW,
+        actor="Kim",
+    ).model_dump_json().encode()  # fmt: skip
+
+
+@pytest.mark.parametrize("address", [ANN, Address("demo", "sms", "+442079460018")])
+def test_what_a_person_asks_for_is_sent_once_also_if_a_rule_asked_before(address) -> None:
+    mailer = Mailer("demo")
+    made = kinds_and_attempts(mailer.make_retry(resend_request(address), NOW))
+    assert made == [("sent", 2), ("delivery", 2)]
+    assert mailer.make_retry(resend_request(address), NOW) == []
+    if address == ANN:
+        assert mailer.make_retry(retry_request(), NOW) == []
+
+
+def test_who_asks_for_a_blacklisted_address_is_answered_why_nothing_is_sent() -> None:
+    mailer = Mailer("demo")
+    suppress(mailer)
+    [answer] = mailer.make_retry(resend_request(), NOW)
+    event = MessageEvent.model_validate_json(answer.value)
+    assert (event.kind, event.reason_code, event.attempt) == ("note", "resend_refused", 2)
+    assert event.diagnostic == "not sent again: the address is blacklisted"
+
+
+def test_a_scene_has_a_message_sent_again() -> None:
+    stage = Stage(RESENT)
+    records = stage.records()
+    command = Command.model_validate_json(records[-1].value)
+    assert (command.command, command.message_id, command.attempt) == ("resend", "scene-resent", 2)
 
 
 def test_another_tenants_retries_are_left_to_its_own_mailer() -> None:

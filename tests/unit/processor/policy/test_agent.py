@@ -40,6 +40,7 @@ METRIC_LABELS = {
     decisions.AttemptSent: "Resent",
     decisions.RetryScheduled: "RetryScheduled",
     decisions.RetryDue: "RetryAsked",
+    decisions.ResendAccepted: "ResendAsked",
     decisions.RetryCancelled: "RetryCancelled",
     decisions.RetriesExhausted: "RetriesExhausted",
     decisions.SendRefused: "Refused",

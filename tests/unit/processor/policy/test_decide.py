@@ -15,6 +15,7 @@ from processor.policy.evolve import MAX_SET_ITEMS
 from processor.policy.inputs import MAX_REASON_CHARACTERS
 from processor.policy.retry_rules import wait_before_retry
 from processor.policy.state import AddressState, MessageState, dump_state, load_state
+from schemas.decisions import ResendRequested, retry_id
 from tests.address_life import (
     DAYS,
     HOURS,
@@ -1009,3 +1010,92 @@ def test_a_copy_under_another_id_changes_nothing_but_that_this_is_known():
     for _ in range(2):
         jo.take(bounce("soft", START, "m1", other_id="p-1"))
         assert jo.state == replace(before, joined={"p-1": START})
+
+
+def resend(at, *, attempt=2, message="m1", **more):
+    return command("resend", at, message_id=message, attempt=attempt, **more)
+
+
+def test_a_person_has_a_message_sent_again_as_its_next_attempt():
+    life = AddressLife()
+    wish = resend(START, id="c-ann", actor="Ann", reason="it got lost", record_type="family",
+                   record_id="F-1")  # fmt: skip
+    assert life.take(wish) == ["retry 2"]
+    [request] = life.retries
+    assert isinstance(request, ResendRequested)
+    assert request.model_dump(exclude={"due_at"}) == {
+        "id": retry_id(life.address, "m1", 2), "tenant_id": "acme", "channel": "email",
+        "message_id": "m1", "recipient": "jo@example.com", "attempt": 2, "kind": "resend",
+        "reason": "it got lost", "actor": "Ann", "record_type": "family", "record_id": "F-1",
+        "command_id": "c-ann",
+    }  # fmt: skip
+    [note] = life.notes
+    assert (note.reason_code, note.attempt, note.message_id) == ("resend_asked", 2, "m1")
+    assert (note.diagnostic, note.provider_event_id) == ("by Ann: it got lost", "c-ann")
+
+
+def test_a_number_gets_a_message_again_too():
+    life = AddressLife("sms")
+    assert life.take(resend(START, channel="sms")) == ["retry 2"]
+    assert life.retries[0].channel == "sms"
+    life.take(message_event("sent", START + MINUTES, channel="sms", attempt=2))
+    assert life.take(resend(START + HOURS, channel="sms", attempt=3)) == ["retry 3"]
+
+
+def test_the_same_command_twice_sends_once():
+    life = AddressLife()
+    wish = resend(START, id="once")
+    assert life.take_all(wish, wish) == ["retry 2"]
+    assert life.rejections == []
+
+
+def test_who_asks_while_the_mailer_has_not_answered_is_told_so():
+    life = AddressLife()
+    life.take(resend(START))
+    assert life.take(resend(START + 59 * MINUTES)) == []
+    assert life.rejections == [
+        "not sent again: that was asked for at 09:00 UTC, and the mailer has not done it yet"
+    ]
+    assert life.notes[-1].reason_code == "resend_refused"
+    assert life.notes[-1].message_id == "m1"
+    # After an hour it is the same request, which a mailer obeys once.
+    assert life.take(resend(START + 61 * MINUTES)) == ["retry 2"]
+    assert life.retries[0].id == life.retries[1].id
+
+
+def test_who_saw_an_older_log_is_told_that_it_was_sent_meanwhile():
+    life = AddressLife()
+    life.take(resend(START))
+    life.take(message_event("sent", START + MINUTES, attempt=2))
+    assert life.take(resend(START + 2 * MINUTES)) == []
+    assert life.rejections == ["not sent again: it was sent again meanwhile; look once more"]
+    assert life.take(resend(START + 3 * MINUTES, attempt=3)) == ["retry 3"]
+
+
+@pytest.mark.parametrize("rule", ["hard_bounce", "by_hand"])
+def test_nothing_is_sent_again_to_a_blacklisted_address(rule):
+    life = AddressLife()
+    cause = {"hard_bounce": bounce("hard"), "by_hand": command("add", START)}[rule]
+    life.take(cause)
+    assert life.take(resend(START + MINUTES)) == []
+    words = {"hard_bounce": "hard bounce", "by_hand": "listed by hand"}[rule]
+    assert life.rejections == [f"not sent again: the address is blacklisted ({words})"]
+    life.take(command("reset", START + HOURS))
+    assert life.take(resend(START + 2 * HOURS)) == ["retry 2"]
+
+
+def test_a_resend_takes_the_place_of_the_retry_that_waits():
+    life = AddressLife()
+    assert life.take(bounce(at=START)) == ["retry_scheduled"]
+    assert life.take(resend(START + MINUTES)) == ["retry 2"]
+    assert life.tick(START + 2 * HOURS) == []
+
+
+def test_a_message_of_long_ago_is_sent_again_once():
+    life = AddressLife()
+    life.take(message_event("sent", START - 400 * DAYS, attempt=2))
+    life.take(resend(START, attempt=3))
+    assert life.take(resend(START + MINUTES, attempt=3)) == []
+    assert life.next_wake_at is not None
+    life.tick(START + 60 * DAYS)
+    assert life.state.messages == {}

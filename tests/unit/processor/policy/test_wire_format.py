@@ -62,7 +62,7 @@ STATE_JSON = (
     b'"sents":{"2":"2026-11-06T09:00:00Z","3":"2026-11-07T09:00:00Z"},"asked":4,'
     b'"due_at":"2026-11-08T09:00:00Z","reason":"452 4.2.2 mailbox is full"},'
     b'"m3":{"first_at":"2026-11-06T09:00:00Z","over":true},'
-    b'"m4":{"first_at":"2026-11-06T09:00:00.001000Z"}},'
+    b'"m4":{"first_at":"2026-11-06T09:00:00.001000Z","resent_at":"2026-11-07T09:00:00Z"}},'
     b'"joined":{"p-1":"2026-11-07T09:00:00Z"}}'
 )
 STATE = AddressState(
@@ -106,7 +106,7 @@ STATE = AddressState(
             reason="452 4.2.2 mailbox is full",
         ),
         "m3": MessageState(first_at=nine(6), finished=True),
-        "m4": MessageState(first_at=nine(6, 1)),
+        "m4": MessageState(first_at=nine(6, 1), resent_at=nine(7)),
     },
     joined={"p-1": nine(7)},
 )  # fmt: skip
