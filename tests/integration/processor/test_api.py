@@ -173,8 +173,7 @@ def test_it_serves_when_both_come_and_says_so_while_they_are_away(stack):
     stack.command("keys", "revoke", "help desk")
     wait_for(lambda: stack.get("/api/v1/logs/email", key)[0] == 401, "the key to be refused", 5)
     assert "no valid key" in stack.command("keys", "revoke", "help desk", check=False)
-    stack.api.stop()
-    assert "api_stopped" in stack.api.log.read_text()
+    stops_and_is_audited(stack)
     for text in (key, secret, token, token.rpartition(".")[2]):
         assert text not in stack.api.log.read_text()
 
@@ -205,6 +204,25 @@ def takes_effect(stack, key, command_id):
     history = json.loads(stack.get(f"{path}/history", key)[2])["rows"]
     assert [row["cause_event_id"] for row in history] == [command_id]
     stack.worker.kill()
+
+
+def stops_and_is_audited(stack):
+    """Stop the API; what was done with the key is in the audit log then, also what came last."""
+    stack.api.stop()
+    assert "api_stopped" in stack.api.log.read_text()
+    printed = stack.command("audit", "--tenant", "a", "--format", "json").splitlines()
+    rows = [json.loads(line) for line in printed][::-1]
+    assert [(row["via"], row["action"], row["outcome"]) for row in rows if row["via"] == "cli"] == [
+        ("cli", "key_create", "done"), ("cli", "embed_secret", "done"),
+        ("cli", "key_revoke", "done"),
+    ]  # fmt: skip
+    by_api = [(row["action"], row["object"], row["outcome"]) for row in rows if row["via"] == "api"]
+    assert by_api == [
+        ("embed_token", "family/F-1", "done"), ("add", "x@example.com", "pending"),
+        ("look", "x@example.com", "done"), ("reset", "x@example.com", "failed"),
+    ]  # fmt: skip
+    assert {row["client"] for row in rows if row["via"] == "api"} == {"127.0.0.1"}
+    assert {row["actor"] for row in rows if row["via"] == "embedded"} == {"Ann (help desk)"}
 
 
 def published(stack):

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from projections.queries import ended_sessions
+from projections.queries.audit import AuditFilter, list_audit_lines
 from projections.web import open_id
 from projections.web.app import build_api
 from projections.web.id_tokens import public_keys
@@ -580,3 +581,23 @@ def test_no_secret_name_or_address_is_logged(issuer, visit):
     assert "sign_in_refused" in text
     for secret in ("Ann", "ann@", "s3cret", "helpers", "u1"):
         assert secret not in text
+
+
+def test_what_a_person_does_is_audited_under_their_name(api, issuer, visit):
+    client = visit()
+    issuer.claims["name"] = "Zoe Audited"
+    assert go_and_return(client, issuer).status_code == 303
+    page = client.get("/records/family/1").text
+    client.post("/sign-out", data={"token": token_of(page)}, follow_redirects=False)
+    issuer.claims["groups"] = ["of nobody"]
+    assert go_and_return(client, issuer).status_code == 403
+    client.app.state.app_state.audit_trail.flush()
+
+    def lines(tenant, **asked):
+        rows = list_audit_lines(api.connect(), api.database, tenant, AuditFilter(**asked), limit=99)
+        return [(row["action"], row["object"], row["outcome"]) for row in rows][::-1]
+
+    assert lines("a", actor="zoe audited") == [
+        ("sign_in", "", "done"), ("look", "family/1", "done"), ("sign_out", "", "done"),
+    ]  # fmt: skip
+    assert ("sign_in", "", "refused") in lines("*", action="sign_in")

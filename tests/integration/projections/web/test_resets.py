@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from projections.queries.audit import AuditFilter, list_audit_lines
 from schemas.addresses import Address, NumberRegions
 from schemas.resets import ProviderRemoval
 from tests.api import empty_api, token_of
@@ -238,3 +239,12 @@ def test_programs_learn_what_providers_said_and_may_ask_again(lists):
     with lists.api.client("reader") as client:
         assert client.post(f"{path}/provider-lists").status_code == 403
     assert len(lists.asked) == 2
+    lists.api.app.state.app_state.audit_trail.flush()
+    rows = list_audit_lines(
+        lists.api.connect(), lists.api.database, "a", AuditFilter(object="echo@"), limit=9
+    )
+    by_api = [(row["action"], row["detail"]) for row in rows if row["via"] == "api"]
+    assert by_api[::-1] == [
+        ("reset", "mended"), ("provider_lists", "SendGrid: failed"),
+        ("provider_lists", "Mailgun: not_listed, SendGrid: removed"),
+    ]  # fmt: skip

@@ -87,7 +87,8 @@ BODIES = {
     "/suppressions/resets": RESET | {"preview": True},
 }  # fmt: skip
 PLACES = {
-    "channel": "email", "address": ADDRESS, "message_id": "a-email-0", "record_type": "family", "record_id": "1",
+    "channel": "email", "address": ADDRESS, "message_id": "a-email-0",
+    "record_type": "family", "record_id": "1",
     "topic": "email.events.ses", "partition": "1", "offset": "7", "element": "-1",
 }  # fmt: skip
 OPEN = {"/healthz", "/readyz"}
