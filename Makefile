@@ -97,6 +97,10 @@ $(BENCH_READY): $(READY) $(BENCH_LOCK)
 bench: $(BENCH_READY)  ## Measure on this machine, beside stock Faust and peers; ARGS="--help" lists what
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
+.PHONY: locales
+locales: setup  ## Bring the languages of the pages up to date; ARGS="fr" begins one
+	@$(BIN)/python -m projections.web.catalogue $(ARGS)
+
 .PHONY: lock
 lock: setup  ## Renew all locks from pyproject.toml: of development, deployment, benchmarks
 	@$(BIN)/python -m pip install --quiet uv

@@ -19,6 +19,7 @@ from phonenumbers.phonemetadata import PhoneMetadata
 
 from schemas.errors import ExplainedError
 from schemas.events import MAX_RECIPIENT_CHARACTERS, Channel
+from schemas.words import Words
 
 #: Distinct addresses whose form is kept: a message has several events, and a recipient messages.
 _CACHED_FORMS: Final = 65_536
@@ -39,10 +40,12 @@ _CALLING_CODES: Final = {
 }
 #: A national prefix that is digits, or one of several.
 _PLAIN_PREFIX: Final = re.compile(r"(?:[0-9]+(?:\|[0-9]+)*)?")
-_WRONG_LENGTH: Final = "it is too short or too long for its country"
+_WRONG_LENGTH: Final = Words("it is too short or too long for its country")
 _NUMBER_ERRORS: Final = {
-    phonenumbers.NumberParseException.INVALID_COUNTRY_CODE: "no country has its country code",
-    phonenumbers.NumberParseException.NOT_A_NUMBER: "it is no number",
+    phonenumbers.NumberParseException.INVALID_COUNTRY_CODE: Words(
+        "no country has its country code"
+    ),
+    phonenumbers.NumberParseException.NOT_A_NUMBER: Words("it is no number"),
 }
 
 
@@ -106,13 +109,19 @@ def normal_form(channel: Channel, text: str, region: str = "") -> NormalForm:
     if not text:
         return NormalForm("")
     try:
-        address = _email(text) if channel == "email" else _number(text, region)
+        return NormalForm(_in_normal_form(channel, text, region))
     except AddressError as error:
         return NormalForm(_as_it_came(channel, text), str(error))
+
+
+def _in_normal_form(channel: Channel, text: str, region: str) -> str:
+    """Return the normal form of an address. Raises `AddressError` with `Words` if it is none."""
+    address = _email(text) if channel == "email" else _number(text, region)
     if len(address) > MAX_RECIPIENT_CHARACTERS:
-        error_text = f"it is longer than {MAX_RECIPIENT_CHARACTERS} characters"
-        return NormalForm(_as_it_came(channel, text), error_text)
-    return NormalForm(address)
+        raise AddressError(
+            Words("it is longer than %(most)s characters", most=MAX_RECIPIENT_CHARACTERS)
+        )
+    return address
 
 
 @cache
@@ -141,11 +150,18 @@ def normalise_address(channel: Channel, text: str, region: str = "") -> str:
 
 def parse_address(channel: Channel, text: str, region: str = "") -> str:
     """Return the normal form of an address. Raises `AddressError` if it is none."""
-    address, error = normal_form(channel, text, region)
-    if error or not address:
-        kind = "an email address" if channel == "email" else "a phone number, as +442079460018"
-        raise AddressError(f"{text.strip()[:100]!r} is not {kind}: {error or 'it is empty'}")
-    return address
+    try:
+        if text.strip():
+            return _in_normal_form(channel, text.strip(), region)
+        why = Words("it is empty")
+    except AddressError as error:
+        why = error.args[0]
+    typed = text.strip()[:100]
+    if channel == "email":
+        raise AddressError(Words("%(text)r is not an email address: %(why)s", text=typed, why=why))
+    raise AddressError(
+        Words("%(text)r is not a phone number, as +442079460018: %(why)s", text=typed, why=why)
+    )
 
 
 def shown_address(address: str) -> str:
@@ -194,9 +210,9 @@ def _email(text: str) -> str:
     name, at, domain = normalize("NFC", text).lower().rpartition("@")
     name = normalize("NFC", name)
     if not at or not name or not domain:
-        raise AddressError("it needs a name, an @ and a domain")
+        raise AddressError(Words("it needs a name, an @ and a domain"))
     if not (_UNQUOTED_NAME.fullmatch(name) or _QUOTED_NAME.fullmatch(name)):
-        raise AddressError("there are spaces or signs in it that an address cannot have")
+        raise AddressError(Words("there are spaces or signs in it that an address cannot have"))
     return f"{name}@{_domain(domain)}"
 
 
@@ -205,9 +221,9 @@ def _domain(domain: str) -> str:
         try:
             domain = idna.encode(domain, uts46=True).decode()
         except UnicodeError:
-            raise AddressError("its domain is no internet domain") from None
+            raise AddressError(Words("its domain is no internet domain")) from None
     if not _ASCII_DOMAIN.fullmatch(domain):
-        raise AddressError("its domain is no internet domain")
+        raise AddressError(Words("its domain is no internet domain"))
     return domain
 
 
@@ -221,7 +237,9 @@ def _number(text: str, region: str) -> str:
         number = phonenumbers.parse(text, region or None)
     except phonenumbers.NumberParseException as error:
         if error.error_type == error.INVALID_COUNTRY_CODE and not text.startswith("+"):
-            raise AddressError("it names no country; write it with + and a country code") from None
+            raise AddressError(
+                Words("it names no country; write it with + and a country code")
+            ) from None
         raise AddressError(_NUMBER_ERRORS.get(error.error_type, _WRONG_LENGTH)) from None
     if not phonenumbers.is_possible_number(number):
         raise AddressError(_WRONG_LENGTH)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from schemas.decisions import RuleName
+from schemas.words import Words
 
 
 class RuleReset(NamedTuple):
@@ -99,12 +100,18 @@ class ProviderRemoval(NamedTuple):
     def sentence(self) -> str:
         """What staff are told."""
         if self.outcome == "removed":
-            return f"It was taken off {self.provider}'s own list, too."
+            return Words("It was taken off %(provider)s's own list, too.", provider=self.provider)
         if self.outcome == "not_listed":
-            return f"{self.provider} has it on no list of its own."
-        why = f": {self.detail}" if self.detail else ""
-        return (
-            f"It could not be taken off {self.provider}'s own list{why}. Try again, or do it there."
+            return Words("%(provider)s has it on no list of its own.", provider=self.provider)
+        if self.detail:
+            return Words(
+                "It could not be taken off %(provider)s's own list: %(why)s. "
+                "Try again, or do it there.",
+                provider=self.provider, why=self.detail,
+            )  # fmt: skip
+        return Words(
+            "It could not be taken off %(provider)s's own list. Try again, or do it there.",
+            provider=self.provider,
         )
 
 

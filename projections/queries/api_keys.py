@@ -23,6 +23,7 @@ from projections.clickhouse.sql import stream
 from projections.clickhouse.store import arrow_schema, insert_rows
 from projections.queries.roles import ALL_TENANTS, SCOPES, Role, Scope, role_scopes, with_implied
 from projections.tables.api_keys import TABLE
+from schemas.words import Words
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -52,7 +53,7 @@ class ApiKey:
     role: str = ""
 
     #: How refusals call it.
-    noun: ClassVar[str] = "this key"
+    noun: ClassVar[str] = Words("this key")
 
     @property
     def granted(self) -> frozenset[Scope]:

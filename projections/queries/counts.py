@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from projections.clickhouse.ddl import KEY_CHECK, KEY_HASH, STATE_DATE
 from projections.clickhouse.sql import Query
-from projections.column_types import TIME
+from projections.column_types import STRING, TIME
 from projections.presence import MERGED_PRESENCE, from_presence_alone, with_presence_bits
 from projections.queries.pruned_select import pruned_select
 from projections.status import derived_columns
@@ -50,9 +50,11 @@ class Period(NamedTuple):
     until: datetime
 
 
-def daily_counts(client: Client, database: str, period: Period) -> list[tuple[date, str, int]]:
-    """Return (day in UTC, status, messages) of a period. Raises ClickHouse's errors."""
-    messages = _Messages(database, period)
+def daily_counts(
+    client: Client, database: str, period: Period, zone: str = "UTC"
+) -> list[tuple[date, str, int]]:
+    """Return (day of a time zone, status, messages) of a period. Raises ClickHouse's errors."""
+    messages = _Messages(database, period, zone)
     counts = messages.counted(client, messages.by_presence)
     if any(not status for _, status in counts):
         counts.update(messages.counted(client, messages.by_full_fold))
@@ -99,10 +101,11 @@ def delivery_time(client: Client, database: str, period: Period) -> DeliveryTime
 
 
 class _Messages(NamedTuple):
-    """SELECTs of the messages of a period, by their partial states."""
+    """SELECTs of the messages of a period, by their partial states; days are of a time zone."""
 
     database: str
     period: Period
+    zone: str = "UTC"
 
     @property
     def log(self) -> Projection:
@@ -124,8 +127,9 @@ class _Messages(NamedTuple):
     def counted(self, client: Client, select: Callable[[Query], str]) -> Counter[tuple[date, str]]:
         """Return how many messages of a SELECT there are of each day and status."""
         query = Query(self.period.tenant)
+        zone = query.bind(self.zone, STRING)
         rows = client.query(
-            "SELECT toDate(assumeNotNull(date)) AS day, status, count() "
+            f"SELECT toDate(assumeNotNull(date), {zone}) AS day, status, count() "
             f"FROM ({select(query)}) GROUP BY day, status",
             parameters=query.values,
         ).result_rows

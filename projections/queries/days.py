@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
+from unicodedata import combining, normalize
 
 from projections.column_types import base_type
 from projections.queries.listing import CONTAINS, Filter, QueryError
 from projections.tables import Projection
+from schemas.words import Words
 
 _DAY: Final = timedelta(days=1)
 _MONTHS: Final = (
@@ -28,13 +30,14 @@ _MONTHS: Final = (
     "dec",
 )
 _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_MONTH_NAME: Final = rf"(?P<name>{'|'.join(_MONTHS)})[a-z]*\.?"
+_MONTH_NAME: Final = r"(?P<name>[^\W\d_]+)\.?"
 _YEAR: Final = r"(?P<year>\d{4})"
-#: How a day may be written; with slashes the month comes first, with dots the day.
+_MONTH_FIRST: Final = re.compile(rf"(?P<month>\d\d?)/(?P<day>\d\d?)/{_YEAR}")
+_DAY_FIRST: Final = re.compile(rf"(?P<day>\d\d?)/(?P<month>\d\d?)/{_YEAR}")
+#: How a day may be written, besides with slashes; with dots the day comes first.
 _FORMS: Final = tuple(
     re.compile(form) for form in (
         rf"{_YEAR}-(?P<month>\d\d?)-(?P<day>\d\d?)",
-        rf"(?P<month>\d\d?)/(?P<day>\d\d?)/{_YEAR}",
         rf"(?P<day>\d\d?)\.(?P<month>\d\d?)\.{_YEAR}",
         rf"(?P<day>\d\d?)(?:st|nd|rd|th)?\.? {_MONTH_NAME}(?:,? {_YEAR})?",
         rf"{_MONTH_NAME} (?P<day>\d\d?)(?:st|nd|rd|th)?(?:,? {_YEAR})?",
@@ -47,26 +50,72 @@ _BOUNDS: Final = {
 }  # fmt: skip
 
 
-def day_of(text: str, today: date) -> date | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayWords:
+    """Words for days that people type besides the English ones, as `plain_text` has them.
+
+    `months` are numbers from 1, `weekdays` from 0 for Monday, `recent` how many days ago a day is;
+    `fillers` mean nothing, as in "25 de noviembre". With slashes the day comes first, or the month.
+    """
+
+    months: Mapping[str, int] = field(default_factory=dict)
+    weekdays: Mapping[str, int] = field(default_factory=dict)
+    recent: Mapping[str, int] = field(default_factory=dict)
+    fillers: Collection[str] = ()
+    is_day_first: bool = False
+
+
+ENGLISH_DAYS: Final = DayWords()
+_ENGLISH_RECENT: Final[Mapping[str, int]] = {"today": 0, "yesterday": 1}
+
+
+def plain_text(text: str) -> str:
+    """Return a text in lower case, without accents and dots, with single spaces."""
+    letters = normalize("NFD", text.lower().replace(".", " "))
+    return " ".join("".join(each for each in letters if not combining(each)).split())
+
+
+def day_of(text: str, today: date, words: DayWords = ENGLISH_DAYS) -> date | None:
     """Return the day that a text names, or None.
 
     As "25 Nov", "Nov 25, 2026", "11/25/2026", "25.11.2026", "2026-11-25", "today", "Monday".
     Without a year it is the latest such day up to tomorrow, which has begun already somewhere.
     """
-    text = " ".join(text.lower().split())
-    if text in ("today", "yesterday"):
-        return today - _DAY * (text == "yesterday")
-    if text in _WEEKDAYS:
-        return today - _DAY * ((today.weekday() - _WEEKDAYS.index(text)) % 7)
-    for form in _FORMS:
+    plain = plain_text(text)
+    recent = {**words.recent, **_ENGLISH_RECENT}
+    if plain in recent:
+        return today - _DAY * recent[plain]
+    weekdays = {**words.weekdays, **{name: place for place, name in enumerate(_WEEKDAYS)}}
+    if plain in weekdays:
+        return today - _DAY * ((today.weekday() - weekdays[plain]) % 7)
+    kept = (word for word in text.lower().split() if word not in words.fillers)
+    text = " ".join(kept)
+    for form in (*_FORMS, _DAY_FIRST if words.is_day_first else _MONTH_FIRST):
         if match := form.fullmatch(text):
-            return _date_of(match.groupdict(), today)
+            return _date_of(match.groupdict(), today, words)
     return None
 
 
-def _date_of(parts: dict[str, str | None], today: date) -> date | None:
+def canonical_day(text: str, today: date, words: DayWords) -> str:
+    """Return a text that means the same day to everybody: one with slashes as 2026-11-25.
+
+    Others stay.
+    """
+    form = _DAY_FIRST if words.is_day_first else _MONTH_FIRST
+    day = day_of(text, today, words) if form.fullmatch(text.strip()) else None
+    return day.isoformat() if day else text
+
+
+def _month_of(name: str, words: DayWords) -> int:
+    """Return the number of a month; 0 if it is the name of none."""
+    if number := words.months.get(plain_text(name)):
+        return number
+    return _MONTHS.index(name[:3]) + 1 if name[:3] in _MONTHS and name.isascii() else 0
+
+
+def _date_of(parts: dict[str, str | None], today: date, words: DayWords) -> date | None:
     name = parts.get("name")
-    month = _MONTHS.index(name) + 1 if name else int(parts["month"] or 0)
+    month = _month_of(name, words) if name else int(parts["month"] or 0)
     day, year = int(parts["day"] or 0), parts["year"]
     years = [int(year)] if year else range(today.year + 1, today.year - 8, -1)
     for each in years:
@@ -80,8 +129,9 @@ def _date_of(parts: dict[str, str | None], today: date) -> date | None:
 
 
 def by_day(
-    log: Projection, filters: Iterable[Filter], today: date, zone: tzinfo = UTC
-) -> Iterator[Filter]:
+    log: Projection, filters: Iterable[Filter], today: date, zone: tzinfo = UTC,
+    words: DayWords = ENGLISH_DAYS,
+) -> Iterator[Filter]:  # fmt: skip
     """Yield filters, those of a time that name a day as filters by its beginning and end.
 
     So `date<=2026-11-25` keeps what is of the 25th, from midnight to midnight of the zone.
@@ -90,11 +140,19 @@ def by_day(
     for filter_ in filters:
         column = log.columns.get(filter_.column)
         is_time = column is not None and base_type(column.kind).startswith("DateTime")
-        day = day_of(filter_.value, today) if is_time and filter_.operator != CONTAINS else None
+        names_day = is_time and filter_.operator != CONTAINS
+        day = day_of(filter_.value, today, words) if names_day else None
         if day is None:
             yield filter_
         elif filter_.operator not in _BOUNDS:
-            raise QueryError(f"{filter_.column!r} and a day take {' '.join(_BOUNDS)}")
+            operators = " ".join(_BOUNDS)
+            raise QueryError(
+                Words(
+                    "%(name)r and a day take %(operators)s",
+                    name=filter_.column,
+                    operators=operators,
+                )
+            )
         else:
             yield from _bounds(filter_, day, zone)
 
@@ -110,5 +168,7 @@ def _bounds(filter_: Filter, day: date, zone: tzinfo) -> Iterator[Filter]:
             begin = day + _DAY * days
             at = datetime(begin.year, begin.month, begin.day, tzinfo=zone).astimezone(UTC)
         except OverflowError:
-            raise QueryError(f"{filter_.column!r} takes no day so late: {day}") from None
+            raise QueryError(
+                Words("%(name)r takes no day so late: %(day)s", name=filter_.column, day=day)
+            ) from None
         yield replace(filter_, operator=operator, value=at.replace(tzinfo=None).isoformat())

@@ -15,6 +15,7 @@ from projections.tables.events import TABLE as EVENTS
 from schemas.addresses import address_parts, normalise_address
 from schemas.errors import ExplainedError
 from schemas.events import Channel
+from schemas.words import Words
 
 Clock = Literal["occurred", "recorded"]
 #: How a listing may be sorted, by the words of the page: each by itself, then newest first.
@@ -54,8 +55,12 @@ class Filter:
         places = [(text.find(op), -len(op), op) for op in FILTER_OPERATORS if op in text]
         if not places:
             raise QueryError(
-                f"filter {text!r} has no operator; write COLUMN=VALUE, with one of "
-                f"{' '.join(FILTER_OPERATORS)}"
+                Words(
+                    "filter %(text)r has no operator; write COLUMN=VALUE, "
+                    "with one of %(operators)s",
+                    text=text,
+                    operators=" ".join(FILTER_OPERATORS),
+                )
             )
         operator = min(places)[2]
         column, _, value = text.partition(operator)
@@ -94,7 +99,11 @@ def statuses_of(log: Projection) -> tuple[str, ...]:
 def _check_status(log: Projection, status: str) -> None:
     there = statuses_of(log)
     if status not in there:
-        raise QueryError(f"column 'status' takes one of {', '.join(there)}; not {status[:100]!r}")
+        takes = Words(
+            "takes one of %(statuses)s; not %(status)r",
+            statuses=", ".join(there), status=status[:100],
+        )  # fmt: skip
+        raise QueryError(Words("column 'status' %(takes)s", takes=takes))
 
 
 class After(NamedTuple):
@@ -191,7 +200,13 @@ def listing_select(source: str, query: Query, order: str, limit: int) -> str:
 def order_by(listing: Listing) -> str:
     """Return the order of a listing. Raises `QueryError` for an unknown one."""
     if listing.sort not in SORTS:
-        raise QueryError(f"cannot sort by {listing.sort!r}; sort by {', '.join(SORTS)}")
+        raise QueryError(
+            Words(
+                "cannot sort by %(sort)r; sort by %(sorts)s",
+                sort=listing.sort,
+                sorts=", ".join(SORTS),
+            )
+        )
     direction = "DESC" if listing.goes_down else "ASC"
     in_time = "DESC" if listing.goes_back_in_time else "ASC"
     by_key = "DESC" if listing.backward else "ASC"
@@ -245,7 +260,12 @@ def filter_condition(
     column = log.columns.get(filter_.column)
     if column is None:
         raise QueryError(
-            f"no column {filter_.column!r} in {log.name}; there are: {', '.join(log.columns)}"
+            Words(
+                "no column %(name)r in %(log)s; there are: %(names)s",
+                name=filter_.column,
+                log=log.name,
+                names=", ".join(log.columns),
+            )
         )
     name, kind = of or filter_.column, base_type(column.kind)
     if filter_.column == "status" and filter_.operator in {"=", "!="}:
@@ -261,7 +281,9 @@ def filter_condition(
         has = f"has({name}, {parameters.bind(filter_.value, STRING)})"
         conditions = {"=": has, "!=": f"NOT {has}"}
         if filter_.operator not in conditions:
-            raise QueryError(f"column {filter_.column!r} is a list; it takes =, != and ~")
+            raise QueryError(
+                Words("column %(name)r is a list; it takes =, != and ~", name=filter_.column)
+            )
         return Condition(conditions[filter_.operator])
     value = parameters.bind(_value(filter_, kind), kind)
     return Condition(f"{name} {filter_.operator} {value}")
@@ -296,10 +318,16 @@ def _value(filter_: Filter, kind: str) -> Any:
         if kind == "Bool":
             return {"true": True, "false": False}[filter_.value.lower()]
     except (KeyError, ValueError):
-        takes = {"D": "a date or time, as 2026-11-24T10:00", "U": "a whole number"}
+        takes = {
+            "D": Words("a date or time, as 2026-11-24T10:00"), "U": Words("a whole number"),
+        }.get(kind[0], Words("true or false"))  # fmt: skip
         raise QueryError(
-            f"column {filter_.column!r} takes {takes.get(kind[0], 'true or false')}; "
-            f"not {filter_.value!r}"
+            Words(
+                "column %(name)r takes %(takes)s; not %(value)r",
+                name=filter_.column,
+                takes=takes,
+                value=filter_.value,
+            )
         ) from None
     return filter_.value
 

@@ -19,7 +19,7 @@ from projections.clickhouse.sql import Parameters, Query, stream
 from projections.column_types import STRING
 from projections.expressions import Expression, column
 from projections.ordered_bytes import packed_texts
-from projections.queries.days import day_filters, day_of
+from projections.queries.days import ENGLISH_DAYS, DayWords, day_filters, day_of, plain_text
 from projections.queries.listing import (
     Filter,
     Listing,
@@ -66,15 +66,28 @@ class Search(NamedTuple):
     text: str
 
 
-def read_search(channel: Channel, text: str, today: date, zone: tzinfo = UTC) -> Search:
+class TypedWords(NamedTuple):
+    """Words that people type besides the English ones: for days, and for statuses of a log."""
+
+    days: DayWords = ENGLISH_DAYS
+    statuses: Mapping[Channel, Mapping[str, str]] = {"email": {}, "sms": {}}
+
+
+ENGLISH_WORDS: Final = TypedWords()
+
+
+def read_search(
+    channel: Channel, text: str, today: date, zone: tzinfo = UTC,
+    words: TypedWords = ENGLISH_WORDS,
+) -> Search:  # fmt: skip
     """Return what a text asks for: a status or a day, if it is just that; or else its words.
 
     A day is one of the zone.
     """
     text = text.strip()
-    if status := _status_of(channel, text):
+    if status := _status_of(channel, text, words):
         return Search((Filter("status", "=", status),), "")
-    if day := day_of(text, today):
+    if day := day_of(text, today, words.days):
         return Search(day_filters("date", day, zone), "")
     return Search((), text)
 
@@ -92,9 +105,10 @@ def words_of(channel: Channel, text: str) -> list[str]:
     return text.split() or [text]
 
 
-def _status_of(channel: Channel, text: str) -> str:
-    statuses = {rule.status.lower(): rule.status for rule in log_of(channel).rules}
-    return {**_STATUS_WORDS[channel], **statuses}.get(text.lower(), "")
+def _status_of(channel: Channel, text: str, words: TypedWords) -> str:
+    own = {rule.status.lower(): rule.status for rule in log_of(channel).rules}
+    statuses = {**words.statuses[channel], **_STATUS_WORDS[channel], **own}
+    return statuses.get(text.lower()) or statuses.get(plain_text(text), "")
 
 
 def search_page(

@@ -16,6 +16,7 @@ from projections.tables import Projection, projections
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.unmatched import TABLE as UNMATCHED
 from schemas.events import DECISION_KINDS
+from schemas.words import Words
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -31,9 +32,9 @@ UNMATCHED_COLUMNS: Final = (
     "occurred_at", "channel", "provider", "kind", "provider_message_id", "recipient", "reason",
     "near",
 )  # fmt: skip
-_UNEXPLAINED: Final = "no event says which message the provider's id means"
-_NO_ID: Final = "it names no message"
-_NO_RECIPIENT: Final = "it names no recipient, and its message has several, or none is known"
+_UNEXPLAINED: Final = Words("no event says which message the provider's id means")
+_NO_ID: Final = Words("it names no message")
+_NO_RECIPIENT: Final = Words("it names no recipient, and its message has several, or none is known")
 
 
 def list_unmatched(

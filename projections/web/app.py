@@ -45,7 +45,14 @@ from projections.web.rate_limit import RateLimiter
 from projections.web.readiness import Readiness
 from projections.web.request_work import AbandonedRequests
 from projections.web.sessions import BrowserSession, Sessions
-from projections.web.state import API_PATH, AppState, NoProviderLists, ProviderLists
+from projections.web.state import (
+    API_PATH,
+    PROGRAM_PATHS,
+    AppState,
+    NoProviderLists,
+    ProviderLists,
+)
+from projections.web.translation import ReaderLanguage
 from schemas.addresses import NumberRegions
 from schemas.decisions import Command
 
@@ -183,6 +190,7 @@ def build_api(
     app.add_middleware(ApiHeaders, state=app.state.app_state)
     app.add_middleware(SelectiveCompression)
     app.add_middleware(HeadRequests)
+    app.add_middleware(ReaderLanguage, programs=PROGRAM_PATHS)
     app.add_middleware(AbandonedRequests, cancel=connection.cancel)
     app.add_middleware(SecurityHeaders)
     _document_problems(app)

@@ -21,12 +21,14 @@ from projections.queries.audit import (
     AuditVia,
 )
 from projections.queries.roles import Scope
+from projections.queries.search import ENGLISH_WORDS, TypedWords
 from projections.web.params import ApiRoute
 from projections.web.problems import ProblemError, invalid_parameter
 from projections.web.request_work import client_address
 from projections.web.state import AppState, app_state
 from schemas.addresses import Address, normalise_address
 from schemas.events import Channel
+from schemas.words import Words
 
 _bearer = HTTPBearer(
     auto_error=False, description="A key of `sendlog keys create`", scheme_name="key"
@@ -112,6 +114,11 @@ class Caller:
     time_zone: ZoneInfo = UTC_ZONE
 
     @property
+    def typed_words(self) -> TypedWords:
+        """The words that they may type for days and statuses, besides the English ones."""
+        return ENGLISH_WORDS
+
+    @property
     def actor(self) -> str:
         """Who changes something, as the history names them."""
         return self.principal.name
@@ -159,7 +166,7 @@ async def admit(state: AppState, principal: Principal) -> None:
     if seconds := state.rate_limiter.take(principal.id):
         raise ProblemError(
             HTTPStatus.TOO_MANY_REQUESTS,
-            f"{principal.noun} asks too often",
+            Words("%(who)s asks too often", who=principal.noun),
             headers={"Retry-After": str(math.ceil(seconds))},
         )
     await state.key_slots.enter(principal.id)
@@ -177,7 +184,8 @@ def check_scope(principal: Principal, scope: Scope, tenant: str = "") -> None:
 
 
 def _missing_scope(principal: Principal, scope: Scope) -> ProblemError:
-    return ProblemError(HTTPStatus.FORBIDDEN, f"{principal.noun} lacks the scope {scope!r}")
+    detail = Words("%(who)s lacks the scope %(scope)r", who=principal.noun, scope=scope)
+    return ProblemError(HTTPStatus.FORBIDDEN, detail)
 
 
 def check_tenant(principal: Principal, tenant: str) -> None:
@@ -186,7 +194,8 @@ def check_tenant(principal: Principal, tenant: str) -> None:
     The problem is the same if there is no such tenant, so it does not reveal which there are.
     """
     if not principal.may_access(tenant):
-        raise ProblemError(HTTPStatus.FORBIDDEN, f"{principal.noun} is not for that tenant")
+        detail = Words("%(who)s is not for that tenant", who=principal.noun)
+        raise ProblemError(HTTPStatus.FORBIDDEN, detail)
 
 
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:

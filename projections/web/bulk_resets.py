@@ -21,10 +21,11 @@ from projections.web.suppression_commands import (
 from schemas.addresses import Address
 from schemas.decisions import RuleName
 from schemas.resets import RULE_RESETS, ResetTerms
+from schemas.words import Words
 
 #: Addresses of one bulk reset; a person reads the preview.
 MAX_RESET_ADDRESSES: Final = 200
-_NO_ENTRY: Final = "it is not blacklisted"
+_NO_ENTRY: Final = Words("it is not blacklisted")
 #: Between addresses in a pasted text; a number may have spaces in it.
 _SEPARATORS: Final = re.compile(r"[\n\r,;\t]+")
 
@@ -67,7 +68,10 @@ def preview_resets(caller: Caller, addresses: Sequence[Address]) -> list[Address
     """
     distinct = list(dict.fromkeys(addresses))
     if not 0 < len(distinct) <= MAX_RESET_ADDRESSES:
-        detail = f"takes 1 to {MAX_RESET_ADDRESSES} addresses; these are {len(distinct)}"
+        detail = Words(
+            "takes 1 to %(most)s addresses; these are %(count)s",
+            most=MAX_RESET_ADDRESSES, count=len(distinct),
+        )  # fmt: skip
         raise invalid_parameter("addresses", detail)
     return [
         _expected(each.address, tuple(each.entry["rules"]) if each.entry else ())

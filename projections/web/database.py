@@ -22,6 +22,7 @@ from projections.clickhouse.client import (
 )
 from projections.web.problems import ProblemError, unavailable
 from projections.web.request_work import CURRENT_WORK, RequestWork
+from schemas.words import Words
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -148,11 +149,12 @@ class ReadOnlyDatabase:
 def _advice(error: FatalError) -> str:
     """Return what to do about a refusal; the log has its text, which may quote values."""
     if error.code in UNMIGRATED_CODES:
-        return "is the database migrated (sendlog migrate)?"
+        return Words("is the database migrated (sendlog migrate)?")
     if error.code in DENIED_CODES:
-        return "its user of the settings may not do this"
-    what = f"error {error.code}" if error.code else "its client cannot use this server or user"
-    return f"{what}; the text is in the log of the API"
+        return Words("its user of the settings may not do this")
+    if error.code:
+        return Words("error %(code)s; the text is in the log of the API", code=error.code)
+    return Words("its client cannot use this server or user; the text is in the log of the API")
 
 
 def _to_problem(error: TransientError | FatalError | BadRowsError) -> ProblemError:
@@ -166,5 +168,6 @@ def _to_problem(error: TransientError | FatalError | BadRowsError) -> ProblemErr
         return unavailable("the answer takes too long; narrow the question, by date or recipient")
     log.warning("clickhouse_unreadable", error=str(error))
     if isinstance(error, FatalError):
-        return unavailable(f"ClickHouse refuses: {_advice(error)}", retry_seconds=30)
+        detail = Words("ClickHouse refuses: %(advice)s", advice=_advice(error))
+        return unavailable(detail, retry_seconds=30)
     return unavailable("ClickHouse is away")

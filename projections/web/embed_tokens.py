@@ -26,6 +26,8 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.words import Words
+
 #: A token is at most valid for so long; its host makes a new one before.
 MAX_TOKEN_SECONDS: Final = 600
 #: By so much the clock of a host may be fast.
@@ -155,7 +157,8 @@ class EmbedTokens:
         except ValidationError as error:
             details = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, details["loc"])) or "claims"
-            raise EmbedTokenError(f"{place}: {details['msg']}") from None
+            problem = Words("%(parameter)s: %(detail)s", parameter=place, detail=details["msg"])
+            raise EmbedTokenError(problem) from None
         if claims.iat > self._clock() + MAX_CLOCK_LEAD_SECONDS:
             raise EmbedTokenError("iat: it is in the future; is the clock right?")
         return key_id, claims

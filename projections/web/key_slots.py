@@ -8,6 +8,7 @@ from typing import Final
 
 from projections.web.problems import ProblemError
 from projections.web.request_work import CURRENT_WORK
+from schemas.words import Words
 
 #: A fifth of the threads that queries run on.
 MAX_KEY_REQUESTS: Final = 8
@@ -20,7 +21,7 @@ WAIT_SECONDS: Final = 5.0
 class KeySlots:
     """Places for the work of each key, of which a request has one until it is answered."""
 
-    def __init__(self, limit: int, wait_seconds: float, what: str = "requests") -> None:
+    def __init__(self, limit: int, wait_seconds: float, what: str = Words("requests")) -> None:
         self._limit, self._wait_seconds, self._what = limit, wait_seconds, what
         self._places: dict[str, asyncio.Semaphore] = {}
         self._users: dict[str, int] = {}
@@ -40,7 +41,11 @@ class KeySlots:
             self._leave(key)
             raise ProblemError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"there are {self._limit} {self._what} of this key or person under way already",
+                Words(
+                    "there are %(limit)s %(what)s of this key or person under way already",
+                    limit=self._limit,
+                    what=self._what,
+                ),
                 headers={"Retry-After": "1"},
             ) from None
         except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -52,7 +52,7 @@ async def stream_export(
     if export_format == "csv":
         sql = formula_safe_sql(sql, texts)
     chunks = await run_in_threadpool(_open, caller.state.database, sql, values, export_format)
-    name = f"{what}-{datetime.now(UTC):%Y%m%d}.{export_format}"
+    name = f"{what}-{datetime.now(caller.time_zone):%Y%m%d}.{export_format}"
     return StreamingResponse(
         _stream(chunks),
         media_type=EXPORT_FORMATS[export_format].media_type,

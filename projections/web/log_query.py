@@ -33,6 +33,7 @@ from projections.web.cursor import cursor_time, decode_cursor, encode_cursor
 from projections.web.params import ChannelPath, UtcTime
 from projections.web.problems import invalid_parameter
 from schemas.events import MAX_EVENT_TIME, MIN_EVENT_TIME, Channel, milliseconds
+from schemas.words import Words
 
 SortColumn = Literal["date", "recipient", "status"]
 SortOrder = Literal["asc", "desc"]
@@ -282,9 +283,10 @@ class LogParameters:
         filters = [each.normalised(self.channel, caller.region) for each in filters]
         zone = caller.time_zone
         today = datetime.now(zone).date()
-        filters = list(by_day(log_of(self.channel), filters, today, zone))
+        words = caller.typed_words
+        filters = list(by_day(log_of(self.channel), filters, today, zone, words.days))
         check_filters(self.channel, filters)
-        search = read_search(self.channel, self.search, today, zone)
+        search = read_search(self.channel, self.search, today, zone, words)
         return LogQuery(
             caller=caller, channel=self.channel, filters=(*filters, *search.filters),
             search=search.text,
@@ -296,8 +298,7 @@ class LogParameters:
         try:
             return Filter.of_statuses(log_of(self.channel), self.statuses)
         except QueryError as error:
-            detail = str(error).removeprefix("column 'status' ")
-            raise invalid_parameter("status", detail) from None
+            raise invalid_parameter("status", error.args[0].values["takes"]) from None
 
 
 def log_parameters(
@@ -356,21 +357,25 @@ def check_filters(channel: Channel, filters: Sequence[Filter]) -> None:
     for filter_ in filters:
         column = filter_.column
         if column not in log.columns:
-            raise invalid_parameter(
-                "filter", f"no column {column[:100]!r}; there are: {', '.join(log.columns)}"
-            )
+            detail = Words(
+                "no column %(name)r; there are: %(names)s",
+                name=column[:100], names=", ".join(log.columns),
+            )  # fmt: skip
+            raise invalid_parameter("filter", detail)
         kind = base_type(log.columns[column].kind)
         try:
             value = check_filter(log, filter_)
         except OverflowError:
-            raise invalid_parameter("filter", f"the time of {column!r} is out of range") from None
+            detail = Words("the time of %(column)r is out of range", column=column)
+            raise invalid_parameter("filter", detail) from None
         in_range = True
         if isinstance(value, datetime):
             in_range = MIN_EVENT_TIME <= value < MAX_EVENT_TIME
         elif isinstance(value, int) and kind.startswith("UInt"):
             in_range = 0 <= value < 2 ** int(kind.removeprefix("UInt"))
         if not in_range:
-            raise invalid_parameter("filter", f"the value of {column!r} is out of range")
+            detail = Words("the value of %(column)r is out of range", column=column)
+            raise invalid_parameter("filter", detail)
 
 
 RequestedLog = Annotated[LogQuery, Depends(log_query)]

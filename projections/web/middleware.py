@@ -12,6 +12,7 @@ from projections.web.problems import ProblemError, add_security_headers, problem
 
 #: The largest command has a thirtieth of it.
 MAX_BODY_BYTES: Final = 65_536
+_TOO_LARGE: Final = f"the body is over {MAX_BODY_BYTES:,} bytes"
 
 
 class SecurityHeaders:
@@ -50,7 +51,7 @@ def _refuse_body(headers: Headers) -> ASGIApp | None:
         return problem_json(
             ProblemError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the body is over {MAX_BODY_BYTES:,} bytes",
+                _TOO_LARGE,
                 headers={"Connection": "close"},
             )
         )

@@ -14,8 +14,9 @@ from fastapi.routing import APIRoute
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from projections.web.cursor import MAX_CURSOR_LENGTH
-from projections.web.problems import invalid_parameter
+from projections.web.problems import invalid_parameter, validation_words
 from schemas.events import MAX_EVENT_TIME, MIN_EVENT_TIME, Channel
+from schemas.words import Words
 
 
 def _to_utc(time: datetime) -> datetime:
@@ -26,7 +27,11 @@ def _to_utc(time: datetime) -> datetime:
         time = MAX_EVENT_TIME
     if not MIN_EVENT_TIME <= time < MAX_EVENT_TIME:
         raise ValueError(
-            f"takes a time from {MIN_EVENT_TIME:%Y} to {MAX_EVENT_TIME:%Y}, as 2026-11-24T10:00"
+            Words(
+                "takes a time from %(first)s to %(last)s, as 2026-11-24T10:00",
+                first=MIN_EVENT_TIME.year,
+                last=MAX_EVENT_TIME.year,
+            )
         )
     return time
 
@@ -40,7 +45,7 @@ def parse_utc_time(parameter: str, text: str) -> datetime:
     try:
         return _UTC_TIME.validate_python(text)
     except ValidationError as error:
-        raise invalid_parameter(parameter, str(error.errors()[0]["msg"])) from None
+        raise invalid_parameter(parameter, validation_words(error.errors()[0])) from None
 
 
 ChannelPath = Annotated[Channel, Path(description="Which log")]
@@ -111,4 +116,6 @@ class ApiRoute(APIRoute):
     def _refuse_repeated(self, request: Request) -> None:
         for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
             if count > 1 and not self._takes_several.get(name, True):
-                raise invalid_parameter(name, f"takes one value, and is there {count} times")
+                raise invalid_parameter(
+                    name, Words("takes one value, and is there %(count)s times", count=count)
+                )

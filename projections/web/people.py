@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from projections.queries.roles import ALL_TENANTS, Role, Scope, role_scopes
+from schemas.words import Words
 
 #: Of an actor in the contract of commands.
 MAX_ACTOR_LENGTH: Final = 256
@@ -71,7 +72,7 @@ class PersonRights:
     roles: Mapping[str, frozenset[Role]]
 
     #: How refusals call it.
-    noun: ClassVar[str] = "your account"
+    noun: ClassVar[str] = Words("your account")
 
     @property
     def id(self) -> str:

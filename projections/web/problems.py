@@ -12,13 +12,14 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from projections.queries.listing import QueryError
+from schemas.words import Words
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 _SECURITY_HEADERS: Final = {
@@ -34,7 +35,8 @@ class InvalidParameter(BaseModel):
     """A parameter or a field of the body that is wrong."""
 
     parameter: str
-    detail: str
+    #: As it is given: it may be `Words`, which pages translate.
+    detail: SkipValidation[str]
 
 
 class Problem(BaseModel):
@@ -91,7 +93,8 @@ def invalid_parameter(
 ) -> ProblemError:
     """Return the problem of a parameter's value, 422 by default."""
     errors = [InvalidParameter(parameter=parameter, detail=detail)]
-    return ProblemError(status, f"{parameter}: {detail}", errors=errors)
+    text = Words("%(parameter)s: %(detail)s", parameter=parameter, detail=detail)
+    return ProblemError(status, text, errors=errors)
 
 
 def unavailable(detail: str, *, retry_seconds: int = 5) -> ProblemError:
@@ -134,11 +137,11 @@ def to_problem(error: Exception) -> ProblemError:
             return error
         case QueryError():
             is_filter = str(error).startswith(("filter", "no column", "column"))
-            return invalid_parameter("filter" if is_filter else "sort", str(error))
+            return invalid_parameter("filter" if is_filter else "sort", error.args[0])
         case RequestValidationError():
             errors = [
                 InvalidParameter(
-                    parameter=_parameter_name(details["loc"]), detail=str(details["msg"])
+                    parameter=_parameter_name(details["loc"]), detail=validation_words(details)
                 )
                 for details in error.errors()
             ]
@@ -148,7 +151,40 @@ def to_problem(error: Exception) -> ProblemError:
             status = HTTPStatus(error.status_code)
             detail = str(error.detail) or status.phrase
             return ProblemError(status, detail, headers=error.headers)
-    return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of Sendlog's own; it is logged")
+    return ProblemError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, Words("an error of Sendlog's own; it is logged")
+    )
+
+
+#: The texts of pydantic's errors that parameters of pages may have, by their types.
+VALIDATION_TEMPLATES: Final[Mapping[str, str]] = {
+    "bool_parsing": "Input should be a valid boolean, unable to interpret input",
+    "datetime_from_date_parsing": "Input should be a valid datetime or date, %(error)s",
+    "greater_than_equal": "Input should be greater than or equal to %(ge)s",
+    "int_parsing": "Input should be a valid integer, unable to parse string as an integer",
+    "less_than_equal": "Input should be less than or equal to %(le)s",
+    "literal_error": "Input should be %(expected)s",
+    "missing": "Field required",
+    "string_pattern_mismatch": "String should match pattern '%(pattern)s'",
+    "string_too_long": "String should have at most %(max_length)s characters",
+    "string_too_short": "String should have at least %(min_length)s character",
+    "value_error": "Value error, %(error)s",
+}
+
+
+def validation_words(details: Mapping[str, Any]) -> str:
+    """Return the text of a validation error, as `Words` if its template gives the same text."""
+    message = str(details["msg"])
+    values = {
+        name: value.args[0] if isinstance(value, ValueError) and value.args else value
+        for name, value in details.get("ctx", {}).items()
+    }
+    template = VALIDATION_TEMPLATES.get(details["type"], "")
+    try:
+        words = Words(template, **values)
+    except KeyError:
+        return message
+    return words if words == message else message
 
 
 def add_security_headers(headers: MutableHeaders) -> None:

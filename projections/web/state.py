@@ -28,9 +28,12 @@ from projections.web.sessions import BrowserSession, Sessions
 from schemas.addresses import Address, NumberRegions
 from schemas.decisions import Command
 from schemas.resets import ProviderRemoval
+from schemas.words import Words
 
 #: The path of this version of the API.
 API_PATH: Final = "/api/v1"
+#: Beginnings of paths that only programs request; what they get is in English.
+PROGRAM_PATHS: Final = ("/api/", "/healthz", "/readyz")
 #: For keys and health.
 OWN_THREADS: Final = 4
 _Result = TypeVar("_Result")
@@ -83,7 +86,7 @@ class AppState:
     rate_limiter: RateLimiter
     key_slots: KeySlots = field(default_factory=lambda: KeySlots(MAX_KEY_REQUESTS, WAIT_SECONDS))
     export_slots: KeySlots = field(
-        default_factory=lambda: KeySlots(MAX_KEY_EXPORTS, WAIT_SECONDS, "exports")
+        default_factory=lambda: KeySlots(MAX_KEY_EXPORTS, WAIT_SECONDS, Words("exports"))
     )
     publish_command: Callable[[Command], None]
     outcome_seconds: float = 10.0

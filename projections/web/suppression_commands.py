@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from projections.queries.audit import AuditOutcome
 from projections.queries.suppressions import ReadOutcomes, command_outcomes
 from projections.web.auth import Caller
-from projections.web.problems import ProblemError, invalid_parameter, unavailable
+from projections.web.problems import ProblemError, invalid_parameter, unavailable, validation_words
 from projections.web.request_work import CURRENT_WORK
 from projections.web.state import CommandNotPublishedError
 from schemas.addresses import Address, AddressError, parse_address
@@ -54,10 +54,10 @@ async def publish_command(
             requested_at=datetime.now(UTC), confirmed_complaint=confirmed_complaint,
         )  # fmt: skip
     except AddressError as error:
-        raise invalid_parameter("address", str(error)) from None
+        raise invalid_parameter("address", error.args[0]) from None
     except ValidationError as error:
         details = error.errors(include_url=False)[0]
-        raise invalid_parameter(str(details["loc"][0]), details["msg"]) from None
+        raise invalid_parameter(str(details["loc"][0]), validation_words(details)) from None
     await send_command(caller, command)
     return command.id
 

@@ -53,9 +53,8 @@ def get_statistics(
     until = until or datetime.now(UTC)
     since = since or until - _DEFAULT_PERIOD
     if not since < until <= since + _MAX_PERIOD:
-        raise invalid_parameter(
-            "since", f"takes a time before `until`, by at most {_MAX_PERIOD.days} days"
-        )
+        detail = f"takes a time before `until`, by at most {_MAX_PERIOD.days} days"
+        raise invalid_parameter("since", detail)
     database, period = caller.state.database, Period(channel, caller.tenant, since, until)
     with database.client() as client:
         counts = (

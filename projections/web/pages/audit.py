@@ -19,6 +19,7 @@ from projections.web.pages.render import PAGE_ROWS, render_page, sentence
 from projections.web.pages.url import shareable_url
 from projections.web.params import CursorQuery
 from projections.web.problems import ProblemError, invalid_parameter
+from schemas.words import Words
 
 router = APIRouter(include_in_schema=False)
 _ONE_DAY: Final = timedelta(days=1)
@@ -54,9 +55,11 @@ def _midnight(
     """Return when the day of a text begins, or so much later; None without one."""
     if not text.strip():
         return None
-    day = day_of(text, datetime.now(caller.time_zone).date())
+    day = day_of(text, datetime.now(caller.time_zone).date(), caller.typed_words.days)
     if day is None:
-        raise invalid_parameter(name, f"{text[:40]!r} is no day; write one as 2026-11-25")
+        raise invalid_parameter(
+            name, Words("%(text)r is no day; write one as 2026-11-25", text=text[:40])
+        )
     return datetime.combine(day + later, time.min, caller.time_zone)
 
 

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 
 from projections.queries.audit import AuditVia
 from projections.queries.roles import ALL_TENANTS, Scope
+from projections.queries.search import TypedWords
 from projections.web.auth import (
     Caller,
     Principal,
@@ -21,11 +22,14 @@ from projections.web.auth import (
     check_scope,
     check_tenant,
 )
+from projections.web.pages.typed_words import words_for
 from projections.web.pages.url import RedirectError, build_url, return_url
 from projections.web.problems import ProblemError
 from projections.web.sessions import SESSION_COOKIE, BrowserSession
 from projections.web.state import AppState, app_state
+from projections.web.translation import current_locale
 from schemas.decisions import MAX_REASON_LENGTH
+from schemas.words import Words
 
 #: More than any form of a page has.
 MAX_FORM_FIELDS = 50
@@ -33,6 +37,8 @@ SIGN_IN_PATH = "/sign-in"
 TENANTS_PATH = "/tenants"
 #: The time zone of a browser, with a bar for a slash; the script of all pages sets it, too.
 TIME_ZONE_COOKIE: Final = "sendlog_zone"
+#: What some systems list among the zones; ClickHouse knows none of the name.
+MACHINE_ZONE: Final = "localtime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +62,6 @@ class PageCaller(Caller):
     """Somebody who sees pages; `tenant` is empty on pages without a tenant."""
 
     frame: Frame | None = None
-    locale: str = "en"
     #: The URL of the page, to come back to.
     here: str = "/"
 
@@ -64,6 +69,11 @@ class PageCaller(Caller):
     def via(self) -> AuditVia:
         """How they came."""
         return "page"
+
+    @property
+    def typed_words(self) -> TypedWords:
+        """The words of all languages; days with slashes are read as this reader writes them."""
+        return words_for(current_locale())
 
     @property
     def chooses_tenant(self) -> bool:
@@ -151,7 +161,7 @@ async def require_session(request: Request) -> SignedInCaller:
     await admit(state, principal)
     return SignedInCaller(
         session=session, principal=principal, tenant="", state=state,
-        time_zone=_time_zone(request), locale=_first_language(request), here=return_url(request),
+        time_zone=_time_zone(request), here=return_url(request),
     )  # fmt: skip
 
 
@@ -168,15 +178,11 @@ async def principal_of(state: AppState, session: BrowserSession) -> Principal | 
 
 def _time_zone(request: Request) -> ZoneInfo:
     """Return the zone that a browser's cookie names, or else the instance's."""
+    name = request.cookies.get(TIME_ZONE_COOKIE, "").replace("|", "/")
     try:
-        return ZoneInfo(request.cookies.get(TIME_ZONE_COOKIE, "").replace("|", "/"))
+        return ZoneInfo("" if name == MACHINE_ZONE else name)
     except (OSError, ValueError, LookupError):
         return ZoneInfo(app_state(request).time_zone)
-
-
-def _first_language(request: Request) -> str:
-    """Return the language that a browser asks for first, as en-US; "en" if for none."""
-    return request.headers.get("accept-language", "").partition(",")[0].partition(";")[0] or "en"
 
 
 async def _url_after_sign_in(request: Request) -> str:
@@ -241,7 +247,8 @@ async def read_fields(request: Request) -> Mapping[str, str]:
         return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
     except ValueError:
         raise ProblemError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"a form has at most {MAX_FORM_FIELDS} fields"
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            Words("a form has at most %(most)s fields", most=MAX_FORM_FIELDS),
         ) from None
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
+from projections.web.pages.labels import status_text
+from projections.web.translation import gettext, number_text
+
 CHART_WIDTH: Final = 720
 CHART_HEIGHT: Final = 200
 #: Room for the scale, the dates, and the space above the highest bar.
@@ -64,11 +67,11 @@ def daily_chart(
     for index, day in enumerate(days):
         x = LEFT_MARGIN + index * step
         of_day = [(status, n) for status in statuses if (n := counts.get((day, status), 0))]
-        summary = ", ".join(f"{n:,} {status}" for status, n in of_day)
+        summary = ", ".join(f"{number_text(n)} {status_text(status)}" for status, n in of_day)
         columns.append(
             ChartColumn(day=day, x=round(x, 1), width=round(step, 1),
                         blocks=_blocks(of_day, maximum, x, step),
-                        total=totals[day], summary=summary or "none")
+                        total=totals[day], summary=summary or gettext("none"))
         )  # fmt: skip
     scale = tuple(
         (round(TOP_MARGIN + _PLOT_HEIGHT * (1 - share), 1), round(maximum * share))

@@ -19,6 +19,8 @@ from projections.web.pages.url import build_url
 from projections.web.people import MAX_ACTOR_LENGTH
 from projections.web.problems import ProblemError
 from projections.web.state import app_state
+from projections.web.translation import use_language
+from schemas.words import Words
 
 EMBED_PATH: Final = "/embed"
 
@@ -125,7 +127,9 @@ async def _read_caller(
     try:
         key_id, claims = state.embed_tokens.read(token)
     except EmbedTokenError as error:
-        raise ProblemError(HTTPStatus.UNAUTHORIZED, f"the token of this frame: {error}") from None
+        detail = Words("the token of this frame: %(error)s", error=error.args[0])
+        raise ProblemError(HTTPStatus.UNAUTHORIZED, detail) from None
+    use_language(claims.locale)
     frame = Frame(origins=tuple(claims.origins), theme=theme, accent=accent)
     request.state.frame = frame
     if state.embed_tokens.has_expired(claims):
@@ -142,7 +146,7 @@ async def _read_caller(
     return EmbedCaller(
         principal=key, tenant=claims.tenant, state=state, frame=frame, token=token, claims=claims,
         record=RecordKey(claims.record_type, claims.record_id),
-        time_zone=ZoneInfo(claims.time_zone), locale=claims.locale,
+        time_zone=ZoneInfo(claims.time_zone),
     )  # fmt: skip
 
 

@@ -9,24 +9,24 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from projections.web.pages.auth import Frame
-from projections.web.pages.render import render_page
+from projections.web.pages.render import problem_text, render_page
 from projections.web.pages.url import RedirectError, page_url
 from projections.web.problems import ProblemError, problem_json
+from projections.web.state import PROGRAM_PATHS
+from schemas.words import Words
 
-#: Paths that only programs request.
-_API_PREFIXES: Final = ("/api/", "/healthz", "/readyz")
 _TITLES: Final = {
-    HTTPStatus.NOT_FOUND: "There is no such page",
-    HTTPStatus.FORBIDDEN: "You may not see this",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "This cannot be asked",
-    HTTPStatus.TOO_MANY_REQUESTS: "Too often",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Not available now",
+    HTTPStatus.NOT_FOUND: Words("There is no such page"),
+    HTTPStatus.FORBIDDEN: Words("You may not see this"),
+    HTTPStatus.UNPROCESSABLE_ENTITY: Words("This cannot be asked"),
+    HTTPStatus.TOO_MANY_REQUESTS: Words("Too often"),
+    HTTPStatus.SERVICE_UNAVAILABLE: Words("Not available now"),
 }
 
 
 def render_error(request: Request, problem: ProblemError) -> Response:
     """Return the answer of a problem: a page for people, JSON for programs."""
-    if request.url.path.startswith(_API_PREFIXES):
+    if request.url.path.startswith(PROGRAM_PATHS):
         return problem_json(problem)
     headers = dict(problem.headers or {})
     # Only a page may be requested again by itself; a change must not be repeated.
@@ -37,7 +37,7 @@ def render_error(request: Request, problem: ProblemError) -> Response:
     response = render_page(
         "error", None, status=problem.status, frame=frame,
         title=_TITLES.get(problem.status, problem.status.phrase),
-        detail=problem.detail, typed=getattr(request.state, "fields", {}).get("reason", ""),
+        detail=problem_text(problem), typed=getattr(request.state, "fields", {}).get("reason", ""),
         retry_seconds=headers.get("Retry-After", "") if can_retry else "",
     )  # fmt: skip
     response.headers.update(headers)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from projections.queries.listing import Filter
+from projections.tables import projections
+from projections.web.pages.times import local_time_text
+from projections.web.pages.url import is_time_column
+from projections.web.translation import gettext, number_text, pgettext
 from schemas.decisions import DECISION_LABEL, SUPPRESSION_RULES, RuleName
 from schemas.events import Channel
 from schemas.reasons import explain_code
 from schemas.smtp_replies import describe_codes
 
 CHANNEL_NAMES: Final[Mapping[Channel, str]] = {"email": "email", "sms": "SMS"}
+#: The names of channels where they stand alone.
+CHANNEL_TITLES: Final[Mapping[Channel, str]] = {"email": "Email", "sms": "SMS"}
 LOG_NAMES: Final[Mapping[Channel, str]] = {"email": "Email Log", "sms": "SMS Log"}
 OPERATOR_NAMES: Final = {
     "=": "is", "!=": "is not", "~": "contains", ">=": "is at least", "<=": "is at most",
@@ -100,31 +107,78 @@ _FLAG_NAMES: Final = {
     ("handset", False): "confirmed by the phone company only",
 }  # fmt: skip
 
+#: Words of this module that the catalogue has without a context.
+_TABLES: Final[tuple[Mapping[Any, str], ...]] = (
+    CHANNEL_NAMES, CHANNEL_TITLES, LOG_NAMES, OPERATOR_NAMES, _TIME_OPERATOR_NAMES, KIND_NAMES,
+    _NOTE_NAMES, FATE_NAMES, EFFECTS, _DETAIL_NAMES, _FLAG_NAMES,
+)  # fmt: skip
+
+
+def label_messages() -> Iterator[tuple[str, str]]:
+    """Yield the (context, text) of each word of this module, and of names of columns."""
+    yield from (("", text) for table in _TABLES for text in table.values())
+    yield from (("change", text) for text in CHANGE_NAMES.values())
+    tables = (AUDIT_ACTIONS, AUDIT_OUTCOMES, AUDIT_WAYS)
+    yield from (("audit", text) for table in tables for text in table.values())
+    yield from (("rule", rule.words) for rule in SUPPRESSION_RULES.values())
+    names = (name for log in projections().values() for name in log.columns)
+    yield from (("column", english_column_name(name)) for name in (*names, *_DETAIL_COLUMNS))
+
 
 def column_name(name: str) -> str:
     """Return the name of a column for people."""
+    return pgettext("column", english_column_name(name))
+
+
+def english_column_name(name: str) -> str:
+    """Return the name of a column as the sources have it."""
     return _COLUMN_NAMES.get(name) or name.removesuffix("_at").replace("_", " ")
 
 
 def filter_text(filter_: Filter) -> str:
     """Return a filter as text, as "subject contains invoice"."""
     column, value = filter_.column, filter_.value
-    is_time = column == "date" or column.endswith("_at")
+    is_time = is_time_column(column)
     operator = (_TIME_OPERATOR_NAMES if is_time else OPERATOR_NAMES)[filter_.operator]
-    return f"{column_name(column)} {operator} {value or '(nothing)'}"
+    if column == "status":
+        value = status_text(value)
+    if is_time:
+        value = _time_text(value)
+    return f"{column_name(column)} {gettext(operator)} {value or gettext('(nothing)')}"
+
+
+def _time_text(value: str) -> str:
+    """Return the time of a filter as its reader sees times; a day, or what is none, stays."""
+    try:
+        time = datetime.fromisoformat(value) if "T" in value else None
+    except ValueError:
+        return value
+    if time is None:
+        return value
+    return local_time_text(time if time.tzinfo else time.replace(tzinfo=UTC))
+
+
+def status_text(status: str) -> str:
+    """Return the name of a status for people."""
+    return pgettext("status", status)
+
+
+def change_text(change: str) -> str:
+    """Return what a change of an entry did, for people."""
+    return pgettext("change", CHANGE_NAMES[change])
 
 
 def rule_text(rule: str) -> str:
     """Return the words for the rule of a suppression; a name that is no rule stays."""
     definition = SUPPRESSION_RULES.get(cast("RuleName", rule))
-    return definition.words if definition else rule
+    return pgettext("rule", definition.words) if definition else rule
 
 
 def event_title(event: Mapping[str, Any]) -> str:
     """Return what happened, from the kind of an event."""
     if event["kind"] == "note" and (name := _NOTE_NAMES.get(event.get("reason_code", ""))):
-        return name
-    return KIND_NAMES.get(event["kind"], event["kind"])
+        return gettext(name)
+    return gettext(KIND_NAMES.get(event["kind"], event["kind"]))
 
 
 def event_notes(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -137,36 +191,42 @@ def event_notes(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             diagnostic=event.get("diagnostic", ""),
         )  # fmt: skip
         if cause.name != "unknown":
-            yield "", cause.words
+            yield "", gettext(cause.words)
     if event["kind"] == "note" and event.get("reason_code") in _RESEND_NOTES:
-        yield "", event.get("diagnostic", "")
+        yield "", gettext(event.get("diagnostic", ""))
     for (column, value), name in _FLAG_NAMES.items():
         if event.get(column) is value:
-            yield "", name
+            yield "", gettext(name)
     for name in ("due_at", "url"):
         if text := event.get(name):
-            yield _DETAIL_NAMES.get(name) or column_name(name), text
+            yield _detail_name(name), text
 
 
 def event_details(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the (name, value) of an event's technical details: codes in words first, then raw."""
     if codes := describe_codes(event.get("smtp_code"), event.get("enhanced_status", "")):
-        yield "reply", codes
+        yield gettext("reply"), codes
     if event.get("attempt", 1) > 1:
-        yield "attempt", event["attempt"]
+        yield column_name("attempt"), event["attempt"]
     if event.get("parts", 0) > 1:
-        yield "segments", event["parts"]
+        yield gettext("segments"), event["parts"]
     for column in _DETAIL_COLUMNS:
         value = event.get(column)
         if value not in {None, ""} and (column, value) not in _REDUNDANT_DETAILS:
-            yield _DETAIL_NAMES.get(column) or column_name(column), value
+            yield _detail_name(column), value
+
+
+def _detail_name(column: str) -> str:
+    name = _DETAIL_NAMES.get(column)
+    return gettext(name) if name else column_name(column)
 
 
 def short_number(number: int) -> str:
     """Return a number in short form, as 1.5k."""
     for unit, size in (("M", 1_000_000), ("k", 1000)):
         if number >= size:
-            return f"{number / size:g}{unit}"
+            digits = len(f"{number / size:g}".partition(".")[2])
+            return f"{number_text(number / size, digits)}{unit}"
     return str(number)
 
 
@@ -176,5 +236,5 @@ def time_span_text(seconds: float | None) -> str:
         return "—"
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.1f} s"
+            return f"{number_text(seconds / size)} {unit}"
+    return f"{number_text(seconds, 1)} s"

@@ -9,7 +9,9 @@ from projections.queries.search import BODY_COLUMNS
 from projections.tables import log_of
 from projections.web.pages.labels import column_name
 from projections.web.problems import invalid_parameter
+from projections.web.translation import gettext
 from schemas.events import Channel
+from schemas.words import Words
 
 
 def usual_columns(channel: Channel) -> tuple[str, ...]:
@@ -30,14 +32,21 @@ def chosen_columns(channel: Channel, names: Sequence[str]) -> tuple[str, ...]:
     """
     there = choosable_columns(channel)
     if unknown := [name for name in names if name not in there]:
-        detail = f"no column {unknown[0][:100]!r}; there are: {', '.join(there)}"
+        detail = Words(
+            "no column %(name)r; there are: %(names)s",
+            name=unknown[0][:100],
+            names=", ".join(there),
+        )
         raise invalid_parameter("columns", detail)
     return tuple(name for name in there if name in names) or usual_columns(channel)
 
 
 def column_headings(channel: Channel, names: Iterable[str]) -> dict[str, str]:
     """Return the headings of some columns by their names, in the same order."""
-    own = {"recipient": "Recipient" if channel == "email" else "Number", "status_reason": "Reason"}
+    own = {
+        "recipient": gettext("Recipient") if channel == "email" else gettext("Number"),
+        "status_reason": gettext("Reason"),
+    }
     texts = {name: own.get(name) or column_name(name) for name in names}
     return {name: text[:1].upper() + text[1:] for name, text in texts.items()}
 
@@ -45,7 +54,7 @@ def column_headings(channel: Channel, names: Iterable[str]) -> dict[str, str]:
 def cell_value(value: Any) -> Any:
     """Return a value as a cell shows it: yes and no, a list with commas; others stay."""
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return gettext("yes") if value else gettext("no")
     if isinstance(value, list):
         return ", ".join(value)
     return "" if value is None else value

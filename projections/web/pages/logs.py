@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
+from projections.queries.days import canonical_day
 from projections.queries.export import ExportFormat
 from projections.queries.listing import EQUALITY_COLUMNS, SORTS, Filter, QueryError, statuses_of
 from projections.queries.search import words_of
@@ -28,11 +29,14 @@ from projections.web.pages.log_columns import (
 )
 from projections.web.pages.marks import SearchMarks
 from projections.web.pages.positions import UNASKED_COUNT_SECONDS, page_position, total_text
-from projections.web.pages.render import PAGE_ROWS, render_page
-from projections.web.pages.url import PageUrl, shareable_url
+from projections.web.pages.render import PAGE_ROWS, problem_text, render_page
+from projections.web.pages.times import times_for
+from projections.web.pages.url import PageUrl, RedirectError, shareable_url
 from projections.web.params import ApiRoute, CursorQuery, UtcTime, parse_utc_time
 from projections.web.problems import ProblemError, to_problem
+from projections.web.translation import gettext
 from schemas.events import iso_milliseconds
+from schemas.words import Words
 
 router = APIRouter(include_in_schema=False, route_class=ApiRoute)
 #: Filters by these columns name an address or a customer record, whose log it then is.
@@ -40,11 +44,14 @@ _SUBJECT_COLUMNS: Final = ("recipient", "record_type", "record_id")
 #: The orders of a log, as parameters and in words.
 _ORDERS: Final = {
     channel: [
-        ("date", "desc", "Newest first"), ("date", "asc", "Oldest first"),
-        ("recipient", "asc", f"{whom} from A"), ("recipient", "desc", f"{whom} from Z"),
-        ("status", "asc", "Status from A"), ("status", "desc", "Status from Z"),
+        ("date", "desc", Words("Newest first")), ("date", "asc", Words("Oldest first")),
+        ("recipient", "asc", from_a), ("recipient", "desc", from_z),
+        ("status", "asc", Words("Status from A")), ("status", "desc", Words("Status from Z")),
     ]
-    for channel, whom in (("email", "Recipient"), ("sms", "Number"))
+    for channel, from_a, from_z in (
+        ("email", Words("Recipient from A"), Words("Recipient from Z")),
+        ("sms", Words("Number from A"), Words("Number from Z")),
+    )
 }  # fmt: skip
 #: With more newer messages the hint says "100+".
 MAX_NEWER_MESSAGES: Final = 100
@@ -55,7 +62,9 @@ ColumnsQuery = Annotated[list[str], Query(max_length=100)]
 TotalQuery = Annotated[bool, Query()]
 LastQuery = Annotated[int, Query(ge=0)]
 #: How many days before today a period begins, by its name.
-_PRESET_DAYS: Final = {"Today": 0, "7 days": 6, "30 days": 29, "90 days": 89}
+_PRESET_DAYS: Final = {
+    Words("Today"): 0, Words("7 days"): 6, Words("30 days"): 29, Words("90 days"): 89,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +104,22 @@ def unchecked_page(
 ) -> UncheckedPage:
     """Return a page as it is in its URL. Raises as `shareable_url` does."""
     return UncheckedPage(
-        caller=caller, url=shareable_url(request), parameters=parameters, as_of=as_of,
+        caller=caller, url=_shareable_url(request, caller), parameters=parameters, as_of=as_of,
         columns=columns,
     )  # fmt: skip
+
+
+def _shareable_url(request: Request, caller: PageCaller) -> PageUrl:
+    """Return the URL of a request as `shareable_url` does, if it means the same to everybody.
+
+    Else raise a redirect to one that does: with times in UTC, and days that have no slashes.
+    """
+    url = PageUrl.of(request).in_utc(caller.time_zone)
+    today = datetime.now(caller.time_zone).date()
+    url = url.with_days(lambda text: canonical_day(text, today, caller.typed_words.days))
+    if url != PageUrl.of(request):
+        raise RedirectError(str(url.normalised()))
+    return shareable_url(request)
 
 
 UncheckedLogPage = Annotated[UncheckedPage, Depends(unchecked_page)]
@@ -155,15 +177,18 @@ def _render_rows(
     if rows:
         newer_url = newer_url.with_values(than=iso_milliseconds(rows[0]["date"]))
     position = page_position(shown, counted)
+    with times_for(page.caller):
+        filters = _filter_links(url, query)
     count_url = url.with_path(f"{path}/count")
     return render_page(
         "log", page.caller, status=problem.status if problem else HTTPStatus.OK,
-        problem=problem.detail if problem else "",
+        problem=problem_text(problem),
         title=LOG_NAMES[query.channel], channel=query.channel, query=query, url=url,
         rows=rows, body="subject" if query.channel == "email" else "text",
         orders=_ORDERS[query.channel],
         marks=SearchMarks(channel=query.channel, words=_words(query)),
         is_text=bool(query.search), quoted_url=_quoted(url),
+        day_example="25/11/2026" if page.caller.typed_words.days.is_day_first else "11/25/2026",
         presets=_presets(page.caller.time_zone), period_url=_without_period(url),
         statuses=statuses_of(log),
         chosen=[value for name, value in url.pairs if name == "status"],
@@ -171,7 +196,7 @@ def _render_rows(
         columns=column_headings(query.channel, page.columns),
         all_columns=column_headings(query.channel, choosable_columns(query.channel)),
         is_usual=page.columns == usual_columns(query.channel), sorts=SORTS,
-        filters=_filter_links(url, query), subject=_subject(query),
+        filters=filters, subject=_subject(query),
         next_url=url.with_values(cursor=shown.next) if shown.next else None,
         previous_url=url.with_values(cursor=shown.previous) if shown.previous else None,
         is_later_page=cursor is not None, position=position,
@@ -228,15 +253,17 @@ async def download_log(
 
 def _filter_links(url: PageUrl, query: LogQuery) -> list[tuple[str, PageUrl]]:
     """Return each filter of a page as text, with the URL without it."""
-    links = []
+    links, has_status = [], False
     for name, value in url.pairs:
         rest = url.without_pairs((name, value))
         if name == "q" and value.strip():
             links.append((_search_text(query, value), rest))
         elif name in EQUALITY_COLUMNS:
-            is_other = name == "status" and any(text.startswith("status is") for text, _ in links)
             text = filter_text(Filter(name, "=", value))
-            links.append((f"or {text}" if is_other else text, rest))
+            if name == "status":
+                text = gettext("or %(filter)s", filter=text) if has_status else text
+                has_status = True
+            links.append((text, rest))
         elif name == "filter":
             links.append((_condition_text(value), rest))
     return links
@@ -274,8 +301,8 @@ def _search_text(query: LogQuery, value: str) -> str:
     """Return what is searched, as it was understood."""
     if not query.search and query.filters:
         last = query.filters[-1]
-        return filter_text(last) if last.column == "status" else f"date is {value}"
-    return f"anything contains {value}"
+        return filter_text(last if last.column == "status" else Filter("date", "=", value))
+    return gettext("anything contains %(text)s", text=value)
 
 
 def _subject(query: LogQuery) -> str:

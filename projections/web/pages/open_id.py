@@ -25,6 +25,7 @@ from projections.web.people import Person, RefusedBecause, SignInRefusedError
 from projections.web.problems import ProblemError
 from projections.web.sessions import PENDING_COOKIE, PENDING_SECONDS, PendingSignIn
 from projections.web.state import app_state
+from schemas.words import Words
 
 router = APIRouter(include_in_schema=False)
 #: The cookie of a sign-in that is under way goes nowhere else.
@@ -35,12 +36,18 @@ _MAX_SHOWN_GROUPS: Final = 20
 _CANCELLED: Final = frozenset({"access_denied", "login_required", "interaction_required"})
 #: What is wrong, in words of our own: nothing that came by a URL is shown.
 _REFUSALS: Final[Mapping[RefusedBecause, str]] = {
-    "cancelled": "You were not signed in: it was cancelled, or refused where you sign in.",
-    "begun_elsewhere": "This sign-in was not begun here, or took over ten minutes. Try again.",
-    "provider_away": "The place where you sign in does not answer now. Try again in a minute.",
-    "provider_error": "The place where you sign in answered with an error. Try again.",
-    "token": "What the place where you sign in says of you cannot be believed. Try again.",
-    "too_many_groups": "You are in too many groups that have a role here. Ask for a group of all.",
+    "cancelled": Words("You were not signed in: it was cancelled, or refused where you sign in."),
+    "begun_elsewhere": Words(
+        "This sign-in was not begun here, or took over ten minutes. Try again."
+    ),
+    "provider_away": Words(
+        "The place where you sign in does not answer now. Try again in a minute."
+    ),
+    "provider_error": Words("The place where you sign in answered with an error. Try again."),
+    "token": Words("What the place where you sign in says of you cannot be believed. Try again."),
+    "too_many_groups": Words(
+        "You are in too many groups that have a role here. Ask for a group of all."
+    ),
 }
 _STATUSES: Final[Mapping[RefusedBecause, HTTPStatus]] = {
     "provider_away": HTTPStatus.SERVICE_UNAVAILABLE,

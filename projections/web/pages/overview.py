@@ -15,10 +15,10 @@ from projections.web.pages import charts
 from projections.web.pages.auth import PageCaller, TenantCaller
 from projections.web.pages.labels import LOG_NAMES
 from projections.web.pages.render import render_page
-from projections.web.pages.url import build_url
 from projections.web.params import ChannelPath
 from projections.web.stuck_messages import STUCK_STATUS, silence_filter, stuck_query
 from schemas.events import Channel
+from schemas.words import Words
 
 router = APIRouter(include_in_schema=False)
 #: The order of statuses in a bar: good ones at the bottom, bad ones at the top.
@@ -29,12 +29,12 @@ _STATUS_ORDER: Final[Mapping[Channel, tuple[str, ...]]] = {
 #: The rates at the top, each with the statuses that count.
 _STATUS_RATES: Final[Mapping[Channel, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "email": (
-        ("delivered", ("Delivery", "Open", "Click")), ("opened", ("Open", "Click")),
-        ("clicked", ("Click",)), ("bounced", ("Bounce",)),
+        (Words("delivered"), ("Delivery", "Open", "Click")), (Words("opened"), ("Open", "Click")),
+        (Words("clicked"), ("Click",)), (Words("bounced"), ("Bounce",)),
     ),
     "sms": (
-        ("delivered", ("Delivered", "Received")), ("read", ("Received",)),
-        ("not delivered", ("Undelivered", "Rejected", "Failed")),
+        (Words("delivered"), ("Delivered", "Received")), (Words("read"), ("Received",)),
+        (Words("not delivered"), ("Undelivered", "Rejected", "Failed")),
     ),
 }  # fmt: skip
 _GROUPINGS: Final[Mapping[Channel, tuple[GroupBy, ...]]] = {
@@ -61,12 +61,15 @@ def show_overview(
 ) -> HTMLResponse:
     """Show the messages of a channel in the last days."""
     now = datetime.now(UTC)
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    since, silent_since = today - timedelta(days=days - 1), now - timedelta(hours=hours)
+    zone = caller.time_zone
+    today = now.astimezone(zone).date()
+    first_day, silent_since = today - timedelta(days=days - 1), now - timedelta(hours=hours)
+    since = datetime(first_day.year, first_day.month, first_day.day, tzinfo=zone).astimezone(UTC)
     statuses = _STATUS_ORDER[channel]
     database, period = caller.state.database, Period(channel, caller.tenant, since, now)
     with database.client() as client:
-        daily = {(day, status): n for day, status, n in daily_counts(client, database.name, period)}
+        counts = daily_counts(client, database.name, period, zone.key)
+        daily = {(day, status): messages for day, status, messages in counts}
         groups = {
             by: charts.group_shares(
                 count_by_group(client, database.name, period, by), statuses, MAX_CHART_GROUPS
@@ -77,7 +80,7 @@ def show_overview(
     totals: Counter[str] = Counter()
     for (_, status), messages in daily.items():
         totals[status] += messages
-    chart = charts.daily_chart(daily, statuses, since.date(), today.date())
+    chart = charts.daily_chart(daily, statuses, first_day, today)
     silence = silence_filter(silent_since)
     return render_page(
         "overview", caller, channel=channel, name=LOG_NAMES[channel], days=days, hours=hours,
@@ -100,14 +103,8 @@ def _rates(channel: Channel, totals: Counter[str]) -> list[StatusRate]:
 
 
 def _day_links(caller: PageCaller, channel: Channel, chart: charts.Chart) -> dict[date, str]:
-    """Return the URL of each day's messages in the log; a day of the chart is one of UTC."""
+    """Return the URL of each day's messages in the log."""
     return {
-        column.day: build_url(
-            f"/logs/{channel}",
-            [
-                *caller.own_parameters(), ("filter", f"date>={column.day}T00:00"),
-                ("filter", f"date<{column.day + timedelta(days=1)}T00:00"),
-            ],
-        )
+        column.day: caller.link(f"/logs/{channel}", filter=f"date={column.day}")
         for column in chart.columns
-    }  # fmt: skip
+    }

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from projections.queries.totals import RowTotal
 from projections.web.log_query import LogRows
+from projections.web.translation import gettext, number_text
 
 #: How long rows are counted for somebody who has not asked for it.
 UNASKED_COUNT_SECONDS: Final = 1.0
@@ -40,4 +41,5 @@ def total_text(total: RowTotal | None, last: int) -> str:
     """
     if total is None or (total.is_exact and total.rows < last):
         return ""
-    return total._replace(rows=max(total.rows, last)).words
+    number = number_text(max(total.rows, last))
+    return number if total.is_exact else gettext("over %(number)s", number=number)

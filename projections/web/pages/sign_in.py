@@ -26,11 +26,12 @@ from projections.web.problems import ProblemError
 from projections.web.request_work import client_address
 from projections.web.sessions import SESSION_COOKIE, BrowserSession
 from projections.web.state import app_state
+from schemas.words import Words
 
 router = APIRouter(include_in_schema=False)
 _ERRORS: Final = {
-    "revoked": "Your key was revoked. Sign in with another one.",
-    "no_role": "You have no role here any more. Sign in again, or ask whoever runs Sendlog.",
+    "revoked": Words("Your key was revoked. Sign in with another one."),
+    "no_role": Words("You have no role here any more. Sign in again, or ask whoever runs Sendlog."),
 }
 #: With more tenants the others can be typed.
 MAX_OFFERED_TENANTS: Final = 500
@@ -53,7 +54,7 @@ async def sign_in(request: Request, fields: FormFields) -> Response:
     key = await state.on_own_threads(state.keys.find, fields.get("key", "").strip())
     if key is None:
         audit_session(request, None, "sign_in")
-        return await render_sign_in(request, next_url, "This key is unknown or revoked.",
+        return await render_sign_in(request, next_url, Words("This key is unknown or revoked."),
                                     HTTPStatus.UNPROCESSABLE_ENTITY)  # fmt: skip
     audit_session(request, key, "sign_in")
     response = RedirectResponse(local_url(next_url), status_code=HTTPStatus.SEE_OTHER)

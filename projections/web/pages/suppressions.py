@@ -31,6 +31,7 @@ from projections.web.suppression_commands import (
     outcome_of,
 )
 from projections.web.suppressions import suppressions_page
+from projections.web.translation import translated
 from schemas.addresses import Address, AddressError, parse_address
 from schemas.decisions import MAX_REASON_LENGTH, RuleName
 from schemas.events import Channel
@@ -106,7 +107,7 @@ def show_suppression(
         try:
             parse_address(channel, address, caller.region)
         except AddressError as error:
-            refused = RefusedEntry(channel, address, str(error))
+            refused = RefusedEntry(channel, address, translated(error.args[0]))
             return _render_suppressions(caller, PageUrl(request.url.path, ()), refused=refused)
     of_tenant = caller.address_of(channel, address)
     caller.audit("look", "address", of_tenant.address)

@@ -1,7 +1,8 @@
-"""The page on which people choose the time zone of all pages."""
+"""The page on which people choose the time zone and the language of all pages."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -15,6 +16,7 @@ from projections.web.pages.times import zone_names
 from projections.web.pages.url import local_url
 from projections.web.problems import invalid_parameter
 from projections.web.state import app_state
+from projections.web.translation import LANGUAGE_COOKIE, languages
 
 router = APIRouter(include_in_schema=False)
 _COOKIE_SECONDS: Final = 365 * 24 * 3600
@@ -26,10 +28,10 @@ async def show_time_zones(
     caller: SessionCaller,
     next: NextUrlQuery = "/",  # noqa: A002 the name of the parameter
 ) -> HTMLResponse:
-    """Show the time zones, to choose one."""
+    """Show the time zones and the languages, to choose one."""
     return render_page(
         "time_zones", caller, names=sorted(zone_names()), next_url=local_url(next),
-        usual_zone=app_state(request).time_zone,
+        usual_zone=app_state(request).time_zone, languages=languages(),
     )  # fmt: skip
 
 
@@ -41,11 +43,26 @@ async def choose_time_zone(
     name = fields.get("zone", "")
     if name not in zone_names():
         raise invalid_parameter("zone", "there is no such time zone")
+    return _keep(request, fields, TIME_ZONE_COOKIE, name.replace("/", "|"))
+
+
+@router.post("/language")
+async def choose_language(
+    request: Request, _caller: SessionCaller, fields: FormFields
+) -> RedirectResponse:
+    """Keep the choice in a cookie, and lead back. Raises a 422 problem for another language."""
+    language = fields.get("language", "")
+    if language not in languages():
+        raise invalid_parameter("language", "the pages are not in that language")
+    return _keep(request, fields, LANGUAGE_COOKIE, language)
+
+
+def _keep(request: Request, fields: Mapping[str, str], cookie: str, value: str) -> RedirectResponse:
+    """Return the redirect of a form to where it came from, with a choice in a cookie."""
     response = RedirectResponse(
         local_url(fields.get("next", "/")), status_code=HTTPStatus.SEE_OTHER
     )
     response.set_cookie(
-        TIME_ZONE_COOKIE, name.replace("/", "|"), max_age=_COOKIE_SECONDS, samesite="lax",
-        secure=app_state(request).is_https,
-    )  # fmt: skip
+        cookie, value, max_age=_COOKIE_SECONDS, samesite="lax", secure=app_state(request).is_https
+    )
     return response

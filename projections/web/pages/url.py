@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 from urllib.parse import urlencode
 
@@ -89,6 +91,29 @@ class PageUrl:
         """Return it without these pairs of name and value."""
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair not in pairs))
 
+    def in_utc(self, zone: tzinfo) -> PageUrl:
+        """Return it with the local time of the form `at`, and of a new filter, as one of UTC."""
+        values = dict(self.pairs)
+        url = self
+        if at := values.get("at"):
+            url = url.without("at", "as_of").with_pair("as_of", _utc_text(at, zone))
+        if is_time_column(values.get("column", "")):
+            url = replace(url, pairs=tuple(
+                (name, _utc_text(value, zone) if name == "value" else value)
+                for name, value in url.pairs
+            ))  # fmt: skip
+        return url
+
+    def with_days(self, canonical: Callable[[str], str]) -> PageUrl:
+        """Return it with the days of a search and of filters as a function gives them."""
+        changed = {"q", "value"} if is_time_column(self.value_of("column")) else {"q"}
+        return replace(self, pairs=tuple(
+            (name, canonical(value)) if name in changed
+            else (name, _with_day(value, canonical)) if name == "filter"
+            else (name, value)
+            for name, value in self.pairs
+        ))  # fmt: skip
+
     def normalised(self) -> PageUrl:
         """Return it without empty parameters, and with a new filter's three fields as one.
 
@@ -113,6 +138,36 @@ class PageUrl:
             filter_ = f"{column}{values.get('is', '=')}{values.get('value', '').strip()}"
             url = url.without_pairs(("filter", filter_)).with_pair("filter", filter_)
         return url
+
+
+#: A condition on a column: all up to its value, and that.
+_CONDITION: Final = re.compile(r"(?P<start>(?P<column>\w+)(?:[<>!]=?|=))(?P<value>.*)", re.DOTALL)
+_LOCAL_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?")
+
+
+def _utc_text(text: str, zone: tzinfo) -> str:
+    """Return the text of a local time in UTC, as 2026-11-25T16:00Z; another stays."""
+    try:
+        if not _LOCAL_TIME.fullmatch(text.strip()):
+            return text
+        local = datetime.fromisoformat(text.strip()).replace(tzinfo=zone)
+        utc = local.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return text
+    return f"{utc.isoformat(timespec='seconds' if utc.second else 'minutes')}Z"
+
+
+def _with_day(text: str, canonical: Callable[[str], str]) -> str:
+    """Return a condition on a time with its day as a function gives it; another stays."""
+    condition = _CONDITION.fullmatch(text)
+    if condition is None or not is_time_column(condition["column"]):
+        return text
+    return condition["start"] + canonical(condition["value"])
+
+
+def is_time_column(name: str) -> bool:
+    """Return whether a column of a log is a time, by its name."""
+    return name == "date" or name.endswith("_at")
 
 
 def shareable_url(request: Request) -> PageUrl:

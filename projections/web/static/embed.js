@@ -5,9 +5,11 @@
 
 (() => {
   const { origin } = new URL(document.currentScript.src);
+  const WORDS = {}; // by language, from the server
+  const gettext = (text) => WORDS[document.documentElement.lang.slice(0, 2)]?.[text] ?? text;
 
   // `token` gives a token, or a promise of one. Returns the frame.
-  function embed(element, { record, url, token, theme = "auto", accent = "", title = "Email Log" }) {
+  function embed(element, { record, url, token, theme = "auto", accent = "", title = gettext("Email Log") }) {
     const frame = document.createElement("iframe");
     const path = String(record).split("/").map(encodeURIComponent).join("/");
     const address = new URL(url ?? `/embed/records/${path}`, origin);
@@ -52,7 +54,7 @@
         frame.src = address;
         element.replaceChildren(frame);
       },
-      () => element.replaceChildren("The log cannot be shown. Reload the page to try again."),
+      () => element.replaceChildren(gettext("The log cannot be shown. Reload the page to try again.")),
     );
     return frame;
   }

@@ -79,7 +79,7 @@ forEachElement("form[data-once]", (form) => {
   form.addEventListener("submit", () => {
     const button = form.querySelector("button");
     button.disabled = true;
-    button.textContent = "Waiting for it to take effect …";
+    button.textContent = form.dataset.once;
   });
 });
 
