@@ -36,25 +36,20 @@ async def show_time_zones(
 
 
 @router.post("/time-zone")
-async def choose_time_zone(
-    request: Request, _caller: SessionCaller, fields: FormFields
-) -> RedirectResponse:
-    """Keep the choice in a cookie, and lead back. Raises a 422 problem for a zone there is not."""
+async def choose(request: Request, _caller: SessionCaller, fields: FormFields) -> RedirectResponse:
+    """Keep the choice of a form, a language or a zone, in a cookie, and lead back.
+
+    Raises a 422 problem for a zone that there is not, and a language that the pages are not in.
+    """
+    language = fields.get("language")
+    if language is not None:
+        if language not in languages():
+            raise invalid_parameter("language", "the pages are not in that language")
+        return _keep(request, fields, LANGUAGE_COOKIE, language)
     name = fields.get("zone", "")
     if name not in zone_names():
         raise invalid_parameter("zone", "there is no such time zone")
     return _keep(request, fields, TIME_ZONE_COOKIE, name.replace("/", "|"))
-
-
-@router.post("/language")
-async def choose_language(
-    request: Request, _caller: SessionCaller, fields: FormFields
-) -> RedirectResponse:
-    """Keep the choice in a cookie, and lead back. Raises a 422 problem for another language."""
-    language = fields.get("language", "")
-    if language not in languages():
-        raise invalid_parameter("language", "the pages are not in that language")
-    return _keep(request, fields, LANGUAGE_COOKIE, language)
 
 
 def _keep(request: Request, fields: Mapping[str, str], cookie: str, value: str) -> RedirectResponse:

@@ -150,11 +150,11 @@ def test_the_choice_is_kept_and_counts_more_than_the_browser_s_languages(client)
     page = client.get("/time-zone?next=/blacklist?tenant=a").text
     assert "Mostrar las páginas en" in page
     fields = {"token": token_of(page), "language": "en", "next": "/blacklist?tenant=a"}
-    english = client.post("/language", data=fields)
+    english = client.post("/time-zone", data=fields)
     assert english.history[0].headers["set-cookie"].startswith("sendlog_language=en;")
     assert '<html lang="en">' in english.text
     assert "<h1>Blacklist</h1>" in english.text
-    assert client.post("/language", data=fields | {"language": "fr"}).status_code == 422
+    assert client.post("/time-zone", data=fields | {"language": "fr"}).status_code == 422
 
 
 def test_a_page_says_what_its_language_depends_on_and_the_api_s_depends_on_nothing(api, client):
