@@ -29,6 +29,7 @@ MORE_PAGES = [
     f"/blacklist/email?address={P1}&tenant=a", "/blacklist/sms?address=%2B447700900001&tenant=a",
     "/blacklist?tenant=a&address=none", "/blacklist/resets?tenant=a", "/dead-letters?reason=none",
     "/blacklist/sms?address=12&add=true&tenant=a", "/tenants?next=/logs/sms",
+    "/audit?tenant=a", "/audit?tenant=a&first=never",
 ]  # fmt: skip
 #: Data with English words in it.
 DATA = [
