@@ -78,6 +78,7 @@ def api(password: str, database: str) -> Account:
             f"GRANT SELECT ON {database}.*",
             f"GRANT INSERT ON {database}.ended_sessions",
             f"GRANT INSERT ON {database}.audit",
+            f"GRANT INSERT ON {database}.saved_views",
         ],
     )
 

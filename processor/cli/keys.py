@@ -21,6 +21,7 @@ from projections.queries.api_keys import ApiKey
 from projections.queries.audit import store_key_line
 from projections.queries.listing import QueryError
 from projections.queries.roles import Scope
+from projections.queries.saved_views import copy_views
 from projections.web.embed_tokens import EmbedTokens
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ def rotate_key(
 ) -> None:
     """Make a key for the same, and print it; the earlier one expires after the overlap.
 
-    Frames and embed secrets go with a key's id: theirs have to be made anew.
+    It has the saved views of the earlier one. Frames and embed secrets go with a key's id: theirs
+    have to be made anew.
     """
     settings = load()
     client, database = client_of(settings), settings.clickhouse.database
@@ -174,6 +176,7 @@ def rotate_key(
         markup=False,
     )
     print(secret)
+    copy_views(client, database, valid_key.id, fresh.id)
 
 
 @app.command("revoke")

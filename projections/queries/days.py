@@ -43,6 +43,8 @@ _FORMS: Final = tuple(
         rf"{_MONTH_NAME} (?P<day>\d\d?)(?:st|nd|rd|th)?(?:,? {_YEAR})?",
     )
 )  # fmt: skip
+#: At most 27 years.
+DAYS_AGO: Final = re.compile(r"(\d{1,4}) days? ago", re.ASCII)
 #: What a comparison with a day compares with: its beginning, or the end of it.
 _BOUNDS: Final = {
     "=": ((">=", 0), ("<", 1)), ">=": ((">=", 0),), "<": (("<", 0),), ">": ((">=", 1),),
@@ -78,13 +80,16 @@ def plain_text(text: str) -> str:
 def day_of(text: str, today: date, words: DayWords = ENGLISH_DAYS) -> date | None:
     """Return the day that a text names, or None.
 
-    As "25 Nov", "Nov 25, 2026", "11/25/2026", "25.11.2026", "2026-11-25", "today", "Monday".
+    As "25 Nov", "Nov 25, 2026", "11/25/2026", "25.11.2026", "2026-11-25", "today", "6 days ago",
+    "Monday".
     Without a year it is the latest such day up to tomorrow, which has begun already somewhere.
     """
     plain = plain_text(text)
     recent = {**words.recent, **_ENGLISH_RECENT}
     if plain in recent:
         return today - _DAY * recent[plain]
+    if match := DAYS_AGO.fullmatch(plain):
+        return today - _DAY * int(match[1])
     weekdays = {**words.weekdays, **{name: place for place, name in enumerate(_WEEKDAYS)}}
     if plain in weekdays:
         return today - _DAY * ((today.weekday() - weekdays[plain]) % 7)

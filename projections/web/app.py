@@ -19,6 +19,7 @@ from projections.queries.ended_sessions import (
     list_ended_sessions,
     store_ended_session,
 )
+from projections.queries.saved_views import SavedView, ViewOwner, store_view
 from projections.web.answers import ApiHeaders, HeadRequests, SelectiveCompression
 from projections.web.api import (
     audit,
@@ -40,7 +41,7 @@ from projections.web.middleware import SecurityHeaders
 from projections.web.open_id import OpenIdSignIn
 from projections.web.pages.app import install_pages
 from projections.web.pages.errors import render_error
-from projections.web.problems import Problem, install_error_handlers
+from projections.web.problems import Problem, install_error_handlers, unavailable
 from projections.web.rate_limit import RateLimiter
 from projections.web.readiness import Readiness
 from projections.web.request_work import AbandonedRequests
@@ -146,6 +147,14 @@ def build_api(
         yield
         await to_thread.run_sync(trail.close)
 
+    def keep_view(owner: ViewOwner, view: SavedView) -> None:
+        try:
+            with closing(connect()) as client:
+                store_view(client, database, owner, view)
+        except ClassifiedError as error:
+            log.warning("view_not_stored", error=str(error))
+            raise unavailable("the database did not take the view") from error
+
     app = FastAPI(
         title="Sendlog", version="1", description=_DESCRIPTION,
         openapi_url=f"{API_PATH}/openapi.json", docs_url=None, redoc_url=None,
@@ -161,6 +170,7 @@ def build_api(
         ended_sessions=EndedSessions(load_ended_sessions),
         keep_session_end=keep_session_end,
         audit_trail=trail,
+        store_view=keep_view,
         readiness=Readiness(key_connection.unavailable_reason, kafka_answers),
         outcome_seconds=outcome_seconds,
         sessions=Sessions(session_secret),

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from projections.queries.api_keys import KeyCache
 from projections.queries.ended_sessions import EndedSessions
+from projections.queries.saved_views import SavedView, ViewOwner
 from projections.web.audit_trail import AuditTrail
 from projections.web.database import ReadOnlyDatabase
 from projections.web.embed_tokens import EmbedTokens
@@ -73,6 +74,7 @@ class AppState:
 
     `publish_command` returns when Kafka has the command, or raises `CommandNotPublishedError`. It
     may block, so call it in a thread. `keep_session_end` stores what `ended_sessions` reads.
+    `store_view` stores an owner's view, or that it is deleted; it raises a 503 problem.
     `outcome_seconds` is how long to wait for the outcome of a command. `is_https` says that
     browsers use https, so that a cookie goes no other way. `public_url` is how browsers call the
     start page, without a slash at its end; empty: as a request has it. `time_zone` is that of pages
@@ -93,6 +95,7 @@ class AppState:
     sessions: Sessions = field(default_factory=Sessions)
     ended_sessions: EndedSessions
     keep_session_end: Callable[[BrowserSession], None]
+    store_view: Callable[[ViewOwner, SavedView], None]
     is_https: bool = False
     embed_tokens: EmbedTokens = field(default_factory=EmbedTokens)
     public_url: str = ""

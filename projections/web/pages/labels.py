@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
+from projections.queries.days import DAYS_AGO
 from projections.queries.listing import Filter
 from projections.tables import projections
 from projections.web.pages.times import local_time_text
+from projections.web.pages.typed_words import RECENT_DAY, RECENT_DAYS
 from projections.web.pages.url import is_time_column
-from projections.web.translation import gettext, number_text, pgettext
+from projections.web.translation import gettext, ngettext, number_text, pgettext
 from schemas.decisions import DECISION_LABEL, SUPPRESSION_RULES, RuleName
 from schemas.events import Channel
 from schemas.reasons import explain_code
@@ -148,7 +150,12 @@ def filter_text(filter_: Filter) -> str:
 
 
 def _time_text(value: str) -> str:
-    """Return the time of a filter as its reader sees times; a day, or what is none, stays."""
+    """Return the time of a filter as its reader sees times; another day, or none, stays."""
+    if value in RECENT_DAYS:
+        return pgettext(RECENT_DAY, value)
+    if match := DAYS_AGO.fullmatch(value):
+        number = int(match[1])
+        return ngettext("%(number)d day ago", "%(number)d days ago", number, number=number)
     try:
         time = datetime.fromisoformat(value) if "T" in value else None
     except ValueError:

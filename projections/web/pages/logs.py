@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from projections.queries.days import canonical_day
 from projections.queries.export import ExportFormat
@@ -19,7 +19,7 @@ from projections.queries.totals import RowTotal
 from projections.tables import log_of
 from projections.web.log_export import export_response
 from projections.web.log_query import LogParameters, LogQuery, LogRows, RequestedParameters
-from projections.web.pages.auth import PageCaller, TenantCaller
+from projections.web.pages.auth import FormFields, PageCaller, TenantCaller
 from projections.web.pages.labels import LOG_NAMES, filter_text
 from projections.web.pages.log_columns import (
     choosable_columns,
@@ -29,7 +29,8 @@ from projections.web.pages.log_columns import (
 )
 from projections.web.pages.marks import SearchMarks
 from projections.web.pages.positions import UNASKED_COUNT_SECONDS, page_position, total_text
-from projections.web.pages.render import PAGE_ROWS, problem_text, render_page
+from projections.web.pages.render import PAGE_ROWS, problem_text, render_page, sentence
+from projections.web.pages.saved_views import RefusedView, delete_view, save_view, view_menu
 from projections.web.pages.times import times_for
 from projections.web.pages.url import PageUrl, RedirectError, shareable_url
 from projections.web.params import ApiRoute, CursorQuery, UtcTime, parse_utc_time
@@ -61,9 +62,11 @@ ThanQuery = Annotated[UtcTime | None, Query()]
 ColumnsQuery = Annotated[list[str], Query(max_length=100)]
 TotalQuery = Annotated[bool, Query()]
 LastQuery = Annotated[int, Query(ge=0)]
-#: How many days before today a period begins, by its name.
-_PRESET_DAYS: Final = {
-    Words("Today"): 0, Words("7 days"): 6, Words("30 days"): 29, Words("90 days"): 89,
+#: The first day of periods that people often ask for, by the period's name: in words, so that a
+#: page that is opened next week, or saved as a view, is about the days before that.
+_PRESETS: Final = {
+    Words("Today"): "today", Words("7 days"): "6 days ago", Words("30 days"): "29 days ago",
+    Words("90 days"): "89 days ago",
 }  # fmt: skip
 
 
@@ -141,7 +144,10 @@ def show_log(
     return render_log(unchecked, cursor, total=total)
 
 
-def render_log(unchecked: UncheckedPage, cursor: str | None, *, total: bool) -> HTMLResponse:
+def render_log(
+    unchecked: UncheckedPage, cursor: str | None, *, total: bool,
+    refused_view: RefusedView | None = None,
+) -> HTMLResponse:  # fmt: skip
     """Return a page of a log; what cannot be asked is said above the forms, with what was typed.
 
     Rows are counted for `total` only: else the script asks for their number after the page.
@@ -150,7 +156,7 @@ def render_log(unchecked: UncheckedPage, cursor: str | None, *, total: bool) -> 
         page = unchecked.checked()
         shown = page.query.page(limit=PAGE_ROWS, cursor=cursor)
         counted = page.query.total() if total and shown.next else None
-        return _render_rows(page, shown, cursor=cursor, counted=counted)
+        return _render_rows(page, shown, cursor=cursor, counted=counted, refused_view=refused_view)
     except (QueryError, ProblemError) as error:
         problem = to_problem(error)
         if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
@@ -165,7 +171,7 @@ def render_log(unchecked: UncheckedPage, cursor: str | None, *, total: bool) -> 
 
 def _render_rows(
     page: LogPage, shown: LogRows, *, cursor: str | None, counted: RowTotal | None = None,
-    problem: ProblemError | None = None,
+    problem: ProblemError | None = None, refused_view: RefusedView | None = None,
 ) -> HTMLResponse:  # fmt: skip
     query, url, log, rows = page.query, page.url, log_of(page.query.channel), shown.rows
     is_newest = (
@@ -181,7 +187,9 @@ def _render_rows(
         filters = _filter_links(url, query)
     count_url = url.with_path(f"{path}/count")
     return render_page(
-        "log", page.caller, status=problem.status if problem else HTTPStatus.OK,
+        "log", page.caller,
+        status=HTTPStatus.UNPROCESSABLE_ENTITY if problem or refused_view else HTTPStatus.OK,
+        view_menu=view_menu(page.caller, query.channel, url, refused_view),
         problem=problem_text(problem),
         title=LOG_NAMES[query.channel], channel=query.channel, query=query, url=url,
         rows=rows, body="subject" if query.channel == "email" else "text",
@@ -189,7 +197,7 @@ def _render_rows(
         marks=SearchMarks(channel=query.channel, words=_words(query)),
         is_text=bool(query.search), quoted_url=_quoted(url),
         day_example="25/11/2026" if page.caller.typed_words.days.is_day_first else "11/25/2026",
-        presets=_presets(page.caller.time_zone), period_url=_without_period(url),
+        presets=_PRESETS, period_url=_without_period(url),
         statuses=statuses_of(log),
         chosen=[value for name, value in url.pairs if name == "status"],
         filter_columns=[name for name in log.columns if name != "tenant_id"],
@@ -205,6 +213,26 @@ def _render_rows(
         newer_url=str(newer_url) if is_newest else "",
         latest=_latest_message(page) if not rows and not (cursor or problem) else None,
     )  # fmt: skip
+
+
+@router.post("/logs/{channel}/views")  # noqa: FAST003 the query has it
+def change_views(unchecked: UncheckedLogPage, fields: FormFields) -> Response:
+    """Save the search of the URL as a view, or delete one; redirect to the page of the search."""
+    caller, channel = unchecked.caller, unchecked.parameters.channel
+    url, name = unchecked.url.with_path(caller.place(f"/logs/{channel}")), fields.get("name", "")
+    try:
+        if fields.get("do") == "delete":
+            delete_view(caller, channel, name)
+        else:
+            unchecked.checked()
+            save_view(caller, channel, url, name)
+    except (QueryError, ProblemError) as error:
+        problem = to_problem(error)
+        if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise
+        refused = RefusedView(name=name, problem=sentence(problem))
+        return render_log(replace(unchecked, url=url), None, total=False, refused_view=refused)
+    return RedirectResponse(str(url), status_code=HTTPStatus.SEE_OTHER)
 
 
 @router.get("/logs/{channel}/newer")  # noqa: FAST003 the query has it
@@ -284,12 +312,6 @@ def _words(query: LogQuery) -> list[str]:
 def _quoted(url: PageUrl) -> PageUrl:
     """Return the URL that searches for the text itself."""
     return url.with_values(q=f'"{url.value_of("q")}"')
-
-
-def _presets(zone: tzinfo) -> list[tuple[str, date]]:
-    """Return periods that people often ask for, by their first day."""
-    today = datetime.now(zone).date()
-    return [(name, today - timedelta(days=days)) for name, days in _PRESET_DAYS.items()]
 
 
 def _without_period(url: PageUrl) -> PageUrl:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote_plus
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -88,7 +89,10 @@ def test_yesterday_and_the_presets_are_days_of_the_zone(api, client):
     client.cookies.set("sendlog_zone", "Pacific|Kiritimati")
     page = client.get("/logs/email?q=yesterday").text
     assert "<bdi>noon</bdi>" in page
-    assert f"date%3E%3D{today.date()}" in page  # the preset for today
+    for preset, has_it in (("today", False), ("6 days ago", True)):
+        period = f"filter={quote_plus(f'date>={preset}')}"
+        assert period in page
+        assert ("<bdi>noon</bdi></a>" in client.get(f"/logs/email?{period}").text) is has_it
 
 
 def test_the_api_stays_in_utc(api):

@@ -27,6 +27,7 @@ def test_a_day_is_read_as_people_type_it(text):
 @pytest.mark.parametrize(
     ("text", "day"),
     [
+        ("6 days ago", date(2026, 11, 24)), ("1 Day ago", date(2026, 11, 29)),
         ("today", TODAY), ("Yesterday", date(2026, 11, 29)), ("Monday", TODAY),
         ("1 Dec", date(2026, 12, 1)), ("2 Dec", date(2025, 12, 2)), ("29 Feb", date(2024, 2, 29)),
         ("3/4/2026", date(2026, 3, 4)), ("3.4.2026", date(2026, 4, 3)),
