@@ -60,6 +60,10 @@ test-hostile: setup  ## A good client beside hostile ones: what it loses; ARGS="
 test-mutants: setup  ## Change the code in 200 small places, and list what no test notices
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup  ## Ask all parsers with spoiled inputs for some minutes; ARGS="--count N --seed S"
+	@$(BIN)/python -W ignore -m tests.fuzz $(ARGS)
+
 # What somebody has who installs without the lock.
 NEWEST := $(VENV)/newest
 .PHONY: test-newest

@@ -24,3 +24,5 @@ def explained_errors(file: Path, origin: str, error: type[ExplainedError]) -> It
         raise error(f"{origin} {file} is not UTF-8") from None
     except tomllib.TOMLDecodeError as problem:
         raise error(f"{origin} {file} is not TOML: {problem}") from None
+    except RecursionError:
+        raise error(f"{origin} {file} is nested too deeply") from None

@@ -30,6 +30,8 @@ RETRY_PERIODS: Final[Mapping[str, timedelta]] = {
     "aws_sms": timedelta(hours=2),
     "scaleway": timedelta(hours=8),
 }
+#: More than any provider goes on for with the signature of its first attempt.
+MAX_TOLERANCE_SECONDS: Final = 7 * 86_400
 SECRETS_VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS"
 MAIL_PORT_VARIABLE: Final = "SENDLOG_GATEWAY__MAIL_PORT"
 SECRETS_FILE_VARIABLE: Final = "SENDLOG_GATEWAY__SECRETS_FILE"
@@ -112,6 +114,8 @@ def _read_secrets(path: Path) -> dict[str, dict[str, WebhookSecret]]:
         raise SettingsError(f"{path}: it is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: it is nested too deeply") from None
     except ValidationError as error:
         raise SettingsError(
             "\n".join(
@@ -164,6 +168,8 @@ def _check_hook(place: str, provider: str, secret: WebhookSecret) -> None:
     text = secret.secret.get_secret_value()
     if secret.addresses and provider != reports.PROVIDER:
         raise SettingsError(f"{place}.addresses: only {reports.PROVIDER} come by mail")
+    if (secret.tolerance or 0) > MAX_TOLERANCE_SECONDS:
+        raise SettingsError(f"{place}.tolerance: takes at most {MAX_TOLERANCE_SECONDS:,} seconds")
     if secret.unverified:
         if text:
             raise SettingsError(f"{place}: it is unverified = true and has a secret; leave out one")

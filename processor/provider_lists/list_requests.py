@@ -124,7 +124,7 @@ def _outcome_of_postmark(body: bytes) -> tuple[RemovalOutcome, str]:
     try:
         answers = json.loads(body or b"{}")["Suppressions"]
         refused = [each for each in answers if each["Status"] == "Failed"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "removed", ""
     return ("failed", "it does not let this entry be removed") if refused else ("removed", "")
 

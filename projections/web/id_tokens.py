@@ -74,7 +74,7 @@ def verified_claims(
     """
     try:
         header = extract_compact(token.encode(), registry=_REGISTRY).headers()
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, ValueError, TypeError, RecursionError):
         raise IdTokenError("it is no token") from None
     if header.get("alg") not in SIGNATURE_ALGORITHMS:
         raise IdTokenError("its algorithm is none that is taken")
@@ -92,6 +92,8 @@ def verified_claims(
         claims.validate(leeway=MAX_CLOCK_SKEW_SECONDS)
     except JoseError as error:
         raise IdTokenError(f"{error.error} {getattr(error, 'claim', '')}".strip()) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        raise IdTokenError("a claim has a value of another type") from None
     return dict(claims)
 
 
@@ -99,6 +101,7 @@ def _verify(token: str, keys: Iterable[PublicKey]) -> jwt.Token:
     for key in keys:
         try:
             return jwt.decode(token, key, registry=_REGISTRY)
-        except (JoseError, ValueError, TypeError):  # by another key, or for one of another kind
+        # By another key, for one of another kind, or of claims that are none.
+        except (JoseError, ValueError, TypeError, RecursionError):
             continue
     raise IdTokenError("its signature is by no key of the provider")

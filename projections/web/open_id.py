@@ -115,7 +115,7 @@ class OpenIdProvider:
                 try:
                     self._metadata = self._discover()
                     self._metadata_at = self._clock()
-                except (*_HTTP_ERRORS, ValueError, ProviderAwayError) as error:
+                except (*_HTTP_ERRORS, ValueError, RecursionError, ProviderAwayError) as error:
                     self._failed_at = self._clock()
                     log.warning("openid_provider_away", issuer=self.client.issuer,
                                 error=self._kind_of(error))  # fmt: skip
@@ -185,7 +185,7 @@ class OpenIdProvider:
             raise SignInRefusedError("provider_away", self._kind_of(error)) from None
         except IdTokenError as error:
             raise SignInRefusedError("token", str(error)) from None
-        except (AuthlibBaseError, ValueError) as error:
+        except (AuthlibBaseError, ValueError, RecursionError) as error:
             raise SignInRefusedError("provider_error", self._kind_of(error)) from None
         return people.person_of(self.client.issuer, claims)
 

@@ -176,8 +176,8 @@ def claim_value(claims: Mapping[str, Any], name: str) -> Any:
 def verified_email(claims: Mapping[str, Any]) -> str:
     """Return a person's address if the provider says that it is theirs, else ""."""
     email = claims.get(_EMAIL_CLAIM)
-    # Some providers write the truth value as a text.
-    is_verified = claims.get("email_verified") in {True, "true"}
+    verified = claims.get("email_verified")
+    is_verified = verified is True or verified == "true"  # some providers write it as a text
     return email if isinstance(email, str) and is_verified and email.isprintable() else ""
 
 

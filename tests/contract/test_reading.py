@@ -12,7 +12,7 @@ from schemas.providers import adapters
 from schemas.providers._common import (
     reader,
 )
-from tests.contract.test_mutations import spoiled
+from tests.fuzz.mutations import spoiled
 
 #: The types that adapters read a payload as.
 READ = [

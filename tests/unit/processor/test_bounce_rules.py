@@ -67,6 +67,7 @@ def test_a_deployments_rules_are_asked_before_the_shipped_ones(file):
         ('rules_version = 7\n[[hints]]\ncode = "5.5.0"\nclass = "hard"', r"hints\.0\.phrases"),
         ("[codes]", r"rules_version: Field required"),
         (b"\xff\xfe", "not UTF-8"),
+        ("codes = " + "[" * 2_000, "nested too deeply"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_name_and_the_line_or_field(file, text, fault):

@@ -653,6 +653,14 @@ def test_a_signature_is_good_for_as_long_as_its_provider_sends_it_again(tmp_path
             '[acme.twilio]\nsecret = "s3cret"\ntolerance = 0\n',
             r"acme\.twilio\.tolerance: .*greater",
         ),
+        (
+            '[acme.twilio]\nsecret = "s3cret"\ntolerance = inf\n',
+            r"acme\.twilio\.tolerance: takes at most 604,800 seconds",
+        ),
+        (
+            f"[acme.twilio]\nsecret = {'[' * 2_000}",
+            "nested too deeply",
+        ),
         ('["a/b".twilio]\nsecret = "s3cret"\n', "a/b: a tenant here is"),
         ("", "no webhook is configured"),
     ],
