@@ -7,6 +7,9 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 DEPLOY_LOCK := deploy/requirements.lock
 BENCH_LOCK := tests/benchmarks/peers/requirements.lock
+SUPPLY := $(VENV)/supply
+SUPPLY_READY := $(SUPPLY)/.ready
+SUPPLY_LOCK := deploy/supply/requirements.lock
 BROWSER_READY := $(VENV)/.browser-ready
 
 .DEFAULT_GOAL := help
@@ -105,6 +108,21 @@ bench: $(BENCH_READY)  ## Measure on this machine, beside stock Faust and peers;
 locales: setup  ## Bring the languages of the pages up to date; ARGS="fr" begins one
 	@$(BIN)/python -m projections.web.catalogue $(ARGS)
 
+# In an environment of their own: what they need is none of what is deployed or tested.
+$(SUPPLY_READY): $(SUPPLY_LOCK)
+	@rm -rf $(SUPPLY) && $(PYTHON) -m venv $(SUPPLY)
+	@$(SUPPLY)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(SUPPLY_LOCK)
+	@touch $(SUPPLY_READY)
+
+.PHONY: sbom
+sbom: $(SUPPLY_READY)  ## Write dist/sendlog.cdx.json: what is deployed, and Kafka's jars (CycloneDX)
+	@mkdir -p dist
+	@$(SUPPLY)/bin/python -W ignore deploy/supply/sbom.py $(SUPPLY)/bin/python dist/sendlog.cdx.json
+
+.PHONY: audit
+audit: $(SUPPLY_READY)  ## Look up known vulnerabilities of both locks; fails if it cannot
+	@$(SUPPLY)/bin/python deploy/supply/audit.py $(SUPPLY)/bin/pip-audit
+
 .PHONY: lock
 lock: setup  ## Renew all locks from pyproject.toml: of development, deployment, benchmarks
 	@$(BIN)/python -m pip install --quiet uv
@@ -114,6 +132,8 @@ lock: setup  ## Renew all locks from pyproject.toml: of development, deployment,
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file $(DEPLOY_LOCK)
 	@$(BIN)/uv pip compile pyproject.toml --group bench --constraints requirements.lock \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file $(BENCH_LOCK)
+	@$(BIN)/uv pip compile --group supply \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file $(SUPPLY_LOCK)
 
 .PHONY: wheel
 wheel: setup  ## Build the wheel into dist/, for an image or `pipx install`

@@ -21,6 +21,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from deploy.local.addresses import broker_address, free_port
+from deploy.local.kafka_jars import check_jars
 from deploy.local.process import LocalError, Program, Server, tethered
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def find_java() -> str:
 
 
 def find_jars() -> Path:
-    """Return the folder of Kafka's jars, which Maven fetches the first time."""
+    """Return the folder of Kafka's jars, which Maven fetches once, if they are as listed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sendlog"
     jars = cache / f"kafka-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]}"
     if jars.is_dir():
@@ -167,13 +168,16 @@ def find_jars() -> Path:
     with tempfile.TemporaryDirectory(dir=cache) as part:
         target = Path(part) / "jars"
         fetch = "dependency:copy-dependencies"
-        result = _output([maven, "-B", "-q", "-f", str(_POM), fetch, f"-DoutputDirectory={target}"])
+        # Without --strict-checksums Maven only warns of a file that has another one.
+        options = ["-B", "-q", "--strict-checksums", "-f", str(_POM)]
+        result = _output([maven, *options, fetch, f"-DoutputDirectory={target}"])
         if result.returncode:
-            lines = [line for line in result.stdout.splitlines() if line.startswith("[ERROR]")]
-            reason = (lines or [f"exit code {result.returncode}"])[0].removeprefix("[ERROR] ")
+            reasons = re.findall(r"\[ERROR\] +(\S.*)", result.stdout)  # a colour may be before it
+            reason = (reasons or [f"exit code {result.returncode}"])[0]
             raise LocalError(
                 f"Maven could not fetch Kafka's jars: {reason}; with the network back, try again"
             )
+        check_jars(target)
         with suppress(OSError):  # another stack was faster
             target.rename(jars)
     return jars
