@@ -211,7 +211,8 @@ class Consumer(driver.Consumer):
         for tp, (position, end, reset) in progress.items():
             if reset is not None:
                 self._reset(tp, *reset)
-            self._first_ends.setdefault(tp, end)
+            if end or records.get(tp):  # nothing is known of the end before the first answer
+                self._first_ends.setdefault(tp, end)
             if records.get(tp):
                 deliveries[tp] = _Delivery(position, _first_of(records[tp]))
                 self._delivered[tp].append(deliveries[tp])

@@ -129,6 +129,7 @@ def test_what_was_there_when_a_partition_was_taken_over_may_have_been_read_befor
 
     made = consumer()
     made.app = SimpleNamespace(consumer_generation_id=1)
+    made._follow({TP0: PartitionProgress(10, 0, None)}, {})  # the broker has not answered yet
     assert [chunk_at(offset, 12).is_repeated for offset in (10, 11, 12)] == [True, True, False]
     assert not chunk_at(15, 20).is_repeated
     made._forget({TP0})
