@@ -77,8 +77,13 @@ class OpenIdSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        others = self.model_fields_set - {"issuer"}
         if not self.issuer:
+            # A default may be set, too: the local stack hands all settings on.
+            others = [
+                name
+                for name, field in type(self).model_fields.items()
+                if getattr(self, name) != field.get_default(call_default_factory=True)
+            ]
             if others:
                 names = ", ".join(sorted(name.upper() for name in others))
                 raise contradiction(f"ISSUER is empty, so there is no use for {names}")

@@ -126,12 +126,12 @@ def test_who_may_only_read_changes_nothing(api, client):
         if method != "get" and path not in {"/api/v1/standings", "/api/v1/embed-tokens"}
     ]  # fmt: skip
     assert sorted(path.rpartition("/")[2] for path, _ in changes) == [
-        "add", "provider-lists", "reset", "resets",
+        "add", "provider-lists", "resend", "reset", "resets",
     ]  # fmt: skip
     for key in ("a reader", "a admin"):
         with api.client(key) as other:
             for path, method in changes:
-                place = path.format(channel="email", address="p1@d1.example")
+                place = path.format(channel="email", address="p1@d1.example", message_id="m1")
                 reply = other.request(method, place, json={"reason": "x"})
                 assert reply.status_code == 403, (key, path)
                 scope = "bulk_reset" if path.endswith("/resets") else "reset"
