@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 import hypothesis
 import pytest
+import structlog
 
 from deploy.local.addresses import free_port
 from deploy.local.broker import Broker
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 #: How long an example takes says how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile("sendlog", deadline=None)
 hypothesis.settings.load_profile("sendlog")
+
+
+_configure = structlog.configure
+
+
+def configure_without_cache(**options: Any) -> None:
+    """Configure structlog so that `capture_logs` has what modules log whose loggers were used."""
+    _configure(**options | {"cache_logger_on_first_use": False})
+
+
+structlog.configure = configure_without_cache
 
 
 @dataclass(frozen=True)
