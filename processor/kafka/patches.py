@@ -41,6 +41,8 @@ log = get(__name__)
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 #: The longest that a consumer may read nothing: for ever. aiokafka only compares it.
 MAX_POLL_INTERVAL_MS: Final = inf
+#: What stands for the end of a partition that the broker has not told yet.
+UNKNOWN_END: Final = -1
 #: Attributes of a partition's state: the position that is given up, and what came of that.
 _ABANDONED: Final = "_abandoned_position"
 _RESET: Final = "_last_reset"
@@ -170,8 +172,8 @@ class PartitionProgress(NamedTuple):
     """How far a consumer is in a partition.
 
     `position` is the offset of the next record; `end` is the offset up to which what is committed
-    is known; `reset` is, if there was one since the last time, the position that the broker no
-    longer had, and the one that it has instead.
+    is known, or `UNKNOWN_END` before the broker's first answer; `reset` is, if there was one since
+    the last time, the position that the broker no longer had, and the one that it has instead.
     """
 
     position: int
@@ -190,7 +192,8 @@ def take_progress(consumer: Any) -> dict[Any, PartitionProgress]:
         state = assignment.state_value(place)
         if state.has_valid_position:
             reset = vars(state).pop(_RESET, None)
-            progress[place] = PartitionProgress(state.position, state.lso or 0, reset)
+            end = UNKNOWN_END if state.lso is None else state.lso
+            progress[place] = PartitionProgress(state.position, end, reset)
     return progress
 
 

@@ -34,6 +34,7 @@ from typing_extensions import override
 from processor import metrics
 from processor.kafka.lag import Undone
 from processor.kafka.patches import (
+    UNKNOWN_END,
     PartitionProgress,
     configure_consumer,
     handle_group_error,
@@ -211,7 +212,7 @@ class Consumer(driver.Consumer):
         for tp, (position, end, reset) in progress.items():
             if reset is not None:
                 self._reset(tp, *reset)
-            if end or records.get(tp):  # nothing is known of the end before the first answer
+            if end != UNKNOWN_END:
                 self._first_ends.setdefault(tp, end)
             if records.get(tp):
                 deliveries[tp] = _Delivery(position, _first_of(records[tp]))

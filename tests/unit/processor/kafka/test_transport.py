@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from processor.kafka import patches
 from processor.kafka.lag import Undone
-from processor.kafka.patches import PartitionProgress, read_chunk
+from processor.kafka.patches import UNKNOWN_END, PartitionProgress, read_chunk
 from processor.kafka.transport import Consumer, GroupLostError, _Delivery, _Thread
 
 TP0, TP1 = TP("email.sends", 0), TP("email.sends", 1)
@@ -129,11 +129,15 @@ def test_what_was_there_when_a_partition_was_taken_over_may_have_been_read_befor
 
     made = consumer()
     made.app = SimpleNamespace(consumer_generation_id=1)
-    made._follow({TP0: PartitionProgress(10, 0, None)}, {})  # the broker has not answered yet
+    made._follow({TP0: PartitionProgress(10, UNKNOWN_END, None)}, {})
     assert [chunk_at(offset, 12).is_repeated for offset in (10, 11, 12)] == [True, True, False]
     assert not chunk_at(15, 20).is_repeated
     made._forget({TP0})
     assert [chunk_at(offset, 20).is_repeated for offset in (15, 20)] == [True, False]
+    # What comes into a partition that was empty nobody has read before.
+    made._forget({TP0})
+    made._follow({TP0: PartitionProgress(0, 0, None)}, {})
+    assert not chunk_at(0, 1).is_repeated
 
 
 def test_a_reset_is_logged_with_what_was_lost_and_counted():
