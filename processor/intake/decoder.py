@@ -194,7 +194,8 @@ class Decoder:
     def _add(self, decoded: DecodedChunk, events: Sequence[EventFields]) -> None:
         """Add what is made of some unmatched events to what their chunk gave."""
         chunk = decoded.chunk
-        more = self._decoded(chunk, events, (), adapter_version=_adapter_version(chunk.topic))
+        version = version_of(adapters()[_provider_of(chunk.topic)])
+        more = self._decoded(chunk, events, (), adapter_version=version)
         decoded.events = pa.concat_tables([decoded.events, more.events])
         decoded.policy_records = [*decoded.policy_records, *more.policy_records]
 
@@ -319,15 +320,15 @@ class Decoder:
         return made
 
 
-def _adapter_version(topic: str) -> int:
-    """Return the version of the adapter that a feed's topic is read by."""
-    _, provider = feed_provider(topic) or ("", topic)
-    return version_of(adapters()[provider])
+def _provider_of(topic: str) -> str:
+    """Return the provider of a feed's topic, or the topic if it is none."""
+    feed = feed_provider(topic)
+    return feed[1] if feed else topic
 
 
 def _count_unmatched(decoded: DecodedChunk) -> None:
     """Count the events of a chunk that no edge has resolved."""
-    _, provider = feed_provider(decoded.chunk.topic) or ("", decoded.chunk.topic)
+    provider = _provider_of(decoded.chunk.topic)
     counts = Counter(event["tenant_id"] for event in decoded.unmatched if is_unmatched(event))
     for tenant, count in counts.items():
         labels = {"provider": provider, "tenant": metrics.tenant_label(tenant)}
