@@ -178,7 +178,9 @@ async def apply_form(
             render_suppression, caller, address, command_id=command_id, reason=reason,
             add=command_name == "add", status=HTTPStatus.CONFLICT,
         )  # fmt: skip
-    lists = await _lists_after(caller, address, command_id) if outcome else ""
+    is_reset = outcome is not None and command_name == "reset"
+    asks_providers = is_reset and bool(caller.provider_names)
+    lists = await _lists_after(caller, address, command_id) if asks_providers else ""
     shown = {"address": address.address, "command": command_id}
     if lists:
         shown["lists"] = lists
