@@ -22,6 +22,16 @@ from projections.queries.search import search_sql
 from projections.web.auth import Caller
 from projections.web.database import ReadOnlyDatabase
 from projections.web.log_query import LogQuery
+from projections.web.problems import problem_responses
+
+
+def file_responses(description: str, *problems: int) -> dict[int | str, dict[str, Any]]:
+    """Return an endpoint's `responses` for a file in any format, and as `problem_responses`."""
+    content = {
+        definition.media_type.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
+        for definition in EXPORT_FORMATS.values()
+    }
+    return {200: {"description": description, "content": content}, **problem_responses(*problems)}
 
 
 async def export_response(query: LogQuery, export_format: ExportFormat) -> StreamingResponse:

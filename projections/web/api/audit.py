@@ -15,10 +15,11 @@ from projections.queries.audit import (
     AuditOutcome,
     AuditVia,
 )
-from projections.queries.export import EXPORT_FORMATS, ExportFormat
+from projections.queries.export import ExportFormat
 from projections.web.api.models import NextCursor
 from projections.web.audit import audit_page, export_audit
 from projections.web.auth import AdminCaller
+from projections.web.log_export import file_responses
 from projections.web.params import ApiRoute, CursorQuery, LimitQuery, SinceQuery, UntilQuery
 from projections.web.problems import problem_responses
 from projections.web.row_models import JsonTime, json_row
@@ -98,18 +99,7 @@ def get_audit(
     "/audit/export",
     summary="The audit log as a file",
     response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "All lines that the filters keep, the newest first",
-            "content": {
-                definition.media_type.partition(";")[0]: {
-                    "schema": {"type": "string", "format": "binary"}
-                }
-                for definition in EXPORT_FORMATS.values()
-            },
-        },
-        **problem_responses(),
-    },
+    responses=file_responses("All lines that the filters keep, the newest first"),
 )
 async def get_audit_export(
     caller: AdminCaller,

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from projections.queries.export import EXPORT_FORMATS, ExportFormat
+from projections.queries.export import ExportFormat
 from projections.queries.timeline import PAGE_EVENTS
 from projections.web.api import models
 from projections.web.auth import ReadCaller
-from projections.web.log_export import export_response
+from projections.web.log_export import export_response, file_responses
 from projections.web.log_query import RequestedLog
 from projections.web.message_explanation import explained_message
 from projections.web.params import AddressPath, ApiRoute, ChannelPath, CursorQuery, LimitQuery
@@ -55,18 +55,7 @@ def get_log_page(
     "/logs/{channel}/export",  # noqa: FAST003 the query has it
     summary="A whole log as a file",
     response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "All rows that the filters keep, in order",
-            "content": {
-                definition.media_type.partition(";")[0]: {
-                    "schema": {"type": "string", "format": "binary"}
-                }
-                for definition in EXPORT_FORMATS.values()
-            },
-        },
-        **problem_responses(404),
-    },
+    responses=file_responses("All rows that the filters keep, in order", 404),
 )
 async def get_log_export(
     query: RequestedLog,
