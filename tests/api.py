@@ -145,7 +145,7 @@ class Api:
 
     def add_history_row(self, tenant, address, change, *, channel="email", **fields):
         """Write a row of the history of the blacklist."""
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = datetime.now(UTC)
         row = {
             "tenant_id": tenant, "channel": channel, "address": address, "occurred_at": now,
             "event_id": uuid.uuid4().hex, "recorded_at": now, "change": change,

@@ -70,7 +70,7 @@ NO_PROGRESS: Final[Mapping[TP, PartitionProgress]] = MappingProxyType({})
 RELIED_ON: Final[ReliedOn] = {
     driver.AIOKafkaConsumerThread: (
         "_create_worker_consumer", "_fetch_records", "_consumer", "call_thread",
-        "_ensure_consumer", "seek_to_committed", "verify_event_path",
+        "_ensure_consumer", "seek_to_committed", "verify_event_path", "_commit", "assignment",
     ),
     driver.Consumer: (
         "_new_consumer_thread", "_wait_next_records", "_filter_tps_with_pending_acks",
@@ -106,6 +106,17 @@ class _Thread(driver.AIOKafkaConsumerThread):
         committed: Mapping[TP, int | None] = await self.call_thread(
             seek_to_committed, self._ensure_consumer()
         )
+        return committed
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit the offsets of what is assigned; return false if nothing of it is.
+
+        A rebalance came in between, or the topics changed: what is not committed is read again.
+        Faust would not expect that, and the worker would end.
+        """
+        if self.assignment().isdisjoint(offsets):
+            return False
+        committed: bool = await super()._commit(offsets)
         return committed
 
     def verify_event_path(self, now: float, tp: TP) -> None:

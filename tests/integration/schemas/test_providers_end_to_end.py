@@ -23,7 +23,6 @@ from tests.system import DATABASE, running, wait_for
 
 CASES = [json.loads(path.read_text("utf-8")) for path in sorted(PAYLOADS.glob("*/*.json"))]
 KEY = ("tenant_id", "recipient", "message_id")
-DAYS = 86_400
 #: The address's tenant of an account that several tenants share.
 SHARED = "agency"
 #: What no example of a provider has: broken in ways that only a batch's other elements survive.
@@ -64,10 +63,9 @@ def gateway(system):
     hooks = hooks_of(adapters())
     for n, case in enumerate(CASES):  # a tenant for each: examples share their messages' ids
         hooks |= hooks_of([case["provider"]], f"case-{n}")
-    # In a form Mailgun's time is the event's as well, and the examples have theirs.
-    for (_, provider), fields in hooks.items():
-        if provider == "mailgun":
-            fields["tolerance"] = 36_500 * DAYS
+        if case["provider"] == "mailgun" and not case["payload"].startswith("{"):
+            # In a form the signature's time is the event's as well, and that is long ago.
+            hooks[f"case-{n}", "mailgun"] = {"unverified": True}
     for fields in hooks_of(["sendgrid"], SHARED).values():
         hooks[SHARED, "sendgrid"] = {**fields, "several_tenants": True}
     with GatewayProcess(system.broker.bootstrap, system.folder, hooks) as server:

@@ -292,6 +292,21 @@ def test_a_partition_without_a_position_does_not_end_the_worker(monkeypatch, is_
     asyncio.run(verify())
 
 
+@pytest.mark.parametrize("assignment", [None, {TP1}])
+def test_a_commit_that_meets_a_rebalance_does_not_end_the_worker(monkeypatch, assignment):
+    async def commit():
+        client = AIOKafkaConsumer(group_id="sendlog", enable_auto_commit=False)
+        client.subscribe(["email.sends"])
+        if assignment is not None:
+            client._subscription.assign_from_subscribed(assignment)
+        made, crashes = object.__new__(_Thread), []
+        monkeypatch.setattr(_Thread, "crash", crashes.append)
+        made._consumer = client
+        return await made._commit({TP0: 100}), crashes
+
+    assert asyncio.run(commit()) == (False, [])
+
+
 def test_gaps_between_chunks_are_not_tracked():
     assert asyncio.run(consumer()._add_gap(TP0, 1, 10**12)) is None
 
