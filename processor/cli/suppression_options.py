@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from processor import suppression_commands
 from processor.clickhouse import client_of
+from processor.provider_lists.removal import ProviderLists, read_accounts
 from processor.suppression_commands import CommandOutcome, CommandTimeoutError
 from projections.clickhouse.client import ClassifiedError
 from projections.queries.audit import AuditLine, AuditOutcome, store_audit_lines
@@ -21,7 +22,7 @@ from projections.queries.listing import QueryError
 from projections.queries.suppressions import ReadOutcomes
 from schemas.addresses import shown_address
 from schemas.decisions import SUPPRESSION_RULES
-from schemas.resets import ResetTerms
+from schemas.resets import ProviderRemoval, ResetTerms
 
 if TYPE_CHECKING:
     from processor.settings import Settings
@@ -206,16 +207,34 @@ def _history_entry(row: Mapping[str, Any]) -> str:
     )
 
 
-def print_outcome(outcome: CommandOutcome, entry: Mapping[str, Any] | None) -> None:
-    """Print the outcome of a command, and the entry of its address after it."""
+def remove_at_providers(settings: Settings, outcome: CommandOutcome) -> list[ProviderRemoval]:
+    """Take the address of a reset off its providers' lists, where it may be and we have accounts.
+
+    Raises `SettingsError` for a file of accounts that cannot be read.
+    """
+    rule = outcome.history_row["rule"]
+    if outcome.rejection or not rule or not ResetTerms.of([rule]).elsewhere:
+        return []
+    lists = ProviderLists(read_accounts(settings.api.provider_accounts))
+    return lists.remove(outcome.command.target)
+
+
+def print_outcome(
+    outcome: CommandOutcome,
+    entry: Mapping[str, Any] | None,
+    removals: Sequence[ProviderRemoval] = (),
+) -> None:
+    """Print the outcome of a command, what providers did, and the address's entry after it."""
     if outcome.rejection:
         hint = "; see --confirm-complaint" if "confirmed" in outcome.rejection else ""
         _status.print(f"refused: {outcome.rejection}{hint}", markup=False, highlight=False)
         return
     print(f"done: {_history_entry(outcome.history_row)}")
+    texts = tuple(each.sentence for each in removals)
     if outcome.command.command == "reset" and (rule := outcome.history_row["rule"]):
-        for text in ResetTerms.of([rule]).elsewhere:
-            _status.print(text, markup=False, highlight=False)
+        texts = texts or ResetTerms.of([rule]).elsewhere
+    for text in texts:
+        _status.print(text, markup=False, highlight=False)
     address = shown_address(outcome.command.address)
     if entry is None:
         print(f"{address} is not blacklisted now")

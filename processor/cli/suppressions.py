@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, cast, get_args
 
 import typer
@@ -28,6 +29,7 @@ from projections.tables.suppression_history import TABLE as HISTORY
 from schemas.addresses import Address, normalise_address, parse_address
 from schemas.decisions import RuleName
 from schemas.events import Channel
+from schemas.resets import ProviderRemoval
 
 app = typer.Typer(
     help="The blacklist: who gets nothing more, why, and how to change that.",
@@ -151,8 +153,9 @@ def reset_suppression(
 
     First shows why it is on it, since when, by which message, and how many messages were refused
     since. Whoever reported spam is only taken off with --confirm-complaint; whoever unsubscribed,
-    only by a new subscription. What is in the log stays as it is, and a later hard bounce
-    blacklists the address again at once. Needs a worker that runs.
+    only by a new subscription. Where SENDLOG_API__PROVIDER_ACCOUNTS names the tenant's accounts, it
+    is taken off its providers' own lists, too. What is in the log stays as it is, and a later hard
+    bounce blacklists the address again at once. Needs a worker that runs.
     """
     settings = load()
     target = _address(settings, tenant, channel, address)
@@ -171,7 +174,8 @@ def reset_suppression(
     if sys.stdin.isatty() and not yes:
         typer.confirm("Reset it?", abort=True, err=True)
     [outcome] = suppression_options.carry_out(settings, [command], wait)
-    _print_report(outcome, suppressions.find_entry(client, database, target), form)
+    removals = suppression_options.remove_at_providers(settings, outcome)
+    _print_report(outcome, suppressions.find_entry(client, database, target), form, removals)
 
 
 app.command("import")(suppression_import.import_suppressions)
@@ -209,17 +213,21 @@ def _address(
     return Address(tenant, kind, read(kind, text, settings.numbers.by_tenant.of(tenant)))
 
 
-def _print_report(outcome: CommandOutcome, entry: dict[str, Any] | None, form: RowFormat) -> None:
+def _print_report(
+    outcome: CommandOutcome, entry: dict[str, Any] | None, form: RowFormat,
+    removals: Sequence[ProviderRemoval] = (),
+) -> None:  # fmt: skip
     """Print the outcome of a command; exit with code 1 if it was refused."""
     if form is RowFormat.JSON:
         report = {
             "command_id": outcome.command.id, "obeyed": not outcome.rejection,
             "refusal": outcome.rejection, "entry": entry,
+            "provider_lists": [each._asdict() for each in removals],
         }  # fmt: skip
         print(json.dumps(report, default=to_json_value, ensure_ascii=False))
     elif form is RowFormat.CSV:
         print_rows([outcome.history_row], form, columns=list(_HISTORY_COLUMNS), table_columns=())
     else:
-        suppression_options.print_outcome(outcome, entry)
+        suppression_options.print_outcome(outcome, entry, removals)
     if outcome.rejection:
         raise typer.Exit(1)

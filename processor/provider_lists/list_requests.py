@@ -1,6 +1,7 @@
 """What is asked of a provider to take an address off the lists that it keeps itself.
 
-Pure: which requests, and what their answers mean. The sources are the providers' API references.
+Nothing is sent here: these are the requests, and what their answers mean. The sources are the
+providers' API references.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr
 
+from processor.provider_lists.aws_signature import SigningKey, signed_headers
 from schemas.resets import RemovalOutcome
 
 
@@ -26,6 +29,8 @@ class ProviderAccount(BaseModel, extra="forbid"):
         pattern=r"^(https://[^?#\s]+|http://(127\.0\.0\.1|\[::1\]|localhost)[:/][^?#\s]*)?$",
         description="what its API's addresses begin with, of another region; '': the usual one",
     )
+    key_id: str = Field("", description="of Amazon SES: of the access key; `key` is its secret")
+    region: str = Field("us-east-1", pattern="^[a-z0-9-]+$", description="of Amazon SES")
     domains: tuple[str, ...] = Field((), description="of Mailgun: those that mail is sent from")
     streams: tuple[str, ...] = Field(
         ("outbound",), description="of Postmark: the message streams that mail is sent by"
@@ -88,11 +93,18 @@ def _brevo(account: ProviderAccount, url: str, address: str) -> Iterator[ListReq
     yield ListRequest("DELETE", f"{url}/v3/smtp/blockedContacts/{_quoted(address)}", headers)
 
 
+def _ses(account: ProviderAccount, url: str, address: str) -> Iterator[ListRequest]:
+    url = f"{url.format(region=account.region)}/v2/email/suppression/addresses/{_quoted(address)}"
+    key = SigningKey(account.key_id, account.key.get_secret_value(), account.region, "ses")
+    yield ListRequest("DELETE", url, signed_headers("DELETE", url, key, datetime.now(UTC)))
+
+
 PROVIDERS: Final[Mapping[str, Provider]] = {
     "brevo": Provider("Brevo", "https://api.brevo.com", _brevo),
     "mailgun": Provider("Mailgun", "https://api.mailgun.net", _mailgun),
     "postmark": Provider("Postmark", "https://api.postmarkapp.com", _postmark),
     "sendgrid": Provider("SendGrid", "https://api.sendgrid.com", _sendgrid),
+    "ses": Provider("Amazon SES", "https://email.{region}.amazonaws.com", _ses),
     "sparkpost": Provider("SparkPost", "https://api.sparkpost.com", _sparkpost),
 }
 

@@ -36,6 +36,8 @@ MAX_ANSWER_BYTES: Final = 65_536
 MAX_THREADS: Final = 8
 
 Accounts = Mapping[str, Mapping[str, ProviderAccount]]
+#: What an account needs beside its key.
+_NEEDED: Final[Mapping[str, str]] = {"mailgun": "domains", "ses": "key_id"}
 _ACCOUNTS: Final = TypeAdapter(dict[str, dict[str, ProviderAccount]])
 #: By severity: one list that failed is what staff have to hear of.
 _SEVERITY: Final[Mapping[RemovalOutcome, int]] = {"not_listed": 0, "removed": 1, "failed": 2}
@@ -62,8 +64,9 @@ def read_accounts(file: Path | None) -> Accounts:
             if name not in PROVIDERS:
                 known = ", ".join(sorted(PROVIDERS))
                 raise SettingsError(f"{variable} {file}: {tenant}.{name}: there are {known}")
-            if name == "mailgun" and not account.domains:
-                raise SettingsError(f"{variable} {file}: {tenant}.{name}: takes its domains")
+            needed = _NEEDED.get(name)
+            if needed and not getattr(account, needed):
+                raise SettingsError(f"{variable} {file}: {tenant}.{name}: takes its {needed}")
     return accounts
 
 

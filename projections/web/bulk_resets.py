@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any, Final, Literal
 
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from projections.queries.audit import AuditOutcome
 from projections.web.auth import Caller
 from projections.web.problems import ProblemError, invalid_parameter
+from projections.web.provider_lists import remove_after_reset
 from projections.web.records import known_addresses
 from projections.web.suppression_commands import (
     check_reason,
@@ -20,12 +23,16 @@ from projections.web.suppression_commands import (
 )
 from schemas.addresses import Address
 from schemas.decisions import RuleName
-from schemas.resets import RULE_RESETS, ResetTerms
+from schemas.resets import RULE_RESETS, ProviderRemoval, ResetTerms
 from schemas.words import Words
 
 #: Addresses of one bulk reset; a person reads the preview.
 MAX_RESET_ADDRESSES: Final = 200
 _NO_ENTRY: Final = Words("it is not blacklisted")
+#: For so long addresses are taken off providers' lists, so many at once: somebody waits. Of the
+#: others it is said that this is still to be done.
+MAX_REMOVAL_SECONDS: Final = 20.0
+MAX_PARALLEL_REMOVALS: Final = 8
 #: Between addresses in a pasted text; a number may have spaces in it.
 _SEPARATORS: Final = re.compile(r"[\n\r,;\t]+")
 
@@ -41,7 +48,8 @@ _AUDIT_OUTCOMES: Final[Mapping[ResetFate, AuditOutcome]] = {
 class AddressReset:
     """What becomes of an address in a bulk reset; `detail` is why, where nothing is lifted.
 
-    `elsewhere` is what else has to be done, in another place.
+    `elsewhere` is what else has to be done, in another place; `removals` are what came of asking
+    the tenant's providers to do it.
     """
 
     address: Address
@@ -49,6 +57,7 @@ class AddressReset:
     detail: str = ""
     rules: tuple[RuleName, ...] = ()
     elsewhere: tuple[str, ...] = ()
+    removals: tuple[ProviderRemoval, ...] = ()
     command_id: str = ""
 
 
@@ -120,12 +129,30 @@ async def apply_resets(
     commands = [(each.address, each.command_id) for each in sent if each.command_id]
     outcomes = await wait_for_outcomes(caller, commands)
     results = [_result(reset, outcomes.get(reset.command_id), failure or "") for reset in sent]
+    results = await _remove_at_providers(caller, results)
     for result in results:
         caller.audit(
             "bulk_reset", "address", result.address.address, detail=reason,
             outcome=_AUDIT_OUTCOMES[result.fate],
         )  # fmt: skip
     return results
+
+
+async def _remove_at_providers(
+    caller: Caller, resets: Sequence[AddressReset]
+) -> list[AddressReset]:
+    """Take addresses that were lifted off their providers' lists, too, as far as there is time."""
+    end, places = monotonic() + MAX_REMOVAL_SECONDS, asyncio.Semaphore(MAX_PARALLEL_REMOVALS)
+
+    async def removed(reset: AddressReset) -> AddressReset:
+        async with places:
+            if reset.fate != "lifted" or monotonic() > end:
+                return reset
+            removals = await remove_after_reset(caller, reset.address, reset.rules)
+        elsewhere = () if removals else reset.elsewhere
+        return replace(reset, removals=tuple(removals), elsewhere=elsewhere)
+
+    return list(await asyncio.gather(*map(removed, resets)))
 
 
 def _result(reset: AddressReset, row: dict[str, Any] | None, failure: str) -> AddressReset:

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from projections.web.api.models import ListRemoval
 from projections.web.api.records import AddressRequest
 from projections.web.auth import BulkResetCaller
 from projections.web.bulk_resets import (
@@ -17,6 +18,7 @@ from projections.web.bulk_resets import (
 )
 from projections.web.params import ApiRoute
 from projections.web.problems import problem_responses
+from projections.web.provider_lists import removals_json
 from projections.web.state import API_PATH
 from schemas.decisions import MAX_REASON_LENGTH, RuleName
 from schemas.events import Channel
@@ -45,6 +47,7 @@ class ResetOutcome(BaseModel):
     detail: str = Field(description="Why nothing is lifted", examples=["it is not blacklisted"])
     rules: list[RuleName] = Field(description="By which it was blacklisted")
     elsewhere: list[str] = Field(description="What else has to be done, in another place")
+    provider_lists: list[ListRemoval] = Field(description="What was done of it by us")
     command_id: str
 
 
@@ -75,7 +78,8 @@ async def post_suppression_resets(caller: BulkResetCaller, body: BulkResetReques
         {
             "channel": each.address.channel, "address": each.address.address,
             "outcome": each.fate, "detail": each.detail, "rules": each.rules,
-            "elsewhere": each.elsewhere, "command_id": each.command_id,
+            "elsewhere": each.elsewhere, "provider_lists": removals_json(each.removals),
+            "command_id": each.command_id,
         }
         for each in resets
     ]  # fmt: skip

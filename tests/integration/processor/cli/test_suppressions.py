@@ -105,6 +105,24 @@ def test_a_bounced_address_is_shown_reset_and_blacklisted_again_by_the_next_boun
     ]  # fmt: skip
 
 
+def test_a_reset_says_what_became_of_it_at_the_tenants_providers(system, tmp_path, monkeypatch):
+    ivy, accounts = "ivy@example.com", tmp_path / "accounts.toml"
+    accounts.write_text('[acme.sendgrid]\nkey = "k"\nurl = "http://127.0.0.1:9"')
+    monkeypatch.setenv("SENDLOG_API__PROVIDER_ACCOUNTS", str(accounts))
+    for options in ([], ["--format", "json"]):
+        system.publish([bounce_record(ivy, f"ivy{len(options)}", datetime.now(UTC))])
+        wait_for_rule(system, ivy, "hard_bounce")
+        done = run(system, "reset", ivy, "--reason", "mended", *options, check=False)
+        assert done.returncode == 0, done.stderr
+        if options:
+            [removal] = json.loads(done.stdout)["provider_lists"]
+            assert (removal["provider"], removal["outcome"]) == ("SendGrid", "failed")
+        else:
+            printed = " ".join(done.stderr.split())
+            assert "could not be taken off SendGrid's own list: it does not answer." in printed
+            assert ResetTerms.of(["hard_bounce"]).elsewhere[0] not in printed
+
+
 def test_a_reset_of_a_complaint_has_to_be_confirmed(system) -> None:
     bob = "bob@example.com"
     system.publish([event_record("sent", bob, "b1"), event_record("complaint", bob, "b1")])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from projections.web import bulk_resets
+from schemas.resets import ProviderRemoval
 from tests.api import empty_api, token_of
 
 BOUNCED, ECHO, LEFT, SPAM, FREE, OTHER, MENDED = (
@@ -134,3 +136,49 @@ def test_who_may_only_read_is_offered_no_bulk_reset(api):
         api.sign_in(client, "reader")
         assert "/blacklist/resets" not in client.get("/blacklist?rule=echo").text
         assert client.get("/blacklist/resets").status_code == 403
+
+
+class SomeLists:
+    """Lists of a provider of the tenant a."""
+
+    def names(self, tenant):
+        return ["SendGrid"] if tenant == "a" else []
+
+    def remove(self, address):
+        if address.address == ECHO:
+            return [ProviderRemoval("SendGrid", "failed", "it does not answer")]
+        return [ProviderRemoval("SendGrid", "removed")]
+
+
+@pytest.mark.parametrize("seconds", [bulk_resets.MAX_REMOVAL_SECONDS, -1.0])
+def test_each_is_taken_off_its_providers_lists_or_that_is_still_to_be_done(
+    engine, monkeypatch, seconds
+):
+    monkeypatch.setattr(bulk_resets, "MAX_REMOVAL_SECONDS", seconds)
+    name = f"lists_{seconds > 0}"
+    api = empty_api(engine.url, name, outcome_seconds=2, provider_lists=SomeLists())
+    api.add_key("a", ["a"], ["read", "reset"])
+    for address, rule in [(BOUNCED, "hard_bounce"), (ECHO, "echo"), (OTHER, "by_hand")]:
+        api.add_history_row("a", address, "added", rule=rule)
+    api.on_command = lambda command: api.add_history_row(
+        "a", command.address, "reset", cause_event_id=command.id
+    )
+    addresses = [BOUNCED, ECHO, OTHER]
+    body = {"addresses": [{"channel": "email", "address": each} for each in addresses]}
+    with api.client("a") as client:
+        answer = client.post("/api/v1/suppressions/resets", json=body | {"reason": "mended"})
+    outcomes = [
+        ([each["outcome"] for each in row["provider_lists"]], bool(row["elsewhere"]))
+        for row in answer.json()["rows"]
+    ]
+    in_time = [(["removed"], False), (["failed"], False), ([], False)]
+    assert outcomes == (in_time if seconds > 0 else [([], True), ([], True), ([], False)])
+    for address in addresses:
+        api.add_history_row("a", address, "added", rule="echo")
+    with api.client(None) as client:
+        api.sign_in(client, "a")
+        form = {"token": token_of(client.get("/blacklist/resets").text), "do": "reset"}
+        form |= {"addresses": "\n".join(addresses), "reason": "mended"}
+        page = client.post("/blacklist/resets", data=form).text
+    assert ("SendGrid&#39;s own list: it does not answer" in page) is (seconds > 0)
+    assert ("remove it there, too" in page) is (seconds < 0)

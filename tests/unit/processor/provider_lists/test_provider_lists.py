@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
+from processor.provider_lists import list_requests
+from processor.provider_lists.aws_signature import SigningKey, signed_headers
 from processor.provider_lists.list_requests import (
     PROVIDERS,
     ProviderAccount,
@@ -22,6 +26,9 @@ from schemas.resets import PROVIDER_LISTS
 
 ADDRESS = "jo+a/b@example.com"
 QUOTED = "jo%2Ba%2Fb%40example.com"
+HMAC = "AWS4-HMAC-SHA256"
+SIGNED = "Credential=AKID/20261130/eu-west-1/ses/aws4_request, SignedHeaders=host;x-amz-date"
+NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 
 
 class FakeProvider:
@@ -64,8 +71,18 @@ class FakeProvider:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
 
+def header_of(headers, name):
+    """Return a header; of Amazon's signature what does not change with the port."""
+    return {key.lower(): value for key, value in headers.items()}[name.lower()].partition(
+        ", Signature="
+    )[0]
+
+
 def lists_of(url, *providers):
-    more = {"mailgun": {"domains": ("mail.acme.example", "news.acme.example")}}
+    more = {
+        "mailgun": {"domains": ("mail.acme.example", "news.acme.example")},
+        "ses": {"key_id": "AKID", "region": "eu-west-1"},
+    }
     return ProviderLists({"acme": {
         name: ProviderAccount(key="k-1", url=url, **more.get(name, {})) for name in providers
     }})  # fmt: skip
@@ -84,9 +101,17 @@ EXPECTED = {
     "postmark": [
         ("POST", "/message-streams/outbound/suppressions/delete", "X-Postmark-Server-Token", "k-1")
     ],
+    "ses": [
+        ("DELETE", f"/v2/email/suppression/addresses/{QUOTED}", "Authorization", f"{HMAC} {SIGNED}")
+    ],
     "sparkpost": [("DELETE", f"/api/v1/suppression-list/{QUOTED}", "Authorization", "k-1")],
     "brevo": [("DELETE", f"/v3/smtp/blockedContacts/{QUOTED}", "Api-Key", "k-1")],
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    monkeypatch.setattr(list_requests, "datetime", SimpleNamespace(now=lambda _zone: NOW))
 
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
@@ -95,7 +120,7 @@ def test_a_provider_is_asked_for_each_list_that_it_keeps(provider):
         [removal] = lists_of(fake.url, provider).remove(Address("acme", "email", ADDRESS))
     assert (removal.provider, removal.outcome) == (PROVIDERS[provider].name, "removed")
     assert [
-        (method, path, name, {key.lower(): value for key, value in headers.items()}[name.lower()])
+        (method, path, name, header_of(headers, name))
         for (method, path, headers, _), (*_, name, _) in zip(
             fake.asked, EXPECTED[provider], strict=True
         )
@@ -109,6 +134,23 @@ def test_each_provider_has_a_name_that_staff_know_and_is_asked_by_tls():
     account = ProviderAccount(key="k", domains=("d.example",))
     urls = [each.url for name in PROVIDERS for each in requests_of(name, account, ADDRESS)]
     assert {url.partition(":")[0] for url in urls} == {"https"}
+    assert any(url.startswith("https://email.us-east-1.amazonaws.com/v2/") for url in urls)
+
+
+def test_a_request_to_amazon_is_signed_as_its_own_example():
+    key = SigningKey(
+        "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "us-east-1", "service"
+    )
+    at = datetime(2015, 8, 30, 12, 36, tzinfo=UTC)
+    headers = signed_headers("GET", "https://example.amazonaws.com/", key, at)
+    assert headers == {
+        "X-Amz-Date": "20150830T123600Z",
+        "Authorization": (
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
+            "SignedHeaders=host;x-amz-date, Signature="
+            "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
+        ),
+    }
 
 
 @pytest.mark.parametrize(
@@ -189,6 +231,7 @@ def test_accounts_are_read_from_a_file(tmp_path):
         ('[acme.brevo]\nkeys = "secret-1"', "acme.brevo.key"),
         ('[acme.gmail]\nkey = "secret-1"', "there are brevo, mailgun"),
         ('[acme.mailgun]\nkey = "secret-1"', "takes its domains"),
+        ('[acme.ses]\nkey = "secret-1"', "takes its key_id"),
     ],
 )
 def test_a_wrong_file_is_explained_without_its_keys(tmp_path, text, words):
