@@ -63,6 +63,8 @@ def operator(password: str, database: str = "*", name: str = LOCAL_USER) -> Acco
             f"GRANT {tables}, CREATE DATABASE, DROP DATABASE, OPTIMIZE ON {database}.*",
             "GRANT SELECT ON system.*",
             "GRANT REMOTE ON *.*",
+            f"GRANT BACKUP ON {database}.*",
+            "GRANT READ, WRITE ON DISK",
             *(f"GRANT TABLE ENGINE ON {engine}" for engine in _ENGINES),
         ],
     )

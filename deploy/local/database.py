@@ -22,7 +22,7 @@ _NATIVE_PORT_DISTANCE: Final = 877
 #: Merges give way to what people wait for, and large ones, which may take minutes, to small ones.
 #: (The first takes CAP_SYS_NICE, as root has it; without, it is left out.) Other servers get the
 #: same from `deploy/clickhouse/merges.yaml`. An insert is on the disk when it is acknowledged: no
-#: second server would have it after a power cut.
+#: second server would have it after a power cut. Backups are beside the data, not in it.
 _CONFIG: Final = """\
 <!-- Written anew at each start by deploy/local/database.py. -->
 <clickhouse>
@@ -33,6 +33,10 @@ _CONFIG: Final = """\
   <default_profile>default</default_profile>
   <os_threads_nice_value_merge_mutate>10</os_threads_nice_value_merge_mutate>
   <background_merges_mutations_scheduling_policy>shortest_task_first</background_merges_mutations_scheduling_policy>
+  <storage_configuration><disks>
+    <backups><type>local</type><path>{backups}/</path></backups>
+  </disks></storage_configuration>
+  <backups><allowed_disk>backups</allowed_disk></backups>
   <merge_tree>
     <fsync_after_insert>{fsync}</fsync_after_insert>
     <fsync_part_directory>{fsync}</fsync_part_directory>
@@ -61,6 +65,7 @@ def program(
         host=escape(address.host),
         http_port=address.port,
         native_port=native_port or _native_port(address),
+        backups=escape(str(data.resolve() / "backups")),
         fsync=int(fsync),
         cluster=_cluster(shards),
     )

@@ -56,6 +56,8 @@ _COMMANDS: Final = {
     "audit": _Command("audit:print_audit", "Read"),
     "resend": _Command("resend:request_resend", "Read"),
     "migrate": _Command("upkeep:migrate_database", "Upkeep"),
+    "backup": _Command("backup:back_up_database", "Upkeep"),
+    "restore": _Command("backup:restore_backup", "Upkeep"),
     "rebuild": _Command("rebuild:rebuild_logs", "Upkeep"),
     "replay": _Command("replay:replay_message", "Upkeep"),
     "upgrade": _Command("replay:preview_upgrade", "Upkeep"),
