@@ -207,7 +207,7 @@ def _history_entry(row: Mapping[str, Any]) -> str:
     )
 
 
-def remove_at_providers(settings: Settings, outcome: CommandOutcome) -> list[ProviderRemoval]:
+def remove_after_command(settings: Settings, outcome: CommandOutcome) -> list[ProviderRemoval]:
     """Take the address of a reset off its providers' lists, where it may be and we have accounts.
 
     Raises `SettingsError` for a file of accounts that cannot be read.

@@ -174,7 +174,7 @@ def reset_suppression(
     if sys.stdin.isatty() and not yes:
         typer.confirm("Reset it?", abort=True, err=True)
     [outcome] = suppression_options.carry_out(settings, [command], wait)
-    removals = suppression_options.remove_at_providers(settings, outcome)
+    removals = suppression_options.remove_after_command(settings, outcome)
     _print_report(outcome, suppressions.find_entry(client, database, target), form, removals)
 
 
