@@ -1,12 +1,12 @@
 """Which messages events are of that come under a provider's id alone, or name no recipient.
 
 What an edge says that is known already is taken as the event is decoded. What comes later is looked
-for after each write (`projections.clickhouse.joining`).
+for after each write (`projections.clickhouse.joining`), and once more some minutes later.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from time import monotonic
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 log = get(__name__)
 
+#: An event that stays unmatched is looked at once more after so long, with the next write, whatever
+#: kept it from an edge the first time.
+SECOND_LOOK_SECONDS: Final = 300.0
+#: Ids that wait for that; of more there is the first look only.
+MAX_WAITING_IDS: Final = 100_000
 #: So long nothing is asked after a question that the database did not answer.
 PAUSE_SECONDS: Final = 10.0
 
@@ -46,6 +51,8 @@ class Identities:
         #: Channels of tenants that have edges, or unmatched events; of others nothing is asked.
         self._with: dict[str, set[tuple[str, str]]] = {EDGES.name: set(), UNMATCHED.name: set()}
         self._resumes_at = 0.0
+        #: Ids of events that stayed unmatched, and when these are looked at again.
+        self._second_looks: deque[tuple[float, set[ProviderId]]] = deque()
 
     def resolve(self, events: Sequence[EventFields]) -> None:
         """Give unmatched events the id and recipient of their message, if an edge is known.
@@ -85,12 +92,21 @@ class Identities:
         names_both = pc.not_equal(rows["message_id"], rows[_PROVIDER_ID])
         has_recipient = pc.fill_null(pc.not_equal(rows["recipient"], b""), False)
         is_complete = pc.and_(names_both, has_recipient)
-        ids = self._ids_among(EDGES.name, rows.filter(pc.invert(is_complete)))
-        ids |= self._ids_among(UNMATCHED.name, rows.filter(names_both))
-        if not ids:
+        unmatched = self._ids_among(EDGES.name, rows.filter(pc.invert(is_complete)))
+        explained = self._ids_among(UNMATCHED.name, rows.filter(names_both))
+        now = monotonic()
+        late = self._due_ids(now) - unmatched - explained
+        if not (ids := unmatched | explained | late):
             return NOTHING_JOINED
         with classified_errors():
             joined = join(self._client(), self._database, ids, self._insert)
+        done = {
+            ProviderId(event["tenant_id"], event["channel"], event["other_id"])
+            for event in joined.events
+        }  # fmt: skip
+        if found := len(late & done):
+            log.warning("joined_late", ids=found)
+        self._look_again_at(unmatched - done, now)
         # A mailer's event may name any provider.
         counts = Counter(
             (event["provider"] if event["provider"] in adapters() else metrics.OTHER_LABEL,
@@ -100,6 +116,18 @@ class Identities:
         for (provider, tenant), count in counts.items():
             metrics.JOINED_EVENTS_TOTAL.labels(provider=provider, tenant=tenant).inc(count)
         return joined
+
+    def _due_ids(self, now: float) -> set[ProviderId]:
+        """Return the ids that are to be looked at again."""
+        return set().union(*(ids for due_at, ids in self._second_looks if due_at <= now))
+
+    def _look_again_at(self, ids: set[ProviderId], now: float) -> None:
+        """Have these ids looked at again, and no more those that were."""
+        while self._second_looks and self._second_looks[0][0] <= now:
+            self._second_looks.popleft()
+        waiting = sum(len(each) for _, each in self._second_looks)
+        if ids and waiting + len(ids) <= MAX_WAITING_IDS:
+            self._second_looks.append((now + SECOND_LOOK_SECONDS, ids))
 
     def _ids_among(self, table: str, rows: pa.Table) -> set[ProviderId]:
         """Return the ids of rows whose tenant's channel has anything in a table."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
+from processor.intake import identity
 from processor.intake.arrow import group_events, table_of
 from processor.intake.decoder import Decoder
-from processor.intake.identity import Identities
+from processor.intake.identity import SECOND_LOOK_SECONDS, Identities
 from processor.settings import IntakeSettings
 from projections.clickhouse.ddl import UNFILLED, Target
 from projections.clickhouse.joining import join_history
@@ -131,6 +134,22 @@ def test_an_insert_of_a_killed_worker_that_comes_after_all_looks_leaves_no_row(l
     log.insert(late, joins=False)
     assert log.rows() == [("t", "m", "r-0@example.com", "Bounce")]
     assert unmatched_reasons(log) == []
+
+
+def test_what_both_sides_missed_is_joined_by_a_second_look(log, monkeypatch):
+    log.write(sent("n", "q"), reported("p"), reported("r"))
+    log.write(sent("m", "p"), joins=False)  # as if its look had not seen the event
+    log.write(reported("q"))
+    assert ("t", "p", "jo@example.com", "Delivery") in log.rows()
+    monkeypatch.setattr(identity, "monotonic", lambda: monotonic() + SECOND_LOOK_SECONDS)
+    with capture_logs() as lines:
+        log.write(reported("q", "open"))
+    assert lines == [{"event": "joined_late", "ids": 1, "log_level": "warning"}]
+    assert log.rows() == [
+        ("t", "m", "jo@example.com", "Delivery"), ("t", "n", "jo@example.com", "Open"),
+        ("t", "r", "jo@example.com", "Delivery"),
+    ]  # fmt: skip
+    assert not log.identities._second_looks
 
 
 def test_an_event_without_a_recipient_is_of_the_only_one(log):
