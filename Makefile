@@ -45,10 +45,14 @@ setup-browser: $(BROWSER_READY)  ## See that there is a browser for the tests of
 setup-promtool: setup  ## See that there is Prometheus' tool for the tests of the alert rules
 	@$(BIN)/python -m tests.promtool
 
+.PHONY: setup-helm
+setup-helm: setup  ## See that there is Helm for the tests of the chart
+	@$(BIN)/python -m tests.helm
+
 # Tests on a real broker wait more than they work, so files of them share the cores by two. Each
 # process starts servers of its own.
 .PHONY: test
-test: setup setup-browser setup-promtool check  ## Run everything: checks, then all tests on real Kafka and the real ClickHouse
+test: setup setup-browser setup-promtool setup-helm check  ## Run everything: checks, then all tests on real Kafka and the real ClickHouse
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-faults
@@ -70,7 +74,7 @@ fuzz: setup  ## Ask all parsers with spoiled inputs for some minutes; ARGS="--co
 # What somebody has who installs without the lock.
 NEWEST := $(VENV)/newest
 .PHONY: test-newest
-test-newest: setup-browser setup-promtool  ## Run all tests with the newest versions of what pyproject.toml names
+test-newest: setup-browser setup-promtool setup-helm  ## Run all tests with the newest versions of what pyproject.toml names
 	@rm -rf $(NEWEST) && $(PYTHON) -m venv $(NEWEST)
 	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(NEWEST)/bin/python -m pip install --quiet --editable . --group test --group lint
