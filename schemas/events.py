@@ -178,6 +178,12 @@ class MessageEvent(BaseModel):
     )
 
 
+#: Fields that intake fills in, and takes from nobody.
+COMPUTED_FIELDS: Final = frozenset(
+    {"event_id", "other_id", "recipient_error", "recorded_at", "source", "adapter_version"}
+)
+
+
 def is_soft(event: MessageEvent) -> bool:
     """Return whether an event is a bounce that another attempt may mend."""
     return event.kind == "bounce" and event.bounce_class not in FINAL_CLASSES

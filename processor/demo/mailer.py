@@ -1,82 +1,32 @@
-"""A reference mailer: what a mailer must do about retries and the blacklist, and nothing more.
+"""What the reference mailer sends, and what its providers answer: simulated, without Kafka.
 
-It keeps a copy of the blacklist and sends nothing to an address on it. It makes each requested
-attempt once, a rule's or a person's, and reports it with its number. The provider's answers are
-simulated.
+What a mailer must do about retries and the blacklist is in `processor.client`, which it uses.
 """
 
 from __future__ import annotations
 
-import json
-from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from zlib import crc32
 
-from processor.kafka.topics import MAILER_CHANNELS
+from processor.client.events import MailerEvent, address_of, mailer_event, sent
 from schemas.addresses import Address
-from schemas.decisions import RetryRequested, Suppression
+from schemas.decisions import RetryRequested
 
-_TOPICS: Final = {channel: topic for topic, channel in MAILER_CHANNELS.items()}
 #: A mailbox whose address begins with this is always full.
 FULL_MAILBOX_PREFIX: Final = "full."
 _NEXT_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-class MailerRecord(NamedTuple):
-    """A record of the mailer."""
-
-    topic: str
-    key: bytes
-    value: bytes
+def make_attempt(request: RetryRequested) -> list[MailerEvent]:
+    """Make the attempt that is requested, now, and return the events of it."""
+    at = datetime.now(UTC)
+    return attempt_events(address_of(request), request.message_id, request.attempt, at)
 
 
-class Mailer:
-    """The state of a mailer: the suppressed addresses, and the retries it has made."""
-
-    def __init__(self, tenant: str) -> None:
-        self._tenant = tenant
-        self._suppressions: dict[str, Suppression] = {}
-        self._made_retries: set[str] = set()
-
-    def apply_suppression(self, key: bytes, value: bytes | None) -> None:
-        """Apply a record of `delivery.suppressions`: an entry, or a tombstone."""
-        if value is None:
-            self._suppressions.pop(key.decode(), None)
-        else:
-            self._suppressions[key.decode()] = Suppression.model_validate_json(value)
-
-    def may_send(self, address: Address) -> bool:
-        """Tell whether an address is not suppressed."""
-        return address.key not in self._suppressions
-
-    def make_retry(self, value: bytes, now: datetime) -> list[MailerRecord]:
-        """Make the attempt that a record of `delivery.retries` requests; return the records of it.
-
-        There are none if it was made before, or is of another tenant. To a suppressed address
-        nothing is sent: a person who asked for it is answered why.
-        """
-        request = RetryRequested.model_validate_json(value)
-        address = Address(request.tenant_id, request.channel, request.recipient)
-        if request.tenant_id != self._tenant or request.id in self._made_retries:
-            return []
-        if not self.may_send(address):
-            is_persons = json.loads(value).get("kind") == "resend"
-            return [refusal_record(address, request, now)] if is_persons else []
-        self._made_retries.add(request.id)
-        return attempt_records(address, request.message_id, request.attempt, now)
-
-
-def refusal_record(address: Address, request: RetryRequested, at: datetime) -> MailerRecord:
-    """Return the answer to somebody who asked for what is not sent."""
-    return event_record(
-        "note", address, request.message_id, at, attempt=request.attempt,
-        reason_code="resend_refused", diagnostic="not sent again: the address is blacklisted",
-    )  # fmt: skip
-
-
-def attempt_records(
+def attempt_events(
     address: Address, message_id: str, attempt: int, at: datetime, **fields: Any
-) -> list[MailerRecord]:
+) -> list[MailerEvent]:
     """Return the events of an attempt: that it was sent, and the provider's answer."""
     kind, details = (
         ("delivery", {})
@@ -86,8 +36,8 @@ def attempt_records(
     )  # fmt: skip
     answered_at = at + _NEXT_MILLISECOND
     return [
-        event_record("sent", address, message_id, at, attempt=attempt, **fields),
-        event_record(kind, address, message_id, answered_at, attempt=attempt, **details),
+        sent(address, message_id, at, attempt=attempt, **fields),
+        mailer_event(kind, address, message_id, answered_at, attempt=attempt, **details),
     ]
 
 
@@ -96,15 +46,3 @@ def has_room(address: str, attempt: int) -> bool:
     if address.startswith(FULL_MAILBOX_PREFIX):
         return False
     return attempt > (2 if crc32(address.encode()) % 4 == 0 else 1)
-
-
-def event_record(
-    kind: str, address: Address, message_id: str, at: datetime, **fields: Any
-) -> MailerRecord:
-    """Return an event as mailers publish it."""
-    value = {
-        "channel": address.channel, "kind": kind, "tenant_id": address.tenant_id,
-        "message_id": message_id, "recipient": address.address, "occurred_at": at.isoformat(),
-        **fields,
-    }  # fmt: skip
-    return MailerRecord(_TOPICS[address.channel], address.key.encode(), json.dumps(value).encode())

@@ -1,33 +1,28 @@
-"""The loop of the reference mailer: what it reads from Kafka, and when it commits.
-
-At each start it reads the whole blacklist before it sends anything. A retry is committed when the
-broker has its events. After a crash in between, the retry is made again, with the same events.
-"""
+"""The loop of the reference mailer: a mailer's client, and the scenes that are played beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
 
+from processor.client import mailer_client
+from processor.client.connection import connected_consumer
 from processor.demo.feed import FeedError
-from processor.demo.mailer import Mailer, MailerRecord
+from processor.demo.mailer import make_attempt
 from processor.demo.scenes import DecisionTimes, Scene, ScenePlayer
 from processor.kafka.acls import MAILER_GROUP
-from processor.kafka.consumers import sync_consumer
-from processor.kafka.producer import SyncProducer, sync_producer
-from processor.kafka.topics import DECISIONS_TOPIC, RETRIES_TOPIC, SUPPRESSIONS_TOPIC
-from processor.logging import get
+from processor.kafka.producer import sync_producer
+from processor.kafka.topics import DECISIONS_TOPIC
 
 if TYPE_CHECKING:
     from processor.settings import KafkaSettings
 
-log = get(__name__)
-
+CLIENT_ID: Final = "sendlog-demo-mailer"
 POLL_TIMEOUT_MS: Final = 200
 
 
@@ -36,85 +31,47 @@ def run_reference_mailer(
 ) -> None:
     """Be the mailer of a tenant, and play `scenes`, until `stop` is set.
 
-    Raises `FeedError` if a topic is missing, `BrokerError` if no broker answers, or it refuses.
+    Raises `BrokerError` if no broker answers, refuses, or lacks a topic.
     """
-    mailer, decisions = Mailer(tenant), DecisionTimes()
-    players = [ScenePlayer(scene) for scene in scenes]
-    with sync_producer(kafka) as send:
-        # Only scenes look at decisions: a mailer needs no right to read them.
-        decided = (DECISIONS_TOPIC,) if players else ()
-        state_consumer = _consumer_from_start(kafka, (SUPPRESSIONS_TOPIC, *decided))
-        retry_consumer = _consumer(kafka, group_id=MAILER_GROUP)
-        retry_consumer.subscribe([RETRIES_TOPIC])
-        try:
-            ends = state_consumer.end_offsets(state_consumer.assignment())
+    with mailer_client(kafka, group=MAILER_GROUP, tenants=(tenant,), client_id=CLIENT_ID) as client:
+        if not scenes:  # only they look at decisions: a mailer needs no right to read them
+            client.run(make_attempt, stop)
+            return
+        blacklist = client.read_blacklist()
+        players, decisions = [ScenePlayer(scene) for scene in scenes], DecisionTimes()
+        with _decisions(kafka) as consumer, sync_producer(kafka) as send:
+            ends = consumer.end_offsets(consumer.assignment())
             while not stop.is_set():
-                for record in _records(state_consumer):
-                    _apply(record, mailer, decisions)
-                if any(state_consumer.position(place) < end for place, end in ends.items()):
-                    continue  # nothing is sent before the whole blacklist is read
-                ends = {}
+                for record in _records(consumer):
+                    decisions.add(record.value)
+                if any(consumer.position(place) < end for place, end in ends.items()):
+                    continue  # a step that was played must not be played again
                 now = datetime.now(UTC)
                 for player in players:
-                    _publish(send, player.advance(decisions, mailer, now))
-                _make_retries(retry_consumer, mailer, send)
-        finally:
-            state_consumer.close()
-            retry_consumer.close()
+                    for topic, key, value in player.advance(decisions, blacklist, now):
+                        send(topic, value, key=key)
+                send.flush()
+                client.step(make_attempt)
 
 
-def _make_retries(consumer: KafkaConsumer, mailer: Mailer, send: SyncProducer) -> None:
-    requests = list(_records(consumer))
-    for request in requests:
-        records = mailer.make_retry(request.value, datetime.now(UTC))
-        _publish(send, records)
-        log.debug("retry", id=request.key.decode(), made=bool(records))
-    if requests:
-        send.flush()
-        consumer.commit()
-
-
-def _publish(send: SyncProducer, records: Iterable[MailerRecord]) -> None:
-    for record in records:
-        send(record.topic, record.value, key=record.key)
-
-
-def _apply(record: Any, mailer: Mailer, decisions: DecisionTimes) -> None:
-    if record.topic == SUPPRESSIONS_TOPIC:
-        mailer.apply_suppression(record.key, record.value)
-    elif record.value is not None:
-        decisions.add(record.value)
-
-
-def _consumer_from_start(kafka: KafkaSettings, names: Sequence[str]) -> KafkaConsumer:
-    """Return a consumer without a group that reads topics from their beginning."""
-    consumer = _consumer(kafka)
-    partitions = []
-    for name in names:
-        numbers = consumer.partitions_for_topic(name)
-        if not numbers:
-            consumer.close()
-            raise FeedError(
-                f"Kafka at {kafka.bootstrap} has no topic {name}: run `sendlog topics apply`"
-            )
-        partitions += [TopicPartition(name, number) for number in numbers]
-    consumer.assign(partitions)
-    consumer.seek_to_beginning()
-    return consumer
-
-
-def _consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
+@contextmanager
+def _decisions(kafka: KafkaSettings) -> Iterator[KafkaConsumer]:
+    """Yield a consumer without a group that reads all decisions from the first."""
+    consumer = connected_consumer(kafka, client_id=CLIENT_ID)
     try:
-        return sync_consumer(
-            kafka,
-            client_id="sendlog-demo-mailer",
-            auto_offset_reset="earliest",
-            **options,
-        )
-    except KafkaError as error:
-        raise FeedError(f"no Kafka at {kafka.bootstrap}: start it (`sendlog up`)") from error
+        numbers = consumer.partitions_for_topic(DECISIONS_TOPIC)
+        if not numbers:
+            raise FeedError(
+                f"Kafka at {kafka.bootstrap} has no topic {DECISIONS_TOPIC}:"
+                " run `sendlog topics apply`"
+            )
+        consumer.assign([TopicPartition(DECISIONS_TOPIC, number) for number in numbers])
+        consumer.seek_to_beginning()
+        yield consumer
+    finally:
+        consumer.close()
 
 
 def _records(consumer: KafkaConsumer) -> Iterator[Any]:
     for records in consumer.poll(timeout_ms=POLL_TIMEOUT_MS).values():
-        yield from records
+        yield from (record for record in records if record.value is not None)

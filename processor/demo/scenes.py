@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
-from processor.demo.mailer import (
-    FULL_MAILBOX_PREFIX,
-    Mailer,
-    MailerRecord,
-    attempt_records,
-    event_record,
-)
+from processor.client import Blacklist, MailerEvent, mailer_event, sent
+from processor.client.events import MailerRecord, to_record
+from processor.demo.mailer import FULL_MAILBOX_PREFIX, attempt_events
 from processor.kafka.topics import COMMANDS_TOPIC
 from processor.logging import get
 from schemas.addresses import Address
@@ -52,7 +48,7 @@ class DecisionTimes:
 
 
 #: Returns when a condition was met, or None.
-SceneCondition: TypeAlias = Callable[[DecisionTimes, Mailer], datetime | None]
+SceneCondition: TypeAlias = Callable[[DecisionTimes, Blacklist], datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ def _retried_scene(tenant: str) -> Scene:
     return Scene(name, (
         SceneStep(
             "a message is sent and softly bounces",
-            lambda at: attempt_records(address, name, 1, at, **_MESSAGE_FIELDS),
+            lambda at: _attempt_records(address, name, 1, at, **_MESSAGE_FIELDS),
             _has_decision("retry_asked", name),
             "it was asked for again; the mailer sends it, and it is delivered",
         ),
@@ -102,7 +98,7 @@ def _exhausted_scene(tenant: str) -> Scene:
     return Scene(name, (
         SceneStep(
             "a message is sent to a mailbox that stays full",
-            lambda at: attempt_records(address, name, 1, at, **_MESSAGE_FIELDS),
+            lambda at: _attempt_records(address, name, 1, at, **_MESSAGE_FIELDS),
             _has_decision("retry_exhausted", name),
             "its retries bounced as well: given up",
         ),
@@ -114,22 +110,25 @@ def _blacklisted_scene(tenant: str) -> Scene:
     first, refused, again = name, f"{name}-refused", f"{name}-again"
     reset = f"{name}-reset"
 
-    def reinstated(decisions: DecisionTimes, mailer: Mailer) -> datetime | None:
-        return decisions.time_of("reinstated", reset) if mailer.may_send(address) else None
+    def reinstated(decisions: DecisionTimes, blacklist: Blacklist) -> datetime | None:
+        at = decisions.time_of("reinstated", reset)
+        return None if blacklist.is_blacklisted(*address) else at
 
     return Scene(name, (
         SceneStep(
             "a message is sent and bounces hard",
             lambda at: [
-                event_record("sent", address, first, at, **_MESSAGE_FIELDS),
-                event_record("bounce", address, first, at + _NEXT_MILLISECOND, **_HARD_BOUNCE),
+                to_record(sent(address, first, at, **_MESSAGE_FIELDS)),
+                to_record(
+                    mailer_event("bounce", address, first, at + _NEXT_MILLISECOND, **_HARD_BOUNCE)
+                ),
             ],
             _has_decision("suppressed", first),
             "the address is blacklisted",
         ),
         SceneStep(
             "another mailer, which keeps no blacklist, sends to it",
-            lambda at: [event_record("sent", address, refused, at, **_MESSAGE_FIELDS)],
+            lambda at: [to_record(sent(address, refused, at, **_MESSAGE_FIELDS))],
             _has_decision("invalid", refused),
             "that send is refused",
         ),
@@ -142,8 +141,8 @@ def _blacklisted_scene(tenant: str) -> Scene:
         SceneStep(
             "the next message is sent and delivered",
             lambda at: [
-                event_record("sent", address, again, at, **_MESSAGE_FIELDS),
-                event_record("delivery", address, again, at + _NEXT_MILLISECOND),
+                to_record(sent(address, again, at, **_MESSAGE_FIELDS)),
+                to_record(mailer_event("delivery", address, again, at + _NEXT_MILLISECOND)),
             ],
         ),
     ))  # fmt: skip
@@ -155,8 +154,8 @@ def _resent_scene(tenant: str) -> Scene:
         SceneStep(
             "a message is delivered, and somebody has it sent again",
             lambda at: [
-                event_record("sent", address, name, at, **_MESSAGE_FIELDS),
-                event_record("delivery", address, name, at + _NEXT_MILLISECOND),
+                to_record(sent(address, name, at, **_MESSAGE_FIELDS)),
+                to_record(mailer_event("delivery", address, name, at + _NEXT_MILLISECOND)),
                 _resend_command(address, name, at + 2 * _NEXT_MILLISECOND),
             ],
             _has_decision("resend_asked", name),
@@ -166,7 +165,14 @@ def _resent_scene(tenant: str) -> Scene:
 
 
 def _has_decision(decision: str, subject: str) -> SceneCondition:
-    return lambda decisions, _mailer: decisions.time_of(decision, subject)
+    return lambda decisions, _blacklist: decisions.time_of(decision, subject)
+
+
+def _attempt_records(
+    address: Address, message_id: str, attempt: int, at: datetime, **fields: str
+) -> list[MailerRecord]:
+    events: list[MailerEvent] = attempt_events(address, message_id, attempt, at, **fields)
+    return list(map(to_record, events))
 
 
 def _reset_command(address: Address, name: str, at: datetime) -> MailerRecord:
@@ -203,12 +209,12 @@ class ScenePlayer:
         return self._next == len(self._scene.steps)
 
     def advance(
-        self, decisions: DecisionTimes, mailer: Mailer, now: datetime
+        self, decisions: DecisionTimes, blacklist: Blacklist, now: datetime
     ) -> Iterator[MailerRecord]:
         """Yield the records to publish now, up to the first step that has to wait."""
         while not self.is_finished:
             step = self._scene.steps[self._next]
-            met_at = step.condition(decisions, mailer) if step.condition else None
+            met_at = step.condition(decisions, blacklist) if step.condition else None
             if met_at is None and not self._is_published:
                 self._is_published = True
                 log.info("scene", name=self._scene.name, step=step.action)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
-from schemas.events import KINDS_BY_CHANNEL, Channel, Identifier, MessageEvent, Recipient
-
-_COMPUTED: Final = frozenset(
-    {"event_id", "other_id", "recipient_error", "recorded_at", "source", "adapter_version"}
+from schemas.events import (
+    COMPUTED_FIELDS,
+    KINDS_BY_CHANNEL,
+    Channel,
+    Identifier,
+    MessageEvent,
+    Recipient,
 )
 
 
@@ -34,7 +37,7 @@ def _event_type(channel: Channel, *, message_id_required: bool) -> Any:
     """Return the type of a channel's events as they are published."""
     fields: dict[str, Any] = {}
     for name, about in MessageEvent.model_fields.items():
-        if name not in _COMPUTED:
+        if name not in COMPUTED_FIELDS:
             kind: Any = about.annotation
             if about.metadata:
                 kind = Annotated[(kind, *about.metadata)]

@@ -72,6 +72,7 @@ def sync_producer(kafka: KafkaSettings) -> Iterator[SyncProducer]:
         client = KafkaProducer(
             **sync_options(kafka),
             acks="all",
+            enable_idempotence=True,  # what is sent again after a lost answer is there once
             linger_ms=LINGER_MS,
             batch_size=MAX_BATCH_BYTES,
             compression_type=COMPRESSION,

@@ -14,7 +14,8 @@ from kafka import KafkaConsumer
 import schemas
 from deploy.local.parts import DEMO_POLICY
 from deploy.local.process import Program, Server
-from processor.demo.mailer import event_record
+from processor.client import mailer_event
+from processor.client.events import to_record
 from processor.kafka import topics
 from processor.kafka.producer import sync_producer
 from schemas.addresses import Address
@@ -75,10 +76,10 @@ def run(system, tmp_path):
         server.kill()
 
 
-def publish(system, *posts):
+def publish(system, *events):
     with sync_producer(system.kafka) as send:
-        for post in posts:
-            send(post.topic, post.value, key=post.key)
+        for topic, key, value in map(to_record, events):
+            send(topic, value, key=key)
 
 
 def records(system, topic):
@@ -96,8 +97,8 @@ def test_the_mailers_example_makes_a_retry_that_the_log_then_shows_as_answered(s
     at = datetime.now(UTC)
     publish(
         system,
-        event_record("sent", BOB, "b1", at),
-        event_record("bounce", BOB, "b1", at, bounce_class="soft"),
+        mailer_event("sent", BOB, "b1", at),
+        mailer_event("bounce", BOB, "b1", at, bounce_class="soft"),
     )
     output = run("delivery.retries")
     wait_for(lambda: "send b1 again, attempt 2" in output(), "the retry")
@@ -122,8 +123,8 @@ def test_the_copy_of_the_blacklist_follows_a_bounce_and_the_command_that_resets_
     wait_for(lambda: "ann: may be sent to" in copy(), "the empty blacklist")
     publish(
         system,
-        event_record("sent", ANN, "a1", at),
-        event_record("bounce", ANN, "a1", at, bounce_class="hard"),
+        mailer_event("sent", ANN, "a1", at),
+        mailer_event("bounce", ANN, "a1", at, bounce_class="hard"),
     )
     wait_for(lambda: copy().endswith("ann: do not send, hard_bounce\n"), "the entry")
     wait_for(lambda: "suppressed a1 - hard bounce on" in decided(), "the decision")

@@ -7,17 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from processor.demo.mailer import FULL_MAILBOX_PREFIX, Mailer, event_record, has_room
+from processor.client import Blacklist
+from processor.demo.mailer import FULL_MAILBOX_PREFIX, has_room, make_attempt
 from processor.demo.scenes import DecisionTimes, ScenePlayer, demo_scenes
 from schemas.addresses import Address
-from schemas.decisions import (
-    Command,
-    DecisionEvent,
-    ResendRequested,
-    RetryRequested,
-    Suppression,
-    retry_id,
-)
+from schemas.decisions import Command, DecisionEvent, RetryRequested, Suppression, retry_id
 from schemas.events import MessageEvent
 
 NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
@@ -25,20 +19,12 @@ ANN = Address("demo", "email", "ann@example.net")
 RETRIED, EXHAUSTED, BLACKLISTED, RESENT = demo_scenes("demo")
 
 
-def retry_request(address=ANN, attempt=2, message_id="m1"):
-    return RetryRequested(
-        id=retry_id(address, message_id, attempt), tenant_id=address.tenant_id,
-        message_id=message_id, recipient=address.address, attempt=attempt, reason="mailbox full",
-        due_at=NOW,
-    ).model_dump_json().encode()  # fmt: skip
-
-
-def suppress(mailer, address=ANN):
+def suppress(blacklist, address=ANN):
     entry = Suppression(
         rule="hard_bounce", since=NOW, tenant_id=address.tenant_id, channel=address.channel,
         address=address.address, effect="invalid",
     )  # fmt: skip
-    mailer.apply_suppression(address.key.encode(), entry.model_dump_json().encode())
+    blacklist.apply(address.key.encode(), entry.model_dump_json().encode())
 
 
 def kinds_and_attempts(records):
@@ -47,49 +33,15 @@ def kinds_and_attempts(records):
     return [(each.kind, each.attempt) for each in read]
 
 
-def test_a_retry_is_made_once_and_reported_with_its_attempt() -> None:
-    mailer = Mailer("demo")
-    assert kinds_and_attempts(mailer.make_retry(retry_request(), NOW))[0] == ("sent", 2)
-    assert mailer.make_retry(retry_request(), NOW) == []
-    assert kinds_and_attempts(mailer.make_retry(retry_request(attempt=3), NOW))[0] == ("sent", 3)
-
-
-def test_nothing_is_sent_to_a_blacklisted_address_until_a_tombstone_comes() -> None:
-    mailer = Mailer("demo")
-    suppress(mailer)
-    assert not mailer.may_send(ANN)
-    assert mailer.make_retry(retry_request(), NOW) == []
-    mailer.apply_suppression(ANN.key.encode(), None)
-    mailer.apply_suppression(ANN.key.encode(), None)
-    assert mailer.may_send(ANN)
-    assert kinds_and_attempts(mailer.make_retry(retry_request(), NOW))[0] == ("sent", 2)
-
-
-def resend_request(address=ANN):
-    return ResendRequested(
-        id=retry_id(address, "m1", 2), tenant_id=address.tenant_id, channel=address.channel,
-        message_id="m1", recipient=address.address, attempt=2, reason="they lost it", due_at=NOW,
-        actor="Kim",
-    ).model_dump_json().encode()  # fmt: skip
-
-
 @pytest.mark.parametrize("address", [ANN, Address("demo", "sms", "+442079460018")])
-def test_what_a_person_asks_for_is_sent_once_also_if_a_rule_asked_before(address) -> None:
-    mailer = Mailer("demo")
-    made = kinds_and_attempts(mailer.make_retry(resend_request(address), NOW))
-    assert made == [("sent", 2), ("delivery", 2)]
-    assert mailer.make_retry(resend_request(address), NOW) == []
-    if address == ANN:
-        assert mailer.make_retry(retry_request(), NOW) == []
-
-
-def test_who_asks_for_a_blacklisted_address_is_answered_why_nothing_is_sent() -> None:
-    mailer = Mailer("demo")
-    suppress(mailer)
-    [answer] = mailer.make_retry(resend_request(), NOW)
-    event = MessageEvent.model_validate_json(answer.value)
-    assert (event.kind, event.reason_code, event.attempt) == ("note", "resend_refused", 2)
-    assert event.diagnostic == "not sent again: the address is blacklisted"
+def test_an_attempt_is_reported_with_its_number_and_the_providers_answer(address) -> None:
+    request = RetryRequested(
+        id=retry_id(address, "m1", 3), tenant_id="demo", channel=address.channel, message_id="m1",
+        recipient=address.address, attempt=3, reason="mailbox full", due_at=NOW,
+    )  # fmt: skip
+    events = make_attempt(request)
+    assert [(each.kind, each.attempt) for each in events] == [("sent", 3), ("delivery", 3)]
+    assert {each.recipient for each in events} == {address.address}
 
 
 def test_a_scene_has_a_message_sent_again() -> None:
@@ -97,10 +49,6 @@ def test_a_scene_has_a_message_sent_again() -> None:
     records = stage.records()
     command = Command.model_validate_json(records[-1].value)
     assert (command.command, command.message_id, command.attempt) == ("resend", "scene-resent", 2)
-
-
-def test_another_tenants_retries_are_left_to_its_own_mailer() -> None:
-    assert Mailer("demo").make_retry(retry_request(ANN._replace(tenant_id="acme")), NOW) == []
 
 
 def test_a_full_mailbox_stays_full_and_any_other_has_room_by_the_third_attempt() -> None:
@@ -115,14 +63,12 @@ class Stage:
     """A scene that is played, with the decisions and the mailer that it waits for."""
 
     def __init__(self, scene):
-        self.player, self.decisions, self.mailer = (
-            ScenePlayer(scene),
-            DecisionTimes(),
-            Mailer("demo"),
-        )
+        self.player, self.decisions = ScenePlayer(scene), DecisionTimes()
+        self.blacklist = Blacklist()
+        self.blacklist.set_ready()
 
     def records(self, now=NOW):
-        return list(self.player.advance(self.decisions, self.mailer, now))
+        return list(self.player.advance(self.decisions, self.blacklist, now))
 
     def decide(self, kind, message_id, **fields):
         event = DecisionEvent(
@@ -144,7 +90,7 @@ def test_the_blacklisted_address_is_sent_to_again_only_after_its_tombstone() -> 
     stage = Stage(BLACKLISTED)
     assert kinds_and_attempts(stage.records()) == [("sent", 1), ("bounce", 1)]
     address = Address("demo", "email", "mistyped@example.net")
-    suppress(stage.mailer, address)
+    suppress(stage.blacklist, address)
     stage.decide("suppressed", "scene-blacklisted")
     assert kinds_and_attempts(stage.records()) == [("sent", 1)]
     stage.decide("invalid", "scene-blacklisted-refused")
@@ -153,7 +99,7 @@ def test_the_blacklisted_address_is_sent_to_again_only_after_its_tombstone() -> 
     assert (command.command, command.address) == ("reset", address.address)
     stage.decide("reinstated", "scene-blacklisted", cause_event_id=command.id)
     assert stage.records() == []
-    stage.mailer.apply_suppression(address.key.encode(), None)
+    stage.blacklist.apply(address.key.encode(), None)
     assert kinds_and_attempts(stage.records()) == [("sent", 1), ("delivery", 1)]
     assert stage.player.is_finished
     assert stage.records() == []
@@ -176,9 +122,3 @@ def test_a_scene_that_was_played_to_its_end_says_nothing_again() -> None:
     stage.decide("retry_exhausted", "scene-exhausted")
     assert stage.records() == []
     assert stage.player.is_finished
-
-
-def test_a_fact_goes_to_the_topic_of_its_channel() -> None:
-    number = Address("demo", "sms", "+447700900123")
-    assert event_record("sent", number, "s1", NOW).topic == "sms.sends"
-    assert event_record("sent", ANN, "m1", NOW).topic == "email.sends"

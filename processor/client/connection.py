@@ -1,0 +1,22 @@
+"""How a client's consumers connect: by the settings that everything connects by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+
+from processor.kafka.connection import unreachable_error
+from processor.kafka.consumers import sync_consumer
+
+if TYPE_CHECKING:
+    from processor.settings import KafkaSettings
+
+
+def connected_consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
+    """Return a consumer that begins with what is oldest. Raises `BrokerError`."""
+    try:
+        return sync_consumer(kafka, auto_offset_reset="earliest", **options)
+    except (KafkaError, OSError) as error:
+        raise unreachable_error(kafka, error) from error
