@@ -44,6 +44,7 @@ _COMMANDS: Final = {
     "mailer": _Command("mailer:run_mailer", "Run"),
     "status": _Command("status:print_status", "Run"),
     "publish": _Command("pipe:publish_file", "Feed"),
+    "import": _Command("import_history:import_history", "Feed"),
     "normalise": _Command("pipe:normalise_payloads", "Feed"),
     "log": _Command("logs:print_log", "Read"),
     "explain": _Command("logs:explain_message", "Read"),

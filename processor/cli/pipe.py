@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from processor.bounce_rules import bounce_rules_in_force
-from processor.cli.mail_sources import (
+from processor.imports.mail_sources import (
     PostfixLog,
     SourceRecord,
     log_lines,

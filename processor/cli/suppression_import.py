@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
@@ -14,6 +16,7 @@ from rich.console import Console
 from processor.cli import suppression_options
 from processor.cli.suppression_options import ActorOption, TenantOption, TimeoutOption
 from processor.clickhouse import client_of
+from processor.provider_lists.list_files import twilio_lines
 from processor.settings import load
 from processor.suppression_commands import DEFAULT_TIMEOUT_SECONDS, new_command
 from processor.suppression_files import BadFileRow, FileRow, SuppressionFileError, read_rows
@@ -26,6 +29,13 @@ if TYPE_CHECKING:
     from processor.settings import Settings
     from processor.suppression_commands import CommandOutcome
 
+
+class OptOutSource(StrEnum):
+    """Providers whose lists of opt-outs have a form of their own."""
+
+    TWILIO = "twilio"
+
+
 #: Bad lines that are reported one by one.
 MAX_REPORTED_LINES: Final = 20
 
@@ -34,6 +44,9 @@ def import_suppressions(
     file: Annotated[Path, typer.Argument(help="A CSV file; - for standard input.")],
     tenant: TenantOption,
     actor: ActorOption = "",
+    source: Annotated[
+        OptOutSource | None, typer.Option("--from", help="Opt-outs as this provider has them.")
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad lines out, instead of doing nothing.")
     ] = False,
@@ -47,10 +60,13 @@ def import_suppressions(
     is listed by hand, whatever rule it was listed by. If any line is bad, the bad ones are named
     and nothing is done. Who is on the list by hand already stays so. Needs a worker that runs.
 
+    Lists that SendGrid, Mailgun, Postmark, SES and Mandrill keep are taken with their rules and
+    times by `sendlog import --list`. Twilio's consents, CSV or JSON, are taken by --from twilio.
+
     As: sendlog suppressions import blacklist.csv --tenant acme
     """
     settings = load()
-    good, bad = _read_file(file, tenant, settings.numbers.by_tenant.of(tenant))
+    good, bad = _read_file(file, tenant, settings.numbers.by_tenant.of(tenant), source)
     _report_bad_lines(file, bad)
     if bad and not skip_bad:
         raise SuppressionFileError(
@@ -73,18 +89,23 @@ def import_suppressions(
         raise typer.Exit(1)
 
 
-def _read_file(file: Path, tenant: str, region: str) -> tuple[list[FileRow], list[BadFileRow]]:
+def _read_file(
+    file: Path, tenant: str, region: str, source: OptOutSource | None
+) -> tuple[list[FileRow], list[BadFileRow]]:
     """Return the good and the bad lines. Raises `SuppressionFileError` if it cannot be read."""
     good, bad = list[FileRow](), list[BadFileRow]()
     try:
         with _open(file) as lines:
-            for row in read_rows(lines, tenant, region):
+            rows = lines if source is None else twilio_lines(lines.read())
+            for row in read_rows(rows, tenant, region):
                 if isinstance(row, FileRow):
                     good.append(row)
                 else:
                     bad.append(row)
     except OSError as error:
         raise SuppressionFileError(f"{file} cannot be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise SuppressionFileError(f"{file} is not JSON: {error}") from None
     except UnicodeDecodeError:
         raise SuppressionFileError(f"{file} is not UTF-8") from None
     return good, bad

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, cast, get_args
 
 import typer
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from processor import suppression_files
 from processor.cli import suppression_import, suppression_options
+from processor.cli.options import OptionError
 from processor.cli.rows import RowFormat, print_rows, to_json_value
 from processor.cli.suppression_options import (
     ActorOption,
@@ -22,6 +23,7 @@ from processor.cli.suppression_options import (
     TimeoutOption,
 )
 from processor.clickhouse import client_of
+from processor.provider_lists.list_files import WRITTEN_LISTS, write_list
 from processor.settings import Settings, load
 from processor.suppression_commands import DEFAULT_TIMEOUT_SECONDS, CommandOutcome, new_command
 from projections.queries import suppressions
@@ -188,20 +190,39 @@ def export_suppressions(
     form: Annotated[
         RowFormat, typer.Option("--format", help="csv, which `import` reads, or json.")
     ] = RowFormat.CSV,
+    written: Annotated[
+        str, typer.Option("--as", help=f"As a provider takes it: {', '.join(WRITTEN_LISTS)}.")
+    ] = "",
 ) -> None:
     """Print the whole blacklist of a tenant, as CSV that `import` reads.
+
+    With --as it is what a provider takes; what is not carried over is said on standard error.
 
     As: sendlog suppressions export --tenant acme > blacklist.csv
     """
     settings = load()
+    if written and written not in WRITTEN_LISTS:
+        raise OptionError(f"--as {written!r} is unknown; there are {', '.join(WRITTEN_LISTS)}")
     rows = suppressions.export_entries(
         client_of(settings), settings.clickhouse.database, tenant,
         channel=suppression_options.channel_of(channel),
     )  # fmt: skip
-    if form is RowFormat.CSV:
+    if written:
+        _print_written(written, rows)
+    elif form is RowFormat.CSV:
         suppression_files.write_entries(rows, sys.stdout)
     else:
         print_rows(rows, form, columns=list(_ENTRY_COLUMNS), table_columns=_TABLE_COLUMNS)
+
+
+def _print_written(name: str, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Print entries as a provider takes them; say what is not carried over."""
+    report = write_list(name, entries, print)
+    status = Console(stderr=True)
+    for why, count in report.left_out.items():
+        status.print(f"left out: {count:,} {why}", highlight=False)
+    lost = WRITTEN_LISTS[name].lost
+    status.print(f"{report.written:,} written; not carried over: {lost}", soft_wrap=True)
 
 
 def _address(

@@ -19,8 +19,8 @@ def relative_time(text: str, now: datetime) -> datetime | None:
     return now - timedelta(**{_UNITS[span[2]]: int(span[1])}) if span else None
 
 
-def parse_since(text: str | None) -> datetime | None:
-    """Return the time of `--since` as UTC: a time, a day, as yesterday, or so long ago.
+def parse_since(text: str | None, option: str = "--since") -> datetime | None:
+    """Return the time of an option as UTC: a time, a day, as yesterday, or so long ago.
 
     Raises `QueryError` if it is none.
     """
@@ -35,6 +35,6 @@ def parse_since(text: str | None) -> datetime | None:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise QueryError(
-            f"--since {text!r} is no time; write it as 2026-11-24T10:00, yesterday or 7d"
+            f"{option} {text!r} is no time; write it as 2026-11-24T10:00, yesterday or 7d"
         ) from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -10,10 +10,10 @@ from processor.client.events import (
     MailerEvent,
     attempt_sent,
     mailer_event,
+    not_sent,
     provider_id_note,
     resend_refused,
     sent,
-    skipped,
 )
 from processor.client.mailer import MailerClient, mailer_client
 from processor.client.requests import MadeRetries, RecentIds
@@ -34,8 +34,8 @@ __all__ = [
     "attempt_sent",
     "mailer_client",
     "mailer_event",
+    "not_sent",
     "provider_id_note",
     "resend_refused",
     "sent",
-    "skipped",
 ]  # fmt: skip

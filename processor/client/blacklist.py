@@ -23,7 +23,7 @@ from schemas.events import Channel
 if TYPE_CHECKING:
     from processor.settings import KafkaSettings
 
-POLL_TIMEOUT_MS: Final = 200
+READ_TIMEOUT_MS: Final = 200
 
 
 class BlacklistNotReadError(ExplainedError):
@@ -99,7 +99,7 @@ class BlacklistReader:
         self._blacklist, self._consumer = blacklist, consumer
         self._ends: dict[Any, int] = consumer.end_offsets(consumer.assignment())
 
-    def poll(self, timeout_ms: int = POLL_TIMEOUT_MS) -> None:
+    def poll(self, timeout_ms: int = READ_TIMEOUT_MS) -> None:
         """Apply what has come; return at the latest when the time is over."""
         self._settle()
         for records in self._consumer.poll(timeout_ms=timeout_ms).values():

@@ -52,7 +52,7 @@ class MailerRecord(NamedTuple):
     value: bytes
 
 
-def to_record(event: MailerEvent) -> MailerRecord:
+def mailer_record(event: MailerEvent) -> MailerRecord:
     """Return an event as a record; its key is the address: those of one keep their order."""
     recipient = normalise_address(event.channel, event.recipient)
     key = Address(event.tenant_id, event.channel, recipient).key
@@ -80,7 +80,7 @@ def sent(address: Address, message_id: str, at: datetime, **fields: Any) -> Mail
     return mailer_event("sent", address, message_id, at, **fields)
 
 
-def skipped(
+def not_sent(
     address: Address, message_id: str, at: datetime, *, why: str, **fields: Any
 ) -> MailerEvent:
     """Return that a message was not sent, on purpose."""

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaConsumer, OffsetAndMetadata
 from kafka.errors import CommitFailedError
 
-from processor.client.blacklist import Blacklist, BlacklistReader, blacklist_reader
+from processor.client.blacklist import (
+    READ_TIMEOUT_MS,
+    Blacklist,
+    BlacklistReader,
+    blacklist_reader,
+)
 from processor.client.connection import connected_consumer
-from processor.client.events import MailerEvent, to_record
+from processor.client.events import MailerEvent, mailer_record
 from processor.client.requests import (
     MadeRetries,
     MakeAttempt,
@@ -31,8 +36,7 @@ if TYPE_CHECKING:
 
 log = get(__name__)
 
-CLIENT_ID: Final = "sendlog-client"
-POLL_TIMEOUT_MS: Final = 200
+DEFAULT_CLIENT_ID: Final = "sendlog-client"
 #: Requests that are fetched at once: each is committed by itself.
 MAX_POLL_REQUESTS: Final = 50
 
@@ -56,7 +60,7 @@ class MailerClient:
     def publish(self, *events: MailerEvent) -> None:
         """Publish events; `flush` waits until the broker has them. Raises `BrokerError`."""
         for event in events:
-            topic, key, value = to_record(event)
+            topic, key, value = mailer_record(event)
             self._producer(topic, value, key=key)
 
     def flush(self) -> None:
@@ -65,7 +69,7 @@ class MailerClient:
 
     def read_blacklist(self) -> Blacklist:
         """Read what has come of the blacklist, all of it the first time, and return it."""
-        self._reader.poll(0 if self.blacklist.is_ready else POLL_TIMEOUT_MS)
+        self._reader.poll(0 if self.blacklist.is_ready else READ_TIMEOUT_MS)
         while not self.blacklist.is_ready:
             self._reader.poll()
         return self.blacklist
@@ -85,7 +89,7 @@ class MailerClient:
         so does this, and the next step begins with that request.
         """
         self.read_blacklist()
-        fetched = self._requests.poll(timeout_ms=POLL_TIMEOUT_MS, max_records=MAX_POLL_REQUESTS)
+        fetched = self._requests.poll(timeout_ms=READ_TIMEOUT_MS, max_records=MAX_POLL_REQUESTS)
         made = 0
         pending = {place: records[0].offset for place, records in fetched.items()}
         try:
@@ -130,7 +134,7 @@ def mailer_client(
     tenants: Container[str] | None = None,
     made: MadeRetries | None = None,
     regions: NumberRegions | None = None,
-    client_id: str = CLIENT_ID,
+    client_id: str = DEFAULT_CLIENT_ID,
 ) -> Iterator[MailerClient]:
     """Yield a client of the broker; at the end all that was published is there.
 

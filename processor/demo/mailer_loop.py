@@ -22,8 +22,8 @@ from processor.kafka.topics import DECISIONS_TOPIC
 if TYPE_CHECKING:
     from processor.settings import KafkaSettings
 
-CLIENT_ID: Final = "sendlog-demo-mailer"
-POLL_TIMEOUT_MS: Final = 200
+_CLIENT_ID: Final = "sendlog-demo-mailer"
+_POLL_TIMEOUT_MS: Final = 200
 
 
 def run_reference_mailer(
@@ -33,7 +33,9 @@ def run_reference_mailer(
 
     Raises `BrokerError` if no broker answers, refuses, or lacks a topic.
     """
-    with mailer_client(kafka, group=MAILER_GROUP, tenants=(tenant,), client_id=CLIENT_ID) as client:
+    with mailer_client(
+        kafka, group=MAILER_GROUP, tenants=(tenant,), client_id=_CLIENT_ID
+    ) as client:
         if not scenes:  # only they look at decisions: a mailer needs no right to read them
             client.run(make_attempt, stop)
             return
@@ -57,7 +59,7 @@ def run_reference_mailer(
 @contextmanager
 def _decisions(kafka: KafkaSettings) -> Iterator[KafkaConsumer]:
     """Yield a consumer without a group that reads all decisions from the first."""
-    consumer = connected_consumer(kafka, client_id=CLIENT_ID)
+    consumer = connected_consumer(kafka, client_id=_CLIENT_ID)
     try:
         numbers = consumer.partitions_for_topic(DECISIONS_TOPIC)
         if not numbers:
@@ -73,5 +75,5 @@ def _decisions(kafka: KafkaSettings) -> Iterator[KafkaConsumer]:
 
 
 def _records(consumer: KafkaConsumer) -> Iterator[Any]:
-    for records in consumer.poll(timeout_ms=POLL_TIMEOUT_MS).values():
+    for records in consumer.poll(timeout_ms=_POLL_TIMEOUT_MS).values():
         yield from (record for record in records if record.value is not None)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from processor.client import Blacklist, MailerEvent, mailer_event, sent
-from processor.client.events import MailerRecord, to_record
+from processor.client.events import MailerRecord, mailer_record
 from processor.demo.mailer import FULL_MAILBOX_PREFIX, attempt_events
 from processor.kafka.topics import COMMANDS_TOPIC
 from processor.logging import get
@@ -118,8 +118,8 @@ def _blacklisted_scene(tenant: str) -> Scene:
         SceneStep(
             "a message is sent and bounces hard",
             lambda at: [
-                to_record(sent(address, first, at, **_MESSAGE_FIELDS)),
-                to_record(
+                mailer_record(sent(address, first, at, **_MESSAGE_FIELDS)),
+                mailer_record(
                     mailer_event("bounce", address, first, at + _NEXT_MILLISECOND, **_HARD_BOUNCE)
                 ),
             ],
@@ -128,7 +128,7 @@ def _blacklisted_scene(tenant: str) -> Scene:
         ),
         SceneStep(
             "another mailer, which keeps no blacklist, sends to it",
-            lambda at: [to_record(sent(address, refused, at, **_MESSAGE_FIELDS))],
+            lambda at: [mailer_record(sent(address, refused, at, **_MESSAGE_FIELDS))],
             _has_decision("invalid", refused),
             "that send is refused",
         ),
@@ -141,8 +141,8 @@ def _blacklisted_scene(tenant: str) -> Scene:
         SceneStep(
             "the next message is sent and delivered",
             lambda at: [
-                to_record(sent(address, again, at, **_MESSAGE_FIELDS)),
-                to_record(mailer_event("delivery", address, again, at + _NEXT_MILLISECOND)),
+                mailer_record(sent(address, again, at, **_MESSAGE_FIELDS)),
+                mailer_record(mailer_event("delivery", address, again, at + _NEXT_MILLISECOND)),
             ],
         ),
     ))  # fmt: skip
@@ -154,8 +154,8 @@ def _resent_scene(tenant: str) -> Scene:
         SceneStep(
             "a message is delivered, and somebody has it sent again",
             lambda at: [
-                to_record(sent(address, name, at, **_MESSAGE_FIELDS)),
-                to_record(mailer_event("delivery", address, name, at + _NEXT_MILLISECOND)),
+                mailer_record(sent(address, name, at, **_MESSAGE_FIELDS)),
+                mailer_record(mailer_event("delivery", address, name, at + _NEXT_MILLISECOND)),
                 _resend_command(address, name, at + 2 * _NEXT_MILLISECOND),
             ],
             _has_decision("resend_asked", name),
@@ -172,7 +172,7 @@ def _attempt_records(
     address: Address, message_id: str, attempt: int, at: datetime, **fields: str
 ) -> list[MailerRecord]:
     events: list[MailerEvent] = attempt_events(address, message_id, attempt, at, **fields)
-    return list(map(to_record, events))
+    return list(map(mailer_record, events))
 
 
 def _reset_command(address: Address, name: str, at: datetime) -> MailerRecord:

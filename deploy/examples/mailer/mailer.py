@@ -30,9 +30,9 @@ from processor.client import (
     RetryRequested,
     attempt_sent,
     mailer_client,
+    not_sent,
     resend_refused,
     sent,
-    skipped,
 )
 from processor.settings import load
 
@@ -89,7 +89,7 @@ def send_new(client: MailerClient, tenant: str, message: dict[str, Any]) -> None
     if entry := client.read_blacklist().entry(*address):
         print("skip", message["message_id"], entry.rule, flush=True)
         client.publish(
-            skipped(
+            not_sent(
                 address, message["message_id"], now(), why=f"blacklisted: {entry.rule}", **about
             )
         )

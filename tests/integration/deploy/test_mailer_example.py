@@ -14,7 +14,7 @@ import pytest
 from deploy.local.parts import DEMO_POLICY
 from deploy.local.process import ROOT
 from processor.client import Address, mailer_event
-from processor.client.events import to_record
+from processor.client.events import mailer_record
 from processor.kafka.producer import sync_producer
 from processor.kafka.topics import RETRIES_TOPIC, SUPPRESSIONS_TOPIC
 from tests.system import DATABASE, read, running, wait_for
@@ -61,7 +61,7 @@ def message(message_id, address):
 
 def publish(system, *events):
     with sync_producer(system.kafka) as send:
-        for topic, key, value in map(to_record, events):
+        for topic, key, value in map(mailer_record, events):
             send(topic, value, key=key)
 
 

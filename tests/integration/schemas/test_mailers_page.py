@@ -15,7 +15,7 @@ import schemas
 from deploy.local.parts import DEMO_POLICY
 from deploy.local.process import Program, Server
 from processor.client import mailer_event
-from processor.client.events import to_record
+from processor.client.events import mailer_record
 from processor.kafka import topics
 from processor.kafka.producer import sync_producer
 from schemas.addresses import Address
@@ -78,7 +78,7 @@ def run(system, tmp_path):
 
 def publish(system, *events):
     with sync_producer(system.kafka) as send:
-        for topic, key, value in map(to_record, events):
+        for topic, key, value in map(mailer_record, events):
             send(topic, value, key=key)
 
 

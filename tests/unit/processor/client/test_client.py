@@ -20,11 +20,11 @@ from processor.client import (
     RetryRequested,
     Suppression,
     attempt_sent,
+    not_sent,
     provider_id_note,
     sent,
-    skipped,
 )
-from processor.client.events import to_record
+from processor.client.events import mailer_record
 from processor.client.requests import RequestInbox
 from processor.intake.event_validator import event_validator
 from schemas.decisions import retry_id
@@ -61,7 +61,11 @@ def suppress(blacklist, address=ANN):
     ("event", "topic", "fields"),
     [
         (sent(ANN, "m1", NOW, subject="Hi"), "email.sends", {"kind": "sent", "subject": "Hi"}),
-        (skipped(ANN, "m1", NOW, why="no"), "email.sends", {"kind": "skipped", "diagnostic": "no"}),
+        (
+            not_sent(ANN, "m1", NOW, why="no"),
+            "email.sends",
+            {"kind": "skipped", "diagnostic": "no"},
+        ),
         (
             provider_id_note(NUMBER, "m1", NOW, provider="twilio", provider_message_id="SM1"),
             "sms.sends",
@@ -71,7 +75,7 @@ def suppress(blacklist, address=ANN):
     ],
 )
 def test_an_event_has_what_intake_requires_and_what_was_set_and_nothing_else(event, topic, fields):
-    record = to_record(event)
+    record = mailer_record(event)
     assert record.topic == topic
     value = json.loads(record.value)
     common = {"channel", "tenant_id", "message_id", "recipient", "occurred_at"}
@@ -82,7 +86,7 @@ def test_an_event_has_what_intake_requires_and_what_was_set_and_nothing_else(eve
 
 def test_events_of_one_address_have_one_key_however_it_is_written():
     keys = {
-        to_record(sent(ANN._replace(address=text), "m1", NOW)).key
+        mailer_record(sent(ANN._replace(address=text), "m1", NOW)).key
         for text in ("ann@example.net", "ANN@Example.NET", "Ann <ann@example.net>")
     }
     assert keys == {b"acme|email|ann@example.net"}

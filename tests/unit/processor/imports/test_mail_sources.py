@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from processor.cli import mail_sources
-from processor.cli.mail_sources import (
+from processor.imports import mail_sources
+from processor.imports.mail_sources import (
     MailSourceError,
     PostfixLog,
     log_lines,
