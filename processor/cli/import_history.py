@@ -99,15 +99,12 @@ def import_history(
     history = HistoryImport(
         adapter=adapters()[provider], tenant=name, shared=shared,
         since=parse_since(since), until=parse_since(until, "--until"),
-        region=settings.numbers.by_tenant.of(name),
-        find_known=_log_of(settings, name, provider) if ask_log else none_known,
+        regions=settings.numbers.by_tenant, max_record_bytes=settings.kafka.max_record_bytes,
+        find_known=_log_of(settings, provider) if ask_log else none_known,
     )  # fmt: skip
     topic, files = feed_topic(history.adapter.CHANNEL, provider), files_of(paths)
-    progress = (
-        None
-        if preview
-        else ImportProgress(state, f"{topic} of {name}" + (f", {list_name}" if list_name else ""))
-    )
+    target = f"{topic} of {name}" + (f", {list_name}" if list_name else "")
+    progress = None if preview else ImportProgress(state, target)
     with _sender(settings, topic, preview=preview) as send:
         _import_files(settings, files, history, send, progress, list_name)
     _print_preview(send.examples, topic)
@@ -188,13 +185,13 @@ def _report_bad(line: BadLine, count: int) -> None:
         _status.print("… and more bad lines, which are only counted")
 
 
-def _log_of(settings: Settings, tenant: str, provider: str) -> FindKnown:
+def _log_of(settings: Settings, provider: str) -> FindKnown:
     """Return what asks the log; it connects at the first question."""
     connect = cache(partial(client_of, settings))
 
     def find_known(marks: Sequence[EventMark], since: datetime, until: datetime) -> set[EventMark]:
         database = settings.clickhouse.database
-        return known_events(connect(), database, tenant, provider, marks, since, until)
+        return known_events(connect(), database, provider, marks, since, until)
 
     return find_known
 

@@ -15,8 +15,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 from processor.imports.payloads import BadLine, LeftOut, SourcePayload
 from processor.kafka.records import RECORDED_AT_HEADER
+from processor.kafka.topics import MAX_MESSAGE_BYTES
 from projections.queries.known_events import EventMark, mark_of
-from schemas.addresses import normalise_address
+from schemas.addresses import NumberRegions, normalise_address
 from schemas.events import EPOCH, EventFields
 from schemas.providers import DEFAULT_TENANT_HEADER, TENANT_HEADER, Adapter, decode
 
@@ -88,7 +89,8 @@ class HistoryImport:
     shared: bool = False
     since: datetime | None = None
     until: datetime | None = None
-    region: str = ""
+    regions: NumberRegions = field(default_factory=NumberRegions)
+    max_record_bytes: int = MAX_MESSAGE_BYTES
     find_known: FindKnown = none_known
     counts: ImportCounts = field(default_factory=ImportCounts)
 
@@ -119,6 +121,9 @@ class HistoryImport:
             DEFAULT_TENANT_HEADER if self.shared else TENANT_HEADER: self.tenant
         }
         place, arrived_ms = (item.file, item.line), item.recorded_ms
+        if len(item.payload) > self.max_record_bytes:
+            limit = f"the limit is {self.max_record_bytes:,}"
+            return BadLine(*place, f"a payload of {len(item.payload):,} bytes, and {limit}")
         decoded = decode(
             self.adapter, item.payload, headers,
             _NO_TIME_MS if arrived_ms is None else arrived_ms, self.tenant,
@@ -172,8 +177,10 @@ class HistoryImport:
         channel = self.adapter.CHANNEL
         return {
             mark_of(
-                event["kind"], event.get("provider_message_id") or "",
-                normalise_address(channel, event["recipient"], self.region), event["occurred_at"],
+                tenant := event["tenant_id"], event["kind"],
+                event.get("provider_message_id") or "",
+                normalise_address(channel, event["recipient"], self.regions.of(tenant)),
+                event["occurred_at"],
             )
             for event in record.events
         }  # fmt: skip

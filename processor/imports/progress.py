@@ -68,6 +68,9 @@ def _name(file: Path) -> str:
 
 
 def _version(file: Path) -> list[int]:
-    """Return what changes if a file does: its size and when it was written."""
-    state = None if str(file) == STDIN else file.stat()
-    return [] if state is None else [state.st_size, state.st_mtime_ns]
+    """Return what changes if a file, or a Maildir, does: sizes, and when they were written."""
+    if str(file) == STDIN:
+        return []
+    places = [file / "cur", file / "new"] if file.is_dir() else [file]
+    states = [place.stat() for place in places]
+    return [number for state in states for number in (state.st_size, state.st_mtime_ns)]

@@ -25,20 +25,23 @@ _MARGIN: Final = timedelta(days=7)
 class EventMark(NamedTuple):
     """What an event is recognised by; `second` is its time in seconds, 0 of a single kind."""
 
+    tenant_id: str
     kind: str
     provider_message_id: str
     recipient: str
     second: int = 0
 
 
-def mark_of(kind: str, provider_message_id: str, recipient: str, at: datetime) -> EventMark:
+def mark_of(
+    tenant: str, kind: str, provider_message_id: str, recipient: str, at: datetime
+) -> EventMark:
     """Return what an event is recognised by."""
     second = 0 if kind in SINGLE_KINDS else int(at.timestamp())
-    return EventMark(kind, provider_message_id, recipient, second)
+    return EventMark(tenant, kind, provider_message_id, recipient, second)
 
 
 def known_events(
-    client: Client, database: str, tenant: str, provider: str,
+    client: Client, database: str, provider: str,
     marks: Sequence[EventMark], since: datetime, until: datetime,
 ) -> set[EventMark]:  # fmt: skip
     """Return which of these the log has; all are of times from `since` to `until`.
@@ -48,10 +51,11 @@ def known_events(
     if not marks:
         return set()
     parameters = Parameters()
+    tenants = parameters.bind_list(sorted({mark.tenant_id for mark in marks}), "String")
     kinds = parameters.bind_list(sorted({mark.kind for mark in marks}), "String")
     ids = parameters.bind_list(sorted({mark.provider_message_id for mark in marks}), "String")
     conditions = (
-        f"tenant_id = {parameters.bind(tenant, 'String')}",
+        f"tenant_id IN {tenants}",
         f"provider = {parameters.bind(provider, 'String')}",
         f"kind IN {kinds}",
         f"provider_message_id IN {ids}",
@@ -61,7 +65,7 @@ def known_events(
     with classified_errors():
         rows = fetch_rows(
             client,
-            "SELECT DISTINCT kind, provider_message_id, recipient, occurred_at "
+            "SELECT DISTINCT tenant_id, kind, provider_message_id, recipient, occurred_at "
             f"FROM {database}.events WHERE {' AND '.join(conditions)}",
             parameters.values,
         )

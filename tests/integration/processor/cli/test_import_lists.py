@@ -60,7 +60,7 @@ def test_addresses_are_blacklisted_by_the_providers_rule_and_since_then(system):
         check=False,
     )  # fmt: skip
     assert refused.returncode == 1
-    assert "only a new subscription ends that" in refused.stdout
+    assert "only a new subscription ends that" in refused.stderr
 
 
 def test_a_list_that_is_imported_again_undoes_no_reset(system):
