@@ -19,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-from schemas.events import milliseconds
+from schemas.events import MAX_EVENT_TIME, MIN_EVENT_TIME, milliseconds
 from schemas.providers import UnreadableError
 from schemas.providers._times import epoch_time
 
@@ -258,9 +258,12 @@ def export_time(text: str) -> datetime:
     for read in (_iso_time, parsedate_to_datetime, _named_zone_time):
         try:
             time = read(text)
-        except (TypeError, ValueError):
+            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        except (OverflowError, TypeError, ValueError):
             continue
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        if not MIN_EVENT_TIME <= time < MAX_EVENT_TIME:
+            raise UnreadableError(f"time {text[:40]!r} is outside 1990 to 2099")
+        return time
     raise UnreadableError(f"time {text[:40]!r} is neither ISO 8601 nor RFC 2822")
 
 
@@ -283,6 +286,6 @@ def _parsed(text: str) -> Any:
     if text[:1] in "[{" or text.lower() in ("true", "false"):
         try:
             return json.loads(text if text[:1] in "[{" else text.lower())
-        except ValueError:
+        except (RecursionError, ValueError):
             return text
     return text

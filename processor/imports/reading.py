@@ -250,11 +250,11 @@ def _archived(source: ImportSource, line: int, body: Mapping[str, Any]) -> Sourc
     payload = body["payload"]
     if not isinstance(payload, str):
         payload = json.dumps(payload, ensure_ascii=False)
-    time = body.get("recorded_at")
-    arrived = milliseconds(export_time(str(time))) if time else body.get("ts")
+    time = body.get("recorded_at") or body.get("ts")
+    arrived_ms = milliseconds(export_time(str(time))) if time else None
     return SourcePayload(
         source.name, line, payload.encode("utf-8", "surrogatepass"),
-        _kept_headers(body.get("headers") or {}), None if arrived is None else int(arrived),
+        _kept_headers(body.get("headers") or {}), arrived_ms,
     )  # fmt: skip
 
 
@@ -278,7 +278,11 @@ def _table_items(file: BinaryIO, source: ImportSource) -> Iterator[Item]:
     name = source.name
     text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
     rows = csv.DictReader(text)
-    columns = [(column or "").strip() for column in rows.fieldnames or ()]
+    try:
+        columns = [(column or "").strip() for column in rows.fieldnames or ()]
+    except csv.Error as error:
+        yield BadLine(name, 1, f"not CSV: {error}")
+        return
     rows.fieldnames = columns
     layout = row_layout(source.layout, columns)
     if source.list_name and layout is None:

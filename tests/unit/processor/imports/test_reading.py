@@ -166,7 +166,8 @@ def test_a_bad_first_line_does_not_cost_the_rest(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [b"\x00\xff\xfe", b"[1, 2, {}]", b"{", b"[[[[", b'a,b\n"', b"{}" * 3, b"\x1f\x8bnot gzip",
-     b"[" * 100_000, b"a,b\n1,2,3\n", b"x=1", b"event,email,processed\n,,\n"],
+     b"[" * 100_000, b"a,b\n1,2,3\n", b"x=1", b"event,email,processed\n,,\n",
+     b"event,id\ndelivered," + b"[" * 9000, b"a," + b"b" * 200_000],
 )  # fmt: skip
 @pytest.mark.parametrize("provider", ["ses", "sendgrid", "twilio", "mailgun"])
 def test_whatever_a_file_has_is_read_or_named_and_never_an_error(content, provider, tmp_path):
@@ -224,8 +225,10 @@ def test_times_of_exports(text, expected):
     assert export_time(text).isoformat() == expected
 
 
-@pytest.mark.parametrize("text", ["", "5/6/2025 7:10", "soon"])
-def test_a_time_that_may_be_two_is_none(text):
+@pytest.mark.parametrize(
+    "text", ["", "5/6/2025 7:10", "soon", "0001-01-01T00:00:00-14:00", "1925-05-06"]
+)
+def test_a_time_that_may_be_two_or_none_is_refused(text):
     with pytest.raises(UnreadableError):
         export_time(text)
 
