@@ -104,8 +104,8 @@ class Identities:
             ProviderId(event["tenant_id"], event["channel"], event["other_id"])
             for event in joined.events
         }  # fmt: skip
-        if found := len(late & done):
-            log.warning("joined_late", ids=found)
+        if missed := late & done:
+            log.warning("joined_late", ids=len(missed))
         self._look_again_at(unmatched - done, now)
         # A mailer's event may name any provider.
         counts = Counter(
