@@ -44,9 +44,11 @@ class CommandProducer:
         if problem := asyncio.run(health.broker_problem(self._kafka)):
             log.warning("command_not_taken", id=command.id, error=problem)
             raise CommandNotPublishedError(f"no broker answers at {self._kafka.bootstrap}")
-        key, value = suppression_commands.command_record(command)
+        record = suppression_commands.command_record(self._kafka, command)
         try:
-            future = self._connect().send(topics.COMMANDS_TOPIC, value=value, key=key)
+            future = self._connect().send(
+                topics.COMMANDS_TOPIC, record.value, record.key, headers=list(record.headers)
+            )
             future.get(timeout=CONFIRM_TIMEOUT_MS / 1000)
         except (KafkaError, BrokerError) as error:
             log.warning("command_not_taken", id=command.id, error=str(error))

@@ -1,10 +1,11 @@
-"""Settings that groups share: keys and certificates of clients and servers, and proxies."""
+"""Settings of connections: TLS, proxies, ClickHouse, and the walls between tenants in Kafka."""
 
 from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -12,13 +13,20 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    StringConstraints,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from projections.tls import TlsFiles
+from schemas.events import Identifier
 
 OptionalPath = Annotated[Path | None, BeforeValidator(lambda path: path or None)]
+DatabaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+#: ClickHouse's own first user.
+DEFAULT_USER: Final = "default"
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_MIN_SECRET_CHARACTERS: Final = 32
 #: The type of an error about several settings of a group.
 CONTRADICTION: Final = "contradiction"
 
@@ -56,6 +64,41 @@ class TlsClientSettings(KeyPairSettings):
         return [name.upper() for name in names if getattr(self, name) is not None]
 
 
+class ClickHouseSettings(TlsClientSettings):
+    """The database."""
+
+    url: str = Field(
+        "http://127.0.0.1:8123",
+        # What follows a question mark would turn off the verification of certificates.
+        pattern=r"^https?://[^?#\s]+$",
+        description="HTTP interface; encrypted if it begins with https, whatever the port",
+    )
+    database: DatabaseName = "sendlog"
+    user: str = DEFAULT_USER
+    password: SecretStr = SecretStr("")
+    cluster: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        description="name of a cluster: replicated, sharded tables",
+    )
+    timeout: float = Field(120, gt=0, le=280, description="seconds for one insert or query")
+
+    @model_validator(mode="after")
+    def _check_scheme(self) -> Self:
+        if self.tls_variables and not self.url.startswith("https:"):
+            raise contradiction(
+                f"URL begins with http, which takes no {', '.join(self.tls_variables)}"
+            )
+        return self
+
+    @property
+    def sends_password_in_clear(self) -> bool:
+        """Whether a password goes unencrypted to another machine."""
+        parts = urlsplit(self.url)
+        is_far = parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS
+        return is_far and bool(self.password.get_secret_value() or parts.password)
+
+
 def _usable_networks(text: str) -> str:
     for address in filter(None, map(str.strip, text.split(","))):
         ip_network(address)
@@ -80,3 +123,46 @@ class HttpServerSettings(KeyPairSettings):
         "",
         description="addresses and networks, with commas, of proxies: those say who asks, and how",
     )
+
+
+def long_enough(secret: SecretStr) -> SecretStr:
+    """Return a secret of ours. Raises `ValueError` if it is short, unless it is empty."""
+    if 0 < len(secret.get_secret_value()) < _MIN_SECRET_CHARACTERS:
+        raise ValueError("takes at least 32 characters, or none")
+    return secret
+
+
+def _all_long_enough(secrets: SecretStr) -> SecretStr:
+    for secret in secrets.get_secret_value().split():
+        long_enough(SecretStr(secret))
+    return secrets
+
+
+#: Part of the names of topics.
+MailerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class WallSettings(BaseModel):
+    """What in Kafka keeps tenants apart: topics of mailers, and signed commands."""
+
+    command_secret: Annotated[SecretStr, AfterValidator(_all_long_enough)] = Field(
+        SecretStr(""),
+        description="signs commands, at least 32 characters, the same for worker, API and commands;"
+        " of several, with white space between, the first signs, and all are accepted; '': workers"
+        " obey whoever may write to delivery.commands",
+    )
+    mailers: dict[MailerName, tuple[Identifier, ...]] = Field(
+        default_factory=dict, description="tenants by mailer, for mailers with topics of their own"
+    )
+    shared_sends: bool = Field(
+        default=True, description="take any tenant's sends from email.sends and sms.sends"
+    )
+
+    @property
+    def mailers_by_tenant(self) -> dict[str, list[str]]:
+        """The mailers of each tenant that has some with topics of their own."""
+        by_tenant: dict[str, list[str]] = {}
+        for mailer, tenants in self.mailers.items():
+            for tenant in dict.fromkeys(tenants):
+                by_tenant.setdefault(tenant, []).append(mailer)
+        return by_tenant

@@ -22,10 +22,15 @@ from pydantic_settings import SettingsError as UnreadableSettingsError
 
 from processor.connection_settings import (
     CONTRADICTION,
+    DEFAULT_USER,
+    LOOPBACK_HOSTS,
+    ClickHouseSettings,
     HttpServerSettings,
     OptionalPath,
     TlsClientSettings,
+    WallSettings,
     contradiction,
+    long_enough,
 )
 from processor.open_id_settings import OpenIdSettings
 from processor.secret_files import FILE_SUFFIX, SecretFileError, secret_fields, secrets_of_files
@@ -34,22 +39,22 @@ from schemas.addresses import NumberRegions
 from schemas.errors import ExplainedError
 from schemas.providers.verp import compile_pattern
 
-DatabaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s+<>]*@[^@\s<>]+$")]
 Region = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2})?$")]
 
 ENVIRONMENT_PREFIX = "SENDLOG_"
-#: ClickHouse's own first user, and the one of the local stack, which makes a password for it.
-DEFAULT_USER = "default"
+#: The user of ClickHouse of the local stack, which makes a password for it.
 LOCAL_USER = "sendlog"
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+#: What the local stack keeps the secret of commands as.
+COMMANDS_SECRET = "commands"  # noqa: S105 - the name of its file
 #: Groups with secrets: their wrong values are not shown, with these exceptions.
 SECRET_GROUPS = frozenset({"kafka", "clickhouse", "gateway", "api", "oidc"})
 PLAIN_SETTINGS = frozenset({
     ("kafka", "group"), ("kafka", "partitions"), ("kafka", "replication"),
     ("kafka", "max_record_bytes"), ("kafka", "fetch_bytes"), ("kafka", "fetch_records"),
     ("kafka", "protocol"), ("kafka", "mechanism"), ("kafka", "token_url"),
+    ("kafka", "mailers"), ("kafka", "shared_sends"),
     ("clickhouse", "timeout"), ("clickhouse", "database"),
     ("gateway", "host"), ("gateway", "port"), ("gateway", "timeout"), ("gateway", "verp"),
     ("gateway", "mail_host"), ("gateway", "mail_port"), ("gateway", "mail_protocol"),
@@ -63,7 +68,7 @@ class SettingsError(ExplainedError, ValueError):
     """A setting has a wrong value; the text names the variable and what it takes."""
 
 
-class KafkaSettings(TlsClientSettings):
+class KafkaSettings(WallSettings, TlsClientSettings):
     """The broker, how to log in to it, and how the worker reads from it."""
 
     bootstrap: str = Field("127.0.0.1:9092", description="host:port, several with commas")
@@ -120,41 +125,6 @@ class KafkaSettings(TlsClientSettings):
         elif self.token_url and not (has_user and self.password.get_secret_value()):
             raise contradiction("TOKEN_URL takes USER and PASSWORD, the client's id and secret")
         return self
-
-
-class ClickHouseSettings(TlsClientSettings):
-    """The database."""
-
-    url: str = Field(
-        "http://127.0.0.1:8123",
-        # What follows a question mark would turn off the verification of certificates.
-        pattern=r"^https?://[^?#\s]+$",
-        description="HTTP interface; encrypted if it begins with https, whatever the port",
-    )
-    database: DatabaseName = "sendlog"
-    user: str = DEFAULT_USER
-    password: SecretStr = SecretStr("")
-    cluster: str = Field(
-        "",
-        pattern=r"^[A-Za-z0-9_.-]*$",
-        description="name of a cluster: replicated, sharded tables",
-    )
-    timeout: float = Field(120, gt=0, le=280, description="seconds for one insert or query")
-
-    @model_validator(mode="after")
-    def _check_scheme(self) -> Self:
-        if self.tls_variables and not self.url.startswith("https:"):
-            raise contradiction(
-                f"URL begins with http, which takes no {', '.join(self.tls_variables)}"
-            )
-        return self
-
-    @property
-    def sends_password_in_clear(self) -> bool:
-        """Whether a password goes unencrypted to another machine."""
-        parts = urlsplit(self.url)
-        is_far = parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS
-        return is_far and bool(self.password.get_secret_value() or parts.password)
 
 
 class IntakeSettings(BaseModel):
@@ -253,12 +223,6 @@ class GatewaySettings(HttpServerSettings):
         return self.certificate_file is not None or self.public_url.startswith("https:")
 
 
-def _long_enough(secret: SecretStr) -> SecretStr:
-    if 0 < len(secret.get_secret_value()) < 32:
-        raise ValueError("takes at least 32 characters, or none")
-    return secret
-
-
 class ApiSettings(HttpServerSettings):
     """The HTTP API of the log, and its web pages."""
 
@@ -270,7 +234,7 @@ class ApiSettings(HttpServerSettings):
     outcome_seconds: float = Field(
         10, ge=0, le=60, description="to wait for a command to take effect; then the answer is 202"
     )
-    session_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+    session_secret: Annotated[SecretStr, AfterValidator(long_enough)] = Field(
         SecretStr(""),
         description="signs the cookies of the pages, at least 32 characters, the same for all "
         "processes; '': made up at each start, so that everybody has to sign in again",
@@ -278,7 +242,7 @@ class ApiSettings(HttpServerSettings):
     https: bool = Field(
         default=False, description="browsers use https, by a proxy; it is so with a certificate"
     )
-    embed_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+    embed_secret: Annotated[SecretStr, AfterValidator(long_enough)] = Field(
         SecretStr(""),
         description="what the embed secrets of keys are made of, at least 32 characters, the same "
         "for all processes; '': made up at each start, so that no host can sign tokens by itself",
@@ -351,7 +315,7 @@ def load() -> Settings:
     annotations = {name: field.annotation for name, field in groups.items()}
     try:
         secrets = secrets_of_files(annotations, os.environ, ENVIRONMENT_PREFIX)
-        return _with_local_password(Settings(**cast("Any", secrets)))
+        return _with_local_secrets(Settings(**cast("Any", secrets)))
     except SecretFileError as error:
         raise SettingsError(str(error)) from None
     except ValidationError as error:
@@ -366,6 +330,12 @@ def local_password_file(data: Path, user: str) -> Path:
     return data / "passwords" / user
 
 
+def with_command_secret(settings: Settings, secret: str) -> Settings:
+    """Return the settings with another secret for commands."""
+    kafka = settings.kafka.model_copy(update={"command_secret": SecretStr(secret)})
+    return settings.model_copy(update={"kafka": kafka})
+
+
 def with_login(settings: Settings, user: str, password: str) -> Settings:
     """Return the settings with another user of ClickHouse."""
     login = {"user": user, "password": SecretStr(password)}
@@ -373,20 +343,28 @@ def with_login(settings: Settings, user: str, password: str) -> Settings:
     return settings.model_copy(update={"clickhouse": clickhouse})
 
 
-def _with_local_password(settings: Settings) -> Settings:
-    """Return the settings with the local stack's user, if they name none and it is on this machine.
+def _with_local_secrets(settings: Settings) -> Settings:
+    """Return the settings with the local stack's secrets, if it is meant and they name none.
 
-    So a command in another terminal, with the same data folder, needs no password set.
+    So a command in another terminal, with the same data folder, needs no secret set.
     """
-    clickhouse = settings.clickhouse
+    clickhouse, kafka = settings.clickhouse, settings.kafka
     named = clickhouse.user != DEFAULT_USER or clickhouse.password.get_secret_value()
-    if named or urlsplit(clickhouse.url).hostname not in LOOPBACK_HOSTS:
-        return settings
+    is_local = not named and urlsplit(clickhouse.url).hostname in LOOPBACK_HOSTS
+    if is_local and (password := _local_secret(settings, LOCAL_USER)):
+        settings = with_login(settings, LOCAL_USER, password)
+    is_local = {host.rpartition(":")[0] for host in kafka.bootstrap.split(",")} <= LOOPBACK_HOSTS
+    if is_local and not kafka.command_secret.get_secret_value():
+        settings = with_command_secret(settings, _local_secret(settings, COMMANDS_SECRET))
+    return settings
+
+
+def _local_secret(settings: Settings, name: str) -> str:
+    """Return a secret that the local stack keeps, "" if it keeps none."""
     try:
-        password = local_password_file(settings.data_dir, LOCAL_USER).read_text().strip()
+        return local_password_file(settings.data_dir, name).read_text().strip()
     except OSError:
-        return settings
-    return with_login(settings, LOCAL_USER, password)
+        return ""
 
 
 def _explain_problem(problem: ErrorDetails) -> str:

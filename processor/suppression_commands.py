@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from processor.kafka.producer import sync_producer
 from processor.kafka.topics import COMMANDS_TOPIC
 from projections.queries import suppressions
 from projections.queries.suppressions import ReadOutcomes
 from schemas.addresses import Address
+from schemas.command_signatures import secrets_of, sign_command
 from schemas.decisions import Command
 from schemas.errors import ExplainedError
 
@@ -34,6 +35,14 @@ class CommandTimeoutError(ExplainedError):
     """Kafka has commands that no worker has applied yet; the text says how many."""
 
 
+class CommandRecord(NamedTuple):
+    """What is published of a command."""
+
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandOutcome:
     """The outcome of a command: the row of the history that it led to."""
@@ -49,7 +58,7 @@ class CommandOutcome:
 
 
 def new_command(
-    action: Literal["reset", "add"],
+    action: Literal["reset", "add", "publish"],
     address: Address,
     *,
     actor: str,
@@ -63,9 +72,16 @@ def new_command(
     )  # fmt: skip
 
 
-def command_record(command: Command) -> tuple[bytes, bytes]:
-    """Return the key and the value of a command's record."""
-    return command.target.key.encode(), command.model_dump_json().encode()
+def command_record(kafka: KafkaSettings, command: Command) -> CommandRecord:
+    """Return a command's record, signed now if there is a secret."""
+    key, value = command.target.key.encode(), command.model_dump_json().encode()
+    return CommandRecord(key, value, signature_headers(kafka, key, value))
+
+
+def signature_headers(kafka: KafkaSettings, key: bytes, value: bytes) -> list[tuple[str, bytes]]:
+    """Return the headers that a command's record has; none without a secret."""
+    secrets = secrets_of(kafka.command_secret.get_secret_value())
+    return [sign_command(secret, key, value, int(time.time() * 1000)) for secret in secrets[:1]]
 
 
 def publish_commands(kafka: KafkaSettings, commands: Sequence[Command]) -> None:
@@ -74,8 +90,9 @@ def publish_commands(kafka: KafkaSettings, commands: Sequence[Command]) -> None:
     Commands for one address keep their order, because the address is their key.
     """
     with sync_producer(kafka) as send:
-        for key, value in map(command_record, commands):
-            send(COMMANDS_TOPIC, value, key=key)
+        for command in commands:
+            record = command_record(kafka, command)
+            send(COMMANDS_TOPIC, record.value, record.headers, key=record.key)
 
 
 def wait_for_outcomes(

@@ -36,6 +36,7 @@ from processor.intake.identity import Identities
 from processor.intake.policy_feed import chosen_events, partition_of, to_records
 from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
 from processor.intake.topic_pauses import TopicPauses
+from processor.intake.walls import Walls
 from processor.intake.worker_health import WorkerHealth
 from processor.intake.writer import Intake, JoinOutcome
 from processor.kafka import patches, topics, transport
@@ -114,6 +115,7 @@ def build_worker(
         policy_partitions=partitions,
         regions=settings.numbers.by_tenant,
         resolve=identities.resolve,
+        walls=Walls.of(settings.kafka),
     )
     intake = Intake(
         decode=decoder.begin,
@@ -193,6 +195,7 @@ def _build_policy(
         watermark=watermark.refresh,
         pause_feed=partial(pause_topic, app, topics.POLICY_TOPIC),
         clock=clock,
+        mailers=kafka.mailers_by_tenant,
     )
     follower = SuppressionFollower(
         suppressed=suppressed,
@@ -233,6 +236,8 @@ def run_worker(settings: Settings) -> None:
         rules_file=str(inputs.bounce_rules.file or "built in"),
         policy=settings.policy, policy_file=str(inputs.policies.file or "built in"),
     )  # fmt: skip
+    if settings.policy and not settings.kafka.command_secret.get_secret_value():
+        log.warning("commands_unsigned", setting="SENDLOG_KAFKA__COMMAND_SECRET")
     try:
         worker.execute_from_commandline()
     except SystemExit as leaving:  # Faust's way, also after a crash

@@ -304,6 +304,7 @@ OPERATORS: Final[dict[str, Operator]] = {
     "not": Operator("(NOT {0})", eager(lambda value: not value)),
     "less": Operator("ifNull({0} < {1}, false)", eager(_less), needs=(0, 1)),
     "in": Operator("({0} IN ({others}))", _is_in),
+    "begins with": Operator("startsWith({0}, {1})", eager(str.startswith)),
     "is set": Operator("isNotNull({0})", eager(lambda value: value is not None)),
     "is true": Operator("ifNull({0}, false)", eager(lambda value: value is True)),
     "is false": Operator("NOT ifNull({0}, true)", eager(lambda value: value is False)),

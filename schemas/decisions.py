@@ -187,12 +187,14 @@ class DecisionEvent(MessageEvent):
     rules_version: int = 0
 
 
-CommandKind = Literal["reset", "add", "resend"]
+CommandKind = Literal["reset", "add", "resend", "publish"]
 _RESEND_FIELDS: Final = frozenset({"message_id", "attempt", "record_type", "record_id"})
 
 
 class Command(BaseModel):
     """What a person asks for: lift the listing of an address, list it by hand, resend a message.
+
+    Or, by `publish`, to have the entry of an address published once more.
 
     Validation takes the countries of numbers that name none from its context: `regions`.
     `asked_at` is the time of the command's record. A reset of a complaint
@@ -237,7 +239,7 @@ class Command(BaseModel):
 
     @classmethod
     def for_address(
-        cls, command: Literal["reset", "add"], address: Address, *, id: str,  # noqa: A002
+        cls, command: Literal["reset", "add", "publish"], address: Address, *, id: str,  # noqa: A002
         actor: str, reason: str, requested_at: datetime, confirmed_complaint: bool = False,
     ) -> Command:  # fmt: skip
         """Return a command about an address.

@@ -20,6 +20,9 @@ _MAILER_TOPICS = {
     "email.sends": "Message events of mailers about emails",
     "sms.sends": "Message events of mailers about SMS",
 }
+#: Topics that a mailer with walls has beside these for itself, as AsyncAPI writes such names.
+_OWN_TOPICS: Final = ("email.sends", "sms.sends", "delivery.retries", "delivery.suppressions")
+_MAILER_PARAMETER: Final = ".{mailer}"
 _POLICY_TOPICS = {
     "delivery.retries": ("RetryRequested", "Messages to send again, each when it falls due"),
     "delivery.suppressions": (
@@ -56,6 +59,17 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
+def _channel(topic: str, message: str, description: str) -> dict[str, Any]:
+    messages = {"message": message, **_OTHER_MESSAGES.get(topic, {})}
+    return {
+        "address": topic,
+        "description": description,
+        "messages": {
+            name: {"$ref": f"#/components/messages/{each}"} for name, each in messages.items()
+        },
+    }
+
+
 def _asyncapi() -> dict[str, Any]:
     feeds = {
         f"{adapter.CHANNEL}.events.{name}": f"Raw bodies of {name}; its headers as record headers"
@@ -71,16 +85,16 @@ def _asyncapi() -> dict[str, Any]:
         **_POLICY_TOPICS,
     }
     channels = {
-        topic.replace(".", "_"): {
-            "address": topic,
-            "description": description,
-            "messages": {
-                name: {"$ref": f"#/components/messages/{each}"}
-                for name, each in {"message": message, **_OTHER_MESSAGES.get(topic, {})}.items()
-            },
-        }
+        topic.replace(".", "_"): _channel(topic, message, description)
         for topic, (message, description) in topics.items()
     }
+    for topic in _OWN_TOPICS:
+        message, description = topics[topic]
+        channels[f"{topic.replace('.', '_')}_mailer"] = {
+            **_channel(topic, message, f"{description}; of one mailer with walls alone"),
+            "address": topic + _MAILER_PARAMETER,
+            "parameters": {"mailer": {"description": "Its name in SENDLOG_KAFKA__MAILERS"}},
+        }
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Sendlog", "version": "0.1.0"},

@@ -21,7 +21,14 @@ ADMIN = "admin"
 #: Of each component, where it logs in by SASL.
 PASSWORDS = {
     name: f"{name}-s3cret"
-    for name in ("admin", "sendlog-worker", "sendlog-gateway", "sendlog-operator")
+    for name in (
+        "admin",
+        "sendlog-worker",
+        "sendlog-gateway",
+        "sendlog-operator",
+        "sendlog-mailer-alpha",
+        "sendlog-mailer-beta",
+    )
 }
 
 

@@ -102,6 +102,8 @@ class System:
             "SENDLOG_CLICKHOUSE__CLUSTER": self.engine.cluster,
             "SENDLOG_LOG_FORMAT": "json",
             "SENDLOG_POLICY_FILE": str(self.folder / "policy.toml"),
+            # Not the secrets of a stack that runs in this checkout.
+            "SENDLOG_DATA_DIR": str(self.folder),
         }
 
     def worker(self, **environment):

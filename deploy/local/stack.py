@@ -19,8 +19,15 @@ from deploy.local.console import Console
 from deploy.local.parts import PROCESSOR, api_address, key_file, parts, serves
 from deploy.local.process import POLL, LocalError
 from deploy.local.supervisor import PartError, Supervisor
+from processor.connection_settings import DEFAULT_USER
 from processor.kafka import topics
-from processor.settings import DEFAULT_USER, LOCAL_USER, local_password_file, with_login
+from processor.settings import (
+    COMMANDS_SECRET,
+    LOCAL_USER,
+    local_password_file,
+    with_command_secret,
+    with_login,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +58,7 @@ def up(
     try:
         with _own(settings.data_dir, workers=workers) as wait:
             _check_addresses(settings, patience=_LEFTOVER if wait else 0)
-            settings = _with_password(settings)
+            settings = _with_command_secret(_with_password(settings))
             programs = parts(settings, workers=workers, demo=demo, processor=processor)
             console = Console(sys.stderr, [program.name for program in programs])
 
@@ -78,7 +85,7 @@ def check(settings: Settings) -> int:
     found = broker.topics(settings.kafka.bootstrap)
     if found is None:
         missing.append(f"the broker does not answer at {settings.kafka.bootstrap}")
-    elif absent := sorted({topic.name for topic in topics.declared_topics()} - found):
+    elif absent := sorted({topic.name for topic in topics.declared_topics(settings.kafka)} - found):
         missing.append(f"the broker has no topic {', '.join(absent)}")
     if not database.answers(settings.clickhouse.url):
         missing.append(f"ClickHouse does not answer at {settings.clickhouse.url}")
@@ -145,6 +152,13 @@ def _with_password(settings: Settings) -> Settings:
             " has a user 'default' of its own, so set both or none"
         )
     return with_login(settings, LOCAL_USER, kept_password(settings.data_dir, LOCAL_USER))
+
+
+def _with_command_secret(settings: Settings) -> Settings:
+    """Return the settings with a secret for commands, which is made at the first start."""
+    if settings.kafka.command_secret.get_secret_value():
+        return settings
+    return with_command_secret(settings, kept_password(settings.data_dir, COMMANDS_SECRET))
 
 
 def _check_addresses(settings: Settings, *, patience: float) -> None:

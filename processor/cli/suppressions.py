@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any, Final, cast, get_args
 
 import typer
@@ -25,8 +26,14 @@ from processor.cli.suppression_options import (
 from processor.clickhouse import client_of
 from processor.provider_lists.list_files import WRITTEN_LISTS, write_list
 from processor.settings import Settings, load
-from processor.suppression_commands import DEFAULT_TIMEOUT_SECONDS, CommandOutcome, new_command
+from processor.suppression_commands import (
+    DEFAULT_TIMEOUT_SECONDS,
+    CommandOutcome,
+    new_command,
+    publish_commands,
+)
 from projections.queries import suppressions
+from projections.queries.audit import AuditLine, store_audit_lines
 from projections.tables.suppression_history import TABLE as HISTORY
 from schemas.addresses import Address, normalise_address, parse_address
 from schemas.decisions import RuleName
@@ -223,6 +230,30 @@ def _print_written(name: str, entries: Iterable[Mapping[str, Any]]) -> None:
         status.print(f"left out: {count:,} {why}", highlight=False)
     lost = WRITTEN_LISTS[name].lost
     status.print(f"{report.written:,} written; not carried over: {lost}", soft_wrap=True)
+
+
+@app.command("publish")
+def publish_suppressions(tenant: TenantOption, actor: ActorOption = "") -> None:
+    """Have the whole blacklist of a tenant published again, for a mailer that is new to it.
+
+    Workers publish each entry as it is by then, on delivery.suppressions and on the topics of the
+    tenant's mailers, in order with what changes meanwhile. Nothing else changes. Safe to repeat.
+    """
+    settings = load()
+    client, database = client_of(settings), settings.clickhouse.database
+    rows = suppressions.export_entries(client, database, tenant)
+    actor, count = suppression_options.actor_of(actor), 0
+    while batch := list(islice(rows, suppression_options.MAX_BATCH_COMMANDS)):
+        publish_commands(settings.kafka, [
+            new_command(
+                "publish", Address(tenant, row["channel"], row["address"]),
+                actor=actor, reason="the blacklist is published again",
+            ) for row in batch
+        ])  # fmt: skip
+        count += len(batch)
+    line = AuditLine(tenant_id=tenant, actor=actor, via="cli", action="publish")
+    store_audit_lines(client, database, [line])
+    print(f"workers are asked to publish {count:,} entries")
 
 
 def _address(

@@ -83,8 +83,9 @@ def give_rights(
 ) -> None:
     """Give each part of Sendlog the rights that it needs on a broker that denies by default.
 
-    The parts are worker, gateway, api, mailer and operator, who runs commands like this one. Prints
-    commands for Kafka's own tool, kafka-acls.sh. Safe to repeat; takes no right away.
+    The parts are worker, gateway, api, mailer, mailer-NAME for each with topics of its own, and
+    operator, who runs commands like this one. Prints commands for Kafka's own tool, kafka-acls.sh.
+    Safe to repeat; takes no right away.
     """
     kafka = load().kafka
     of_component = component_rights(kafka, mailer_group)
@@ -112,5 +113,6 @@ def grow_topics(
     What the policy keeps of an address is in a partition by its name: never let Kafka's own tools
     add partitions to delivery.policy. If they did, this mends it. Safe to repeat.
     """
-    for line in grow(load().kafka, topics_to_grow(topic), partitions):
+    kafka = load().kafka
+    for line in grow(kafka, topics_to_grow(kafka, topic), partitions):
         print(line)

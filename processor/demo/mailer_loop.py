@@ -17,7 +17,8 @@ from processor.demo.mailer import make_attempt
 from processor.demo.scenes import DecisionTimes, Scene, ScenePlayer
 from processor.kafka.acls import MAILER_GROUP
 from processor.kafka.producer import sync_producer
-from processor.kafka.topics import DECISIONS_TOPIC
+from processor.kafka.topics import COMMANDS_TOPIC, DECISIONS_TOPIC
+from processor.suppression_commands import signature_headers
 
 if TYPE_CHECKING:
     from processor.settings import KafkaSettings
@@ -51,7 +52,9 @@ def run_reference_mailer(
                 now = datetime.now(UTC)
                 for player in players:
                     for topic, key, value in player.advance(decisions, blacklist, now):
-                        send(topic, value, key=key)
+                        is_command = topic == COMMANDS_TOPIC
+                        headers = signature_headers(kafka, key, value) if is_command else ()
+                        send(topic, value, headers, key=key)
                 send.flush()
                 client.step(make_attempt)
 

@@ -23,6 +23,7 @@ from processor.intake.event_validator import event_validator
 from processor.intake.normal_form import bound_times, normalise_recipients
 from processor.intake.policy_feed import chosen_events, to_records
 from processor.intake.suppression_history import HISTORY_KINDS, HistoryRow, history_rows
+from processor.intake.walls import Walls
 from processor.kafka.batch_producer import OutgoingRecord
 from processor.kafka.records import (
     RECORDED_AT_HEADER,
@@ -32,10 +33,11 @@ from processor.kafka.records import (
     recorded_ms,
     text_headers,
 )
-from processor.kafka.topics import COMMANDS_TOPIC, DECISIONS_TOPIC, MAILER_CHANNELS, feed_provider
+from processor.kafka.topics import COMMANDS_TOPIC, DECISIONS_TOPIC, feed_provider, sends_channel
 from processor.settings import IntakeSettings
 from schemas.addresses import Address, NumberRegions
 from schemas.bounces import BounceRules
+from schemas.command_signatures import CommandSignatureError
 from schemas.decisions import Command
 from schemas.events import (
     EPOCH,
@@ -117,6 +119,7 @@ class Decoder:
         policy_partitions: int = 1,
         regions: NumberRegions | None = None,
         resolve: Callable[[Sequence[EventFields]], None] = lambda _: None,
+        walls: Walls = Walls(),  # noqa: B008 - frozen
     ) -> None:
         """Take the settings, the bounce rules, and addresses whose sends the policy has to see.
 
@@ -136,6 +139,7 @@ class Decoder:
         self._policy_partitions = policy_partitions
         self._regions = regions or NumberRegions()
         self._resolve = resolve
+        self._walls = walls
 
     def __call__(self, chunk: Chunk) -> DecodedChunk:
         """Decode the records of one fetch of one partition."""
@@ -203,7 +207,7 @@ class Decoder:
         topic = chunk.topic
         if topic == COMMANDS_TOPIC:
             return self._commands(chunk)
-        channel = MAILER_CHANNELS.get(topic)
+        channel = sends_channel(topic)
         if channel is not None or topic == DECISIONS_TOPIC:
             return self._events(chunk, channel)
         return self._feed(chunk, topic)
@@ -233,7 +237,7 @@ class Decoder:
         rejections: list[Rejection] = []
         for record in chunk.records:
             try:
-                requested_at = EPOCH + timedelta(milliseconds=recorded_ms(record))
+                requested_at = EPOCH + timedelta(milliseconds=self._walls.commanded_ms(record))
                 command = from_json(record.value or b"")
                 commands.append(
                     Command.model_validate(
@@ -242,6 +246,8 @@ class Decoder:
                 )
             except ValidationError as error:
                 rejections.append(Rejection(record, explain_validation(error)))
+            except CommandSignatureError as error:
+                rejections.append(Rejection(record, str(error)))
             except (TypeError, ValueError) as error:
                 rejections.append(Rejection(record, f"it is no command as JSON: {error}"))
         return self._decoded(chunk, [], rejections, commands)
@@ -252,6 +258,7 @@ class Decoder:
         rejections: list[Rejection] = []
         decisions: list[tuple[bytes, EventFields]] = []
         validate, max_bytes = self._validate[channel], self._max_bytes
+        tenants = None if channel is None else self._walls.tenants_of(chunk.topic)
         for record in chunk.records:
             value = record.value
             if value is None or len(value) > max_bytes:
@@ -261,6 +268,10 @@ class Decoder:
                 event = validate(value)
             except ValidationError as error:
                 rejections.append(Rejection(record, explain_validation(error)))
+                continue
+            if tenants is not None and event["tenant_id"] not in tenants:
+                reason = self._walls.refusal(chunk.topic, event["tenant_id"])
+                rejections.append(Rejection(record, reason))
                 continue
             event["recorded_ms"] = recorded_ms(record)
             event["source_offset"] = record.offset

@@ -28,6 +28,7 @@ from processor.kafka.topics import (
     RETRIES_TOPIC,
     SUPPRESSIONS_TOPIC,
     admin_client,
+    mailer_topic,
 )
 from processor.settings import KafkaSettings
 
@@ -37,6 +38,9 @@ _ENUM_NAMES: Final = {"DescribeConfigs": "DESCRIBE_CONFIGS"}
 MAILER_GROUP: Final = "sendlog-demo-mailer"
 _CLUSTER: Final = "kafka-cluster"
 _FEEDS: Final = ("email.events.", "sms.events.")
+#: What the names begin with of topics that are one mailer's own.
+_OWN_SENDS: Final = tuple(mailer_topic(name, "") for name in MAILER_CHANNELS)
+_OWN_OUTPUTS: Final = (mailer_topic(RETRIES_TOPIC, ""), mailer_topic(SUPPRESSIONS_TOPIC, ""))
 _INPUTS: Final = (
     *MAILER_CHANNELS, COMMANDS_TOPIC, DECISIONS_TOPIC, POLICY_TOPIC, POLICY_STATE_TOPIC,
     SUPPRESSIONS_TOPIC,
@@ -62,24 +66,36 @@ class Right(NamedTuple):
 def component_rights(
     kafka: KafkaSettings, mailer_group: str = MAILER_GROUP
 ) -> Mapping[str, Sequence[Right]]:
-    """Return the rights of each component, and of a mailer and an operator."""
+    """Return the rights of each component, of mailers and of an operator.
+
+    Mailers are `mailer`, who writes of all tenants, unless the shared topics are closed, and
+    `mailer-NAME` for each with topics of its own.
+    """
+    shared = {"mailer": _mailer_rights("", mailer_group)} if kafka.shared_sends else {}
+    own = {
+        f"mailer-{name}": _mailer_rights(f".{name}", f"sendlog-mailer-{name}")
+        for name in kafka.mailers
+    }
     transactions = f"{kafka.group}-policy-"
     return {
         "worker": (
             *(Right("topic", name, ("Read", "DescribeConfigs")) for name in _INPUTS),
-            *(Right("topic", name, ("Read", "DescribeConfigs"), prefixed=True) for name in _FEEDS),
+            *(
+                Right("topic", name, ("Read", "DescribeConfigs"), prefixed=True)
+                for name in (*_FEEDS, *_OWN_SENDS)
+            ),
             *(Right("topic", name, ("Write", "DescribeConfigs")) for name in _OUTPUTS),
+            *(
+                Right("topic", name, ("Write", "DescribeConfigs"), prefixed=True)
+                for name in _OWN_OUTPUTS
+            ),
             Right("group", kafka.group, ("Read",)),
             Right("transactional-id", transactions, ("Write", "Describe"), prefixed=True),
         ),
         "gateway": tuple(Right("topic", name, ("Write",), prefixed=True) for name in _FEEDS),
         "api": (Right("topic", COMMANDS_TOPIC, ("Write",)),),
-        "mailer": (
-            *(Right("topic", name, ("Write",)) for name in MAILER_CHANNELS),
-            Right("topic", RETRIES_TOPIC, ("Read",)),
-            Right("topic", SUPPRESSIONS_TOPIC, ("Read",)),
-            Right("group", mailer_group, ("Read",)),
-        ),
+        **shared,
+        **own,
         # Makes topics, grows and checks them, gives rights, publishes files and commands.
         "operator": (
             Right("cluster", _CLUSTER, ("Create", "Alter", "Describe")),
@@ -91,6 +107,16 @@ def component_rights(
             Right("transactional-id", transactions, ("Write", "Describe"), prefixed=True),
         ),
     }
+
+
+def _mailer_rights(suffix: str, group: str) -> Sequence[Right]:
+    """Return the rights of a mailer, whose topics end so: its sends, retries and blacklist."""
+    return (
+        *(Right("topic", name + suffix, ("Write",)) for name in MAILER_CHANNELS),
+        Right("topic", RETRIES_TOPIC + suffix, ("Read",)),
+        Right("topic", SUPPRESSIONS_TOPIC + suffix, ("Read",)),
+        Right("group", group, ("Read",)),
+    )
 
 
 def acl_commands(kafka: KafkaSettings, rights: Iterable[tuple[str, Right]]) -> Iterator[str]:

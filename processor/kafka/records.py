@@ -29,6 +29,16 @@ class Record(Protocol):
         ...
 
     @property
+    def timestamp_type(self) -> int | None:
+        """Whose time that is: 0 is the publisher's, 1 the broker's."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+        ...
+
+    @property
     def value(self) -> bytes | None:
         """Its bytes."""
         ...

@@ -26,8 +26,10 @@ SUPPRESSIONS_TOPIC: Final = "delivery.suppressions"
 POLICY_TOPIC: Final = "delivery.policy"
 POLICY_STATE_TOPIC: Final = "delivery.policy-state"
 KEYED_TOPICS: Final = (POLICY_TOPIC, POLICY_STATE_TOPIC)
-#: Topics of mailers, for message events of any kind of their channel.
+#: Topics that mailers share, for message events of any kind of their channel. A mailer with walls
+#: has topics of its own: these names, a dot and its own.
 MAILER_CHANNELS: Final[Mapping[str, Channel]] = {"email.sends": "email", "sms.sends": "sms"}
+_MAILER_TOPIC: Final = re.compile(r"^((?:email|sms)\.sends)\.([a-z0-9][a-z0-9_-]*)$")
 _FEED_TOPIC: Final = re.compile(r"^(email|sms)\.events\.([a-z0-9_-]+)$")
 
 _DAY_MS: Final = 86_400_000
@@ -59,6 +61,23 @@ class Topic:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
+def sends_channel(topic: str) -> Channel | None:
+    """Return the channel of a topic of mailers, shared or a mailer's own; None for any other."""
+    match = _MAILER_TOPIC.match(topic)
+    return MAILER_CHANNELS.get(match[1] if match else topic)
+
+
+def mailer_of(topic: str) -> str:
+    """Return the mailer whose own topic of sends it is, "" for any other topic."""
+    match = _MAILER_TOPIC.match(topic)
+    return match[2] if match else ""
+
+
+def mailer_topic(shared: str, mailer: str) -> str:
+    """Return a mailer's own topic beside a shared one: of sends, retries or suppressions."""
+    return f"{shared}.{mailer}"
+
+
 def feed_topic(channel: Channel, provider: str) -> str:
     """Return the topic of a provider's raw feed."""
     return f"{channel}.events.{provider}"
@@ -81,20 +100,29 @@ def has_adapter(topic: str) -> bool:
     return feed is None or feed[1] in adapters()
 
 
-def declared_topics() -> list[Topic]:
+def declared_topics(kafka: KafkaSettings) -> list[Topic]:
     """Return every topic that Sendlog reads or writes."""
-    feeds = list(provider_feeds().values())
     kept, ours = _RETAINED | _LARGE_RECORDS, _BROKER_TIME
+    own = {
+        **dict.fromkeys(MAILER_CHANNELS, kept),
+        RETRIES_TOPIC: _RETAINED | ours,
+        SUPPRESSIONS_TOPIC: _COMPACTED | ours,
+    }
     return [
-        *(Topic(name, kept) for name in (*MAILER_CHANNELS, *feeds)),
+        *(Topic(name, kept) for name in MAILER_CHANNELS if kafka.shared_sends),
+        *(Topic(name, kept) for name in provider_feeds().values()),
         Topic(COMMANDS_TOPIC, kept | ours),
         Topic(DECISIONS_TOPIC, kept | ours),
         Topic(POLICY_TOPIC, kept | ours),
         Topic(POLICY_STATE_TOPIC, _COMPACTED | _LARGE_RECORDS | ours | _STATE_CONFIG),
-        Topic(RETRIES_TOPIC, _RETAINED | ours),
-        Topic(SUPPRESSIONS_TOPIC, _COMPACTED | ours),
+        Topic(RETRIES_TOPIC, own[RETRIES_TOPIC]),
+        Topic(SUPPRESSIONS_TOPIC, own[SUPPRESSIONS_TOPIC]),
         Topic(DEAD_LETTERS_TOPIC, kept | ours),
-    ]
+        *(
+            Topic(mailer_topic(shared, mailer), config)
+            for mailer in kafka.mailers for shared, config in own.items()
+        ),
+    ]  # fmt: skip
 
 
 @contextmanager
@@ -124,7 +152,7 @@ def create_missing_topics(kafka: KafkaSettings) -> list[str]:
     """
     with admin_client(kafka) as client:
         present = set(client.list_topics())
-        missing = [topic for topic in declared_topics() if topic.name not in present]
+        missing = [topic for topic in declared_topics(kafka) if topic.name not in present]
         created = []
         for topic in missing:
             new = NewTopic(
@@ -145,7 +173,8 @@ def check_topics(kafka: KafkaSettings) -> tuple[list[str], list[str]]:
     """Return the topics that intake should read, and the problems, one line each.
 
     Intake reads the topics of mailers, commands, decisions, and every raw feed that exists, also of
-    providers without an adapter, so that their records become dead letters.
+    providers without an adapter and mailers without a tenant, so that their records become dead
+    letters.
     Raises `BrokerError`.
     """
     with admin_client(kafka) as client:
@@ -155,7 +184,7 @@ def check_topics(kafka: KafkaSettings) -> tuple[list[str], list[str]]:
     hidden = f", or {kafka.user or 'its user'} may not see it" if kafka.logs_in else ""
     problems = [
         f"topic {topic.name} is missing{hidden}: run sendlog topics apply"
-        for topic in declared_topics()
+        for topic in declared_topics(kafka)
         if topic.name not in described
     ]
     counts = {
@@ -170,7 +199,7 @@ def check_topics(kafka: KafkaSettings) -> tuple[list[str], list[str]]:
         *MAILER_CHANNELS,
         COMMANDS_TOPIC,
         DECISIONS_TOPIC,
-        *(name for name in present if feed_provider(name)),
+        *(name for name in present if feed_provider(name) or mailer_of(name)),
     ]
     return [name for name in reads if name in described], problems
 
@@ -180,7 +209,7 @@ def config_problems(kafka: KafkaSettings) -> list[str]:
 
     Raises `BrokerError`.
     """
-    declared = {topic.name: topic.config for topic in declared_topics()}
+    declared = {topic.name: topic.config for topic in declared_topics(kafka)}
     with admin_client(kafka) as client:
         present = sorted(declared.keys() & set(client.list_topics()))
         resources = [

@@ -27,6 +27,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from processor import metrics
@@ -86,7 +87,9 @@ class PolicyAgent:
         watermark: Callable[[], Awaitable[datetime]],
         pause_feed: Callable[[bool], None],
         clock: BrokerClock,
+        mailers: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
+        """Take what it works with; `mailers`: those of a tenant that have topics of their own."""
         self._states = states
         self._policies = policies
         self._fetch_lookups = fetch_lookups
@@ -102,6 +105,7 @@ class PolicyAgent:
         #: Held while states are decided on, so that an input and the clock never do at once.
         self._lock = asyncio.Lock()
         self._clock = clock
+        self._mailers = mailers
         self._clock_checked_at = -CLOCK_CHECK_INTERVAL_SECONDS
 
     def take(self, event: Any) -> None:
@@ -224,7 +228,10 @@ class PolicyAgent:
         """Take steps 1 to 4; return the partitions that were lost, or no longer ours, by then."""
         async with self._lock:
             now = now or self._clock.now()
-            batches = {partition: Batch(partition, batch) for partition, batch in entries.items()}
+            batches = {
+                partition: Batch(partition, batch, self._mailers)
+                for partition, batch in entries.items()
+            }
             lookups = await self._step1_look_up(batches, now)
             outcomes = await self._step2_decide(batches, lookups, now)
             outcomes = await self._step3_publish(outcomes)

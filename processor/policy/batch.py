@@ -23,6 +23,7 @@ from processor.kafka.topics import (
     POLICY_TOPIC,
     RETRIES_TOPIC,
     SUPPRESSIONS_TOPIC,
+    mailer_topic,
 )
 from processor.logging import get
 from processor.policy.config import Policies
@@ -143,8 +144,15 @@ def read_record(chunk: Chunk, record: Record, partitions: int) -> ReadRecord:
 class Batch:
     """Entries of one partition: `messages_to_look_up` first, then `decide`, once."""
 
-    def __init__(self, partition: PartitionStates, entries: Sequence[Entry]) -> None:
+    def __init__(
+        self,
+        partition: PartitionStates,
+        entries: Sequence[Entry],
+        mailers: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Take the mailers of each tenant that has some with topics of their own."""
         self._partition = partition
+        self._mailers = mailers
         self._entries: defaultdict[Address, list[Entry]] = defaultdict(list)
         for entry in entries:
             self._entries[entry.address].append(entry)
@@ -186,7 +194,8 @@ class Batch:
         for entry in self._entries[address]:
             try:
                 decisions, after = decide(state, entry.input, now, policy, lookup)
-                records = _records_of(address, to_outputs(address, state, decisions, after))
+                outputs = to_outputs(address, state, decisions, after)
+                records = _records_of(address, outputs, self._mailers.get(address.tenant_id, ()))
                 state = prune(after, now, policy)
             except Exception as error:  # noqa: BLE001 - nobody foresaw it, and all others go on
                 outcome.add(self._failed([entry], error, now))
@@ -232,17 +241,24 @@ def _messages_to_look_up(
     return messages
 
 
-def _records_of(address: Address, outputs: Outputs) -> list[OutgoingRecord]:
+def _records_of(address: Address, outputs: Outputs, mailers: Sequence[str]) -> list[OutgoingRecord]:
+    """Return the records of outputs; what is for mailers is on the topics of these, too."""
     key = address.key.encode()
-    records = [
-        OutgoingRecord(DECISIONS_TOPIC, key, to_json(event, exclude_none=True))
-        for event in outputs.events
-    ]
-    records += [
+    for_mailers = [
         OutgoingRecord(RETRIES_TOPIC, retry.id.encode(), retry.model_dump_json().encode())
         for retry in outputs.retries
     ]
     if outputs.entry_changed:
         entry = None if outputs.entry is None else outputs.entry.model_dump_json().encode()
-        records.append(OutgoingRecord(SUPPRESSIONS_TOPIC, key, entry))
-    return records
+        for_mailers.append(OutgoingRecord(SUPPRESSIONS_TOPIC, key, entry))
+    return [
+        *(
+            OutgoingRecord(DECISIONS_TOPIC, key, to_json(event, exclude_none=True))
+            for event in outputs.events
+        ),
+        *for_mailers,
+        *(
+            record._replace(topic=mailer_topic(record.topic, mailer))
+            for mailer in mailers for record in for_mailers
+        ),
+    ]  # fmt: skip

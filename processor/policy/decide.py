@@ -179,4 +179,5 @@ _COMMAND_RULES: Final = {
     "reset": suppression_rules.reset,
     "add": suppression_rules.add_by_hand,
     "resend": retry_rules.resend,
+    "publish": suppression_rules.repeat_entry,
 }

@@ -177,9 +177,17 @@ class CommandApplied:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class EntryRepeated:
+    """The entry of the address is published again as it is, also if there is none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRejected:
-    """A command does nothing, and why, for the person who gave it; a resend, of which attempt."""
+    """A command does nothing, and why, for the person who gave it; a resend, of which attempt.
+
+    A copy of it must do nothing either, though by then it might.
+    """
 
     id: str
     at: datetime
@@ -192,5 +200,5 @@ class CommandRejected:
 Decision: TypeAlias = (
     MessageJoined | SoftBounced | RefusalCounted | StreakEnded | AttemptSent | RetryScheduled
     | RetryDue | ResendAccepted | RetryCancelled | RetriesExhausted | SendRefused | ReasonRecorded
-    | Suppressed | Cleared | Reinstated | CommandApplied | CommandRejected
+    | Suppressed | Cleared | Reinstated | EntryRepeated | CommandApplied | CommandRejected
 )  # fmt: skip

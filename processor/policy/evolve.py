@@ -14,6 +14,7 @@ from processor.policy.decisions import (
     CommandApplied,
     CommandRejected,
     Decision,
+    EntryRepeated,
     MessageJoined,
     ReasonRecorded,
     RefusalCounted,
@@ -77,10 +78,10 @@ def evolve(state: AddressState, decision: Decision) -> AddressState:
             after = replace(state, reasons={**state.reasons, reason.rule: kept})
         case Cleared(rules=rules, at=at):
             after = _cleared(state, rules, at)
-        case CommandApplied(id=command_id, at=at):
+        case CommandApplied(id=command_id, at=at) | CommandRejected(id=command_id, at=at):
             applied_ids = _newest({**state.applied_ids, command_id: at}, MAX_SET_ITEMS, _itself)
             after = replace(state, applied_ids=applied_ids)
-        case SendRefused() | Suppressed() | Reinstated() | CommandRejected():
+        case SendRefused() | Suppressed() | Reinstated() | EntryRepeated():
             after = state
         case _:
             assert_never(decision)

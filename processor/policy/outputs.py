@@ -10,6 +10,7 @@ from typing import Any
 from processor.policy.decisions import (
     CommandRejected,
     Decision,
+    EntryRepeated,
     Reinstated,
     ResendAccepted,
     RetriesExhausted,
@@ -51,8 +52,9 @@ def to_outputs(
     after: AddressState,
 ) -> Outputs:
     """Return what decisions that led from one state to another have to be published as."""
+    is_repeated = any(isinstance(each, EntryRepeated) for each in decisions)
     reasons_changed = after.reasons != before.reasons
-    entry = entry_of(address, after) if reasons_changed else None
+    entry = entry_of(address, after) if reasons_changed or is_repeated else None
     return Outputs(
         events=tuple(event for each in decisions for event in _events(address, each)),
         retries=tuple(
@@ -60,7 +62,7 @@ def to_outputs(
             for each in decisions
             if isinstance(each, (RetryDue, ResendAccepted))
         ),
-        entry_changed=reasons_changed and entry != entry_of(address, before),
+        entry_changed=is_repeated or (reasons_changed and entry != entry_of(address, before)),
         entry=entry,
     )
 

@@ -11,6 +11,7 @@ from processor.policy.decisions import (
     CommandApplied,
     CommandRejected,
     Decision,
+    EntryRepeated,
     ReasonRecorded,
     RefusalCounted,
     Reinstated,
@@ -253,6 +254,13 @@ def add_by_hand(command: Command, context: Context, state: AddressState) -> Iter
         actor=command.actor, rules_version=context.policy.rules_version,
     )  # fmt: skip
     yield from _recorded(reason, context, state)
+
+
+def repeat_entry(command: Command, context: Context, state: AddressState) -> Iterator[Decision]:
+    """Publish the entry again, for a mailer to which it is new."""
+    if not state.has_applied(command.id):
+        yield CommandApplied(id=command.id, at=context.at)
+        yield EntryRepeated()
 
 
 def _rejected(command: Command, context: Context, why: str) -> CommandRejected:

@@ -9,7 +9,7 @@ can write no more. Whatever ends this half-way, it can be run again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -64,16 +64,17 @@ def default_partition(key: bytes, partitions: int) -> int:
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
-#: Topics of which only the last record of a key counts, and the partition of a key.
-_PLACES: Final[Mapping[str, Callable[[bytes, int], int]]] = {
-    POLICY_STATE_TOPIC: state_partition,
-    SUPPRESSIONS_TOPIC: default_partition,
-}
+def _place_of(topic: str) -> Callable[[bytes, int], int] | None:
+    """Return what gives the partition of a key, None unless only a key's last record counts."""
+    if topic == POLICY_STATE_TOPIC:
+        return state_partition
+    is_blacklist = topic == SUPPRESSIONS_TOPIC or topic.startswith(f"{SUPPRESSIONS_TOPIC}.")
+    return default_partition if is_blacklist else None
 
 
-def topics_to_grow(topic: str) -> list[str]:
+def topics_to_grow(kafka: KafkaSettings, topic: str) -> list[str]:
     """Return the topics that grow with one, or those of `all`. Raises `GrowthError`."""
-    names = [declared.name for declared in declared_topics()]
+    names = [declared.name for declared in declared_topics(kafka)]
     if topic == "all":
         return names
     if topic in {POLICY_TOPIC, POLICY_STATE_TOPIC}:
@@ -104,24 +105,26 @@ def grow(kafka: KafkaSettings, names: Sequence[str], partitions: int) -> Iterato
         yield f"{name} has {partitions} partitions instead of {counts[name]}"
     try:
         for name in names:
-            if name in _PLACES:
-                yield f"moved {_move_keys(kafka, name, partitions):,} keys of {name}"
+            if place := _place_of(name):
+                yield f"moved {_move_keys(kafka, name, place, partitions):,} keys of {name}"
         if POLICY_TOPIC in names:
             yield f"moved {_move_feed(kafka, partitions):,} records of {POLICY_TOPIC}"
     except KafkaError as error:
         raise BrokerError(f"Kafka at {kafka.bootstrap}: {error!r}; run it again") from error
 
 
-def _move_keys(kafka: KafkaSettings, topic: str, partitions: int) -> int:
-    moved, place_of = 0, _PLACES[topic]
+def _move_keys(
+    kafka: KafkaSettings, topic: str, place: Callable[[bytes, int], int], partitions: int
+) -> int:
+    moved = 0
     for number in range(partitions):
         latest: dict[bytes, Any] = {}
         for record in _records(kafka, TopicPartition(topic, number)):
             latest[record.key] = record
         moved += _move(kafka, TopicPartition(topic, number), (
-            Move(key, record.value, record.headers, place_of(key, partitions))
+            Move(key, record.value, record.headers, place(key, partitions))
             for key, record in latest.items()
-            if record.value is not None and place_of(key, partitions) != number
+            if record.value is not None and place(key, partitions) != number
         ))  # fmt: skip
     return moved
 

@@ -15,7 +15,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class RawRecord(NamedTuple):
-    """A record as Kafka had it."""
+    """A record as Kafka had it, but for its key and whose its time is, which are not kept."""
 
     topic: str
     partition: int
@@ -23,6 +23,8 @@ class RawRecord(NamedTuple):
     timestamp: int | None
     headers: Headers
     value: bytes | None
+    key: bytes | None = None
+    timestamp_type: int | None = None
 
 
 def records_of(rows: pa.Table | pa.RecordBatch) -> list[RawRecord]:

@@ -19,11 +19,11 @@ import pyarrow as pa
 from projections.clickhouse.ddl import fold_select
 from projections.clickhouse.sql import Parameters, fetch_rows, stream
 from projections.clickhouse.store import Insert, arrow_schema, insert_settings
-from projections.expressions import quote
 from projections.tables import KEY, Table, projections
 from projections.tables.edges import TABLE as EDGES
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.events import ZEROS
+from projections.tables.shared import IS_MAILERS
 from projections.tables.unmatched import TABLE as UNMATCHED
 from schemas.events import JOINED_KIND, milliseconds
 from schemas.identity import Edge, Identity, identity_of_event, joined_event_id, joined_fields
@@ -158,10 +158,7 @@ def _fold_own_events(client: Client, database: str, ids: Sequence[ProviderId]) -
         # Bound, not sent along: the client has no other way for a statement that inserts.
         tenants = parameters.bind(sorted({tenant for tenant, _ in own}), "Array(String)")
         names = parameters.bind([name for _, name in own], "Array(String)")
-        where = (
-            f"tenant_id IN {tenants} AND message_id IN {names} "
-            f"AND source_topic = {quote(f'{log.channel}.sends')}"
-        )
+        where = f"tenant_id IN {tenants} AND message_id IN {names} AND {IS_MAILERS.sql}"
         columns = ", ".join([*KEY, *(fold.name for fold in log.folds)])
         client.command(
             f"INSERT INTO {database}.{log.state_table} ({columns}) "

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AuditAction = Literal[
     "sign_in", "sign_out", "look", "export", "resend", "add", "reset", "bulk_reset",
-    "provider_lists",
+    "publish", "provider_lists",
     "key_create", "key_rotate", "key_revoke", "embed_secret", "embed_token",
 ]  # fmt: skip
 #: How somebody came: by the API, by a page, by a page in another application, by a command.

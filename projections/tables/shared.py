@@ -57,10 +57,12 @@ sender = latest(
 campaign = latest(
     "campaign", EVENT["occurred_at"], where=EVENT["campaign"].is_nonempty, value=EVENT["campaign"]
 )
-#: When the mailer first said something of it by this very id.
-own_at = earliest(
-    "own_at", EVENT["occurred_at"], where=EVENT["source_topic"].is_in("email.sends", "sms.sends")
+#: Whether a mailer said it: on a shared topic, or on one of its own, whose name begins alike.
+IS_MAILERS: Final = Call("begins with", EVENT["source_topic"], literal("email.sends")) | Call(
+    "begins with", EVENT["source_topic"], literal("sms.sends")
 )
+#: When the mailer first said something of it by this very id.
+own_at = earliest("own_at", EVENT["occurred_at"], where=IS_MAILERS)
 #: When its events were found to be of another message, which has them, too.
 joined_at = earliest("joined_at", EVENT["occurred_at"], where=EVENT["kind"].is_in(JOINED_KIND))
 resends = union(

@@ -9,6 +9,7 @@ from typing import Final
 
 from projections.column_types import TIME
 from projections.tables import Fill, Table
+from projections.tables.shared import IS_MAILERS
 
 TABLE: Final = Table(
     name="unmatched",
@@ -39,7 +40,7 @@ TABLE: Final = Table(
         where=(
             "provider_message_id != '' AND other_id = '' "
             "AND (message_id = provider_message_id OR recipient = '') "
-            "AND source_topic NOT IN ('email.sends', 'sms.sends', 'delivery.decisions')"
+            f"AND source_topic != 'delivery.decisions' AND NOT {IS_MAILERS.sql}"
         ),
     ),
     index_granularity=512,

@@ -76,7 +76,7 @@ EFFECTS: Final[Mapping[str, str]] = {
 AUDIT_ACTIONS: Final[Mapping[str, str]] = {
     "sign_in": "Signed in", "sign_out": "Signed out", "look": "Looked", "export": "Exported",
     "resend": "Asked to send again", "reset": "Reset", "bulk_reset": "Reset, with others",
-    "add": "Blacklisted by hand",
+    "add": "Blacklisted by hand", "publish": "Blacklist published again",
     "provider_lists": "Taken off providers' lists",
     "key_create": "Key made", "key_rotate": "Key rotated", "key_revoke": "Key revoked",
     "embed_secret": "Embed secret shown", "embed_token": "Embed token made",

@@ -26,13 +26,8 @@ from deploy.local.parts import environment
 from deploy.local.process import Program
 from deploy.local.supervisor import PartError, Supervisor
 from processor.cli.main import app
-from processor.settings import (
-    LOCAL_USER,
-    ClickHouseSettings,
-    IntakeSettings,
-    KafkaSettings,
-    Settings,
-)
+from processor.connection_settings import ClickHouseSettings
+from processor.settings import LOCAL_USER, IntakeSettings, KafkaSettings, Settings
 from tests.conftest import connected
 from tests.paths import ROOT
 
@@ -43,6 +38,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import NewTopic
 from processor.kafka.topics import declared_topics
+from processor.settings import KafkaSettings
 
 bootstrap = os.environ["SENDLOG_KAFKA__BOOTSTRAP"]
 
@@ -57,7 +53,8 @@ match sys.argv[1:]:
     case ["topics", "apply"]:
         assert os.environ["SENDLOG_KAFKA__REPLICATION"] == "1"
         with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-            for name in {topic.name for topic in declared_topics()} - set(admin.list_topics()):
+            declared = {topic.name for topic in declared_topics(KafkaSettings())}
+            for name in declared - set(admin.list_topics()):
                 admin.create_topics([NewTopic(name, 1, 1)])
     case ["migrate"]:
         sys.exit(int(os.environ.get("TEST_MIGRATE", "0")))

@@ -75,7 +75,8 @@ def gateway(system):
 
 def records_of(system):
     """Return all records of the feeds."""
-    feeds = [topic.name for topic in topics.declared_topics() if topics.feed_provider(topic.name)]
+    declared = topics.declared_topics(system.kafka)
+    feeds = [topic.name for topic in declared if topics.feed_provider(topic.name)]
     return [record for feed in feeds for record in system.read(feed)]
 
 

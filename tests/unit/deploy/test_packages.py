@@ -141,8 +141,10 @@ def test_passwords_are_made_at_the_first_start_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "chown", lambda path, *ids: owners.update({path.name: ids}))
     exec(compile(code, "passwords", "exec"), {})  # its own code
     first = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert first.keys() == {"clickhouse", "grafana", "session", "embed", "hooks.toml"}
-    assert len(set(first.values())) == 5
+    assert first.keys() == {
+        "clickhouse", "grafana", "session", "embed", "commands", "hooks.toml",
+    }  # fmt: skip
+    assert len(set(first.values())) == 6
     assert all(len(text) >= 32 for text in first.values())
     assert tomllib.loads(first["hooks.toml"])["default"]["postal"]["secret"].startswith("hook:")
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o440}

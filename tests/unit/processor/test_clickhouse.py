@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 
 from processor import clickhouse
 from processor.clickhouse import client_of
-from processor.settings import ClickHouseSettings, Settings
+from processor.connection_settings import ClickHouseSettings
+from processor.settings import Settings
 
 
 @pytest.mark.parametrize(

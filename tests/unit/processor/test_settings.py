@@ -45,9 +45,56 @@ def test_the_local_password_goes_nowhere_else(
     assert login(load()) == expected
 
 
+@pytest.fixture
+def local_secret(monkeypatch, tmp_path):
+    monkeypatch.setenv("SENDLOG_DATA_DIR", str(tmp_path))
+    file = local_password_file(tmp_path, "commands")
+    file.parent.mkdir()
+    file.write_text("l" * 32 + "\n")
+
+
+def command_secret():
+    return load().kafka.command_secret.get_secret_value()
+
+
+def test_a_command_beside_the_local_stack_is_signed_by_its_secret(local_secret):
+    assert command_secret() == "l" * 32
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("COMMAND_SECRET", "m" * 32, "m" * 32),
+        ("BOOTSTRAP", "kafka.example.com:9092", ""),
+        ("BOOTSTRAP", "127.0.0.1:9092,kafka.example.com:9092", ""),
+    ],
+)
+def test_the_local_secret_signs_for_no_other_broker(
+    monkeypatch, local_secret, variable, value, expected
+):
+    monkeypatch.setenv(f"SENDLOG_KAFKA__{variable}", value)
+    assert command_secret() == expected
+
+
+def test_secrets_of_commands_may_be_lines_of_a_file_which_is_read_again(monkeypatch, tmp_path):
+    file = tmp_path / "commands"
+    file.write_text("o" * 32 + "\n")
+    monkeypatch.setenv("SENDLOG_KAFKA__COMMAND_SECRET_FILE", str(file))
+    secret = load().kafka.command_secret
+    file.write_text("n" * 32 + "\n" + "o" * 32 + "\n")
+    assert secret.get_secret_value().split() == ["n" * 32, "o" * 32]
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
+        (
+            "SENDLOG_KAFKA__COMMAND_SECRET",
+            "short",
+            "SENDLOG_KAFKA__COMMAND_SECRET: .*32 characters",
+        ),
+        ("SENDLOG_KAFKA__MAILERS", '{"A": ["t"]}', "SENDLOG_KAFKA__MAILERS__A"),
+        ("SENDLOG_KAFKA__MAILERS", '{"a": [""]}', "SENDLOG_KAFKA__MAILERS__A__0: .*1 character"),
         ("SENDLOG_KAFKA__PARTITIONS", "many", "SENDLOG_KAFKA__PARTITIONS: .*integer.*'many'"),
         ("SENDLOG_KAFKA__BOOTSTRP", "x:1", "SENDLOG_KAFKA__BOOTSTRP: there is no such setting"),
         ("SENDLOG_COLOUR", "red", "SENDLOG_COLOUR: there is no such setting; there are: KAFKA"),

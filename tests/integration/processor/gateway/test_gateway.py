@@ -54,7 +54,7 @@ def gateway(own_broker, tmp_path_factory):
 def received(own_broker):
     """Return a function that gives what came to a topic since the test began."""
     consumer = KafkaConsumer(bootstrap_servers=own_broker.bootstrap, group_id=None)
-    names = [topic.name for topic in topics.declared_topics()]
+    names = [topic.name for topic in topics.declared_topics(KafkaSettings())]
     parts = [TopicPartition(name, n) for name in names for n in consumer.partitions_for_topic(name)]
     consumer.assign(parts)
     start = consumer.end_offsets(parts)

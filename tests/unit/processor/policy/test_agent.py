@@ -50,6 +50,7 @@ METRIC_LABELS = {
     decisions.Reinstated: "Reinstated",
     decisions.CommandApplied: "Obeyed",
     decisions.CommandRejected: "CommandRefused",
+    decisions.EntryRepeated: "EntryRepeated",
 }
 
 
@@ -78,7 +79,8 @@ class FakePublisher:
 class FakeWorker:
     """An agent with a broker that keeps what is published, a log to look up in, and a clock."""
 
-    def __init__(self, partitions=1, **policy):
+    def __init__(self, partitions=1, mailers=None, **policy):
+        self.mailers = mailers or {}
         self.partitions, self.fed = partitions, []
         self.now, self.watermark, self.broker_time = START, None, None
         self.elapsed_seconds = 0.0
@@ -96,6 +98,7 @@ class FakeWorker:
             dead_letter=self.dead_letter, feed=self.feed, partitions=self.partitions,
             add_suppressed=self.suppressed.append, wait_until_caught_up=self.wait_until_caught_up,
             watermark=self.fetch_watermark, pause_feed=self.pauses.append, clock=clock,
+            mailers=self.mailers,
         )  # fmt: skip
 
     async def take_over(self, number):
@@ -598,6 +601,56 @@ def test_a_suppressed_address_is_known_at_once_and_its_entry_is_published_and_li
         entry, tombstone = worker.topics["delivery.suppressions"]
         assert b"hard_bounce" in entry.value
         assert (entry.key, tombstone.key, tombstone.value) == (*[JO.key.encode()] * 2, None)
+
+    asyncio.run(scenario())
+
+
+def test_a_mailer_with_walls_has_the_retries_and_entries_of_its_tenants_and_no_others():
+    async def scenario():
+        worker = FakeWorker(mailers={"acme": ["shop", "news"], "rival": ["other"]})
+        await worker.take(bounce("soft"), bounce("soft", recipient="kim@example.com"))
+        await worker.tick(START + HOURS)
+        await worker.take(bounce("hard", START + 2 * HOURS, "m2"))
+        for shared in ("delivery.retries", "delivery.suppressions"):
+            records = [record[1:] for record in worker.topics[shared]]
+            assert len(records) == {"delivery.retries": 2, "delivery.suppressions": 1}[shared]
+            for mailer in ("shop", "news"):
+                own = [record[1:] for record in worker.topics[f"{shared}.{mailer}"]]
+                assert own == records
+            assert f"{shared}.other" not in worker.topics
+        await worker.take(bounce("hard", START + 2 * HOURS, "m3", tenant_id="elsewhere"))
+        assert len(worker.topics["delivery.suppressions"]) == 2
+        assert len(worker.topics["delivery.suppressions.shop"]) == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_entry_is_published_again_for_a_mailer_that_is_new_once_by_a_command():
+    async def scenario():
+        worker = FakeWorker()
+        await worker.take(bounce("hard"))
+        worker.mailers = {"acme": ["shop"]}
+        worker.crash()
+        before = {name: list(records) for name, records in worker.topics.items()}
+        worker.now = START + 2 * HOURS
+        publish = command("publish", START + HOURS)
+        await worker.take(publish, publish)
+        await worker.take(publish)
+        [entry, again] = worker.topics["delivery.suppressions"]
+        [own] = worker.topics["delivery.suppressions.shop"]
+        assert again == entry == own._replace(topic=entry.topic)
+        assert worker.topics["delivery.decisions"] == before["delivery.decisions"]
+
+    asyncio.run(scenario())
+
+
+def test_who_is_not_suppressed_gets_a_tombstone_when_the_entry_is_published_again():
+    async def scenario():
+        worker = FakeWorker()
+        await worker.take(command("publish", START))
+        [record] = worker.topics["delivery.suppressions"]
+        assert (record.key, record.value) == (JO.key.encode(), None)
+        assert "delivery.decisions" not in worker.topics
 
     asyncio.run(scenario())
 

@@ -737,11 +737,29 @@ def test_a_reset_that_comes_twice_lifts_nothing_later():
     assert jo.rejections == []
 
 
-def test_a_reset_of_what_is_not_suppressed_says_so_and_leaves_nothing_behind():
+def test_a_reset_of_what_is_not_suppressed_says_so_and_is_known_for_a_while():
     jo = AddressLife()
-    assert jo.take(command("reset", START)) == []
+    reset = command("reset", START)
+    assert jo.take(reset) == []
     assert jo.rejections == ["it is not blacklisted"]
+    assert jo.state == AddressState(applied_ids={reset.id: START})
+    jo.tick(jo.next_wake_at)
     assert jo.state.is_empty
+
+
+@pytest.mark.parametrize("what", ["reset", "add", "resend"])
+def test_a_copy_of_a_refused_command_does_nothing_when_it_would_be_obeyed(what):
+    jo, day = AddressLife(), START + DAYS
+    jo.take(command("add", START))
+    refused = command(what, day, id="refused", **{"message_id": "m1"} if what == "resend" else {})
+    if what == "reset":
+        jo.take(command("reset", START + HOURS))
+    jo.take(refused)
+    [_] = jo.rejections
+    jo.take(command("add" if what == "reset" else "reset", day, id="between"), day + HOURS)
+    entries, retries = list(jo.entries), list(jo.retries)
+    assert jo.take(refused, day + 2 * HOURS) == []
+    assert (jo.entries, jo.retries, len(jo.rejections)) == (entries, retries, 1)
 
 
 def test_an_entry_by_hand_that_was_reset_before_it_arrived_says_so():
