@@ -49,7 +49,9 @@ def facts(channel):
             "parts": st.integers(0, 3),
             "campaign": st.sampled_from(["", "autumn"]),
             "tags": st.lists(st.sampled_from(["x", "y", "ü"]), max_size=3),
-            "source_topic": st.sampled_from([f"{channel}.sends", f"{channel}.events.ses"]),
+            "source_topic": st.sampled_from(
+                [f"{channel}.sends", f"{channel}.sends.shop", f"{channel}.events.ses"]
+            ),
             "url": st.sampled_from(["", "https://example.com/"]),
         },
     )

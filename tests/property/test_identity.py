@@ -26,7 +26,7 @@ from tests.strategies import START
 
 TENANTS = iter(range(1_000_000))
 LOGS = {log.channel: log for log in projections().values()}
-SENDS = {"email": "email.sends", "sms": "sms.sends"}
+SENDS = {"email": "email.sends.shop", "sms": "sms.sends"}
 #: What a provider says of an attempt, by channel.
 PROVIDER_KINDS = {
     "email": ["delivery", "open", "click", "bounce", "deferral", "complaint"],

@@ -52,6 +52,7 @@ def serve(port):
 match sys.argv[1:]:
     case ["topics", "apply"]:
         assert os.environ["SENDLOG_KAFKA__REPLICATION"] == "1"
+        assert len(os.environ["SENDLOG_KAFKA__COMMAND_SECRET"]) >= 32
         with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
             declared = {topic.name for topic in declared_topics(KafkaSettings())}
             for name in declared - set(admin.list_topics()):

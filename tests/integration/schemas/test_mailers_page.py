@@ -50,7 +50,11 @@ def documented_fields(topic):
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("page")) as system:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running(tmp_path_factory.mktemp("page")) as system,
+    ):
+        patch.setenv("SENDLOG_KAFKA__COMMAND_SECRET", "page-" * 8)
         system.worker(SENDLOG_POLICY_FILE=str(DEMO_POLICY))
         yield system
 

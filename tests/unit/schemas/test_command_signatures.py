@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.command_signatures import (
     MAX_SIGNATURE_AGE_MS,
@@ -58,6 +60,11 @@ def test_a_secret_that_was_taken_away_signs_no_more():
 )
 def test_what_is_no_signature_is_malformed(header):
     assert reason(header) == "malformed"
+
+
+@given(st.one_of(st.text(), st.from_regex(r"v1 [0-9a-f]{8} \d{1,40} \w*", fullmatch=True)))
+def test_whatever_stands_in_the_header_is_refused_with_a_reason(header):
+    assert reason(header) in {"unsigned", "malformed", "unknown_key", "forged"}
 
 
 def test_no_signature_is_unsigned():
