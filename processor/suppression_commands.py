@@ -133,5 +133,6 @@ def _timeout_text(missing: int, count: int, timeout_seconds: float) -> str:
     return (
         f"{subject} had no effect within {timeout_seconds:g} s; Kafka has it in {COMMANDS_TOPIC},"
         " and as soon as a worker runs (sendlog worker) and has caught up it takes effect: look"
-        " again with sendlog suppressions history"
+        " again with sendlog suppressions history; or it was refused, as one that is not signed is:"
+        f" sendlog dead-letters list --topic {COMMANDS_TOPIC}"
     )

@@ -44,7 +44,9 @@ def current(system, topic):
     }
 
 
-def test_hard_bounced_addresses_stay_refused_when_partitions_are_added(system):
+def test_hard_bounced_addresses_stay_refused_when_partitions_are_added(system, monkeypatch):
+    monkeypatch.setenv("SENDLOG_KAFKA__MAILERS", '{"shop": ["acme"]}')
+    assert "created delivery.suppressions.shop" in system.command("topics", "apply")
     worker = system.worker()
     publish(system, "bounce", "m1", bounce_class="hard", enhanced_status="5.1.1", smtp_code=550)
     listed = f"SELECT count() FROM {DATABASE}.suppressions"
@@ -64,7 +66,7 @@ def test_hard_bounced_addresses_stay_refused_when_partitions_are_added(system):
     assert "sendlog topics grow delivery.policy 6" in wrong.log.read_text()
     wait_for(lambda: not system.members(), "the worker to leave")
 
-    for topic in ("delivery.policy", "delivery.suppressions"):
+    for topic in ("delivery.policy", "delivery.suppressions", "delivery.suppressions.shop"):
         printed = system.command("topics", "grow", topic, "6")
         assert "moved " in printed
         assert "moved 0 keys" not in printed
@@ -75,7 +77,9 @@ def test_hard_bounced_addresses_stay_refused_when_partitions_are_added(system):
         address.key.encode(): {partition_of(address, 6)}
         for n in range(ADDRESSES) for address in [Address("acme", "email", f"r{n}@example.com")]
     }  # fmt: skip
-    assert {len(places) for places in current(system, "delivery.suppressions").values()} == {1}
+    blacklist = current(system, "delivery.suppressions")
+    assert {len(places) for places in blacklist.values()} == {1}
+    assert current(system, "delivery.suppressions.shop") == blacklist
 
     system.worker()
     publish(system, "sent", "m2")
