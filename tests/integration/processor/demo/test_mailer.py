@@ -20,7 +20,11 @@ ENDS = {
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("mailer")) as system:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running(tmp_path_factory.mktemp("mailer")) as system,
+    ):
+        patch.setenv("SENDLOG_KAFKA__COMMAND_SECRET", "scene-" * 6)
         system.worker(SENDLOG_POLICY_FILE=str(DEMO_POLICY))
         yield system
 

@@ -10,6 +10,7 @@ from zlib import crc32
 
 import pytest
 from kafka import TopicPartition
+from pydantic import SecretStr
 
 from deploy.local.process import Program, Server
 from processor.api import CommandProducer
@@ -22,12 +23,18 @@ from schemas.decisions import ResendRequested
 from tests.api import Api, token_of
 from tests.system import DATABASE, running, wait_for
 
+#: By which the API and the command line sign, and without which the worker obeys nobody.
+SECRET = "resend-" * 6
 BEGAN = datetime.now(UTC) - timedelta(minutes=5)
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("resends")) as system:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running(tmp_path_factory.mktemp("resends")) as system,
+    ):
+        patch.setenv("SENDLOG_KAFKA__COMMAND_SECRET", SECRET)
         system.worker()
         program = Program(
             name="mailer", environment=system.environment,
@@ -39,7 +46,8 @@ def system(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def api(system):
-    producer = CommandProducer(system.kafka)
+    kafka = system.kafka.model_copy(update={"command_secret": SecretStr(SECRET)})
+    producer = CommandProducer(kafka)
     app = build_api(
         connect=system.engine.connect, database=DATABASE, publish_command=producer.publish,
         kafka_answers=producer.answers, outcome_seconds=60,
