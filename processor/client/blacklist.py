@@ -1,4 +1,4 @@
-"""A copy of the blacklist: the last record of each key of `delivery.suppressions`.
+"""A copy of the blacklist: the last record of each key of its topic.
 
 It answers nothing before it has all that the topic had when it was opened.
 """
@@ -14,7 +14,6 @@ from kafka import KafkaConsumer, TopicPartition
 
 from processor.client.connection import connected_consumer
 from processor.kafka.connection import BrokerError
-from processor.kafka.topics import SUPPRESSIONS_TOPIC
 from schemas.addresses import Address, NumberRegions, normalise_address
 from schemas.decisions import Suppression
 from schemas.errors import ExplainedError
@@ -116,18 +115,17 @@ class BlacklistReader:
 
 @contextmanager
 def blacklist_reader(
-    kafka: KafkaSettings, blacklist: Blacklist, client_id: str
+    kafka: KafkaSettings, blacklist: Blacklist, topic: str, client_id: str
 ) -> Iterator[BlacklistReader]:
-    """Yield what reads the whole topic into a blacklist. Raises `BrokerError`."""
+    """Yield what reads the whole of a topic into a blacklist. Raises `BrokerError`."""
     consumer = connected_consumer(kafka, client_id=client_id)
     try:
-        numbers = consumer.partitions_for_topic(SUPPRESSIONS_TOPIC)
+        numbers = consumer.partitions_for_topic(topic)
         if not numbers:
             raise BrokerError(
-                f"Kafka at {kafka.bootstrap} has no topic {SUPPRESSIONS_TOPIC}:"
-                " run `sendlog topics apply`"
+                f"Kafka at {kafka.bootstrap} has no topic {topic}: run `sendlog topics apply`"
             )
-        consumer.assign([TopicPartition(SUPPRESSIONS_TOPIC, number) for number in numbers])
+        consumer.assign([TopicPartition(topic, number) for number in numbers])
         consumer.seek_to_beginning()
         yield BlacklistReader(blacklist, consumer)
     finally:

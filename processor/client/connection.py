@@ -1,4 +1,4 @@
-"""How a client's consumers connect: by the settings that everything connects by."""
+"""How a client's consumers connect, by the settings that everything connects by, and its topics."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from kafka.errors import KafkaError
 
 from processor.kafka.connection import unreachable_error
 from processor.kafka.consumers import sync_consumer
+from processor.kafka.topics import mailer_topic
 
 if TYPE_CHECKING:
     from processor.settings import KafkaSettings
+
+
+def topic_of(shared: str, mailer: str) -> str:
+    """Return the topic of a mailer that has its own, or the shared one for "", who has none."""
+    return mailer_topic(shared, mailer) if mailer else shared
 
 
 def connected_consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:

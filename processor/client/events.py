@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from pydantic import ConfigDict, model_validator
 
+from processor.client.connection import topic_of
 from processor.kafka.topics import MAILER_CHANNELS
 from schemas.addresses import Address, normalise_address
 from schemas.decisions import ResendRequested, RetryRequested
@@ -52,12 +53,16 @@ class MailerRecord(NamedTuple):
     value: bytes
 
 
-def mailer_record(event: MailerEvent) -> MailerRecord:
-    """Return an event as a record; its key is the address: those of one keep their order."""
+def mailer_record(event: MailerEvent, mailer: str = "") -> MailerRecord:
+    """Return an event as a record; its key is the address: those of one keep their order.
+
+    It is for the shared topic, or for that of a `mailer` who has its own.
+    """
     recipient = normalise_address(event.channel, event.recipient)
     key = Address(event.tenant_id, event.channel, recipient).key
     value = event.model_dump_json(exclude_unset=True)
-    return MailerRecord(_TOPICS[event.channel], key.encode(), value.encode())
+    topic = topic_of(_TOPICS[event.channel], mailer)
+    return MailerRecord(topic, key.encode(), value.encode())
 
 
 def mailer_event(

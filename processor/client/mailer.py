@@ -17,7 +17,7 @@ from processor.client.blacklist import (
     BlacklistReader,
     blacklist_reader,
 )
-from processor.client.connection import connected_consumer
+from processor.client.connection import connected_consumer, topic_of
 from processor.client.events import MailerEvent, mailer_record
 from processor.client.requests import (
     MadeRetries,
@@ -27,7 +27,7 @@ from processor.client.requests import (
     refusal_events,
 )
 from processor.kafka.producer import SyncProducer, sync_producer
-from processor.kafka.topics import RETRIES_TOPIC
+from processor.kafka.topics import RETRIES_TOPIC, SUPPRESSIONS_TOPIC
 from processor.logging import get
 from schemas.addresses import NumberRegions
 
@@ -52,15 +52,17 @@ class MailerClient:
         blacklist: Blacklist,
         requests: KafkaConsumer,
         inbox: RequestInbox,
+        mailer: str = "",
     ) -> None:
         self.blacklist = blacklist
+        self._mailer = mailer
         self._producer, self._reader = producer, reader
         self._requests, self._inbox = requests, inbox
 
     def publish(self, *events: MailerEvent) -> None:
         """Publish events; `flush` waits until the broker has them. Raises `BrokerError`."""
         for event in events:
-            topic, key, value = mailer_record(event)
+            topic, key, value = mailer_record(event, self._mailer)
             self._producer(topic, value, key=key)
 
     def flush(self) -> None:
@@ -131,6 +133,7 @@ def mailer_client(
     kafka: KafkaSettings,
     *,
     group: str,
+    mailer: str = "",
     tenants: Container[str] | None = None,
     made: MadeRetries | None = None,
     regions: NumberRegions | None = None,
@@ -138,23 +141,27 @@ def mailer_client(
 ) -> Iterator[MailerClient]:
     """Yield a client of the broker; at the end all that was published is there.
 
-    `group` is the mailer's consumer group: its processes share the requests. `tenants` are those
+    `group` is the mailer's consumer group: its processes share the requests. `mailer` is its name
+    if it has topics of its own (`SENDLOG_KAFKA__MAILERS`), its group `sendlog-mailer-NAME` then.
+    `tenants` are those
     whose messages it sends (None: of all), `made` has the ids of the requests that were obeyed,
     by default only as long as the process lives, `regions` the countries of numbers without one.
 
     Raises `BrokerError` if no broker answers, refuses, or lacks a topic; `TlsFileError`.
     """
     blacklist = Blacklist(regions)
+    retries, suppressions = (topic_of(name, mailer) for name in (RETRIES_TOPIC, SUPPRESSIONS_TOPIC))
     with (
         sync_producer(kafka) as producer,
-        blacklist_reader(kafka, blacklist, client_id) as reader,
+        blacklist_reader(kafka, blacklist, suppressions, client_id) as reader,
     ):
         requests = connected_consumer(kafka, group_id=group, client_id=client_id)
         try:
-            requests.subscribe([RETRIES_TOPIC])
+            requests.subscribe([retries])
             yield MailerClient(
                 producer=producer, reader=reader, blacklist=blacklist, requests=requests,
                 inbox=RequestInbox(blacklist, RecentIds() if made is None else made, tenants),
+                mailer=mailer,
             )  # fmt: skip
         finally:
             requests.close()

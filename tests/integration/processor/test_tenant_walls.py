@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from itertools import product
 
@@ -21,6 +22,7 @@ from kafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailed
 
 from deploy.local.addresses import free_port
 from deploy.local.process import Program, Server
+from processor.client import attempt_sent, mailer_client
 from processor.kafka.acls import apply_acls, component_rights
 from processor.kafka.connection import BrokerError
 from processor.kafka.consumers import sync_consumer
@@ -226,6 +228,14 @@ def test_a_mailer_changes_nothing_of_another_tenant_and_reads_nothing(walls):
         retries = partial(walls.read, "sendlog-mailer-beta", "delivery.retries.beta")
         [(_, retry)] = wait_for(retries, "the retry on the mailer's own topic")
         assert json.loads(retry)["message_id"] == "m4"
+        user = "sendlog-mailer-beta"
+        with mailer_client(walls.kafka(user), group=user, mailer="beta") as client:
+            assert client.read_blacklist().is_blacklisted(*v1)
+            made = partial(client.step, lambda request: [attempt_sent(request, datetime.now(UTC))])
+            assert wait_for(made, "the retry to be made") == 1
+        wait_for(
+            lambda: walls.rows("SELECT 1 FROM sendlog.email_log WHERE attempts = 2"), "the attempt"
+        )
         wait_for(lambda: len(read_own()) == 2, "the entry of the second bounce")
         wait_for(lambda: walls.rows("SELECT * FROM sendlog.sms_log"), "the SMS")
         wait_for(partial(settled, walls), "rival's decisions in the log")
