@@ -1,4 +1,4 @@
-"""Settings that groups share: keys and certificates of clients and servers, and proxies."""
+"""Settings that groups share: keys and certificates, proxies, and secrets of webhooks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    StringConstraints,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -19,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from projections.tls import TlsFiles
 
 OptionalPath = Annotated[Path | None, BeforeValidator(lambda path: path or None)]
+MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s+<>]*@[^@\s<>]+$")]
 #: The type of an error about several settings of a group.
 CONTRADICTION: Final = "contradiction"
 
@@ -79,4 +81,24 @@ class HttpServerSettings(KeyPairSettings):
     proxies: Annotated[str, AfterValidator(_usable_networks)] = Field(
         "",
         description="addresses and networks, with commas, of proxies: those say who asks, and how",
+    )
+
+
+class WebhookSecret(BaseModel, extra="forbid"):
+    """How webhooks of one tenant and provider are verified."""
+
+    secret: SecretStr = Field(
+        SecretStr(""),
+        description="as the provider shows it; '' needs unverified = true, or takes only mail",
+    )
+    secret_file: OptionalPath = Field(None, description="a file with the secret, instead of it")
+    unverified: bool = Field(default=False, description="take webhooks from anyone")
+    tolerance: float | None = Field(
+        None, gt=0, description="seconds a signature's time may be off; None: as is usual"
+    )
+    several_tenants: bool = Field(
+        default=False, description="the account is shared: the payload's own tenant counts"
+    )
+    addresses: tuple[MailAddress, ...] = Field(
+        (), description="of `reports`: mail to these is taken, as bounces@… or @domain"
     )

@@ -25,6 +25,7 @@ from processor.connection_settings import (
     HttpServerSettings,
     OptionalPath,
     TlsClientSettings,
+    WebhookSecret,
     contradiction,
 )
 from processor.open_id_settings import OpenIdSettings
@@ -36,7 +37,6 @@ from schemas.providers.verp import compile_pattern
 
 DatabaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
-MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s+<>]*@[^@\s<>]+$")]
 Region = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2})?$")]
 
 ENVIRONMENT_PREFIX = "SENDLOG_"
@@ -45,7 +45,7 @@ DEFAULT_USER = "default"
 LOCAL_USER = "sendlog"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 #: Groups with secrets: their wrong values are not shown, with these exceptions.
-SECRET_GROUPS = frozenset({"kafka", "clickhouse", "gateway", "api", "oidc"})
+SECRET_GROUPS = frozenset({"kafka", "clickhouse", "gateway", "api", "oidc", "privacy"})
 PLAIN_SETTINGS = frozenset({
     ("kafka", "group"), ("kafka", "partitions"), ("kafka", "replication"),
     ("kafka", "max_record_bytes"), ("kafka", "fetch_bytes"), ("kafka", "fetch_records"),
@@ -203,26 +203,6 @@ def _usable_pattern(pattern: str) -> str:
     return pattern
 
 
-class WebhookSecret(BaseModel, extra="forbid"):
-    """How webhooks of one tenant and provider are verified."""
-
-    secret: SecretStr = Field(
-        SecretStr(""),
-        description="as the provider shows it; '' needs unverified = true, or takes only mail",
-    )
-    secret_file: OptionalPath = Field(None, description="a file with the secret, instead of it")
-    unverified: bool = Field(default=False, description="take webhooks from anyone")
-    tolerance: float | None = Field(
-        None, gt=0, description="seconds a signature's time may be off; None: as is usual"
-    )
-    several_tenants: bool = Field(
-        default=False, description="the account is shared: the payload's own tenant counts"
-    )
-    addresses: tuple[MailAddress, ...] = Field(
-        (), description="of `reports`: mail to these is taken, as bounces@… or @domain"
-    )
-
-
 class GatewaySettings(HttpServerSettings):
     """Where the gateway listens for webhooks, and how it verifies them."""
 
@@ -300,6 +280,16 @@ class ApiSettings(HttpServerSettings):
         return named or self.certificate_file is not None
 
 
+class PrivacySettings(BaseModel):
+    """By what people are forgotten."""
+
+    secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+        SecretStr(""),
+        description="makes the pseudonyms of people who are forgotten, at least 32 characters, the "
+        "same for ever; '': nobody can be",
+    )
+
+
 class Settings(BaseSettings):
     """All settings, with defaults for the local stack on one machine."""
 
@@ -311,6 +301,7 @@ class Settings(BaseSettings):
     raw: RawSettings = RawSettings()
     audit_days: int = Field(365, ge=0, le=36_500, description="of the audit log; 0: for ever")
     numbers: NumberSettings = NumberSettings()
+    privacy: PrivacySettings = PrivacySettings()
     gateway: GatewaySettings = GatewaySettings()
     api: ApiSettings = ApiSettings()
     oidc: OpenIdSettings = OpenIdSettings()

@@ -186,7 +186,8 @@ class Batch:
         for entry in self._entries[address]:
             try:
                 decisions, after = decide(state, entry.input, now, policy, lookup)
-                records = _records_of(address, to_outputs(address, state, decisions, after))
+                outputs = to_outputs(address, state, decisions, after)
+                records = _records_of(address, outputs, self._partition.number)
                 state = prune(after, now, policy)
             except Exception as error:  # noqa: BLE001 - nobody foresaw it, and all others go on
                 outcome.add(self._failed([entry], error, now))
@@ -232,7 +233,7 @@ def _messages_to_look_up(
     return messages
 
 
-def _records_of(address: Address, outputs: Outputs) -> list[OutgoingRecord]:
+def _records_of(address: Address, outputs: Outputs, partition: int) -> list[OutgoingRecord]:
     key = address.key.encode()
     records = [
         OutgoingRecord(DECISIONS_TOPIC, key, to_json(event, exclude_none=True))
@@ -245,4 +246,4 @@ def _records_of(address: Address, outputs: Outputs) -> list[OutgoingRecord]:
     if outputs.entry_changed:
         entry = None if outputs.entry is None else outputs.entry.model_dump_json().encode()
         records.append(OutgoingRecord(SUPPRESSIONS_TOPIC, key, entry))
-    return records
+    return records + [policy_feed.kept_record(each, partition) for each in outputs.kept]

@@ -189,8 +189,16 @@ class CommandRejected:
     attempt: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressForgotten:
+    """Nothing is kept of the address; the reasons go on to what stands in for it."""
+
+    pseudonym: str
+    reasons: tuple[Reason, ...]
+
+
 Decision: TypeAlias = (
     MessageJoined | SoftBounced | RefusalCounted | StreakEnded | AttemptSent | RetryScheduled
     | RetryDue | ResendAccepted | RetryCancelled | RetriesExhausted | SendRefused | ReasonRecorded
-    | Suppressed | Cleared | Reinstated | CommandApplied | CommandRejected
+    | Suppressed | Cleared | Reinstated | CommandApplied | CommandRejected | AddressForgotten
 )  # fmt: skip
