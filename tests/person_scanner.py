@@ -64,7 +64,7 @@ def stored_values(client, target, *, but_tenant=""):
         "AND engine LIKE '%MergeTree'",
         parameters={"database": target.database},
     ).result_rows  # fmt: skip
-    settings = {"apply_deleted_mask": 0, "asterisk_include_materialized_columns": 1}
+    settings = {"apply_deleted_mask": 0, "prefer_column_name_to_alias": 1}
     for (table,) in tables:
         columns = client.query(f"DESCRIBE TABLE {target.database}.{table}").result_rows
         names = [row[0] for row in columns if "String" in row[1]]

@@ -19,6 +19,7 @@ from projections.tables.raw_records import TABLE as RAW_RECORDS
 from projections.tables.record_names import TABLE as RECORD_NAMES
 from projections.tables.saved_views import TABLE as SAVED_VIEWS
 from projections.tables.suppression_history import TABLE as HISTORY
+from projections.tables.suppressions import VIEW as SUPPRESSIONS
 from projections.tables.unmatched import TABLE as UNMATCHED
 from schemas.addresses import Address
 from schemas.providers import TENANT_HEADER
@@ -133,9 +134,57 @@ class PersonRows:
             client, f"SELECT {columns} FROM {self._name(table)} WHERE {where}", query.values
         )
 
+    def own_rows(self, client: Client) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield all that is kept of the person, with the table of each row; nothing of others.
+
+        A raw record from which others' events came, too, has neither headers nor value: it tells of
+        them. Raises ClickHouse's errors.
+        """
+        log = log_of(self.address.channel)
+        own: dict[str, Callable[[Query], str]] = {
+            log.name: self.of_person,
+            EVENTS.name: lambda query: f"({self.of_person(query)}) OR ({self.of_nobody(query)})",
+            SUPPRESSIONS.name: self._of_address,
+            HISTORY.name: self._of_address,
+            RAW_RECORDS.name: self._of_own_raw_records,
+        }
+        for table in (*own, EDGES.name, RECORD_NAMES.name, AUDIT.name, DEAD_LETTERS.name):
+            query = self.query()
+            where = own[table](query) if table in own else self.where(table, query)
+            columns = "*"
+            if table == RAW_RECORDS.name:
+                shared = f"{ROW_KEYS[table]} GLOBAL IN ({self._shared_places(query)})"
+                columns = (
+                    f"* REPLACE (if({shared}, '', base64Encode(value)) AS value, "
+                    f"if({shared}, [], headers) AS headers), {shared} AS is_shared"
+                )
+            elif table == DEAD_LETTERS.name:
+                columns = "* REPLACE (base64Encode(raw) AS raw)"
+            final = "" if table in {log.name, SUPPRESSIONS.name} else " FINAL"
+            sql = f"SELECT {columns} FROM {self._name(table)}{final} WHERE {where}"
+            for row in stream(client, sql, query.values):
+                yield table, row
+
     def count(self, client: Client, table: str) -> int:
         """Return how many rows of a table there are, also of copies that are not merged yet."""
         return int(next(self.rows(client, table, "count() AS rows"))["rows"])
+
+    def _of_address(self, query: Query) -> str:
+        return f"{self._of_channel(query)} AND {self._is(query, 'address')}"
+
+    def _of_own_raw_records(self, query: Query) -> str:
+        events = f"SELECT {_EVENT_PLACE} FROM {self._name(EVENTS.name)}"
+        wheres = (self.of_person(query), self.of_nobody(query))
+        place = ROW_KEYS[RAW_RECORDS.name]
+        return " OR ".join(f"{place} GLOBAL IN ({events} WHERE {where})" for where in wheres)
+
+    def _shared_places(self, query: Query) -> str:
+        """Return the SELECT of where records are from that gave events of others, too."""
+        own = f"({self.of_person(query)}) OR recipient = ''"
+        return (
+            f"SELECT {_EVENT_PLACE} FROM {self._name(EVENTS.name)} GROUP BY {_EVENT_PLACE} "
+            f"HAVING countIf({self.of_person(query)}) > 0 AND countIf(NOT ({own})) > 0"
+        )
 
     def _name(self, table: str) -> str:
         return f"{self.target.database}.{table}"

@@ -173,3 +173,25 @@ def test_a_record_is_forgotten_with_all_its_addresses(system):
     texts = b"\n".join(value for _, _, value in values)
     for word in (b"eve@example.com", b"max@example.com", b"The Foxes"):
         assert word not in texts, word
+
+
+def test_a_worker_with_another_secret_stops_rather_than_log_who_was_forgotten(system):
+    forget(system, "zoe@example.com", "--tenant", "acme", "--channel", "email", "--yes")
+    worker = system.start_worker(SENDLOG_PRIVACY__SECRET="another secret, long enough for it too")
+    wait_for(lambda: not worker.running, "the worker to stop")
+    assert "by another SENDLOG_PRIVACY__SECRET" in system.output(worker)
+    refused = system.command("forget", ANN, "--tenant", "acme", "--channel", "email", check=False)
+    assert refused.returncode == 1
+    assert "SENDLOG_PRIVACY__SECRET_FILE" in refused.stderr
+
+
+def test_what_is_kept_of_a_person_is_printed_line_by_line(system):
+    system.publish([record("sent", "ida@example.com", "m20")])
+    wait_for(lambda: any(row[0] == "ida@example.com" for row in statuses(system)), "the row")
+    lines = system.command(
+        "export-person", "Ida@example.com", "--tenant", "acme", "--channel", "email"
+    )
+    rows = [json.loads(line) for line in lines.splitlines()]
+    tables = {row["table"] for row in rows}
+    assert {"email_log", "events", "raw_records", "audit"} <= tables
+    assert {row["recipient"] for row in rows if row["table"] == "events"} == {"ida@example.com"}

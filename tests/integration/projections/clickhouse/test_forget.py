@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from projections.clickhouse.ddl import Target
 from projections.clickhouse.forget import Forgetting
 from projections.clickhouse.joining import join_history
 from projections.clickhouse.migrate import migrate
+from projections.clickhouse.person import PersonRows
 from projections.clickhouse.store import Store, arrow_schema, insert_rows
 from projections.tables import projections, tables
 from projections.tables.dead_letters import TABLE as DEAD_LETTERS
@@ -281,3 +283,26 @@ def raw_of(client, target, tenant):
              f"intDiv(source_offset, 1000) = {partition}"),
         )
     ]  # fmt: skip
+
+
+def test_what_is_kept_of_a_person_is_exported_and_nothing_of_others(database):
+    client, target = database
+    fill(client, target)
+    rows = list(PersonRows(target, Address("t", "email", EMAIL)).own_rows(client))
+    by_table = {table: [row for name, row in rows if name == table] for table, _ in rows}
+    assert set(by_table) == {
+        "email_log", "events", "suppressions", "suppression_history", "raw_records", "edges",
+        "record_names", "audit", "dead_letters",
+    }  # fmt: skip
+    assert {row["tenant_id"] for row in by_table["events"]} == {"t"}
+    assert {row["recipient"] for row in by_table["events"]} == {EMAIL, ""}
+    assert {row["recipient"] for row in by_table["email_log"]} == {EMAIL}
+    assert {row["address"] for row in by_table["suppression_history"]} == {EMAIL}
+    shared = [row for row in by_table["raw_records"] if row["is_shared"]]
+    assert {(row["value"], len(row["headers"])) for row in shared} <= {("", 0)}
+    own = [row for row in by_table["raw_records"] if not row["is_shared"]]
+    assert own
+    assert all(stands_in(EMAIL, base64.b64decode(row["value"])) for row in own)
+    assert {row["partition"] for row in by_table["raw_records"]} == {0}
+    list(forgetting(database).run())
+    assert not list(PersonRows(target, Address("t", "email", EMAIL)).own_rows(client))
