@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,12 @@ def forget_person(
         str | None,
         typer.Option(help="TYPE/ID of a customer record: every address of its messages."),
     ] = None,
+    again: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of receipts as JSON: who was forgotten since a backup, if it was restored."
+        ),
+    ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Count what would be changed; change nothing.")
     ] = False,
@@ -56,7 +63,10 @@ def forget_person(
     """
     settings = load()
     forgetter = Forgetter(settings)
-    addresses = _addresses(settings, tenant, address, channel_of(channel), record)
+    if again is not None:
+        addresses = forgetter.addresses_of(tenant, _pseudonyms_in(again))
+    else:
+        addresses = _addresses(settings, tenant, address, channel_of(channel), record)
     if preview or not yes:
         for each in addresses:
             with _status.status("counting"):
@@ -83,7 +93,7 @@ def _addresses(
 ) -> Sequence[Address]:
     """Return whom to forget. Raises `OptionError`, `AddressError` and `QueryError`."""
     if (address is None) == (record is None):
-        raise OptionError("name an address, or a --record")
+        raise OptionError("name an address, a --record, or receipts: --again FILE")
     if address is not None:
         if channel is None:
             raise OptionError("an address needs --channel email or sms")
@@ -98,6 +108,15 @@ def _addresses(
     if not addresses:
         raise QueryError(f"{tenant} has no message about the record {record}")
     return addresses
+
+
+def _pseudonyms_in(receipts: Path) -> set[str]:
+    """Return the pseudonyms in a file of receipts. Raises `OptionError`."""
+    try:
+        lines = receipts.read_text("utf-8").splitlines()
+        return {str(json.loads(line)["pseudonym"]) for line in lines if line.strip()}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise OptionError(f"--again {receipts} is no file of receipts as JSON: {error}") from None
 
 
 def _confirm() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -89,9 +88,17 @@ class ForgottenPeople:
     async def follow(self, connect: Callable[[], Client], database: str) -> None:
         """Learn who is forgotten, for ever. Raises `FatalError` if the secret is another one."""
         fetch = _Fetch(connect, database, self._pseudonyms.check)
+        is_away = False
+
+        def wait(error: TransientError) -> None:
+            nonlocal is_away
+            if not is_away:
+                log.warning("forgotten_people_not_read", error=str(error))
+            is_away = True
+
         while True:
-            with suppress(TransientError):
-                self.replace(await retry_while_away(fetch))
+            self.replace(await retry_while_away(fetch, wait))
+            is_away = False
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 

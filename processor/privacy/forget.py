@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +29,7 @@ from processor.intake.policy_feed import Forget, forget_record
 from processor.kafka.producer import sync_producer
 from processor.kafka.topics import POLICY_TOPIC, partition_counts
 from projections.clickhouse.forget import Forgetting, ForgottenRows
+from projections.clickhouse.person import stored_addresses
 from projections.clickhouse.sql import stream
 from projections.clickhouse.store import arrow_schema, insert_rows
 from projections.tables.forgotten import TABLE
@@ -85,6 +86,16 @@ class Forgetter:
     def preview(self, address: Address) -> list[ForgottenRows]:
         """Return how many rows of each table would be changed; change nothing."""
         return list(self._run(address).preview())
+
+    def addresses_of(self, tenant: str, pseudonyms: Container[str]) -> Sequence[Address]:
+        """Return the addresses of a tenant that pseudonyms stand for, as far as they are stored.
+
+        After an old backup was restored: who was forgotten since is there again.
+        """
+        return [
+            address for address in stored_addresses(self._client, self._target.database, tenant)
+            if self._pseudonyms.of(address) in pseudonyms
+        ]  # fmt: skip
 
     def forget(self, address: Address, actor: str, on_step: Callable[[str], None]) -> Receipt:
         """Forget an address; `on_step` hears what is done."""

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from projections.clickhouse.client import scalar
+from projections.clickhouse.client import FatalError, scalar
 from projections.clickhouse.ddl import (
     KEY_HASH,
     KEY_HASH_SQL,
+    REBUILD_SUFFIX,
     RECORD_INDEX_TABLE,
     Target,
     fold_select,
@@ -103,6 +104,7 @@ class Forgetting:
         """Remove the person; yield how many rows of each table that was, when all is done."""
         self._fold_again()
         self._mark([(_ADDRESS, self.address.address)])
+        self._check_rebuilds()
         counts = {table: self._mark_rows(table) for table in ROW_KEYS}
         counts |= {
             table: self._person.count(self.client, table)
@@ -115,6 +117,20 @@ class Forgetting:
         self._unmark()
         self._apply_masks()
         yield from (ForgottenRows(table, rows) for table, rows in counts.items())
+
+    def _check_rebuilds(self) -> None:
+        """Raise `FatalError` if a rebuild is under way, which would swap in what it has folded."""
+        sql = (
+            f"SELECT count() FROM {self.target.system('tables')} "
+            "WHERE database = {database:String} AND position(name, {suffix:String}) > 0"
+        )
+        names = {"database": self.target.database, "suffix": f"_state{REBUILD_SUFFIX}_"}
+        if scalar(self.client, sql, names):
+            self._unmark()
+            raise FatalError(
+                "a log is being rebuilt: wait for it, or if nobody runs it, discard it "
+                "(sendlog rebuild --take-over)"
+            )
 
     # ---- What is to be changed -----------------------------------------------------------------
 

@@ -142,7 +142,7 @@ class PersonRows:
         """
         log = log_of(self.address.channel)
         own: dict[str, Callable[[Query], str]] = {
-            log.name: self.of_person,
+            log.name: lambda query: f"{query.of_tenant} AND {self._is(query, 'recipient')}",
             EVENTS.name: lambda query: f"({self.of_person(query)}) OR ({self.of_nobody(query)})",
             SUPPRESSIONS.name: self._of_address,
             HISTORY.name: self._of_address,
@@ -280,6 +280,18 @@ class PersonRows:
     def _of_dead_letters(self, query: Query) -> str:
         tenant = query.bind(self.address.tenant_id, STRING)
         return f"{self._names(query, *_LETTER_TEXTS)} AND {_LETTER_TENANT} IN ({tenant}, '')"
+
+
+def stored_addresses(client: Client, database: str, tenant: str) -> Iterator[Address]:
+    """Yield each address of a tenant's events and entries, once. Raises ClickHouse's errors."""
+    query = Query(tenant)
+    sql = (
+        f"SELECT channel, recipient AS address FROM {database}.{EVENTS.name} WHERE {query.where} "
+        f"UNION DISTINCT SELECT channel, address FROM {database}.{HISTORY.name} WHERE {query.where}"
+    )
+    for row in stream(client, sql, query.values):
+        if row["address"]:
+            yield Address(tenant, *row.values())
 
 
 def addresses_of_record(

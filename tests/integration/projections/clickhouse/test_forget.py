@@ -14,6 +14,8 @@ from processor.intake.decoder import Decoder
 from processor.kafka.records import Chunk
 from processor.replay.records import RawRecord
 from processor.settings import IntakeSettings
+from projections.clickhouse import rebuild
+from projections.clickhouse.client import FatalError
 from projections.clickhouse.ddl import Target
 from projections.clickhouse.forget import Forgetting
 from projections.clickhouse.joining import join_history
@@ -306,3 +308,16 @@ def test_what_is_kept_of_a_person_is_exported_and_nothing_of_others(database):
     assert {row["partition"] for row in by_table["raw_records"]} == {0}
     list(forgetting(database).run())
     assert not list(PersonRows(target, Address("t", "email", EMAIL)).own_rows(client))
+
+
+def test_a_person_is_not_forgotten_while_a_log_is_rebuilt_nor_the_other_way_round(database):
+    client, target = database
+    log = projections()["email_log"]
+    run = rebuild.begin(client, target, log)
+    with pytest.raises(FatalError, match="is being rebuilt"):
+        list(forgetting(database).run())
+    run.discard()
+    put(client, target, "forgetting", {"run": "r", "scope": "address", "value": EMAIL})
+    with pytest.raises(FatalError, match="is being forgotten"):
+        rebuild.begin(client, target, log)
+    assert not any(each.rows for each in forgetting(database).run())
