@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Tables in which no recipient of a message stands.
 IMPERSONAL_TABLES: Final = frozenset(
-    {"api_keys", "ended_sessions", "policy_history", "forgotten", "forgetting"}
+    {"api_keys", "backup_offsets", "ended_sessions", "policy_history", "forgotten", "forgetting"}
 )
 _EVENT_TEXTS: Final = (*PERSONAL_FIELDS, *CODE_FIELDS, *ID_FIELDS, "arrayStringConcat(tags, '\\n')")
 _RAW_TEXTS: Final = (
@@ -161,7 +161,9 @@ class PersonRows:
             elif table == DEAD_LETTERS.name:
                 columns = "* REPLACE (base64Encode(raw) AS raw)"
             final = "" if table in {log.name, SUPPRESSIONS.name} else " FINAL"
-            sql = f"SELECT {columns} FROM {self._name(table)}{final} WHERE {where}"
+            # Apart: the condition must not be put to what stands for a column.
+            rows = f"SELECT * FROM {self._name(table)}{final} WHERE {where}"
+            sql = f"SELECT {columns} FROM ({rows})"
             for row in stream(client, sql, query.values):
                 yield table, row
 
