@@ -1,4 +1,4 @@
-"""Settings of connections: TLS, proxies, ClickHouse, and the walls between tenants in Kafka."""
+"""Settings of connections: TLS, proxies, ClickHouse, webhooks, and the walls between tenants."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ DatabaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]
 DEFAULT_USER: Final = "default"
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _MIN_SECRET_CHARACTERS: Final = 32
+MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s+<>]*@[^@\s<>]+$")]
 #: The type of an error about several settings of a group.
 CONTRADICTION: Final = "contradiction"
 
@@ -166,3 +167,23 @@ class WallSettings(BaseModel):
             for tenant in dict.fromkeys(tenants):
                 by_tenant.setdefault(tenant, []).append(mailer)
         return by_tenant
+
+
+class WebhookSecret(BaseModel, extra="forbid"):
+    """How webhooks of one tenant and provider are verified."""
+
+    secret: SecretStr = Field(
+        SecretStr(""),
+        description="as the provider shows it; '' needs unverified = true, or takes only mail",
+    )
+    secret_file: OptionalPath = Field(None, description="a file with the secret, instead of it")
+    unverified: bool = Field(default=False, description="take webhooks from anyone")
+    tolerance: float | None = Field(
+        None, gt=0, description="seconds a signature's time may be off; None: as is usual"
+    )
+    several_tenants: bool = Field(
+        default=False, description="the account is shared: the payload's own tenant counts"
+    )
+    addresses: tuple[MailAddress, ...] = Field(
+        (), description="of `reports`: mail to these is taken, as bounces@… or @domain"
+    )

@@ -29,6 +29,7 @@ from processor.connection_settings import (
     OptionalPath,
     TlsClientSettings,
     WallSettings,
+    WebhookSecret,
     contradiction,
     long_enough,
 )
@@ -40,7 +41,6 @@ from schemas.errors import ExplainedError
 from schemas.providers.verp import compile_pattern
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
-MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s+<>]*@[^@\s<>]+$")]
 Region = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2})?$")]
 
 ENVIRONMENT_PREFIX = "SENDLOG_"
@@ -49,7 +49,7 @@ LOCAL_USER = "sendlog"
 #: What the local stack keeps the secret of commands as.
 COMMANDS_SECRET = "commands"  # noqa: S105 - the name of its file
 #: Groups with secrets: their wrong values are not shown, with these exceptions.
-SECRET_GROUPS = frozenset({"kafka", "clickhouse", "gateway", "api", "oidc"})
+SECRET_GROUPS = frozenset({"kafka", "clickhouse", "gateway", "api", "oidc", "privacy"})
 PLAIN_SETTINGS = frozenset({
     ("kafka", "group"), ("kafka", "partitions"), ("kafka", "replication"),
     ("kafka", "max_record_bytes"), ("kafka", "fetch_bytes"), ("kafka", "fetch_records"),
@@ -173,26 +173,6 @@ def _usable_pattern(pattern: str) -> str:
     return pattern
 
 
-class WebhookSecret(BaseModel, extra="forbid"):
-    """How webhooks of one tenant and provider are verified."""
-
-    secret: SecretStr = Field(
-        SecretStr(""),
-        description="as the provider shows it; '' needs unverified = true, or takes only mail",
-    )
-    secret_file: OptionalPath = Field(None, description="a file with the secret, instead of it")
-    unverified: bool = Field(default=False, description="take webhooks from anyone")
-    tolerance: float | None = Field(
-        None, gt=0, description="seconds a signature's time may be off; None: as is usual"
-    )
-    several_tenants: bool = Field(
-        default=False, description="the account is shared: the payload's own tenant counts"
-    )
-    addresses: tuple[MailAddress, ...] = Field(
-        (), description="of `reports`: mail to these is taken, as bounces@… or @domain"
-    )
-
-
 class GatewaySettings(HttpServerSettings):
     """Where the gateway listens for webhooks, and how it verifies them."""
 
@@ -264,6 +244,16 @@ class ApiSettings(HttpServerSettings):
         return named or self.certificate_file is not None
 
 
+class PrivacySettings(BaseModel):
+    """By what people are forgotten."""
+
+    secret: Annotated[SecretStr, AfterValidator(long_enough)] = Field(
+        SecretStr(""),
+        description="makes the pseudonyms of people who are forgotten, at least 32 characters, the "
+        "same for ever; '': nobody can be",
+    )
+
+
 class Settings(BaseSettings):
     """All settings, with defaults for the local stack on one machine."""
 
@@ -275,6 +265,7 @@ class Settings(BaseSettings):
     raw: RawSettings = RawSettings()
     audit_days: int = Field(365, ge=0, le=36_500, description="of the audit log; 0: for ever")
     numbers: NumberSettings = NumberSettings()
+    privacy: PrivacySettings = PrivacySettings()
     gateway: GatewaySettings = GatewaySettings()
     api: ApiSettings = ApiSettings()
     oidc: OpenIdSettings = OpenIdSettings()

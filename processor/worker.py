@@ -32,6 +32,7 @@ from processor.faust_app import (
     pause_topic,
 )
 from processor.intake.decoder import Decoder
+from processor.intake.forgotten import ForgottenPeople
 from processor.intake.identity import Identities
 from processor.intake.policy_feed import chosen_events, partition_of, to_records
 from processor.intake.suppressed_addresses import SuppressedAddresses, SuppressionFollower
@@ -100,6 +101,7 @@ def build_worker(
     suppressed = SuppressedAddresses()
     partitions = inputs.policy_partitions if settings.policy else 0
     identities = Identities(connect, settings.clickhouse.database)
+    forgotten = ForgottenPeople(settings.privacy.secret.get_secret_value())
 
     def join(tables: Sequence[pa.Table]) -> JoinOutcome:
         joined = identities.join(tables)
@@ -116,6 +118,7 @@ def build_worker(
         regions=settings.numbers.by_tenant,
         resolve=identities.resolve,
         walls=Walls.of(settings.kafka),
+        forgotten=forgotten,
     )
     intake = Intake(
         decode=decoder.begin,
@@ -134,7 +137,13 @@ def build_worker(
     )
     if not settings.policy:
         suppressed.is_current.set()  # nobody asks
-    add_intake(app, intake, inputs.topics, suppressed.is_current.wait)
+
+    async def wait_until_known() -> None:
+        await suppressed.is_current.wait()
+        await forgotten.is_known.wait()
+
+    add_intake(app, intake, inputs.topics, wait_until_known)
+    add_task(app, partial(forgotten.follow, connect, settings.clickhouse.database))
     health = WorkerHealth(
         loop=loop,
         intake=intake,

@@ -35,6 +35,9 @@ _SENTENCE_ENDS: Final = ".!?'"
 _UNQUOTED_NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f<>@\"]+(?:@[^\s\x00-\x1f\x7f<>@\"]+)*")
 _QUOTED_NAME: Final = re.compile(r'"[^"\x00-\x1f\x7f]+"')
 _A_LABEL_PREFIX: Final = "xn--"
+#: The domain of what stands in for the address of a person who was forgotten, on both channels. No
+#: mail reaches it (RFC 2606).
+FORGOTTEN_DOMAIN: Final = "forgotten.invalid"
 _CALLING_CODES: Final = {
     str(code): regions for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items()
 }
@@ -114,8 +117,15 @@ def normal_form(channel: Channel, text: str, region: str = "") -> NormalForm:
         return NormalForm(_as_it_came(channel, text), str(error))
 
 
+def is_pseudonym(address: str) -> bool:
+    """Tell whether an address stands in for that of a person who was forgotten."""
+    return address.endswith(f"@{FORGOTTEN_DOMAIN}")
+
+
 def _in_normal_form(channel: Channel, text: str, region: str) -> str:
     """Return the normal form of an address. Raises `AddressError` with `Words` if it is none."""
+    if is_pseudonym(text):
+        return text
     address = _email(text) if channel == "email" else _number(text, region)
     if len(address) > MAX_RECIPIENT_CHARACTERS:
         raise AddressError(

@@ -41,6 +41,8 @@ GRANT SELECT ON sendlog.sms_log_state TO sendlog_reader;
 GRANT SELECT ON sendlog.policy_history TO sendlog_reader;
 -- Withheld: sendlog.api_keys, whose hashes are nobody's business.
 -- Withheld: sendlog.ended_sessions, sendlog.saved_views, in which nobody but the API looks.
+-- Withheld: sendlog.backup_offsets, by which only a restored backup is completed.
+-- Withheld: sendlog.forgotten, sendlog.forgetting, which are about who must not be known any more.
 -- Withheld: sendlog.audit, which its administrators read by the API and the pages.
 -- Withheld: sendlog.dead_letters, raw records of which nobody knows what, or whose, they are.
 -- Withheld: sendlog.raw_records, the same of all that was read.

@@ -62,6 +62,8 @@ _COMMANDS: Final = {
     "rebuild": _Command("rebuild:rebuild_logs", "Upkeep"),
     "replay": _Command("replay:replay_message", "Upkeep"),
     "upgrade": _Command("replay:preview_upgrade", "Upkeep"),
+    "export-person": _Command("export_person:export_person", "Read"),
+    "forget": _Command("forget:forget_person", "Upkeep"),
     "topics": _Command("upkeep:topics_app", "Upkeep"),
     "policy": _Command("policy:app", "Upkeep"),
     "keys": _Command("keys:app", "Upkeep"),

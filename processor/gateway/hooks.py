@@ -12,9 +12,10 @@ from typing import Final
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from processor.connection_settings import WebhookSecret
 from processor.kafka.topics import feed_topic
 from processor.secret_files import SecretFileError, read_secret
-from processor.settings import GatewaySettings, SettingsError, WebhookSecret
+from processor.settings import GatewaySettings, SettingsError
 from schemas.providers import adapters, reports
 from schemas.providers.signatures import SIGNATURE_TOLERANCE, SignatureError, check_secret
 

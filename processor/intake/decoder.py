@@ -20,6 +20,7 @@ from processor import metrics
 from processor.intake.arrow import assign_ids, group_events, table_of
 from processor.intake.dead_letters import Rejection
 from processor.intake.event_validator import event_validator
+from processor.intake.forgotten import ForgottenPeople
 from processor.intake.normal_form import bound_times, normalise_recipients
 from processor.intake.policy_feed import chosen_events, to_records
 from processor.intake.suppression_history import HISTORY_KINDS, HistoryRow, history_rows
@@ -78,6 +79,8 @@ class DecodedChunk:
     history: Sequence[HistoryRow] = ()
     #: Events that lack their message or recipient, until `Decoder.complete` makes rows of them.
     unmatched: Sequence[EventFields] = ()
+    #: Of records about people who were forgotten: they are not kept as they came.
+    hidden_offsets: frozenset[int] = frozenset()
 
     @property
     def row_count(self) -> int:
@@ -120,12 +123,13 @@ class Decoder:
         regions: NumberRegions | None = None,
         resolve: Callable[[Sequence[EventFields]], None] = lambda _: None,
         walls: Walls = Walls(),  # noqa: B008 - frozen
+        forgotten: ForgottenPeople | None = None,
     ) -> None:
         """Take the settings, the bounce rules, and addresses whose sends the policy has to see.
 
         `resolve` gives unmatched events the ids of their messages, as far as they are known.
         `regions` are the countries of numbers that name none. `policy_partitions`: how many
-        `delivery.policy` has; 0: no policy is in force.
+        `delivery.policy` has; 0: no policy is in force. Who is `forgotten` is put into no row.
         """
         self._validate: dict[Channel | None, Callable[[bytes], Any]] = {
             **{channel: event_validator(channel) for channel in KINDS_BY_CHANNEL},
@@ -140,6 +144,7 @@ class Decoder:
         self._regions = regions or NumberRegions()
         self._resolve = resolve
         self._walls = walls
+        self._forgotten = forgotten or ForgottenPeople("")
 
     def __call__(self, chunk: Chunk) -> DecodedChunk:
         """Decode the records of one fetch of one partition."""
@@ -163,6 +168,7 @@ class Decoder:
                 [record for part in parts for record in part.policy_records],
                 [row for part in parts for row in part.history],
                 [event for part in parts for event in part.unmatched],
+                frozenset().union(*(part.hidden_offsets for part in parts)),
             )
 
     def complete(self, decoded: Sequence[DecodedChunk]) -> None:
@@ -202,6 +208,7 @@ class Decoder:
         more = self._decoded(chunk, events, (), adapter_version=version)
         decoded.events = pa.concat_tables([decoded.events, more.events])
         decoded.policy_records = [*decoded.policy_records, *more.policy_records]
+        decoded.hidden_offsets |= more.hidden_offsets
 
     def _decode(self, chunk: Chunk) -> DecodedChunk:
         topic = chunk.topic
@@ -225,12 +232,14 @@ class Decoder:
         assign_ids(groups)
         bound_times(groups)
         normalise_recipients(groups, self._regions)
+        if hidden_offsets := self._forgotten.hide(events):
+            groups = group_events(events)
         policy_records: Sequence[OutgoingRecord] = ()
         if self._policy_partitions:
             chosen = chosen_events(events, self._suppressed)
             policy_records = to_records(chosen, commands, self._policy_partitions)
         table = table_of(groups, chunk.topic, chunk.partition, adapter_version)
-        return DecodedChunk(chunk, table, rejections, policy_records)
+        return DecodedChunk(chunk, table, rejections, policy_records, hidden_offsets=hidden_offsets)
 
     def _commands(self, chunk: Chunk) -> DecodedChunk:
         commands: list[Command] = []
@@ -239,11 +248,10 @@ class Decoder:
             try:
                 requested_at = EPOCH + timedelta(milliseconds=self._walls.commanded_ms(record))
                 command = from_json(record.value or b"")
-                commands.append(
-                    Command.model_validate(
-                        {**command, "asked_at": requested_at}, context={"regions": self._regions}
-                    )
+                checked = Command.model_validate(
+                    {**command, "asked_at": requested_at}, context={"regions": self._regions}
                 )
+                commands.append(self._forgotten.hide_command(checked))
             except ValidationError as error:
                 rejections.append(Rejection(record, explain_validation(error)))
             except CommandSignatureError as error:

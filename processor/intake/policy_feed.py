@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,11 +20,12 @@ from processor.kafka.batch_producer import OutgoingRecord
 from processor.kafka.topics import POLICY_TOPIC
 from projections.queries.policy_events import POLICY_COLUMNS
 from schemas.addresses import Address
-from schemas.decisions import DECISION_LABEL, Command
+from schemas.decisions import DECISION_LABEL, Command, Reason
 from schemas.events import (
     MAX_EVENT_TIME,
     MIN_EVENT_TIME,
     POLICY_KINDS,
+    Channel,
     EventFields,
     MessageEvent,
 )
@@ -42,22 +43,60 @@ _FIELDS: Final = {name: name for name in POLICY_COLUMNS if name not in {"diagnos
 _CLASS_FIELDS: Final = frozenset({"bounce_class", "classified_by"})
 
 
+class Forget(BaseModel):
+    """That nothing is to be kept of an address, and what stands in for it from now on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant_id: str
+    channel: Channel
+    address: str
+    pseudonym: str
+
+    @property
+    def target(self) -> Address:
+        """The address."""
+        return Address(self.tenant_id, self.channel, self.address)
+
+
+class KeptReasons(BaseModel):
+    """Why a pseudonym is suppressed: what is kept of the entry of an address that was forgotten."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant_id: str
+    channel: Channel
+    pseudonym: str
+    reasons: tuple[Reason, ...]
+
+    @property
+    def target(self) -> Address:
+        """The pseudonym, as an address."""
+        return Address(self.tenant_id, self.channel, self.pseudonym)
+
+
+PolicyEntry: TypeAlias = MessageEvent | Command | Forget | KeptReasons
+
+
 class PolicyLine(BaseModel):
-    """A line of a record of `delivery.policy`: an event or a command."""
+    """A line of a record of `delivery.policy`: an event, a command, or about who is forgotten."""
 
     model_config = ConfigDict(frozen=True)
 
     event: MessageEvent | None = Field(None, alias="fact")
     command: Command | None = None
+    forget: Forget | None = None
+    kept: KeptReasons | None = None
 
     @property
-    def entry(self) -> tuple[Address, MessageEvent | Command]:
-        """The event or command, with the address it is about. Raises `ValueError` for neither."""
+    def entry(self) -> tuple[Address, PolicyEntry]:
+        """What it says, with the address it is about. Raises `ValueError` if it says nothing."""
         if self.event is not None:
             event = _without_implausible_time(self.event)
             return Address(event.tenant_id, event.channel, event.recipient), event
-        if self.command is not None:
-            return self.command.target, self.command
+        for entry in (self.command, self.forget, self.kept):
+            if entry is not None:
+                return entry.target, entry
         raise ValueError("neither a fact nor a command")
 
 
@@ -73,7 +112,7 @@ def lines_of(value: bytes) -> list[bytes]:
     return value.split(b"\n")
 
 
-def entry_of(line: bytes) -> tuple[Address, MessageEvent | Command]:
+def entry_of(line: bytes) -> tuple[Address, PolicyEntry]:
     """Read a line. Raises `ValueError` if it is no feed of the policy."""
     return PolicyLine.model_validate_json(line).entry
 
@@ -120,6 +159,17 @@ def to_records(
         OutgoingRecord(POLICY_TOPIC, None, value, partition=partition)
         for partition, of_partition in lines.items() for value in _joined(of_partition)
     ]  # fmt: skip
+
+
+def forget_record(forget: Forget, partitions: int) -> OutgoingRecord:
+    """Return the record by which the policy forgets an address."""
+    place = partition_of(forget.target, partitions)
+    return OutgoingRecord(POLICY_TOPIC, None, to_json({"forget": forget}), partition=place)
+
+
+def kept_record(kept: KeptReasons, partition: int) -> OutgoingRecord:
+    """Return the record that carries reasons to a pseudonym; whoever reads it moves it there."""
+    return OutgoingRecord(POLICY_TOPIC, None, to_json({"kept": kept}), partition=partition)
 
 
 def _fields_of(event: Mapping[str, Any]) -> dict[str, Any]:

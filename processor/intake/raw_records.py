@@ -23,8 +23,8 @@ NO_TIMESTAMP: Final = -1
 def to_rows(chunks: Sequence[DecodedChunk]) -> pa.Table:
     """Return the records of chunks from which an event was made, by columns.
 
-    All at once: to put columns together would copy the bytes again. In the table's order, which
-    the database then need not make.
+    But none about a person who was forgotten. All of them at once: to put columns together would
+    copy the bytes again. In the table's order, which the database then need not make.
     """
     topics, partitions, records = list[bytes](), list[int](), list[Record]()
     for each in sorted(chunks, key=_place):
@@ -56,9 +56,9 @@ def _place(decoded: DecodedChunk) -> tuple[str, int, int]:
 
 def _records_with_events(decoded: DecodedChunk) -> Sequence[Record]:
     records, offsets = decoded.chunk.records, decoded.events["source_offset"].unique()
-    if len(offsets) == len(records):
+    if len(offsets) == len(records) and not decoded.hidden_offsets:
         return records
-    kept = set(offsets.to_pylist())
+    kept = set(offsets.to_pylist()) - decoded.hidden_offsets
     return [record for record in records if record.offset in kept]
 
 

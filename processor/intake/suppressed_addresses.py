@@ -27,7 +27,7 @@ from processor.kafka.topics import SUPPRESSIONS_TOPIC
 from processor.logging import get
 from processor.settings import KafkaSettings
 from projections.clickhouse.client import FatalError, TransientError
-from schemas.addresses import Address
+from schemas.addresses import Address, is_pseudonym
 from schemas.decisions import Suppression
 from schemas.events import milliseconds
 
@@ -129,6 +129,8 @@ class SuppressionFollower:
             self._suppressed.add(address)
             if record.value is None or record.timestamp < oldest_ms:
                 continue
+            if is_pseudonym(address.address):
+                continue  # what was sent to whom it stands for has been decided on
             try:
                 entry = Suppression.model_validate_json(record.value)
             except ValidationError:

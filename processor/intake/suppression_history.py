@@ -20,8 +20,8 @@ HISTORY_KINDS: Final = frozenset({"suppressed", "reinstated", "note"})
 _SCHEMA: Final = arrow_schema(TABLE)
 #: Columns that a decision has by the same name.
 _SAME: Final = {
-    "tenant_id", "channel", "occurred_at", "change", "since", "until", "actor", "message_id",
-    "cause_event_id", "rules_version",
+    "tenant_id", "channel", "occurred_at", "change", "since", "until", "actor", "cause_event_id",
+    "rules_version",
 }  # fmt: skip
 
 HistoryRow = dict[str, Any]
@@ -43,8 +43,9 @@ def history_rows(value: bytes, event: EventFields, chunk: Chunk) -> list[History
         "event_id": event["event_id"],
         "recorded_at": EPOCH + timedelta(milliseconds=event["recorded_ms"]),
         "address": event["recipient"],
+        "message_id": event["message_id"],
         "rule": decision.rule or "",
-        "reason": decision.diagnostic,
+        "reason": event.get("diagnostic", ""),
         "source_topic": chunk.topic,
         "source_partition": chunk.partition,
         "source_offset": event["source_offset"],

@@ -33,8 +33,15 @@ _MAILER_TOPIC: Final = re.compile(r"^((?:email|sms)\.sends)\.([a-z0-9][a-z0-9_-]
 _FEED_TOPIC: Final = re.compile(r"^(email|sms)\.events\.([a-z0-9_-]+)$")
 
 _DAY_MS: Final = 86_400_000
+#: Kafka's own default: what is replaced may stay for ever.
+_NO_COMPACTION_LAG: Final = 2**63 - 1
 _RETAINED: Final = {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MS)}
-_COMPACTED: Final = {"cleanup.policy": "compact"}
+#: What a record replaces, or a tombstone ends, is gone for good so many days later.
+MAX_COMPACTION_LAG_DAYS: Final = 7
+_COMPACTED: Final = {
+    "cleanup.policy": "compact",
+    "max.compaction.lag.ms": str(MAX_COMPACTION_LAG_DAYS * _DAY_MS),
+}
 #: Of the topics of our own: their times are the broker's. What is ordered by them, a reset against
 #: a listing, must not depend on the clock of whoever published it. A feed keeps its sender's.
 _BROKER_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
@@ -49,8 +56,10 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _LARGE_RECORDS: Final = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
 #: Of these settings a topic may have more than is declared; -1 is without a limit.
 _AT_LEAST: Final = frozenset({"retention.ms", "max.message.bytes"})
+#: Of these a topic may have less.
+_AT_MOST: Final = frozenset({"max.compaction.lag.ms"})
 #: Settings that have to be as declared. Others only tune a topic.
-_CHECKED: Final = _AT_LEAST | {"cleanup.policy", "message.timestamp.type"}
+_CHECKED: Final = _AT_LEAST | _AT_MOST | {"cleanup.policy", "message.timestamp.type"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +238,29 @@ def config_problems(kafka: KafkaSettings) -> list[str]:
 def _suffices(setting: str, value: str, declared: str) -> bool:
     if setting in _AT_LEAST:
         return int(value) == -1 or int(value) >= int(declared)
+    if setting in _AT_MOST:
+        return int(value) <= int(declared)
     return value == declared
+
+
+def days_kept(kafka: KafkaSettings) -> dict[str, int | None]:
+    """Return for how many days each of our topics keeps what is in it; None: without a limit.
+
+    Of a compacted topic, what was replaced. Raises `BrokerError`.
+    """
+    declared = {topic.name: topic.config for topic in declared_topics(kafka)}
+    with admin_client(kafka) as client:
+        present = sorted(declared.keys() & set(client.list_topics()))
+        settings = ["retention.ms", "max.compaction.lag.ms"]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name, settings) for name in present]
+        described = client.describe_configs(resources, config_filter="all") if resources else {}
+    days: dict[str, int | None] = {}
+    for name in present:
+        is_compacted = declared[name]["cleanup.policy"] == "compact"
+        setting = "max.compaction.lag.ms" if is_compacted else "retention.ms"
+        value = int(described["topic"][name][setting]["value"])
+        days[name] = None if value in {-1, _NO_COMPACTION_LAG} else -(-value // _DAY_MS)
+    return days
 
 
 def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, int]:

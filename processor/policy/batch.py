@@ -195,7 +195,8 @@ class Batch:
             try:
                 decisions, after = decide(state, entry.input, now, policy, lookup)
                 outputs = to_outputs(address, state, decisions, after)
-                records = _records_of(address, outputs, self._mailers.get(address.tenant_id, ()))
+                mailers = self._mailers.get(address.tenant_id, ())
+                records = _records_of(address, outputs, mailers, self._partition.number)
                 state = prune(after, now, policy)
             except Exception as error:  # noqa: BLE001 - nobody foresaw it, and all others go on
                 outcome.add(self._failed([entry], error, now))
@@ -241,7 +242,9 @@ def _messages_to_look_up(
     return messages
 
 
-def _records_of(address: Address, outputs: Outputs, mailers: Sequence[str]) -> list[OutgoingRecord]:
+def _records_of(
+    address: Address, outputs: Outputs, mailers: Sequence[str], partition: int
+) -> list[OutgoingRecord]:
     """Return the records of outputs; what is for mailers is on the topics of these, too."""
     key = address.key.encode()
     for_mailers = [
@@ -261,4 +264,5 @@ def _records_of(address: Address, outputs: Outputs, mailers: Sequence[str]) -> l
             record._replace(topic=mailer_topic(record.topic, mailer))
             for mailer in mailers for record in for_mailers
         ),
+        *(policy_feed.kept_record(each, partition) for each in outputs.kept),
     ]  # fmt: skip

@@ -34,12 +34,14 @@ from datetime import datetime
 from functools import partial, reduce
 from typing import Final, TypeAlias
 
+from processor.intake.policy_feed import Forget, KeptReasons
 from processor.policy import retry_rules, suppression_rules
 from processor.policy.config import Policy
 from processor.policy.decisions import Decision, MessageJoined, SoftBounced
 from processor.policy.evolve import evolve
 from processor.policy.inputs import Context, Input, LookupResult, Tick, failure_in_words
 from processor.policy.state import AddressState
+from schemas.addresses import is_pseudonym
 from schemas.decisions import DECISION_LABEL, Command
 from schemas.events import MessageEvent, is_soft, is_unexplained_refusal
 
@@ -101,7 +103,7 @@ def lookups_needed(
 def _time_of(input: Input, now: datetime) -> datetime:  # noqa: A002
     """Return when an input happened: not later than it was recorded, whatever its clock said."""
     match input:
-        case Tick():
+        case Tick() | Forget() | KeptReasons():
             return now
         case Command():
             return min(input.requested_at, now)
@@ -119,10 +121,15 @@ def _rules_for(
         input.label == DECISION_LABEL or (input.message_id in state.joined and not input.other_id)
     ):
         return  # what was decided once, or is by its message's id, is not decided on again
+    if isinstance(input, Forget):
+        yield partial(suppression_rules.forget, input)
+        return
     yield partial(suppression_rules.expire, context)
     match input:
         case Tick():
             yield partial(retry_rules.request_due, context)
+        case KeptReasons():
+            yield partial(suppression_rules.keep_reasons, input)
         case Command():
             yield partial(_COMMAND_RULES[input.command], input, context)
         case MessageEvent():
@@ -159,7 +166,7 @@ def _bounce_softly(
         suppressed = tuple(suppression_rules.suppress_for_streak(event, context, state))
         yield from suppressed
         state = evolve_all(state, suppressed)
-    if event.message_id:
+    if event.message_id and not is_pseudonym(event.recipient):
         yield from retry_rules.schedule_next(event.message_id, context, state)
 
 

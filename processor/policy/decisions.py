@@ -197,8 +197,17 @@ class CommandRejected:
     attempt: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressForgotten:
+    """Nothing is kept of the address; the reasons go on to what stands in for it."""
+
+    pseudonym: str
+    reasons: tuple[Reason, ...]
+
+
 Decision: TypeAlias = (
     MessageJoined | SoftBounced | RefusalCounted | StreakEnded | AttemptSent | RetryScheduled
     | RetryDue | ResendAccepted | RetryCancelled | RetriesExhausted | SendRefused | ReasonRecorded
     | Suppressed | Cleared | Reinstated | EntryRepeated | CommandApplied | CommandRejected
+    | AddressForgotten
 )  # fmt: skip

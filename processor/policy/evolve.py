@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 from processor.policy.config import Policy
 from processor.policy.decisions import (
+    AddressForgotten,
     AttemptSent,
     Cleared,
     CommandApplied,
@@ -62,9 +63,8 @@ def evolve(state: AddressState, decision: Decision) -> AddressState:
             | ResendAccepted()
         ):  # fmt: skip
             after = _attempted(state, decision)
-        case RefusalCounted(name=name, at=at):
-            refusals = _newest({**state.refusals, name: at}, MAX_SET_ITEMS, _itself)
-            after = replace(state, refusals=refusals)
+        case RefusalCounted() | CommandApplied() | CommandRejected():
+            after = _counted(state, decision)
         case StreakEnded(at=at):
             after = replace(
                 state,
@@ -78,14 +78,23 @@ def evolve(state: AddressState, decision: Decision) -> AddressState:
             after = replace(state, reasons={**state.reasons, reason.rule: kept})
         case Cleared(rules=rules, at=at):
             after = _cleared(state, rules, at)
-        case CommandApplied(id=command_id, at=at) | CommandRejected(id=command_id, at=at):
-            applied_ids = _newest({**state.applied_ids, command_id: at}, MAX_SET_ITEMS, _itself)
-            after = replace(state, applied_ids=applied_ids)
+        case AddressForgotten():
+            after = AddressState()
         case SendRefused() | Suppressed() | Reinstated() | EntryRepeated():
             after = state
         case _:
             assert_never(decision)
     return after
+
+
+def _counted(
+    state: AddressState, decision: RefusalCounted | CommandApplied | CommandRejected
+) -> AddressState:
+    if isinstance(decision, RefusalCounted):
+        refusals = {**state.refusals, decision.name: decision.at}
+        return replace(state, refusals=_newest(refusals, MAX_SET_ITEMS, _itself))
+    applied_ids = {**state.applied_ids, decision.id: decision.at}
+    return replace(state, applied_ids=_newest(applied_ids, MAX_SET_ITEMS, _itself))
 
 
 def _joined(state: AddressState, joined: MessageJoined) -> AddressState:

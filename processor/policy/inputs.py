@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
 
+from processor.intake.policy_feed import Forget, KeptReasons
 from processor.policy.config import Policy
 from schemas.decisions import Command
 from schemas.events import MessageEvent
@@ -20,7 +21,7 @@ class Tick:
     """Time has passed: retries may be due, suppressions may expire."""
 
 
-Input: TypeAlias = MessageEvent | Command | Tick
+Input: TypeAlias = MessageEvent | Command | Tick | Forget | KeptReasons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from processor.intake.policy_feed import KeptReasons
 from processor.policy.decisions import (
+    AddressForgotten,
     CommandRejected,
     Decision,
     EntryRepeated,
@@ -37,12 +39,16 @@ from schemas.events import fingerprint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What to publish. With `entry_changed`, the entry; a tombstone if that is None."""
+    """What to publish. With `entry_changed`, the entry; a tombstone if that is None.
+
+    `kept` goes to the pseudonyms of addresses that are forgotten.
+    """
 
     events: tuple[DecisionEvent, ...]
     retries: tuple[RetryRequested, ...]
     entry_changed: bool
     entry: Suppression | None
+    kept: tuple[KeptReasons, ...] = ()
 
 
 def to_outputs(
@@ -64,7 +70,14 @@ def to_outputs(
         ),
         entry_changed=is_repeated or (reasons_changed and entry != entry_of(address, before)),
         entry=entry,
-    )
+        kept=tuple(
+            KeptReasons(
+                tenant_id=address.tenant_id, channel=address.channel,
+                pseudonym=each.pseudonym, reasons=each.reasons,
+            )
+            for each in decisions if isinstance(each, AddressForgotten) and each.reasons
+        ),
+    )  # fmt: skip
 
 
 def entry_of(address: Address, state: AddressState) -> Suppression | None:

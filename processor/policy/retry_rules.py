@@ -24,6 +24,7 @@ from processor.policy.decisions import (
 from processor.policy.evolve import evolve
 from processor.policy.inputs import Context
 from processor.policy.state import AddressState, MessageState
+from schemas.addresses import is_pseudonym
 from schemas.decisions import SUPPRESSION_RULES, Command
 from schemas.events import RETRY_ENDS, MessageEvent, is_soft
 
@@ -74,6 +75,9 @@ def resend(command: Command, context: Context, state: AddressState) -> Iterator[
         return
     message = state.messages.get(command.message_id)
     attempt = command.attempt
+    if is_pseudonym(command.address):
+        yield _resend_refused(command, context, "its recipient was forgotten")
+        return
     if state.active_reasons:
         words = SUPPRESSION_RULES[state.active_reasons[0].rule].words
         yield _resend_refused(command, context, f"the address is blacklisted ({words})")

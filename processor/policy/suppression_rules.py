@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from processor.intake.policy_feed import Forget, KeptReasons
 from processor.policy.decisions import (
+    AddressForgotten,
     Cleared,
     CommandApplied,
     CommandRejected,
@@ -23,7 +25,7 @@ from processor.policy.evolve import REFUSAL_PERIOD, STREAK_PERIOD, evolve
 from processor.policy.inputs import Context, failure_in_words
 from processor.policy.state import RULE_NAMES, AddressState, merged_reason
 from schemas.decisions import RULE_ACTOR, SUPPRESSION_RULES, Command, Reason, RuleName
-from schemas.events import MessageEvent, is_success, is_unexplained_refusal
+from schemas.events import MessageEvent, is_success, is_unexplained_refusal, milliseconds
 from schemas.resets import RULE_RESETS
 
 #: Which events suppress an address, by the rule.
@@ -261,6 +263,32 @@ def repeat_entry(command: Command, context: Context, state: AddressState) -> Ite
     if not state.has_applied(command.id):
         yield CommandApplied(id=command.id, at=context.at)
         yield EntryRepeated()
+
+
+def forget(forget: Forget, state: AddressState) -> Iterator[Decision]:
+    """Keep nothing of an address; why it is suppressed goes on to its pseudonym, in no words."""
+    if state.is_empty:
+        return
+    yield AddressForgotten(
+        pseudonym=forget.pseudonym,
+        reasons=tuple(
+            reason.model_copy(
+                update={
+                    "event_id": f"forgotten-{reason.rule}-{milliseconds(reason.since)}",
+                    "message_id": "", "reason": "",
+                }
+            )
+            for reason in state.active_reasons
+        ),
+    )  # fmt: skip
+
+
+def keep_reasons(kept: KeptReasons, state: AddressState) -> Iterator[Decision]:
+    """Suppress a pseudonym for what its address was; its history has that already."""
+    for reason in kept.reasons:
+        known = state.has_applied(reason.event_id) or state.is_stale(reason.rule, reason.since)
+        if not known:
+            yield ReasonRecorded(reason=reason)
 
 
 def _rejected(command: Command, context: Context, why: str) -> CommandRejected:

@@ -44,6 +44,8 @@ _COMPUTED_COLUMNS: Final = {
 #: (`projections.queries.record_index`).
 RECORD_INDEX_TABLE: Final = "records"
 RECORD_INDEX_VIEW: Final = "records_fill"
+#: Between the name of a table of states and what tells one rebuild from another.
+REBUILD_SUFFIX: Final = "_fresh"
 #: The comment of a table that has not got what is in `events` of the past yet.
 UNFILLED: Final = "to be filled from events of the past"
 #: Tells the engine which granules hold nothing as early or late as what it has found already.

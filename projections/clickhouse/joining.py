@@ -25,8 +25,10 @@ from projections.tables.events import TABLE as EVENTS
 from projections.tables.events import ZEROS
 from projections.tables.shared import IS_MAILERS
 from projections.tables.unmatched import TABLE as UNMATCHED
+from schemas.addresses import is_pseudonym
 from schemas.events import JOINED_KIND, milliseconds
 from schemas.identity import Edge, Identity, identity_of_event, joined_event_id, joined_fields
+from schemas.pseudonyms import without_texts
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -104,7 +106,10 @@ def join(client: Client, database: str, ids: Iterable[ProviderId], insert: Inser
     marks: list[dict[str, Any]] = []
     for start in range(0, len(keys), MAX_BATCH_EVENTS):
         batch = list(_identified(client, database, keys[start : start + MAX_BATCH_EVENTS], edges))
-        events = [{**event, **joined_fields(event, identity)} for event, identity in batch]
+        events = [
+            {**_joinable(event, identity), **joined_fields(event, identity)}
+            for event, identity in batch
+        ]
         insert(EVENTS, _table(EVENTS, [*events, *hiding_events(events)]))
         joined += events
         marks += (_mark(event, identity) for event, identity in batch)
@@ -179,6 +184,11 @@ def _identified(
         identity = identity_of_event(event, edges[_provider_id(event)])
         if identity is not None:
             yield event, identity
+
+
+def _joinable(event: dict[str, Any], identity: Identity) -> dict[str, Any]:
+    """Return an event as it may be joined: of who was forgotten without what tells of a person."""
+    return without_texts(event) if is_pseudonym(identity.recipient) else event
 
 
 def _mark(event: Mapping[str, Any], identity: Identity) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from uuid import uuid4
 from projections.clickhouse.client import FatalError, scalar
 from projections.clickhouse.ddl import (
     KEY_HASH,
+    REBUILD_SUFFIX,
     SHARD_KEY,
     Target,
     distributed_table,
@@ -24,6 +25,7 @@ from projections.clickhouse.ddl import (
     state_table,
 )
 from projections.tables import KEY, Projection
+from projections.tables.forgetting import TABLE as FORGETTING
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 MAX_SLICE_EVENTS = 4_000_000
 #: What a run left that began so long ago is of a run that has died.
 STALE_SECONDS: Final = 24 * 3600
-#: Between the name of a table of states and what tells one run from another.
-_RUN_SUFFIX: Final = "_fresh"
 #: Rows that are folded already are not folded again as they are written (E-058).
 _INSERT_SETTINGS: Final = {
     "optimize_on_insert": 0,
@@ -203,7 +203,7 @@ def begin(client: Client, target: Target, log: Projection, *, take_over: bool = 
                 "if nobody runs it, take over (sendlog rebuild --take-over)"
             )
         _discard(client, target, name)
-    name = f"{log.state_table}{_RUN_SUFFIX}_{uuid4().hex[:12]}"
+    name = f"{log.state_table}{REBUILD_SUFFIX}_{uuid4().hex[:12]}"
     client.command(state_table(log, target, target.stored(name)))
     for statement in distributed_table(name, target, SHARD_KEY):
         client.command(statement)
@@ -211,6 +211,11 @@ def begin(client: Client, target: Target, log: Projection, *, take_over: bool = 
     if len(_runs(client, target, log)) > 1:  # begun at once; the other may not know
         run.discard()
         raise FatalError(f"another rebuild of {log.name} has just begun: wait for it")
+    if scalar(client, f"SELECT count() FROM {target.database}.{FORGETTING.name}"):
+        run.discard()  # it would bring back whom its events were folded of before
+        raise FatalError(
+            "a person is being forgotten: wait for it, or run it again if it broke off"
+        )
     fold = f"{target.database}.{name}_fold"
     client.command(folding_view(log, target, fold, target.stored(name)))
     wait_for_older_inserts(client, target)
@@ -227,7 +232,7 @@ def _runs(client: Client, target: Target, log: Projection) -> list[tuple[str, in
         f"FROM {target.system('tables')} "
         "WHERE database = {database:String} AND startsWith(name, {prefix:String}) "
         "AND engine != 'MaterializedView' GROUP BY run ORDER BY run",
-        parameters={"database": target.database, "prefix": f"{log.state_table}{_RUN_SUFFIX}"},
+        parameters={"database": target.database, "prefix": f"{log.state_table}{REBUILD_SUFFIX}"},
     ).result_rows
     return [(str(name), int(seconds)) for name, seconds in rows]
 

@@ -31,7 +31,7 @@ from projections.tables import Projection
 from projections.tables.events import TABLE as EVENTS
 from projections.tables.suppression_history import TABLE as HISTORY
 from projections.tables.suppressions import VIEW as SUPPRESSIONS
-from schemas.addresses import Address
+from schemas.addresses import FORGOTTEN_DOMAIN, Address
 from schemas.providers import adapters, verdict
 
 if TYPE_CHECKING:
@@ -258,7 +258,10 @@ def classified_by_rules(feeds: Mapping[str, str]) -> str:
     pairs = ", ".join(
         f"({quote(name)}, {quote(feeds[name])})" for name in providers if name in feeds
     )
-    return f"channel = 'email' AND kind = 'bounce' AND (provider, source_topic) IN ({pairs})"
+    # Of who was forgotten there is no text left to judge by.
+    is_known = f"NOT endsWith(recipient, {quote(f'@{FORGOTTEN_DOMAIN}')})"
+    of_feeds = f"(provider, source_topic) IN ({pairs})"
+    return f"channel = 'email' AND kind = 'bounce' AND {of_feeds} AND {is_known}"
 
 
 def _replaced_events(target: Target, part: str) -> str:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 AuditAction = Literal[
     "sign_in", "sign_out", "look", "export", "resend", "add", "reset", "bulk_reset",
     "publish", "provider_lists",
-    "key_create", "key_rotate", "key_revoke", "embed_secret", "embed_token",
+    "key_create", "key_rotate", "key_revoke", "embed_secret", "embed_token", "forget",
+    "export_person",
 ]  # fmt: skip
 #: How somebody came: by the API, by a page, by a page in another application, by a command.
 AuditVia = Literal["api", "page", "embedded", "cli"]

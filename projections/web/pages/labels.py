@@ -80,6 +80,7 @@ AUDIT_ACTIONS: Final[Mapping[str, str]] = {
     "provider_lists": "Taken off providers' lists",
     "key_create": "Key made", "key_rotate": "Key rotated", "key_revoke": "Key revoked",
     "embed_secret": "Embed secret shown", "embed_token": "Embed token made",
+    "forget": "Person forgotten", "export_person": "Person's data exported",
 }  # fmt: skip
 AUDIT_OUTCOMES: Final[Mapping[str, str]] = {
     "refused": "refused", "pending": "not known yet", "failed": "could not be asked",

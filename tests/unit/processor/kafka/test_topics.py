@@ -28,6 +28,8 @@ def test_there_is_a_topic_for_mailers_each_provider_and_ourselves():
 def test_a_topic_has_the_settings_that_the_guarantees_rest_on(name):
     config = TOPICS[name]
     expected = {"cleanup.policy": "compact" if name in COMPACTED else "delete"}
+    if name in COMPACTED:
+        expected["max.compaction.lag.ms"] = str(7 * 24 * 3600 * 1000)
     if name not in COMPACTED:
         expected["retention.ms"] = str(30 * 24 * 3600 * 1000)
     if name not in SMALL:

@@ -49,6 +49,7 @@ METRIC_LABELS = {
     decisions.Cleared: "Cleared",
     decisions.Reinstated: "Reinstated",
     decisions.CommandApplied: "Obeyed",
+    decisions.AddressForgotten: "AddressForgotten",
     decisions.CommandRejected: "CommandRefused",
     decisions.EntryRepeated: "EntryRepeated",
 }
