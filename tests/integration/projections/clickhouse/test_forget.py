@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import defaultdict
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -64,12 +65,11 @@ def fill(client, target, tenants=("t", "other"), every=10):
         for channel in CANARIES:
             for message in mailer_events(channel, tenant):
                 put_record(by_topic, f"{channel}.sends", number, json.dumps(message), {})
-    for (topic, partition), records in by_topic.items():
-        decoded = Decoder(IntakeSettings(), max_record_bytes=1_000_000)(
-            Chunk(topic, partition, records)
-        )
-        insert_rows(client, target.database, RAW_RECORDS, raw_records.to_rows([decoded]))
-        insert_rows(client, target.database, EVENTS, decoded.events)
+    decode = Decoder(IntakeSettings(), max_record_bytes=1_000_000)
+    decoded = [decode(Chunk(*place, records)) for place, records in by_topic.items()]
+    events = pa.concat_tables([each.events for each in decoded])
+    insert_rows(client, target.database, RAW_RECORDS, raw_records.to_rows(decoded))
+    insert_rows(client, target.database, EVENTS, events)
     list(join_history(client, target.database, Store(lambda: client, target.database).insert))
     put_rest(client, target, tenants)
 
@@ -110,47 +110,51 @@ def mailer_events(channel, tenant):
 
 def put_rest(client, target, tenants):
     """Write what is in tables that no event fills."""
+    rows = defaultdict(list)
     for tenant in tenants:
         for channel, canary in CANARIES.items():
             writings = canaries.email_writings() if channel == "email" else (
                 canaries.phone_writings()
             )  # fmt: skip
-            put(client, target, "suppression_history", {
+            rows["suppression_history"].append({
                 "tenant_id": tenant, "channel": channel, "address": canary, "occurred_at": NOW,
                 "event_id": "e1", "recorded_at": NOW, "change": "added", "rule": "by_hand",
                 "since": NOW, "actor": "kim", "reason": f"Canary Person wrote: {canary}",
                 "message_id": f"own-{canary}", "cause_event_id": "c1",
             })  # fmt: skip
-            put(client, target, "suppression_history", {
+            rows["suppression_history"].append({
                 "tenant_id": tenant, "channel": channel, "address": "jo@example.com",
                 "occurred_at": NOW, "event_id": "e2", "recorded_at": NOW, "change": "added",
                 "rule": "by_hand", "since": NOW, "actor": "kim", "reason": f"with {canary}",
             })  # fmt: skip
             for number, text in enumerate(writings):
-                put(client, target, "audit", {
+                rows["audit"].append({
                     "tenant_id": tenant, "occurred_at": NOW, "id": f"{tenant}{channel}{number}",
                     "actor": "kim", "via": "page", "action": "look", "object_type": "address",
                     "object": text, "detail": f"of {text}",
                 })  # fmt: skip
-                put(client, target, "saved_views", {
+                rows["saved_views"].append({
                     "tenant_id": tenant, "owner": "k1", "channel": channel,
                     "name": f"view {number}", "query": f"recipient={text}", "saved_at": NOW,
                     "is_deleted": False,
                 })  # fmt: skip
-                put(client, target, DEAD_LETTERS.name, {
+                rows[DEAD_LETTERS.name].append({
                     "source_topic": f"{channel}.sends", "source_partition": 0,
                     "source_offset": 1000 * tenants.index(tenant) + number, "element": -1,
                     "recorded_at": NOW, "died_at": NOW, "reason": f"not valid: {text}",
                     "raw": f'{{"tenant_id": "{tenant}", "recipient": "{text}" '.encode(),
                     "headers": {"x": text},
                 })  # fmt: skip
+    for name in rows:
+        put(client, target, name, *rows[name])
 
 
-def put(client, target, name, row):
+def put(client, target, name, *rows):
     table = tables()[name]
-    full = {column: row.get(column) for column in table.columns}
-    rows = pa.Table.from_pylist([full], schema=arrow_schema(table))
-    insert_rows(client, target.database, table, rows)
+    full = [{column: row.get(column) for column in table.columns} for row in rows]
+    insert_rows(
+        client, target.database, table, pa.Table.from_pylist(full, schema=arrow_schema(table))
+    )
 
 
 def forgetting(database, channel="email", tenant="t"):
