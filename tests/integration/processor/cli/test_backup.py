@@ -12,9 +12,9 @@ from processor.demo.traffic import messages
 from tests.system import DATABASE, mismatches, running
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=5)
-#: What workers fill beside the logs. Of what it reads again the policy may note why no retry came.
+#: What workers fill beside the logs. The policy may decide on what it reads again once more.
 CONTENT = (
-    "uniqExactIf(event_id, kind != 'note') FROM {}.events", "count() FROM {}.suppressions",
+    "uniqExactIf(event_id, label != 'sendlog') FROM {}.events", "count() FROM {}.suppressions",
     "count() FROM {}.suppression_history FINAL", "count() FROM {}.edges FINAL",
     "sum(messages) FROM {}.email_daily", "sum(messages) FROM {}.sms_daily",
 )  # fmt: skip
