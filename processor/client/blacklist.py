@@ -6,21 +6,14 @@ It answers nothing before it has all that the topic had when it was opened.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 
-from processor.client.connection import connected_consumer
-from processor.kafka.connection import BrokerError
 from schemas.addresses import Address, NumberRegions, normalise_address
 from schemas.decisions import Suppression
 from schemas.errors import ExplainedError
 from schemas.events import Channel
-
-if TYPE_CHECKING:
-    from processor.settings import KafkaSettings
 
 READ_TIMEOUT_MS: Final = 200
 
@@ -111,22 +104,3 @@ class BlacklistReader:
         is_read = all(self._consumer.position(place) >= end for place, end in self._ends.items())
         if not self._blacklist.is_ready and is_read:
             self._blacklist.set_ready()
-
-
-@contextmanager
-def blacklist_reader(
-    kafka: KafkaSettings, blacklist: Blacklist, topic: str, client_id: str
-) -> Iterator[BlacklistReader]:
-    """Yield what reads the whole of a topic into a blacklist. Raises `BrokerError`."""
-    consumer = connected_consumer(kafka, client_id=client_id)
-    try:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise BrokerError(
-                f"Kafka at {kafka.bootstrap} has no topic {topic}: run `sendlog topics apply`"
-            )
-        consumer.assign([TopicPartition(topic, number) for number in numbers])
-        consumer.seek_to_beginning()
-        yield BlacklistReader(blacklist, consumer)
-    finally:
-        consumer.close()

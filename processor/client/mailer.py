@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaConsumer, OffsetAndMetadata
 from kafka.errors import CommitFailedError
 
-from processor.client.blacklist import (
-    READ_TIMEOUT_MS,
-    Blacklist,
-    BlacklistReader,
-    blacklist_reader,
-)
-from processor.client.connection import connected_consumer, topic_of
+from processor.client.blacklist import READ_TIMEOUT_MS, Blacklist, BlacklistReader
+from processor.client.connection import connected_consumer, topic_of, whole_topic
 from processor.client.events import MailerEvent, mailer_record
 from processor.client.requests import (
     MadeRetries,
@@ -143,9 +138,9 @@ def mailer_client(
 
     `group` is the mailer's consumer group: its processes share the requests. `mailer` is its name
     if it has topics of its own (`SENDLOG_KAFKA__MAILERS`), its group `sendlog-mailer-NAME` then.
-    `tenants` are those
-    whose messages it sends (None: of all), `made` has the ids of the requests that were obeyed,
-    by default only as long as the process lives, `regions` the countries of numbers without one.
+    `tenants` are those whose messages it sends (None: of all), `made` has the ids of the requests
+    that were obeyed, by default only as long as the process lives, `regions` the countries of
+    numbers without one.
 
     Raises `BrokerError` if no broker answers, refuses, or lacks a topic; `TlsFileError`.
     """
@@ -153,13 +148,14 @@ def mailer_client(
     retries, suppressions = (topic_of(name, mailer) for name in (RETRIES_TOPIC, SUPPRESSIONS_TOPIC))
     with (
         sync_producer(kafka) as producer,
-        blacklist_reader(kafka, blacklist, suppressions, client_id) as reader,
+        whole_topic(kafka, suppressions, client_id) as entries,
     ):
         requests = connected_consumer(kafka, group_id=group, client_id=client_id)
         try:
             requests.subscribe([retries])
             yield MailerClient(
-                producer=producer, reader=reader, blacklist=blacklist, requests=requests,
+                producer=producer, reader=BlacklistReader(blacklist, entries), blacklist=blacklist,
+                requests=requests,
                 inbox=RequestInbox(blacklist, RecentIds() if made is None else made, tenants),
                 mailer=mailer,
             )  # fmt: skip

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 
 from processor.client import mailer_client
-from processor.client.connection import connected_consumer
-from processor.demo.feed import FeedError
+from processor.client.connection import whole_topic
 from processor.demo.mailer import make_attempt
 from processor.demo.scenes import DecisionTimes, Scene, ScenePlayer
 from processor.kafka.acls import MAILER_GROUP
@@ -42,7 +40,8 @@ def run_reference_mailer(
             return
         blacklist = client.read_blacklist()
         players, decisions = [ScenePlayer(scene) for scene in scenes], DecisionTimes()
-        with _decisions(kafka) as consumer, sync_producer(kafka) as send:
+        decisions_read = whole_topic(kafka, DECISIONS_TOPIC, _CLIENT_ID)
+        with decisions_read as consumer, sync_producer(kafka) as send:
             ends = consumer.end_offsets(consumer.assignment())
             while not stop.is_set():
                 for record in _records(consumer):
@@ -57,24 +56,6 @@ def run_reference_mailer(
                         send(topic, value, headers, key=key)
                 send.flush()
                 client.step(make_attempt)
-
-
-@contextmanager
-def _decisions(kafka: KafkaSettings) -> Iterator[KafkaConsumer]:
-    """Yield a consumer without a group that reads all decisions from the first."""
-    consumer = connected_consumer(kafka, client_id=_CLIENT_ID)
-    try:
-        numbers = consumer.partitions_for_topic(DECISIONS_TOPIC)
-        if not numbers:
-            raise FeedError(
-                f"Kafka at {kafka.bootstrap} has no topic {DECISIONS_TOPIC}:"
-                " run `sendlog topics apply`"
-            )
-        consumer.assign([TopicPartition(DECISIONS_TOPIC, number) for number in numbers])
-        consumer.seek_to_beginning()
-        yield consumer
-    finally:
-        consumer.close()
 
 
 def _records(consumer: KafkaConsumer) -> Iterator[Any]:

@@ -271,10 +271,7 @@ class PersonRows:
             f"{events} WHERE {_EVENT_PLACE} GLOBAL IN ({naming}) "
             f"GROUP BY {_EVENT_PLACE} HAVING countIf({query.of_tenant}) = 0"
         )
-        own = " OR ".join(
-            f"{place} GLOBAL IN ({events} WHERE {where})"
-            for where in (self.of_person(query), self.of_nobody(query))
-        )
+        own = self._of_own_raw_records(query)
         return (
             f"{own} OR ({is_theirs} AND ({_RAW_TENANT} != '' OR {place} GLOBAL NOT IN ({others})))"
         )

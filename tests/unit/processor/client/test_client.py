@@ -18,7 +18,6 @@ from processor.client import (
     RecentIds,
     ResendRequested,
     RetryRequested,
-    Suppression,
     attempt_sent,
     not_sent,
     provider_id_note,
@@ -28,6 +27,7 @@ from processor.client.events import mailer_record
 from processor.client.requests import RequestInbox
 from processor.intake.event_validator import event_validator
 from schemas.decisions import retry_id
+from tests.blacklists import suppress
 
 NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
 ANN = Address("acme", "email", "ann@example.net")
@@ -44,14 +44,6 @@ def request(address=ANN, attempt=2, message_id="m1", kind=RetryRequested, **fiel
 
 def persons_request(address=ANN):
     return request(address, kind=ResendRequested, actor="Kim")
-
-
-def suppress(blacklist, address=ANN):
-    entry = Suppression(
-        rule="hard_bounce", since=NOW, tenant_id=address.tenant_id, channel=address.channel,
-        address=address.address, effect="invalid",
-    )  # fmt: skip
-    blacklist.apply(address.key.encode(), entry.model_dump_json().encode())
 
 
 # ------------------------------------------------------------------------- events
@@ -120,7 +112,7 @@ def test_what_intake_would_refuse_or_ignore_does_not_leave(fields):
 
 def test_a_blacklist_that_is_not_complete_answers_nothing():
     blacklist = Blacklist()
-    suppress(blacklist)
+    suppress(blacklist, ANN)
     for question in (blacklist.is_blacklisted, blacklist.entry):
         with pytest.raises(BlacklistNotReadError, match="1 entries so far"):
             question(*ANN)
@@ -131,7 +123,7 @@ def test_a_blacklist_that_is_not_complete_answers_nothing():
 
 def test_an_address_is_known_however_it_is_written_and_of_its_tenant_and_channel_alone():
     blacklist = Blacklist()
-    suppress(blacklist)
+    suppress(blacklist, ANN)
     suppress(blacklist, NUMBER)
     blacklist.set_ready()
     assert blacklist.is_blacklisted("acme", "email", "Ann <ANN@example.net>")
@@ -142,7 +134,7 @@ def test_an_address_is_known_however_it_is_written_and_of_its_tenant_and_channel
 
 def test_a_tombstone_lifts_an_entry_and_an_entry_that_nobody_can_read_still_counts():
     blacklist = Blacklist()
-    suppress(blacklist)
+    suppress(blacklist, ANN)
     blacklist.apply(ANN.key.encode(), None)
     blacklist.apply(ANN.key.encode(), None)
     blacklist.apply(NUMBER.key.encode(), b"{")
@@ -249,7 +241,7 @@ def test_ids_that_a_database_knows_are_not_obeyed_again_after_a_restart():
 
 def test_nothing_is_sent_to_a_blacklisted_address_and_the_request_stays_open():
     stage = Stage(request(), persons_request())
-    suppress(stage.blacklist)
+    suppress(stage.blacklist, ANN)
     assert stage.step() == 0
     [answer] = stage.producer.flushed
     assert (answer["kind"], answer["reason_code"], answer["attempt"]) == (

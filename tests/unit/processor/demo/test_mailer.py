@@ -11,20 +11,13 @@ from processor.client import Blacklist
 from processor.demo.mailer import FULL_MAILBOX_PREFIX, has_room, make_attempt
 from processor.demo.scenes import DecisionTimes, ScenePlayer, demo_scenes
 from schemas.addresses import Address
-from schemas.decisions import Command, DecisionEvent, RetryRequested, Suppression, retry_id
+from schemas.decisions import Command, DecisionEvent, RetryRequested, retry_id
 from schemas.events import MessageEvent
+from tests.blacklists import suppress
 
 NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
 ANN = Address("demo", "email", "ann@example.net")
 RETRIED, EXHAUSTED, BLACKLISTED, RESENT = demo_scenes("demo")
-
-
-def suppress(blacklist, address=ANN):
-    entry = Suppression(
-        rule="hard_bounce", since=NOW, tenant_id=address.tenant_id, channel=address.channel,
-        address=address.address, effect="invalid",
-    )  # fmt: skip
-    blacklist.apply(address.key.encode(), entry.model_dump_json().encode())
 
 
 def kinds_and_attempts(records):
